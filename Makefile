@@ -1,0 +1,54 @@
+# Every target sets up .venv first; a second call costs nothing.
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+STAMP := .venv/.installed
+
+.PHONY: help venv test slow lint types format quickstart scenes real lock wheel clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## set up .venv from requirements/lock.txt
+
+$(STAMP): requirements/lock.txt setup.py pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("groupvit-mmseg needs Python 3.10 or newer, but %s is %d.%d: name another with PYTHON=/path/to/python." % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 10) else 0)'
+	@echo 'Setting up .venv from requirements/lock.txt (a few minutes the first time) ...'
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --no-deps -r requirements/lock.txt
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: venv ## run the tests
+	@$(BIN)/python -m pytest -q
+
+slow: venv ## run the slow tests as well
+	@$(BIN)/python -m pytest -q -m 'not gpu'
+
+lint: venv ## ruff: lint, imports, format
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+
+types: venv ## mypy on the package
+	@$(BIN)/mypy
+
+format: venv ## let ruff repair what it can
+	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+quickstart: venv ## draw scenes, pretrain, evaluate zero-shot, draw a picture
+	@$(BIN)/python tools/quickstart.py
+
+scenes: venv ## draw the scenes into data/scenes
+	@$(BIN)/python tools/dataset_converters/make_scenes.py data/scenes
+
+real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
+	@$(BIN)/python tools/real.py
+
+lock: ## compile requirements/lock.txt (needs uv)
+	@(head -2 requirements/lock.txt; $(UV) pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url requirements/lock.in --override requirements/overrides.txt) > requirements/lock.new && mv requirements/lock.new requirements/lock.txt
+
+wheel: venv ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove .venv, caches and build outputs; data and work_dirs stay
+	@rm -rf .venv build dist *.egg-info groupvit_mmseg/.mim .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,64 @@
+"""Import of the OpenMMLab packages: one sentence when they are not there, no noise when they are."""
+
+import contextlib
+import importlib
+import io
+import sys
+import warnings
+
+MODULES = (
+    'mmseg.models',
+    'mmseg.datasets',
+    'mmseg.evaluation',
+    'mmseg.engine',
+    'mmpretrain.datasets',
+    'mmpretrain.models',
+)
+INSTALL = 'run: pip install "groupvit-mmseg[onedl]"'
+# Both are said by libraries about their own parts; neither concerns what the plugin uses.
+UNAVOIDABLE_WARNINGS = (
+    (r'Fail to import ``MultiScaleDeformableAttention``', UserWarning),
+    (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
+)
+UNAVOIDABLE_LINES = ('Could not import OneDL',)
+
+
+def import_openmmlab() -> None:
+    """Import what the plugin builds on, from whichever OpenMMLab build is installed.
+
+    Raises:
+        ImportError: If a package is missing or torchvision does not fit torch; says what to run.
+    """
+    try:
+        with _without_noise():
+            for name in MODULES:
+                importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = (error.name or '').split('.')[0]
+        if package not in {'mmengine', 'mmcv', 'mmseg', 'mmpretrain'}:
+            raise
+        raise ImportError(
+            f'groupvit_mmseg needs an OpenMMLab build and {package!r} is not installed; {INSTALL}'
+        ) from error
+    except RuntimeError as error:
+        if 'torchvision::nms' not in str(error):
+            raise
+        raise ImportError(
+            'The installed torchvision does not belong to the installed torch; run: '
+            'pip install --upgrade torch torchvision'
+        ) from error
+
+
+@contextlib.contextmanager
+def _without_noise():
+    """Silence exactly the messages listed above while the packages are imported."""
+    captured = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(captured):
+            for message, category in UNAVOIDABLE_WARNINGS:
+                warnings.filterwarnings('ignore', message=message, category=category)
+            yield
+    finally:
+        for line in captured.getvalue().splitlines():
+            if line not in UNAVOIDABLE_LINES:
+                print(line, file=sys.stdout)

@@ -1,0 +1,114 @@
+"""Packaging; ``configs``, ``tools``, ``demo`` and the model index travel as ``groupvit_mmseg/.mim``."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+PACKAGE = 'groupvit_mmseg'
+MIM_FILES = ('configs', 'tools', 'demo', 'model-index.yml')
+
+# The two builds install the same modules (mmengine, mmcv, mmseg, mmpretrain), so neither may be
+# a plain requirement: it would be installed over the other.
+ONEDL = [
+    'onedl-mmengine>=0.10.12',
+    'onedl-mmcv>=2.3.6',
+    'onedl-mmsegmentation>=1.4.2',
+    'onedl-mmpretrain>=1.3.6',
+]
+OPENMMLAB = [
+    'mmengine>=0.10.7',
+    'mmcv>=2.0.0,<2.2.0',
+    'mmsegmentation>=1.2.2',
+    'mmpretrain>=1.2.0',
+]
+NLTK = ['nltk>=3.8']
+DEV = [
+    'build',
+    'mypy>=1.10',
+    'pre-commit',
+    'pytest>=8',
+    'pytest-cov',
+    'ruff>=0.9',
+    'tensorboard',
+    'transformers>=4.40',
+    'types-PyYAML',
+]
+
+
+class BuildWithMim(build_py):
+    """``build_py`` that adds ``.mim``: copies in a wheel, links in an editable install."""
+
+    def run(self):
+        super().run()
+        base = ROOT if getattr(self, 'editable_mode', False) else Path(self.build_lib)
+        mim = base / PACKAGE / '.mim'
+        mim.mkdir(parents=True, exist_ok=True)
+        for name in MIM_FILES:
+            source, target = ROOT / name, mim / name
+            if not source.exists():
+                continue
+            if target.is_symlink():
+                target.unlink()
+            if base == ROOT:
+                target.symlink_to(Path('..', '..', name), target_is_directory=source.is_dir())
+            elif source.is_dir():
+                ignore = shutil.ignore_patterns('__pycache__')
+                shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignore)
+            else:
+                shutil.copy2(source, target)
+
+
+def version():
+    """Version string of the package, read without importing it."""
+    text = (ROOT / PACKAGE / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE).group(1)
+
+
+def readme():
+    """The README, where the checkout has one."""
+    path = ROOT / 'README.md'
+    return path.read_text(encoding='utf-8') if path.exists() else ''
+
+
+setup(
+    name='groupvit-mmseg',
+    version=version(),
+    description='GroupViT for MMSegmentation: segmentation learnt from captions alone',
+    long_description=readme(),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    packages=find_packages(include=['groupvit_mmseg*']),
+    include_package_data=True,
+    package_data={PACKAGE: ['py.typed', '**/*.json', '**/*.txt']},
+    cmdclass={'build_py': BuildWithMim},
+    python_requires='>=3.10',
+    install_requires=[
+        'ftfy>=6.1',
+        'matplotlib>=3.6',
+        'numpy>=1.23',
+        'pillow>=9.2',
+        'regex',
+        'safetensors>=0.4',
+        'textblob>=0.18',
+        'torch>=2.4',
+        'torchvision>=0.19',
+        'webdataset>=0.2.100',
+    ],
+    extras_require={
+        'onedl': ONEDL,
+        'openmmlab': OPENMMLAB,
+        'nltk': NLTK,
+        'dev': DEV,
+    },
+    classifiers=[
+        'Intended Audience :: Science/Research',
+        'Programming Language :: Python :: 3',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    zip_safe=False,
+)

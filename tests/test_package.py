@@ -1,0 +1,91 @@
+"""What a person meets first: the import, its silence, its error messages, the packaging."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import groupvit_mmseg
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HIDE_OPENMMLAB = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'mmengine', 'mmcv', 'mmseg', 'mmpretrain'}:
+            raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, Hide())
+import groupvit_mmseg
+"""
+
+MIXED_TORCHVISION = """
+import sys
+class Break:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'torchvision':
+            raise RuntimeError('operator torchvision::nms does not exist')
+sys.meta_path.insert(0, Break())
+import groupvit_mmseg
+"""
+
+
+def python(*args):
+    return subprocess.run([sys.executable, *args], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_import_is_silent():
+    done = python('-W', 'default', '-c', 'import groupvit_mmseg')
+    assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+@pytest.mark.parametrize(
+    'program,sentence',
+    [
+        (HIDE_OPENMMLAB, 'run: pip install "groupvit-mmseg[onedl]"'),
+        (MIXED_TORCHVISION, 'run: pip install --upgrade torch torchvision'),
+    ],
+)
+def test_unusable_environment_is_one_sentence(program, sentence):
+    done = python('-c', program)
+    last_line = done.stderr.strip().splitlines()[-1]
+    assert done.returncode != 0
+    assert last_line.startswith('ImportError: ')
+    assert last_line.endswith(sentence)
+
+
+def test_missing_other_package_keeps_its_own_error():
+    done = python('-c', "import sys; sys.modules['textblob'] = None\nimport mmseg\nimport ftfy_x")
+    assert 'ModuleNotFoundError' in done.stderr.strip().splitlines()[-1]
+
+
+def test_version_is_a_release_number():
+    assert re.fullmatch(r'\d+\.\d+\.\d+', groupvit_mmseg.__version__)
+
+
+def test_lock_pins_every_requirement_and_names_no_index():
+    lock = (ROOT / 'requirements' / 'lock.txt').read_text()
+    pins = [line for line in lock.splitlines() if line and not line.startswith('#')]
+    assert len(pins) > 50
+    assert all(re.match(r'^[\w.-]+(\[\w+\])?==[\w.+!-]+( ;|$)', pin) for pin in pins)
+    assert '://' not in lock
+    locked = {re.split(r'[=\[]', pin)[0].lower() for pin in pins}
+    setup = (ROOT / 'setup.py').read_text()
+    required = re.findall(r"'([a-z0-9-]+)(?:[><=][^']*)?',", setup.split('install_requires')[1])
+    missing = {name for name in required if name not in locked} - {'onedl', 'openmmlab'}
+    assert {'torch', 'webdataset'} <= set(required)
+    assert not missing
+
+
+@pytest.mark.slow
+def test_wheel_carries_configs_and_tools(tmp_path):
+    done = python('-m', 'build', '--wheel', '--no-isolation', '--outdir', str(tmp_path), '.')
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob('*.whl')
+    names = zipfile.ZipFile(wheel).namelist()
+    assert 'groupvit_mmseg/.mim/configs/groupvit_pretrain.py' in names
+    assert 'groupvit_mmseg/.mim/tools/train.py' in names
+    assert not [name for name in names if name.startswith('tests/')]
