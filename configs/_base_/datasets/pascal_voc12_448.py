@@ -1,0 +1,28 @@
+# Pascal VOC 2012, validation split (1,449 images), 20 classes and background.
+# Protocol of the paper's evaluation: short side 448, long side at most 2048, aspect kept.
+# Another place: --cfg-options test_dataloader.dataset.data_root=FOLDER
+data_root = 'data/VOCdevkit/VOC2012'
+test_pipeline = [
+    {'type': 'LoadImageFromFile'},
+    {'type': 'Resize', 'scale': (2048, 448), 'keep_ratio': True},
+    # after Resize: the masks keep the size they are compared at
+    {'type': 'LoadAnnotations'},
+    {'type': 'PackSegInputs'},
+]
+val_dataloader = {
+    'batch_size': 1,
+    'num_workers': 2,
+    'persistent_workers': True,
+    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+    'dataset': {
+        'type': 'PascalVOCDataset',
+        'data_root': data_root,
+        'data_prefix': {'img_path': 'JPEGImages', 'seg_map_path': 'SegmentationClass'},
+        'ann_file': 'ImageSets/Segmentation/val.txt',
+        'pipeline': test_pipeline,
+        'test_mode': True,
+    },
+}
+val_evaluator = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU']}
+test_dataloader = val_dataloader
+test_evaluator = val_evaluator

@@ -1,0 +1,63 @@
+"""Segmentation sets that MMSeg lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
+
+from groupvit_mmseg.text.vocabulary import class_names
+
+
+def _label_colours(count: int) -> list[list[int]]:
+    """Pascal VOC's colour map: the bits of a label spread over red, green and blue."""
+    return [
+        [
+            sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
+            for channel in range(3)
+        ]
+        for label in range(count)
+    ]
+
+
+@DATASETS.register_module()
+class COCOObjectDataset(BaseSegDataset):
+    """COCO 2017 things as semantic segmentation: 80 classes and the background.
+
+    Masks are 8-bit PNG files of the image's size: 0 the background, 1 to 80 the thing classes in
+    the order of COCO's category ids (which have gaps: the masks have none), 255 ignored.
+
+    Args:
+        ann_file (str): File with one image name (without suffix) per line; empty takes every image
+            of the image folder. Defaults to ''.
+        img_suffix (str): Defaults to '.jpg'.
+        seg_map_suffix (str): Defaults to '.png': ``000000000139.jpg`` has ``000000000139.png``.
+        **kwargs: Arguments of ``BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: If the image folder does not exist.
+    """
+
+    METAINFO = {'classes': class_names('coco_object'), 'palette': _label_colours(81)}
+
+    def __init__(
+        self,
+        ann_file: str = '',
+        *,
+        img_suffix: str = '.jpg',
+        seg_map_suffix: str = '.png',
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Lists images and masks, as ``BaseSegDataset``; says so if the folder is missing."""
+        folder = self.data_prefix['img_path']
+        if '://' not in folder and not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f'COCOObjectDataset found no image folder at {folder}: set data_root in the config.'
+            )
+        return super().load_data_list()

@@ -1,0 +1,100 @@
+"""MMSeg's IoU with what it lacks: the value of each class, and the oracle of the segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import METRICS
+from torch import Tensor
+
+
+@METRICS.register_module()
+class PerClassIoUMetric(IoUMetric):
+    """``IoUMetric`` that keeps the IoU of every class after it has printed its table.
+
+    Arguments are those of ``IoUMetric``. The metric's names are the same (``mIoU``, ``aAcc``, ...).
+
+    Attributes:
+        class_iou (dict[str, float | None]): IoU in percent by class name; None for a class that
+            occurs neither in a mask nor in a prediction. Empty before the first evaluation, and on
+            ranks other than the first.
+    """
+
+    # An empty prefix says that plain names are meant; None would be warned about.
+    default_prefix = ''
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.class_iou: dict[str, float | None] = {}
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Prints the table and returns the aggregates, as ``IoUMetric``; fills ``class_iou``."""
+        metrics = super().compute_metrics(results)
+        if not self.format_only:
+            intersect, union, _, _ = (sum(areas) for areas in zip(*results, strict=True))
+            iou = (intersect / union * 100).tolist()
+            self.class_iou = {
+                name: None if value != value else round(value, 4)
+                for name, value in zip(self.dataset_meta['classes'], iou, strict=True)
+            }
+        return {name: float(value) for name, value in metrics.items()}
+
+
+@METRICS.register_module()
+class OracleIoUMetric(PerClassIoUMetric):
+    """IoU when each segment is given its best class: what the groups' shapes allow (paper, 4.3).
+
+    The best class of a segment is the one whose mask in the same image it overlaps with the highest
+    IoU. Reads ``pred_group_map``, ``(1, H, W)`` segment indices, of the data samples.
+    """
+
+    default_prefix = 'oracle'
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Renames each sample's segments to their best classes and counts as ``IoUMetric``."""
+        super().process(data_batch, [self._renamed(sample) for sample in data_samples])
+
+    def _renamed(self, sample: dict) -> dict:
+        """The sample with its segments' best classes as the prediction."""
+        if 'pred_group_map' not in sample:
+            raise KeyError(
+                'OracleIoUMetric found no pred_group_map in a data sample: evaluate a '
+                "GroupViTSegmentor with test_cfg=dict(mode='whole')."
+            )
+        group_map = sample['pred_group_map']['data'].squeeze(0)
+        label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map)
+        num_classes = len(self.dataset_meta['classes'])
+        classes = best_classes(group_map, label_map, num_classes, self.ignore_index)
+        return {**sample, 'pred_sem_seg': {'data': classes[group_map][None]}}
+
+
+def count_labels(
+    group_map: Tensor, label_map: Tensor, num_groups: int, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Counts the pixels of every (segment, class) pair of one image.
+
+    Args:
+        group_map (Tensor): Segment of every pixel, ``(H, W)`` integers below ``num_groups``.
+        label_map (Tensor): Class of every pixel, ``(H, W)`` integers.
+        num_groups (int): Number of segments ``S``.
+        num_classes (int): Number of classes ``K``.
+        ignore_index (int): Label that is not counted. Defaults to 255.
+
+    Returns:
+        Tensor: Counts ``(S, K)``, int64.
+    """
+    known = label_map != ignore_index
+    pairs = group_map[known].long() * num_classes + label_map[known].long()
+    return torch.bincount(pairs, minlength=num_groups * num_classes).view(num_groups, num_classes)
+
+
+def best_classes(
+    group_map: Tensor, label_map: Tensor, num_classes: int, ignore_index: int = 255
+) -> Tensor:
+    """Class of the highest IoU with each segment, ``(S,)``; the lowest index wins a tie."""
+    num_groups = int(group_map.max()) + 1
+    counts = count_labels(group_map, label_map, num_groups, num_classes, ignore_index)
+    union = counts.sum(1, keepdim=True) + counts.sum(0, keepdim=True) - counts
+    return (counts / union.clamp(min=1)).argmax(1)

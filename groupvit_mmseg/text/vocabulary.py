@@ -1,0 +1,95 @@
+"""Class vocabularies: how a data set's classes are spelt in prompts, and free text given by a user.
+
+The spellings are facts of the released evaluation ("monitor", not "tvmonitor"); the order is the
+order of the labels in the masks, so a data set keeps its own names for its metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+BACKGROUND = 'background'
+
+
+def parse_class_names(text: str) -> tuple[str, ...]:
+    """Splits free text such as ``"a cat, a dog"`` into class names.
+
+    Args:
+        text (str): Names separated by commas; spaces around a name are dropped.
+
+    Returns:
+        tuple[str, ...]: The names, in the order given.
+
+    Raises:
+        ValueError: If there is no name at all, an empty one, or the same one twice.
+    """
+    names = tuple(' '.join(name.split()) for name in text.split(','))
+    if not any(names):
+        raise ValueError('The class list is empty: give names separated by commas, "a cat, a dog".')
+    if not all(names):
+        raise ValueError(
+            f'The class list {text!r} has an empty name between two commas: remove it.'
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'The class list names {", ".join(twice)} more than once: name it once.')
+    return names
+
+
+_PASCAL_VOC = parse_class_names(
+    """
+    background, aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, table, dog,
+    horse, motorbike, person, plant, sheep, sofa, train, monitor
+    """
+)
+
+_PASCAL_CONTEXT = parse_class_names(
+    """
+    background, airplane, bag, bed, bedclothes, bench, bicycle, bird, boat, book, bottle,
+    building, bus, cabinet, car, cat, ceiling, chair, cloth, computer, cow, cup, curtain, dog,
+    door, fence, floor, flower, food, grass, ground, horse, keyboard, light, motorbike,
+    mountain, mouse, person, plate, platform, plant, road, rock, sheep, shelves, sidewalk, sign,
+    sky, snow, sofa, table, track, train, tree, truck, monitor, wall, water, window, wood
+    """
+)
+
+_COCO_OBJECT = parse_class_names(
+    """
+    background, person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic
+    light, fire hydrant, stop sign, parking meter, bench, bird, cat, dog, horse, sheep, cow,
+    elephant, bear, zebra, giraffe, backpack, umbrella, handbag, tie, suitcase, frisbee, skis,
+    snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard, tennis
+    racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+    broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining
+    table, toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster,
+    sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush
+    """
+)
+
+CLASS_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        'pascal_voc': _PASCAL_VOC,
+        'pascal_context': _PASCAL_CONTEXT,
+        'coco_object': _COCO_OBJECT,
+    }
+)
+"""Mapping[str, tuple[str, ...]]: Spellings by set; index 0 is the background, never prompted."""
+
+
+def class_names(set_name: str) -> tuple[str, ...]:
+    """Names of one of the known sets, index 0 being the background.
+
+    Args:
+        set_name (str): ``pascal_voc`` (21), ``pascal_context`` (60) or ``coco_object`` (81).
+
+    Returns:
+        tuple[str, ...]: The spellings used for the prompts, in the order of the labels.
+
+    Raises:
+        ValueError: If the set is not known.
+    """
+    if set_name not in CLASS_NAMES:
+        known = ', '.join(CLASS_NAMES)
+        raise ValueError(f'Unknown class set {set_name!r}: use one of {known}, or a list of names.')
+    return CLASS_NAMES[set_name]

@@ -1,0 +1,105 @@
+"""Per-class IoU and the oracle, against numbers worked out by hand and against ``IoUMetric``."""
+
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric, best_classes
+
+CLASSES = ('background', 'cat', 'dog', 'bus')
+
+
+def sample(prediction, label, group_map=None):
+    data = {
+        'pred_sem_seg': {'data': torch.tensor(prediction)[None]},
+        'gt_sem_seg': {'data': torch.tensor(label)[None]},
+    }
+    if group_map is not None:
+        data['pred_group_map'] = {'data': torch.tensor(group_map)[None]}
+    return data
+
+
+def evaluate(metric, samples):
+    metric.dataset_meta = {'classes': CLASSES}
+    metric.process({}, samples)
+    return metric.evaluate(len(samples))
+
+
+def test_class_iou_by_hand():
+    metric = PerClassIoUMetric()
+    result = evaluate(metric, [sample([[0, 1, 1, 1]], [[0, 0, 1, 255]])])
+    assert metric.class_iou == {'background': 50.0, 'cat': 50.0, 'dog': None, 'bus': None}
+    assert result['mIoU'] == 50.0
+    assert type(result['mIoU']) is float
+
+
+def test_aggregates_are_those_of_ioumetric():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randint(0, 4, (6, 2, 9, 7), generator=generator).tolist()
+    samples = [sample(prediction, label) for prediction, label in maps]
+    assert evaluate(PerClassIoUMetric(), samples) == evaluate(IoUMetric(), samples)
+
+
+def test_class_iou_is_the_mean_over_all_images():
+    metric = PerClassIoUMetric()
+    evaluate(metric, [sample([[1, 1]], [[1, 0]]), sample([[0, 0]], [[0, 0]])])
+    assert metric.class_iou['cat'] == 50.0
+    assert metric.class_iou['background'] == pytest.approx(66.6667)
+
+
+def test_no_prefix_is_not_warned_about(caplog):
+    PerClassIoUMetric()
+    assert not caplog.records
+
+
+def naive_best_classes(group_map, label_map, num_classes):
+    best = []
+    for segment in range(int(group_map.max()) + 1):
+        known = label_map != 255
+        inside = (group_map == segment) & known
+        ious = []
+        for label in range(num_classes):
+            truth = label_map == label
+            union = (inside | truth).sum()
+            ious.append(float((inside & truth).sum() / union) if union else 0.0)
+        best.append(ious.index(max(ious)))
+    return best
+
+
+def test_best_classes_against_masks_compared_one_by_one():
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        group_map = torch.randint(0, 5, (8, 6), generator=generator)
+        label_map = torch.randint(0, 4, (8, 6), generator=generator)
+        label_map[torch.rand(8, 6, generator=generator) < 0.2] = 255
+        assert best_classes(group_map, label_map, 4).tolist() == naive_best_classes(
+            group_map, label_map, 4
+        )
+
+
+def test_oracle_is_perfect_where_segments_are_the_masks():
+    group_map = [[3, 3, 0, 0], [3, 1, 1, 0]]
+    label = [[2, 2, 0, 0], [2, 1, 1, 255]]
+    result = evaluate(OracleIoUMetric(), [sample([[0] * 4] * 2, label, group_map)])
+    assert result['oracle/mIoU'] == 100.0
+
+
+def test_oracle_by_hand_for_a_segment_over_two_classes():
+    # The left segment covers all of "cat" and half of "dog": IoU 2/4 with each, the lower index
+    # wins; the right segment is the other half of "dog".
+    label = [[1, 1, 2, 2, 2, 2]]
+    group_map = [[0, 0, 0, 0, 1, 1]]
+    metric = OracleIoUMetric()
+    evaluate(metric, [sample([[0] * 6], label, group_map)])
+    assert metric.class_iou == {'background': None, 'cat': 50.0, 'dog': 50.0, 'bus': None}
+
+
+def test_oracle_leaves_the_sample_as_it_was():
+    data = sample([[0, 0]], [[1, 2]], [[0, 1]])
+    evaluate(OracleIoUMetric(), [data])
+    assert data['pred_sem_seg']['data'].tolist() == [[[0, 0]]]
+
+
+def test_oracle_without_group_maps_says_what_to_do():
+    with pytest.raises(KeyError, match='no pred_group_map'):
+        evaluate(OracleIoUMetric(), [sample([[0]], [[0]])])
