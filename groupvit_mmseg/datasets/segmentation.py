@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -39,7 +40,7 @@ class COCOObjectDataset(BaseSegDataset):
         FileNotFoundError: If the image folder does not exist.
     """
 
-    METAINFO = {'classes': class_names('coco_object'), 'palette': _label_colours(81)}
+    METAINFO: ClassVar[dict] = dict(classes=class_names('coco_object'), palette=_label_colours(81))
 
     def __init__(
         self,

@@ -78,5 +78,5 @@ def test_coco_object_takes_a_list_and_another_suffix(coco_root):
 
 
 def test_coco_object_without_its_folder_says_where(tmp_path):
-    with pytest.raises(FileNotFoundError, match='no image folder at .*images: set data_root'):
+    with pytest.raises(FileNotFoundError, match=r'no image folder at .*images: set data_root'):
         build(tmp_path)

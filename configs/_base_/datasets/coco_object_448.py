@@ -3,25 +3,25 @@
 # Another place: --cfg-options test_dataloader.dataset.data_root=FOLDER
 data_root = 'data/coco_object'
 test_pipeline = [
-    {'type': 'LoadImageFromFile'},
-    {'type': 'Resize', 'scale': (2048, 448), 'keep_ratio': True},
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 448), keep_ratio=True),
     # after Resize: the masks keep the size they are compared at
-    {'type': 'LoadAnnotations'},
-    {'type': 'PackSegInputs'},
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
 ]
-val_dataloader = {
-    'batch_size': 1,
-    'num_workers': 2,
-    'persistent_workers': True,
-    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-    'dataset': {
-        'type': 'COCOObjectDataset',
-        'data_root': data_root,
-        'data_prefix': {'img_path': 'images/val2017', 'seg_map_path': 'annotations/val2017'},
-        'pipeline': test_pipeline,
-        'test_mode': True,
-    },
-}
-val_evaluator = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU']}
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='COCOObjectDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator

@@ -3,26 +3,26 @@
 # Another place: --cfg-options test_dataloader.dataset.data_root=FOLDER
 data_root = 'data/VOCdevkit/VOC2010'
 test_pipeline = [
-    {'type': 'LoadImageFromFile'},
-    {'type': 'Resize', 'scale': (2048, 448), 'keep_ratio': True},
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 448), keep_ratio=True),
     # after Resize: the masks keep the size they are compared at
-    {'type': 'LoadAnnotations'},
-    {'type': 'PackSegInputs'},
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
 ]
-val_dataloader = {
-    'batch_size': 1,
-    'num_workers': 2,
-    'persistent_workers': True,
-    'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-    'dataset': {
-        'type': 'PascalContextDataset',
-        'data_root': data_root,
-        'data_prefix': {'img_path': 'JPEGImages', 'seg_map_path': 'SegmentationClassContext'},
-        'ann_file': 'ImageSets/SegmentationContext/val.txt',
-        'pipeline': test_pipeline,
-        'test_mode': True,
-    },
-}
-val_evaluator = {'type': 'PerClassIoUMetric', 'iou_metrics': ['mIoU']}
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='PascalContextDataset',
+        data_root=data_root,
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassContext'),
+        ann_file='ImageSets/SegmentationContext/val.txt',
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
