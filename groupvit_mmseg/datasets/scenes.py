@@ -1,0 +1,237 @@
+"""The scenes: small pictures of textured things on textured grounds, with captions and masks.
+
+They are the data that everything in this project runs on without a download. All drawing is
+integer arithmetic on numpy's frozen ``RandomState`` stream, so the same seed gives the same pixels
+and captions on every machine. ``tools/dataset_converters/make_scenes.py`` writes them to disk.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+Mask = np.ndarray
+"""``(H, W)`` booleans."""
+
+
+class Thing(NamedTuple):
+    """How one class of things looks: outline, surface and the colours it comes in."""
+
+    shape: Callable[[np.ndarray, np.ndarray], Mask]
+    texture: Callable[[np.ndarray, np.ndarray], Mask]
+    colours: tuple[str, ...]
+
+
+class Scene(NamedTuple):
+    """A picture ``(H, W, 3)`` RGB, its label map ``(H, W)`` of indices into CLASSES, a caption."""
+
+    image: np.ndarray
+    labels: np.ndarray
+    caption: str
+
+
+# Outlines: integer coordinates, scaled so that 256 is the thing's radius.
+
+
+def _ball(u, v):
+    return u * u + v * v <= 240 * 240
+
+
+def _ring(u, v):
+    return (u * u + v * v <= 256 * 256) & (u * u + v * v >= 110 * 110)
+
+
+def _box(u, v):
+    return (abs(u) <= 205) & (abs(v) <= 205)
+
+
+def _kite(u, v):
+    return 4 * abs(u) + 3 * abs(v) <= 3 * 270
+
+
+def _cross(u, v):
+    return ((abs(u) <= 90) & (abs(v) <= 250)) | ((abs(v) <= 90) & (abs(u) <= 250))
+
+
+def _tent(u, v):
+    return (v <= 190) & (2 * abs(u) <= v + 256)
+
+
+def _star(u, v):
+    # A pentagram is where at least four of the five half-planes of its edges hold.
+    normals = ((0, 256), (-243, 79), (-150, -207), (150, -207), (243, 79))
+    return sum((a * u + b * v <= 110 * 256).astype(np.int64) for a, b in normals) >= 4
+
+
+def _heart(u, v):
+    lobes = (abs(u) - 118) ** 2 + (v + 80) ** 2 <= 135 * 135
+    return lobes | ((v >= -80) & (abs(u) + v <= 210) & (abs(u) <= 253))
+
+
+# Surfaces: pixel coordinates to the pixels that take the second tone.
+
+
+def _plain(x, y):
+    return np.zeros_like(x, bool)
+
+
+def _rows(x, y):
+    return y // 2 % 2 == 0
+
+
+def _columns(x, y):
+    return x // 2 % 2 == 0
+
+
+def _diagonals(x, y):
+    return (x + y) // 2 % 3 == 0
+
+
+def _checks(x, y):
+    return (x // 2 + y // 2) % 2 == 0
+
+
+def _dots(x, y):
+    return (x % 4 < 2) & (y % 4 < 2)
+
+
+def _lattice(x, y):
+    return (x % 4 == 0) | (y % 4 == 0)
+
+
+def _zigzag(x, y):
+    return (y + abs(x % 8 - 4)) // 2 % 2 == 0
+
+
+def _bricks(x, y):
+    return (y % 6 == 0) | ((x + y // 6 * 5) % 10 == 0)
+
+
+def _blades(x, y):
+    return (x * 7 + y // 5 * 3) % 5 < 2
+
+
+def _waves(x, y):
+    return (y * 2 + abs(x % 16 - 8)) // 3 % 4 == 0
+
+
+COLOURS = {
+    'red': (205, 40, 40),
+    'orange': (240, 140, 30),
+    'yellow': (240, 215, 45),
+    'pink': (240, 130, 180),
+    'purple': (130, 50, 160),
+    'black': (40, 38, 42),
+    'brown': (120, 75, 40),
+    'teal': (30, 165, 160),
+}
+THINGS = {
+    'ball': Thing(_ball, _plain, ('orange',)),
+    'ring': Thing(_ring, _dots, ('red',)),
+    'box': Thing(_box, _lattice, ('brown',)),
+    'kite': Thing(_kite, _checks, ('purple',)),
+    'cross': Thing(_cross, _rows, ('black',)),
+    'tent': Thing(_tent, _columns, ('teal',)),
+    'star': Thing(_star, _zigzag, ('yellow',)),
+    'heart': Thing(_heart, _diagonals, ('pink',)),
+}
+GROUNDS = {
+    'sand': (_plain, (214, 190, 140), 14),
+    'grass': (_blades, (85, 150, 60), 10),
+    'water': (_waves, (60, 115, 180), 5),
+    'snow': (_plain, (232, 238, 244), 5),
+}
+CLASSES = (*THINGS, *GROUNDS)
+PALETTE = (*(COLOURS[t.colours[0]] for t in THINGS.values()), *(g[1] for g in GROUNDS.values()))
+TURNS = tuple(
+    (round(256 * np.cos(t)), round(256 * np.sin(t))) for t in np.linspace(-0.35, 0.35, 15)
+)
+
+
+def draw_scene(seed: int, size: int = 48, max_things: int = 3) -> Scene:
+    """Draws one scene; a function of its arguments.
+
+    Args:
+        seed (int): Seed of this one scene, in ``[0, 2**32)``.
+        size (int): Side of the square picture, pixels. Defaults to 48.
+        max_things (int): Most things in a picture, all of different classes. Defaults to 3.
+
+    Returns:
+        Scene: Picture, label map and caption.
+    """
+    rng = np.random.RandomState(seed)
+    y, x = np.mgrid[:size, :size].astype(np.int64)
+    ground = _choose(rng, tuple(GROUNDS))
+    texture, colour, noise = GROUNDS[ground]
+    image = _surface(rng, texture, colour, noise, x, y)
+    labels = np.full((size, size), CLASSES.index(ground), np.uint8)
+    phrases = []
+    names = [
+        list(THINGS)[i] for i in rng.permutation(len(THINGS))[: rng.randint(1, max_things + 1)]
+    ]
+    for name, (cx, cy, radius) in zip(names, _places(rng, len(names), size), strict=True):
+        mask = _outline(rng, THINGS[name].shape, x - cx, y - cy, radius)
+        colour_name = _choose(rng, THINGS[name].colours)
+        surface = _surface(rng, THINGS[name].texture, COLOURS[colour_name], 6, x, y)
+        image[mask] = surface[mask]
+        labels[mask] = CLASSES.index(name)
+        phrases.append(_phrase(rng, name, colour_name))
+    return Scene(image, labels, _caption(rng, phrases, ground))
+
+
+def _choose(rng, options):
+    return options[rng.randint(len(options))]
+
+
+def _places(rng, count: int, size: int) -> list[tuple[int, int, int]]:
+    """Draws centres and radii of ``count`` things that stay inside and hardly touch."""
+    while True:
+        places: list[tuple[int, int, int]] = []
+        for _ in range(20 * count):
+            radius = rng.randint(size // 5, size // 4 + 1)
+            cx, cy = (rng.randint(radius, size - radius + 1) for _ in range(2))
+            if all((cx - a) ** 2 + (cy - b) ** 2 >= (radius + r) ** 2 for a, b, r in places):
+                places.append((cx, cy, radius))
+            if len(places) == count:
+                return places
+
+
+def _outline(rng, shape, dx, dy, radius: int) -> Mask:
+    """The pixels of a shape, turned a little, around the origin of ``dx, dy``."""
+    cos, sin = _choose(rng, TURNS)
+    return shape((cos * dx + sin * dy) // radius, (cos * dy - sin * dx) // radius)
+
+
+def _surface(rng, texture, colour, noise: int, x, y) -> np.ndarray:
+    """Paints ``(H, W, 3)`` in a jittered colour, its second tone and pixel noise."""
+    base = np.array(colour) + rng.randint(-12, 13, 3)
+    second = base + 60 if base.sum() < 330 else base - 60
+    marks = texture(x + rng.randint(64), y + rng.randint(64))
+    painted = (
+        np.where(marks[..., None], second, base)
+        + rng.randint(-noise, noise + 1, x.shape)[..., None]
+    )
+    return painted.clip(0, 255).astype(np.uint8)
+
+
+def _phrase(rng, name: str, colour: str) -> str:
+    words = f'{colour} {name}' if rng.randint(3) else name
+    return f'{"an" if words[0] in "aeiou" else "a"} {words}'
+
+
+def _caption(rng, phrases: list[str], ground: str) -> str:
+    """Joins what is in the picture the way a person might."""
+    if len(phrases) == 2:
+        things = _choose(rng, (' and ', ' next to ', ' beside ')).join(phrases)
+    else:
+        things = ' and '.join(filter(None, (', '.join(phrases[:-1]), phrases[-1])))
+    pattern = _choose(
+        rng, ('{} on {}', '{} on the {}', '{} on some {}', '{1} with {0}', '{1} under {0}')
+    )
+    return pattern.format(things, ground)
+
+
+def scene_seed(seed: int, split: str, index: int) -> int:
+    """Gives every scene of every split its own seed."""
+    return zlib.crc32(f'{seed}/{split}/{index}'.encode())

@@ -1,0 +1,115 @@
+"""Draws the scenes: small pictures of textured things on textured grounds, with captions.
+
+Training pairs become webdataset shards (a picture and a caption, no mask), validation scenes
+pictures with masks in VOC layout. ``groupvit_mmseg.datasets.scenes`` draws them: the same seed
+gives the same scenes on every machine.
+
+Written under ``--out``::
+
+    train/scenes-train-000000.tar ... sizes.json      pictures (.png) and captions (.txt)
+    val/JPEGImages/*.png                               pictures
+    val/SegmentationClass/*.png                        0 background, then the things (like VOC)
+    val/SegmentationClassContext/*.png                 the things, then the grounds (like Context)
+    val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
+
+Example::
+
+    python tools/dataset_converters/make_scenes.py --out data/scenes
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import webdataset
+from PIL import Image
+
+from groupvit_mmseg.datasets.scenes import PALETTE, THINGS, draw_scene, scene_seed
+
+
+def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
+    """Writes pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
+    out.mkdir(parents=True, exist_ok=True)
+    sizes = {}
+    for start in range(0, num_scenes, shard_size):
+        name = f'scenes-train-{start // shard_size:06d}.tar'
+        stop = min(start + shard_size, num_scenes)
+        with webdataset.TarWriter(str(out / name), mtime=0, user='scenes', group='scenes') as tar:
+            for index in range(start, stop):
+                scene = draw_scene(scene_seed(seed, 'train', index), size)
+                tar.write({'__key__': f'{index:07d}', 'png': scene.image, 'txt': scene.caption})
+        sizes[name] = stop - start
+    (out / 'sizes.json').write_text(json.dumps(sizes, indent=1) + '\n')
+
+
+def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) -> None:
+    """Writes each split of scenes with their masks in VOC layout.
+
+    Args:
+        out (Path): Folder to write.
+        num_scenes (dict[str, int]): Split name to the number of its scenes.
+        seed (int): Seed of the data set.
+        size (int): Side of the pictures, pixels.
+    """
+    folders = 'JPEGImages', 'SegmentationClass', 'SegmentationClassContext'
+    for folder in (*folders, 'ImageSets/Segmentation'):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    for split, count in num_scenes.items():
+        names = [f'{split}_{index:06d}' for index in range(count)]
+        for index, name in enumerate(names):
+            scene = draw_scene(scene_seed(seed, split, index), size)
+            pictures = (
+                Image.fromarray(scene.image),
+                things_map(scene.labels),
+                context_map(scene.labels),
+            )
+            for folder, picture in zip(folders, pictures, strict=True):
+                picture.save(out / folder / f'{name}.png')
+        listing = out / 'ImageSets/Segmentation' / f'{split}.txt'
+        listing.write_text(''.join(f'{name}\n' for name in names))
+
+
+def things_map(labels: np.ndarray) -> Image.Image:
+    """Things + background: 0 is every ground, then the things, as VOC does."""
+    things = np.where(labels < len(THINGS), labels + 1, 0).astype(np.uint8)
+    return _palette_image(things, ((0, 0, 0), *PALETTE[: len(THINGS)]))
+
+
+def context_map(labels: np.ndarray) -> Image.Image:
+    """Things + grounds: every ground is a class, as in Pascal Context without background."""
+    return _palette_image(labels, PALETTE)
+
+
+def _palette_image(labels: np.ndarray, palette) -> Image.Image:
+    image = Image.fromarray(labels)
+    image.putpalette([value for colour in palette for value in colour])
+    return image
+
+
+def parse_args() -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description='Draw the scenes.')
+    parser.add_argument('--out', type=Path, default=Path('data/scenes'), help='folder to write')
+    parser.add_argument('--num-train', type=int, default=8000, help='training scenes')
+    parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
+    parser.add_argument('--num-calib', type=int, default=200, help='scenes to choose thresholds on')
+    parser.add_argument('--shard-size', type=int, default=500, help='training scenes per shard')
+    parser.add_argument('--size', type=int, default=48, help='side of the pictures, pixels (>= 24)')
+    parser.add_argument('--seed', type=int, default=0)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Draws everything."""
+    args = parse_args()
+    write_train(
+        args.out / 'train', args.num_train, args.seed, size=args.size, shard_size=args.shard_size
+    )
+    splits = {'val': args.num_val, 'calib': args.num_calib}
+    write_val(args.out / 'val', splits, args.seed, size=args.size)
+    print(f'{args.out}: {args.num_train} training scenes, {splits} scenes with masks')
+
+
+if __name__ == '__main__':
+    main()
