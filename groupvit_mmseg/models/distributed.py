@@ -1,0 +1,37 @@
+"""Gathering embeddings of all ranks with gradient."""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.nn.functional import all_gather
+
+
+def world_size() -> int:
+    """Ranks ``R`` of the process group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's rank, 0 without a process group."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_with_grad(local: Tensor) -> Tensor:
+    """Rows of all ranks in rank order; each rank must bring the same number.
+
+    Args:
+        local (Tensor): ``(B, ...)``.
+
+    Returns:
+        Tensor: ``(R * B, ...)``; gradients flow back to every rank's rows.
+    """
+    return torch.cat(all_gather(local.contiguous())) if world_size() > 1 else local
+
+
+def gather(local: Tensor) -> Tensor:
+    """Rows of all ranks in rank order, ``(R * B, ...)``, without gradient."""
+    if world_size() == 1:
+        return local
+    gathered = [torch.empty_like(local) for _ in range(world_size())]
+    dist.all_gather(gathered, local.contiguous())
+    return torch.cat(gathered)

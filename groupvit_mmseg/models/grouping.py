@@ -1,0 +1,158 @@
+"""The grouping block: tokens are merged into segments by a learned assignment.
+
+Paper: section 3.1 and figure 2 (right).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from groupvit_mmseg.models.assignment import gumbel_assignment, hard_assignment, soft_assignment
+from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
+from groupvit_mmseg.models.precision import at_least_float32, full_precision
+
+
+class Assignment(NamedTuple):
+    """Which token belongs to which segment, ``(B, S, N)`` each.
+
+    ``hard`` is one-hot over ``S`` in value (drawn with Gumbel noise while training) and made the
+    segments; ``soft`` is the softmax over ``S`` without noise, which segmentation uses.
+    """
+
+    hard: Tensor
+    soft: Tensor
+
+
+class CrossAttentionBlock(nn.Module):
+    """Queries look at tokens: ``q + Attn(q, x)``, ``+ MLP(LN(q))``, then a post-norm.
+
+    Neither q nor x is normalised before the attention: both come in normalised.
+    """
+
+    def __init__(self, embed_dims: int, num_heads: int, *, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.attn = CrossAttention(embed_dims, num_heads)
+        self.norm = nn.LayerNorm(embed_dims)
+        self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio))
+        self.norm_post = nn.LayerNorm(embed_dims)
+
+    def forward(self, query: Tensor, x: Tensor) -> Tensor:
+        """``(B, S, C)`` onto ``(B, N, C)`` to ``(B, S, C)``."""
+        query = query + self.attn(query, x)
+        query = query + self.mlp(self.norm(query))
+        return self.norm_post(query)
+
+
+class AssignAttention(nn.Module):
+    """Each token gives itself to one segment; a segment is the mean of its tokens.
+
+    Args:
+        embed_dims (int): width ``C``.
+        assign_scale (float): factor on the assignment logits; above 1 the assignments are sharper
+            from the start. Defaults to 1.0, the paper's.
+    """
+
+    # One, on purpose: with 1e-10 an empty segment's row explodes and training diverges.
+    SUM_EPS = 1.0
+
+    def __init__(self, embed_dims: int, *, assign_scale: float = 1.0) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(embed_dims, embed_dims)
+        self.k_proj = nn.Linear(embed_dims, embed_dims)
+        self.v_proj = nn.Linear(embed_dims, embed_dims)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.scale = assign_scale * embed_dims**-0.5
+
+    def assign(self, query: Tensor, x: Tensor) -> Assignment:
+        """Assignments ``(B, S, N)`` of tokens ``(B, N, C)`` to queries ``(B, S, C)``."""
+        q, k = at_least_float32(self.q_proj(query), self.k_proj(x))
+        with full_precision(q):
+            logits = q @ k.transpose(1, 2) * self.scale
+            hard = gumbel_assignment(logits) if self.training else hard_assignment(logits)
+            return Assignment(hard, soft_assignment(logits))
+
+    def forward(self, query: Tensor, x: Tensor) -> tuple[Tensor, Assignment]:
+        """Segments ``(B, S, C)`` and the assignment that made them."""
+        assignment = self.assign(query, x)
+        weights = assignment.hard / (assignment.hard.sum(-1, keepdim=True) + self.SUM_EPS)
+        value = self.v_proj(x)
+        return self.proj(weights.to(value.dtype) @ value), assignment
+
+
+class GroupingBlock(nn.Module):
+    """Merges ``N`` tokens into ``S`` segments with the help of ``G`` group tokens.
+
+    Args:
+        embed_dims (int): width ``C`` of the tokens.
+        num_heads (int): heads of the cross-attention.
+        num_group_tokens (int): ``G``.
+        num_output_groups (int): ``S``.
+        out_channels (int, optional): width of the segments. Defaults to ``embed_dims``.
+        mlp_ratio (float): hidden width of the channel MLPs over ``embed_dims``. Defaults to 4.0.
+        assign_scale (float): see :class:`AssignAttention`. Defaults to 1.0.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        num_group_tokens: int,
+        num_output_groups: int,
+        out_channels: int | None = None,
+        mlp_ratio: float = 4.0,
+        assign_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        out_channels = out_channels or embed_dims
+        self.norm_groups = nn.LayerNorm(embed_dims)
+        self.norm_tokens = nn.LayerNorm(embed_dims)
+        self.group_mlp = TokenMlp(num_group_tokens, embed_dims // 2, num_output_groups)
+        self.norm_query = nn.LayerNorm(embed_dims)
+        self.cross_attention = CrossAttentionBlock(embed_dims, num_heads, mlp_ratio=mlp_ratio)
+        self.assign = AssignAttention(embed_dims, assign_scale=assign_scale)
+        self.norm_out = nn.LayerNorm(embed_dims)
+        self.mlp_out = Mlp(embed_dims, int(embed_dims * mlp_ratio), out_channels)
+        self.reduce = reduction(embed_dims, out_channels)
+
+    def forward(self, x: Tensor, group_tokens: Tensor) -> tuple[Tensor, Assignment]:
+        """Merge tokens into segments.
+
+        Args:
+            x (Tensor): tokens ``(B, N, C)``.
+            group_tokens (Tensor): ``(B, G, C)``.
+
+        Returns:
+            tuple[Tensor, Assignment]: segments ``(B, S, out_channels)`` and the assignment.
+        """
+        x = self.norm_tokens(x)
+        query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))
+        query = self.cross_attention(query, x)
+        assigned, assignment = self.assign(query, x)
+        out = assigned + query
+        return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
+
+
+def reduction(in_channels: int, out_channels: int) -> nn.Module:
+    """LayerNorm and a bias-free linear layer where the width changes, identity where not."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(
+        nn.LayerNorm(in_channels), nn.Linear(in_channels, out_channels, bias=False)
+    )
+
+
+def compose(assignments: tuple[Tensor, ...]) -> Tensor:
+    """Token-to-last-segment assignment of several stages: the product of their matrices.
+
+    Args:
+        assignments (tuple[Tensor, ...]): ``(B, S1, N)``, ``(B, S2, S1)``, ...; at least one.
+
+    Returns:
+        Tensor: ``(B, S, N)`` with ``S`` of the last stage.
+    """
+    product = assignments[0]
+    for assignment in assignments[1:]:
+        product = torch.bmm(assignment, product)
+    return product

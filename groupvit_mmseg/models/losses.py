@@ -1,0 +1,197 @@
+"""Contrastive and multi-label contrastive loss (paper: section 3.2).
+
+Each rank computes only its own rows of the similarity matrices against the partners of all ranks,
+so memory per rank grows as B x (R B). The ranks' gradients, averaged as data parallel training
+does, equal those of one process on the concatenated batch.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank
+from groupvit_mmseg.models.precision import at_least_float32, full_precision
+
+MAX_LOGIT_SCALE = 100.0
+
+
+def new_logit_scale(temperature: float) -> nn.Parameter:
+    """The learned ``s`` with ``exp(s) = 1 / temperature`` at the start."""
+    return nn.Parameter(torch.tensor(math.log(1 / temperature)))
+
+
+def clamped_exp(logit_scale: Tensor) -> Tensor:
+    """``exp(s)``, at most 100 in the forward pass."""
+    return logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+
+
+def normalize(*embeds: Tensor) -> tuple[Tensor, ...]:
+    """L2-normalised over the last axis, at least in float32."""
+    return tuple(F.normalize(e, dim=-1) for e in at_least_float32(*embeds))
+
+
+def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
+    """Mean cross-entropy of rows against uniform targets over their positives.
+
+    Args:
+        logits (Tensor): ``(rows, columns)``.
+        positives (Tensor): bool ``(rows, columns)``, at least one true per row.
+
+    Returns:
+        Tensor: scalar.
+    """
+    targets = positives / positives.sum(-1, keepdim=True)
+    return F.cross_entropy(logits, targets.to(logits.dtype))
+
+
+@MODELS.register_module()
+class ImageTextContrastiveLoss(BaseModule):
+    """Symmetric cross-entropy between the images and captions of all ranks.
+
+    Args:
+        temperature (float): start of the learned temperature. Defaults to 0.07.
+        loss_weight (float): factor on the loss. Defaults to 1.0.
+    """
+
+    def __init__(self, temperature: float = 0.07, *, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.logit_scale = new_logit_scale(temperature)
+        self.loss_weight = loss_weight
+
+    def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+        """Loss of this rank's ``B`` pairs against all ranks' ``R * B``.
+
+        Args:
+            image_embeds (Tensor): ``(B, D)``, not normalised.
+            text_embeds (Tensor): ``(B, D)``, not normalised; row ``i`` belongs to image ``i``.
+
+        Returns:
+            Tensor: scalar.
+        """
+        with full_precision(image_embeds):
+            images, texts = normalize(image_embeds, text_embeds)
+            scale = clamped_exp(self.logit_scale)
+            labels = rank() * len(images) + torch.arange(len(images), device=images.device)
+            image_to_text = F.cross_entropy(scale * images @ gather_with_grad(texts).T, labels)
+            text_to_image = F.cross_entropy(scale * texts @ gather_with_grad(images).T, labels)
+            return self.loss_weight * (image_to_text + text_to_image) / 2
+
+
+@MODELS.register_module()
+class MultiLabelContrastiveLoss(BaseModule):
+    r"""Contrastive loss between images and the ``P`` prompts made of each caption's words.
+
+    An image's targets are uniform over its own prompts among all ``R * B * P``; a prompt's target
+    is its image.
+
+    With ``level='segments'`` an image is not its pooled embedding but its segments
+    :math:`z_1 \dots z_S`: the similarity to a prompt :math:`t` is the smooth maximum
+
+    .. math:: \frac{1}{\beta} \log \sum_s \exp(\beta \cos(z_s, t))
+
+    so that some segment, not only their mean, has to answer to each word. With
+    ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's targets
+    are uniform over all prompts equal to one of its own, a prompt's over all images that have it.
+    Both are ours, off in the paper's recipes.
+
+    Args:
+        temperature (float): start of the learned temperature. Defaults to 0.07.
+        loss_weight (float): factor on the loss. Defaults to 1.0.
+        level (str): what of an image is compared, ``'pooled'`` or ``'segments'``.
+            Defaults to ``'pooled'``.
+        smooth_max_beta (float): :math:`\beta` above. Defaults to 10.0.
+        match_equal_prompts (bool): equal prompts are positives. Defaults to False.
+
+    Raises:
+        ValueError: if ``level`` is neither ``'pooled'`` nor ``'segments'``.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        *,
+        loss_weight: float = 1.0,
+        level: Literal['pooled', 'segments'] = 'pooled',
+        smooth_max_beta: float = 10.0,
+        match_equal_prompts: bool = False,
+    ) -> None:
+        super().__init__()
+        if level not in ('pooled', 'segments'):
+            raise ValueError(
+                f"MultiLabelContrastiveLoss: level must be 'pooled' or 'segments', not {level!r}."
+            )
+        self.logit_scale = new_logit_scale(temperature)
+        self.loss_weight = loss_weight
+        self.level = level
+        self.smooth_max_beta = smooth_max_beta
+        self.match_equal_prompts = match_equal_prompts
+
+    def forward(
+        self, image_embeds: Tensor, prompt_embeds: Tensor, prompt_ids: Tensor | None = None
+    ) -> Tensor:
+        """Loss of this rank's ``B`` images and ``B * P`` prompts against all ranks'.
+
+        Args:
+            image_embeds (Tensor): not normalised; ``(B, D)`` for level pooled, ``(B, S, D)`` for
+                level segments.
+            prompt_embeds (Tensor): ``(B, P, D)``, not normalised.
+            prompt_ids (Tensor, optional): token ids ``(B, P, L)`` by which prompts are equal;
+                read only with ``match_equal_prompts``. Defaults to None.
+
+        Returns:
+            Tensor: scalar.
+        """
+        if image_embeds.dim() == 2:
+            image_embeds = image_embeds.unsqueeze(1)  # one segment: its smooth maximum is itself
+        with full_precision(image_embeds):
+            images, prompts = normalize(image_embeds, prompt_embeds)
+            scale = clamped_exp(self.logit_scale)
+            of_images, of_prompts = self._positives(prompt_embeds.shape[:2], images, prompt_ids)
+            all_prompts = gather_with_grad(prompts).flatten(0, 1)
+            image_to_prompt = self._similarity(images, all_prompts)  # (B, R * B * P)
+            prompt_to_image = self._similarity(gather_with_grad(images), prompts.flatten(0, 1)).T
+            loss = soft_cross_entropy(scale * image_to_prompt, of_images)
+            loss = loss + soft_cross_entropy(scale * prompt_to_image, of_prompts)
+            return self.loss_weight * loss / 2
+
+    def _similarity(self, segments: Tensor, prompts: Tensor) -> Tensor:
+        """``(B, S, D)`` and ``(M, D)`` to the smooth maximum over S, ``(B, M)``."""
+        cosines = segments @ prompts.T  # (B, S, M)
+        if segments.shape[1] == 1:
+            return cosines.squeeze(1)
+        return (self.smooth_max_beta * cosines).logsumexp(1) / self.smooth_max_beta
+
+    def _positives(
+        self, shape: torch.Size, images: Tensor, prompt_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Bool targets ``(B, R * B * P)`` of this rank's images, ``(B * P, R * B)`` of prompts."""
+        if not self.match_equal_prompts:
+            prompt_ids = torch.arange(rank() * shape.numel(), (rank() + 1) * shape.numel())
+            prompt_ids = prompt_ids.to(images.device).view(*shape, 1)
+        if prompt_ids is None:
+            raise ValueError('match_equal_prompts=True needs the token ids of the prompts.')
+        own, everyone = number_prompts(prompt_ids)  # (B, P), (R * B, P)
+        of_images = (own.unsqueeze(-1) == everyone.flatten()).any(1)
+        of_prompts = (own.flatten()[:, None, None] == everyone).any(-1)
+        return of_images, of_prompts
+
+
+def number_prompts(prompt_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The same number for equal prompts, on all ranks.
+
+    Args:
+        prompt_ids (Tensor): token ids ``(B, P, L)`` of this rank.
+
+    Returns:
+        tuple[Tensor, Tensor]: int64 ``(B, P)`` of this rank and ``(R * B, P)`` of all.
+    """
+    batch_size, num_prompts = prompt_ids.shape[:2]
+    rows = gather(prompt_ids.contiguous()).flatten(0, 1)
+    numbers = torch.unique(rows, dim=0, return_inverse=True)[1].view(-1, num_prompts)
+    start = rank() * batch_size
+    return numbers[start : start + batch_size], numbers

@@ -1,0 +1,133 @@
+"""Two towers, their projectors and the losses between them."""
+
+from typing import NamedTuple
+
+import torch
+from mmengine.model import BaseModel
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from groupvit_mmseg.models.losses import clamped_exp
+
+
+class ImageTextEmbeds(NamedTuple):
+    """Projected, not normalised embeddings of a batch.
+
+    Attributes:
+        image_embeds (Tensor): ``(B, D)`` of the pooled segments.
+        segment_embeds (Tensor): ``(B, S, D)``; empty ``S`` where no loss looks at segments.
+        text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
+    """
+
+    image_embeds: Tensor
+    segment_embeds: Tensor
+    text_embeds: Tensor
+
+
+@MODELS.register_module()
+class GroupViTPretrainer(BaseModel):
+    """Learns both towers from image-caption pairs (paper: section 3.2).
+
+    Args:
+        backbone (dict): config of a :class:`GroupViT`.
+        text_encoder (dict): config of the text tower.
+        image_projector (dict): config of the image tower's projector.
+        text_projector (dict): config of the text tower's projector.
+        loss_contrastive (dict): config of the loss between images and captions.
+        loss_multi_label (dict, optional): config of the loss between images and prompts; None for
+            data without prompts. Defaults to None.
+        data_preprocessor (dict, optional): config of mmengine's ``ImgDataPreprocessor``.
+            Defaults to None.
+        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        *,
+        text_encoder: dict,
+        image_projector: dict,
+        text_projector: dict,
+        loss_contrastive: dict,
+        loss_multi_label: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        self.text_encoder = MODELS.build(text_encoder)
+        self.image_projector = MODELS.build(image_projector)
+        self.text_projector = MODELS.build(text_projector)
+        self.loss_contrastive = MODELS.build(loss_contrastive)
+        self.loss_multi_label = MODELS.build(loss_multi_label) if loss_multi_label else None
+
+    def forward(
+        self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
+    ) -> dict[str, Tensor] | ImageTextEmbeds:
+        """mmengine's entry point.
+
+        Args:
+            inputs (Tensor): ``(B, 3, H, W)``, normalised.
+            token_ids (Tensor): int64 ``(B, 1 + P, L)``: the caption, then its prompts.
+            mode (str): ``'loss'`` or ``'tensor'``. Defaults to ``'tensor'``.
+            batch_info (object): captions, prompts and keys of the batch; not used.
+
+        Returns:
+            dict[str, Tensor] | ImageTextEmbeds: :meth:`loss` or :meth:`embed`.
+
+        Raises:
+            ValueError: for another mode; segmentation is :class:`GroupViTSegmentor`'s part.
+        """
+        if mode == 'loss':
+            return self.loss(inputs, token_ids)
+        if mode == 'tensor':
+            return self.embed(inputs, token_ids)
+        raise ValueError(
+            f"GroupViTPretrainer has modes 'loss' and 'tensor', not {mode!r}: segment with a "
+            'GroupViTSegmentor, which loads the same checkpoint.'
+        )
+
+    def embed(self, inputs: Tensor, token_ids: Tensor) -> ImageTextEmbeds:
+        """Projected embeddings of images ``(B, 3, H, W)`` and texts ``(B, T, L)``."""
+        output = self.backbone.encode(inputs)
+        tokens = output.pooled.unsqueeze(1)
+        if self._looks_at_segments:
+            # One call, so that BatchNorm's statistics are over all that it will see in use.
+            tokens = torch.cat([tokens, output.segments], dim=1)
+        image_embeds = self.image_projector(tokens)
+        text_embeds = self.text_projector(self.text_encoder(token_ids.flatten(0, 1)))
+        return ImageTextEmbeds(
+            image_embeds=image_embeds[:, 0],
+            segment_embeds=image_embeds[:, 1:],
+            text_embeds=text_embeds.unflatten(0, token_ids.shape[:2]),
+        )
+
+    def loss(self, inputs: Tensor, token_ids: Tensor) -> dict[str, Tensor]:
+        """Losses and logit scales of a batch.
+
+        Args:
+            inputs (Tensor): ``(B, 3, H, W)``, normalised.
+            token_ids (Tensor): int64 ``(B, 1 + P, L)``.
+
+        Returns:
+            dict[str, Tensor]: scalars ``loss_contrastive`` and ``logit_scale``, and with prompts
+            ``loss_multi_label`` and ``logit_scale_multi_label``.
+        """
+        embeds = self.embed(inputs, token_ids)
+        captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]
+        losses = dict(
+            loss_contrastive=self.loss_contrastive(embeds.image_embeds, captions),
+            logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
+        )
+        if self.loss_multi_label is not None:
+            images = embeds.segment_embeds if self._looks_at_segments else embeds.image_embeds
+            losses.update(
+                loss_multi_label=self.loss_multi_label(images, prompts, token_ids[:, 1:]),
+                logit_scale_multi_label=clamped_exp(self.loss_multi_label.logit_scale.detach()),
+            )
+        return losses
+
+    @property
+    def _looks_at_segments(self) -> bool:
+        """Whether a loss compares prompts with segments."""
+        return self.loss_multi_label is not None and self.loss_multi_label.level == 'segments'

@@ -1,0 +1,43 @@
+"""The projection MLP that brings both towers into one space."""
+
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class GroupViTProjector(BaseModule):
+    """``num_layers - 1`` times linear, BatchNorm, ReLU, then linear (paper: section 4.1).
+
+    BatchNorm takes its statistics over every axis but the last.
+
+    Args:
+        in_channels (int): width of the tower.
+        hidden_channels (int): width between the layers. Defaults to 4096.
+        out_channels (int): width of the common space. Defaults to 256.
+        num_layers (int): linear layers; 0 makes an identity. Defaults to 2.
+        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        hidden_channels: int = 4096,
+        out_channels: int = 256,
+        num_layers: int = 2,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        hidden: list[nn.Module] = []
+        for _ in range(num_layers - 1):
+            hidden += [nn.Linear(in_channels, hidden_channels), nn.BatchNorm1d(hidden_channels)]
+            hidden += [nn.ReLU()]
+            in_channels = hidden_channels
+        self.hidden = nn.Sequential(*hidden)
+        self.out = nn.Linear(in_channels, out_channels) if num_layers else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_channels)`` to ``(..., out_channels)``."""
+        rows = self.out(self.hidden(x.flatten(0, -2)))
+        return rows.unflatten(0, x.shape[:-1])

@@ -1,0 +1,263 @@
+"""The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from groupvit_mmseg.evaluation.presets import background_threshold
+from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.losses import clamped_exp, new_logit_scale, normalize
+from groupvit_mmseg.text import get_templates, tokenize
+from groupvit_mmseg.text.vocabulary import class_names as known_class_names
+
+
+@MODELS.register_module()
+class GroupViTZeroShotHead(BaseModule):
+    """Names segments by the words whose embeddings they are near.
+
+    Class embeddings are a function of weights, class names and templates. They are computed by
+    :meth:`encode_classes` and dropped whenever one of the three changes: on loading weights, on
+    :meth:`set_classes`, and on entering training mode.
+
+    Args:
+        text_encoder (dict): config of the text tower.
+        image_projector (dict): config of the image tower's projector.
+        text_projector (dict): config of the text tower's projector.
+        class_names (str | Sequence[str]): name of a known set (``'pascal_voc'``) or the names in
+            order; with a background, that is index 0 and never prompted.
+        with_background (bool): whether index 0 is a background. Defaults to False.
+        bg_thresh (float | str, optional): pixels whose best score is below it are background, in
+            [0, 1], or the name of the preset that gives it for the known set (``'official'``,
+            ``'paper'``); None for no threshold. Defaults to None.
+        background_words (Sequence[str]): words whose pixels are background too. Defaults to ().
+        templates (str | Sequence[str]): name of a template set or the templates.
+            Defaults to ``'simple'``.
+        top_k (int): classes that the image as a whole lets through per crop. Defaults to 5.
+        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+    """
+
+    class_embeds: Tensor | None
+
+    def __init__(
+        self,
+        text_encoder: dict,
+        *,
+        image_projector: dict,
+        text_projector: dict,
+        class_names: str | Sequence[str],
+        with_background: bool = False,
+        bg_thresh: float | str | None = None,
+        background_words: Sequence[str] = (),
+        templates: str | Sequence[str] = 'simple',
+        top_k: int = 5,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.text_encoder = MODELS.build(text_encoder)
+        self.image_projector = MODELS.build(image_projector)
+        self.text_projector = MODELS.build(text_projector)
+        self.logit_scale = new_logit_scale(0.07)
+        self.align_corners = False
+        self.top_k = top_k
+        self.register_buffer('class_embeds', None, persistent=False)
+        self.set_classes(
+            class_names,
+            with_background=with_background,
+            bg_thresh=bg_thresh,
+            background_words=background_words,
+            templates=templates,
+        )
+
+    def set_classes(
+        self,
+        class_names: str | Sequence[str],
+        *,
+        with_background: bool = False,
+        bg_thresh: float | str | None = None,
+        background_words: Sequence[str] = (),
+        templates: str | Sequence[str] = 'simple',
+    ) -> None:
+        """Segment other classes from now on; arguments as in the constructor.
+
+        Raises:
+            ValueError: for an empty list, an empty name, a name given twice, an unknown set of
+                classes or templates, or a threshold or background words that do not fit.
+        """
+        if isinstance(bg_thresh, str):
+            bg_thresh = background_threshold(bg_thresh, class_names)
+        if isinstance(class_names, str):
+            class_names = known_class_names(class_names)
+        prompted = tuple(class_names)[int(with_background) :] + tuple(background_words)
+        check_class_names(tuple(class_names), prompted, with_background)
+        check_background(with_background, bg_thresh, tuple(background_words))
+        self.class_names = tuple(class_names)
+        self.prompted_names = prompted
+        self.with_background = with_background
+        self.bg_thresh = bg_thresh
+        self.num_background_words = len(background_words)
+        self.templates = get_templates(templates)
+        self.num_classes = self.out_channels = len(self.class_names)
+        self.class_embeds = None
+
+    @torch.no_grad()
+    def encode_classes(self) -> Tensor:
+        """Compute and keep the class embeddings of the present weights, names and templates.
+
+        The mean over a class's projected templates, then normalised.
+
+        Returns:
+            Tensor: ``(K, D)``, a row per prompted name: classes but the background, then
+            background words.
+        """
+        device = self.logit_scale.device
+        rows = []
+        for name in self.prompted_names:
+            texts = [template.format(name) for template in self.templates]
+            token_ids = tokenize(texts, self.text_encoder.context_length).to(device)
+            rows.append(self.text_projector(self.text_encoder(token_ids)).mean(dim=0))
+        (self.class_embeds,) = normalize(torch.stack(rows))
+        return self.class_embeds
+
+    def train(self, mode: bool = True) -> 'GroupViTZeroShotHead':
+        """Training changes the weights, so the class embeddings are dropped."""
+        if mode:
+            self.class_embeds = None
+        super().train(mode)
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """New weights: the class embeddings are dropped."""
+        self.class_embeds = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def forward(self, output: GroupViTOutput) -> Tensor:
+        """Pixel scores at the size of the images; see :meth:`predict`."""
+        scores = self.segment_scores(self.segment_affinity(output))
+        group_map = self.group_map(output)
+        batch = torch.arange(len(scores), device=scores.device)[:, None, None]
+        return scores[batch, group_map].permute(0, 3, 1, 2)
+
+    def predict(
+        self, output: GroupViTOutput, batch_img_metas: list[dict], test_cfg: dict
+    ) -> Tensor:
+        """What ``EncoderDecoder`` asks of a decode head.
+
+        Args:
+            output (GroupViTOutput): of one crop of ``B`` images.
+            batch_img_metas (list[dict]): not used: the output knows its size.
+            test_cfg (dict): not used.
+
+        Returns:
+            Tensor: ``(B, num_classes, H, W)``: a pixel's score is its segment's affinity to the
+            class; channel 0 is the background where there is one.
+        """
+        return self(output)
+
+    def loss(self, *args: Any, **kwargs: Any) -> dict:
+        """Nothing is learned here.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            'GroupViTZeroShotHead learns nothing from masks: pretrain with GroupViTPretrainer and '
+            'load its checkpoint.'
+        )
+
+    def segment_affinity(self, output: GroupViTOutput) -> Tensor:
+        """Affinity of every segment to every prompted name.
+
+        The image's ``top_k`` best names are let through, and the softmax over those is multiplied
+        by the softmax over all.
+
+        Args:
+            output (GroupViTOutput): of one crop of ``B`` images.
+
+        Returns:
+            Tensor: ``(B, S, K)`` in [0, 1].
+        """
+        class_embeds = self.class_embeds if self.class_embeds is not None else self.encode_classes()
+        image_embeds = self.image_projector(torch.cat([output.pooled[:, None], output.segments], 1))
+        (image_embeds,) = normalize(image_embeds)
+        class_embeds = class_embeds.to(image_embeds.dtype)
+        logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T
+        image_logits, segment_logits = logits[:, :1], logits[:, 1:]  # (B, 1, K), (B, S, K)
+        top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices
+        hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter_(-1, top, False)
+        let_through = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
+        return let_through * segment_logits.softmax(dim=-1)
+
+    def segment_scores(self, affinity: Tensor) -> Tensor:
+        """Affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``, background applied.
+
+        The threshold is never above the best affinity of the image to a class, so that something
+        is always seen.
+        """
+        if not self.with_background:
+            return affinity
+        num_foreground = self.num_classes - 1
+        foreground, words = affinity[..., :num_foreground], affinity[..., num_foreground:]
+        background = affinity.new_zeros(*affinity.shape[:2], 1)
+        if self.num_background_words:
+            background = words.amax(dim=-1, keepdim=True)
+        if self.bg_thresh is not None:
+            best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
+            threshold = best.amax(dim=1, keepdim=True).clamp(max=self.bg_thresh)
+            background = torch.where(best < threshold, 1.0, background)
+        return torch.cat([background, foreground], dim=-1)
+
+    def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
+        """The segment that each pixel belongs to.
+
+        Args:
+            output (GroupViTOutput): of one crop of ``B`` images.
+            num_stages (int, optional): segments of which grouping stage, counted from 1.
+                Defaults to the last.
+
+        Returns:
+            Tensor: int64 ``(B, H, W)`` at the size of the images.
+        """
+        probs = output.group_probs(num_stages)
+        probs = F.interpolate(
+            probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
+        )
+        return probs.argmax(dim=1)
+
+
+def check_class_names(
+    names: tuple[str, ...], prompted: tuple[str, ...], with_background: bool
+) -> None:
+    """Raise ``ValueError`` with one sentence for a class list that cannot be used."""
+    if len(names) <= int(with_background):
+        raise ValueError(
+            f'class_names = {list(names)} holds no class to look for'
+            + (' besides the background.' if with_background else '.')
+        )
+    if not all(isinstance(name, str) and name.strip() for name in names + prompted):
+        raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
+    twice = sorted({name for name in prompted if prompted.count(name) > 1})
+    if twice:
+        raise ValueError(f'class_names holds {", ".join(twice)} more than once.')
+
+
+def check_background(
+    with_background: bool, bg_thresh: float | None, background_words: tuple[str, ...]
+) -> None:
+    """Raise ``ValueError`` with one sentence for a background that cannot be told apart."""
+    if bg_thresh is not None and not 0 <= bg_thresh <= 1:
+        raise ValueError(f'bg_thresh = {bg_thresh} is outside [0, 1].')
+    if with_background and bg_thresh is None and not background_words:
+        raise ValueError(
+            'with_background=True needs a bg_thresh in [0, 1] or background_words to tell the '
+            'background by.'
+        )
+    if not with_background and (bg_thresh is not None or background_words):
+        raise ValueError(
+            'bg_thresh and background_words need with_background=True and the background as class '
+            'index 0.'
+        )

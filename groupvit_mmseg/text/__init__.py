@@ -1,0 +1,17 @@
+"""Text without models: tokens, prompt templates, class vocabularies, caption words."""
+
+from .caption_words import WORD_TAGS, CaptionWords
+from .templates import TEMPLATE_SETS, get_templates
+from .tokenizer import tokenize
+from .vocabulary import CLASS_NAMES, class_names, parse_class_names
+
+__all__ = [
+    'CLASS_NAMES',
+    'TEMPLATE_SETS',
+    'WORD_TAGS',
+    'CaptionWords',
+    'class_names',
+    'get_templates',
+    'parse_class_names',
+    'tokenize',
+]
