@@ -1,4 +1,4 @@
-"""Import of the OpenMMLab packages: one sentence when they are not there, no noise when they are."""
+"""Import of the OpenMMLab packages: one sentence when missing, no noise when there."""
 
 import contextlib
 import importlib

@@ -1,1 +1,22 @@
 """Runner, loop, hooks and optimiser construction: only what mmengine lacks."""
+
+from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
+from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint, save_checkpoint
+from groupvit_mmseg.engine.hooks import RunSummaryHook, ThroughputHook
+from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
+from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
+from groupvit_mmseg.engine.runner import GroupViTRunner
+from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'GroupViTOptimConstructor',
+    'GroupViTRunner',
+    'MixedPrecisionOptimWrapper',
+    'RunSummaryHook',
+    'ThroughputHook',
+    'ZeroShotValLoop',
+    'load_weights',
+    'read_checkpoint',
+    'save_checkpoint',
+]

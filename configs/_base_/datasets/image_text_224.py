@@ -1,0 +1,48 @@
+# Image-text pairs at 224 pixels: the paper's augmentation (timm's rand-m9-mstd0.5-inc1, random
+# erasing per pixel; colour jitter is replaced by the policy). A child names its sources.
+train_pipeline = [
+    dict(type='LoadImageText'),
+    dict(
+        type='mmpretrain.RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.08, 1.0),
+        interpolation='bilinear',
+        backend='pillow',
+    ),
+    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
+    dict(
+        type='mmpretrain.RandAugment',
+        policies='timm_increasing',
+        num_policies=2,
+        total_level=10,
+        magnitude_level=9,
+        magnitude_std=0.5,
+        hparams=dict(pad_val=[104, 116, 124], interpolation='bilinear'),
+    ),
+    dict(
+        type='mmpretrain.RandomErasing',
+        erase_prob=0.25,
+        mode='rand',
+        min_area_ratio=0.02,
+        max_area_ratio=1 / 3,
+        fill_color=[103.53, 116.28, 123.675],
+        fill_std=[57.375, 57.12, 58.395],
+    ),
+    dict(type='CaptionPrompts', num_prompts=3, templates='full'),
+    dict(type='PackImageText', context_length=77),
+]
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type='ImageTextSampler'),
+    collate_fn=dict(type='collate_image_text'),
+    dataset=dict(
+        type='ImageTextDataset',
+        sources=[],
+        pipeline=train_pipeline,
+        shuffle_buffer=10_000,
+    ),
+)

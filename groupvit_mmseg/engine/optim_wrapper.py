@@ -1,0 +1,89 @@
+"""Mixed precision on GPUs and CPUs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS
+from torch import nn
+
+DTYPES = ('auto', 'bfloat16', 'float16')
+
+
+def best_half_dtype(device_type: str) -> torch.dtype:
+    """bfloat16 where there is hardware for it and on CPUs, else float16.
+
+    Args:
+        device_type (str): ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        torch.dtype: What ``dtype='auto'`` means there.
+    """
+    if device_type != 'cuda' or torch.version.hip:
+        return torch.bfloat16
+    # torch.cuda.is_bf16_supported() also counts slow emulation; compute capability 8 is hardware.
+    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+
+
+@OPTIM_WRAPPERS.register_module()
+class MixedPrecisionOptimWrapper(OptimWrapper):
+    """Autocast around the forward pass; weights, gradients and optimiser stay float32.
+
+    mmengine's AmpOptimWrapper refuses to run on a CPU. float16 comes with a gradient scaler,
+    bfloat16 needs none. The models keep assignment logits, norms and losses in float32 by
+    themselves.
+
+    Args:
+        optimizer (torch.optim.Optimizer): The optimiser.
+        dtype (str): ``'auto'``, ``'bfloat16'`` or ``'float16'`` (GPUs only). Defaults to 'auto'.
+        kwargs (Any): ``accumulative_counts``, ``clip_grad`` of mmengine's OptimWrapper.
+
+    Raises:
+        ValueError: If the type is unknown, or float16 is asked for without a GPU.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, *, dtype: str = 'auto', **kwargs: Any
+    ) -> None:
+        super().__init__(optimizer, **kwargs)
+        if dtype not in DTYPES:
+            raise ValueError(f'Mixed precision knows the types {DTYPES}, not {dtype!r}.')
+        self.device_type = torch.device(get_device()).type
+        if dtype == 'float16' and self.device_type == 'cpu':
+            raise ValueError("float16 training needs a GPU; use dtype='bfloat16' on a CPU.")
+        best = best_half_dtype(self.device_type)
+        self.dtype = best if dtype == 'auto' else getattr(torch, dtype)
+        self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
+
+    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
+        """Backward pass of the scaled loss."""
+        super().backward(self.scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Unscale, clip, update; a step with infinite gradients is skipped by the scaler."""
+        if self.clip_grad_kwargs:
+            self.scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast, and no gradient synchronisation while gradients accumulate."""
+        with super().optim_context(model), torch.autocast(self.device_type, dtype=self.dtype):
+            yield
+
+    def state_dict(self) -> dict:
+        """State of the optimiser and, under ``scaler``, of the gradient scaler."""
+        return {**super().state_dict(), 'scaler': self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load what :meth:`state_dict` or a full-precision run wrote."""
+        state = dict(state_dict)
+        scaler = state.pop('scaler', None)
+        if scaler:
+            self.scaler.load_state_dict(scaler)
+        super().load_state_dict(state)

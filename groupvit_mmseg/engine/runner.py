@@ -1,0 +1,155 @@
+"""GroupViTRunner: mmengine's Runner with safe reads, whole writes and checked keys."""
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.dist import master_only
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmengine.runner.checkpoint import weights_to_cpu
+from mmseg.registry import RUNNERS
+from torch import nn
+
+from groupvit_mmseg.engine.checkpoint_io import (
+    Checkpoint,
+    history_from_plain,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    to_plain,
+)
+
+
+@RUNNERS.register_module()
+class GroupViTRunner(Runner):
+    """Runner whose checkpoints are read safely, must fit, and are written atomically.
+
+    A checkpoint is a dict of plain values and tensors, which ``torch.load(weights_only=True)``
+    accepts as it is: ``meta`` (config text, seed, epoch, iteration, time, versions, data set),
+    ``state_dict``, ``message_hub`` (log histories, best score, names of kept files), and where the
+    hook asks for them ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: Any) -> 'GroupViTRunner':
+        """Build the runner; without a GPU, processes talk through gloo and BN stays local."""
+        cfg = copy.deepcopy(cfg)
+        if not torch.cuda.is_available():
+            cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
+            cfg['sync_bn'] = None  # SyncBatchNorm refuses CPU tensors
+        return super().from_cfg(cfg)
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without a distributed wrapper."""
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
+        """Scale the learning rate to the batch, also the one that is logged as ``base_lr``."""
+        super().scale_lr(optim_wrapper, auto_scale_lr)
+        logged = getattr(optim_wrapper, 'base_param_settings', None)
+        if logged is not None:
+            logged['lr'] = max(group['lr'] for group in optim_wrapper.optimizer.param_groups)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = 'cpu',
+        strict: bool = True,
+        revise_keys: Any = None,
+    ) -> Checkpoint:
+        """Load weights; every key must fit.
+
+        Args:
+            filename (str): File or http(s) address.
+            map_location (Any): Where tensors go. Defaults to 'cpu'.
+            strict (bool): Only True is supported; the argument is mmengine's. Defaults to True.
+            revise_keys (Any): Not supported; models rename their own keys. Defaults to None.
+
+        Returns:
+            dict: The whole checkpoint, log histories restored.
+
+        Raises:
+            RuntimeError: If the keys do not fit; lists them.
+        """
+        if not strict or revise_keys:
+            raise ValueError('GroupViTRunner loads every key as it is; convert the file instead.')
+        checkpoint = read_checkpoint(filename, map_location=map_location)
+        self._restore(checkpoint)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(self.bare_model, checkpoint['state_dict'], source=str(filename))
+        self._has_loaded = True
+        self.logger.info(f'Loaded checkpoint {filename}')
+        return checkpoint
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Undo :func:`to_plain` where mmengine needs its own types, in place."""
+        scalars = checkpoint.get('message_hub', {}).get('log_scalars', {})
+        for name, history in scalars.items():
+            scalars[name] = history_from_plain(history)
+        if not self._resume:
+            return
+        # mmengine compares pickles, which differ for equal objects; equal ones become identical.
+        current = getattr(self.train_dataloader.dataset, 'metainfo', None)
+        meta = checkpoint.setdefault('meta', {})
+        if meta.get('dataset_meta') == to_plain(current):
+            meta['dataset_meta'] = current
+
+    @master_only
+    def save_checkpoint(
+        self,
+        out_dir: str,
+        filename: str,
+        file_client_args: dict | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        meta: dict | None = None,
+        by_epoch: bool = True,
+        backend_args: dict | None = None,
+    ) -> None:
+        """Write ``out_dir/filename`` atomically; arguments as in mmengine's Runner.
+
+        Args:
+            out_dir (str): A local folder.
+            filename (str): Name of the file in it.
+            file_client_args (dict, optional): Must be None: local files only.
+            save_optimizer (bool): Whether to keep the optimiser's state. Defaults to True.
+            save_param_scheduler (bool): Whether to keep the schedules' state. Defaults to True.
+            meta (dict, optional): More entries for ``meta``. Defaults to None.
+            by_epoch (bool): Whether a whole epoch has just ended. Defaults to True.
+            backend_args (dict, optional): Must be None: local files only.
+        """
+        if file_client_args or backend_args:
+            raise ValueError('GroupViTRunner writes local files; drop file_client/backend_args.')
+        checkpoint: Checkpoint = {
+            'meta': self._checkpoint_meta(dict(meta or {}), by_epoch),
+            'state_dict': weights_to_cpu(self.bare_model.state_dict()),
+            'message_hub': to_plain(self.message_hub.state_dict()),
+        }
+        if save_optimizer:
+            checkpoint['optimizer'] = to_plain(self.optim_wrapper.state_dict())
+        if save_param_scheduler and self.param_schedulers is not None:
+            states = [scheduler.state_dict() for scheduler in self.param_schedulers]
+            checkpoint['param_schedulers'] = to_plain(states)
+        self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
+        save_checkpoint(checkpoint, Path(out_dir) / filename)
+
+    def _checkpoint_meta(self, meta: dict, by_epoch: bool) -> dict:
+        """``meta`` completed with what identifies the run."""
+        meta.setdefault('epoch', self.epoch + 1 if by_epoch else self.epoch)
+        meta.setdefault('iter', self.iter if by_epoch else self.iter + 1)
+        dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
+        meta.update(
+            cfg=self.cfg.pretty_text,
+            seed=self.seed,
+            experiment_name=self.experiment_name,
+            time=time.strftime('%Y%m%d_%H%M%S'),
+            mmengine_version=mmengine.__version__,
+            torch_version=torch.__version__,
+            dataset_meta=dataset_meta,
+        )
+        return to_plain(meta)
