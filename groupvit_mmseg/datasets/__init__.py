@@ -1,0 +1,21 @@
+"""Image-text pairs for pretraining, and the segmentation sets that MMSeg lacks."""
+
+from .image_text import ImageTextDataset
+from .image_text_batch import ImageTextBatch, collate_image_text
+from .image_text_hook import ImageTextDataHook, check_loader
+from .image_text_sampler import ImageTextSampler
+from .image_text_transforms import CaptionPrompts, LoadImageText, PackImageText
+from .segmentation import COCOObjectDataset
+
+__all__ = [
+    'COCOObjectDataset',
+    'CaptionPrompts',
+    'ImageTextBatch',
+    'ImageTextDataHook',
+    'ImageTextDataset',
+    'ImageTextSampler',
+    'LoadImageText',
+    'PackImageText',
+    'check_loader',
+    'collate_image_text',
+]

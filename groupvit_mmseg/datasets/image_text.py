@@ -1,0 +1,247 @@
+"""Image-text pairs from tar shards, each once per epoch over any number of ranks and workers."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
+from mmseg.registry import DATASETS, TRANSFORMS
+from torch.utils.data import Dataset, get_worker_info
+
+from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, random_generator, slot_plan
+from groupvit_mmseg.datasets.seeding import seeded
+from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, mixed_stream
+from groupvit_mmseg.datasets.shards import mix_quotas, open_source
+
+# Raw samples kept to stand in for bad ones, and how far to look ahead where none was good yet.
+_SPARE_SAMPLES = 256
+# Separates the random numbers of the reading order from those of the plan.
+_ORDER = 1
+
+
+@DATASETS.register_module()
+class ImageTextDataset(Dataset):
+    """Image-text pairs from one or several sources of webdataset shards.
+
+    Use it with ``sampler=dict(type='ImageTextSampler')``: the sampler hands out places in an epoch
+    (:class:`~groupvit_mmseg.datasets.epoch_plan.Draw`), and every worker reads its own stretches of
+    the shards from beginning to end.
+
+    **Once per epoch.** With ``sizes.json`` beside the shards every sample is read by exactly one
+    worker of one rank, for any number of ranks, workers and shards. The exceptions: ranks need
+    equally many samples, so up to ``world_size - 1`` are left out, and ``drop_last=True`` leaves
+    out less than one batch per rank; other ones in every epoch. A bad sample is replaced (below).
+    With weights a source gives ``weight share x epoch length`` samples: each as often as that
+    takes, or a part of them. A source that only has a ``length`` is dealt in whole shards: it needs
+    a shard per worker, and a worker whose shards run out early starts over with them.
+
+    **Order.** A function of (seed, epoch), the number of ranks and workers, and the batch size: the
+    order of the shards, the samples of each worker, the buffer, and every random number of the
+    transforms.
+
+    **Bad samples.** A sample that cannot be read or decoded is replaced by one that the same worker
+    read shortly before (or, at the beginning, reads next), so that ranks stay in step. Its key and
+    the reason travel with the replacement as ``skipped``, which ``ImageTextDataHook`` counts and
+    logs. Too many of them stop the run.
+
+    Args:
+        sources (Sequence[dict]): Arguments of :func:`~groupvit_mmseg.datasets.shards.open_source`:
+            ``shards, data_root, length, weight, name``.
+        pipeline (Sequence[dict | Callable]): Transforms, from ``dict(key, members, error)``.
+        shuffle_buffer (int): Raw samples that a worker holds to draw from. Defaults to 10,000.
+        max_failure_share (float): Share of bad samples, in [0, 1], above which a worker stops the
+            run. Defaults to 0.1.
+        min_failure_samples (int): Samples that a worker reads before it judges the share; fewer
+            where its whole epoch has fewer. Defaults to 500.
+
+    Raises:
+        FileNotFoundError: If a shard is missing.
+        ValueError: If the mix is empty, a length is missing, or the share is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[dict[str, Any]],
+        *,
+        pipeline: Sequence[dict[str, Any] | Callable],
+        shuffle_buffer: int = 10_000,
+        max_failure_share: float = 0.1,
+        min_failure_samples: int = 500,
+    ) -> None:
+        if not 0 <= max_failure_share <= 1:
+            raise ValueError(f'`max_failure_share` is {max_failure_share}: it must be in [0, 1].')
+        self.sources = [open_source(**source) for source in sources]
+        self.quotas = mix_quotas(self.sources)
+        self.pipeline = Compose([_build_transform(transform) for transform in pipeline])
+        self.shuffle_buffer = shuffle_buffer
+        self.max_failure_share = max_failure_share
+        self.min_failure_samples = min_failure_samples
+        self.metainfo = {'task': 'image-text pretraining'}
+        self._reader: _SlotReader | None = None
+        self._expected: Draw | None = None
+
+    def __len__(self) -> int:
+        """Samples of one epoch over all ranks."""
+        return sum(self.quotas)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        return self.__getitems__([draw])[0]
+
+    def __getitems__(self, draws: Sequence[Draw]) -> list[dict[str, Any]]:
+        """Load one batch.
+
+        Args:
+            draws (Sequence[Draw]): Consecutive places of one epoch.
+
+        Returns:
+            list[dict]: What the pipeline returns, and ``skipped``: the bad samples met on the way,
+                ``'key: reason'``.
+        """
+        if not isinstance(draws[0], Draw):
+            raise TypeError(
+                'ImageTextDataset reads its shards in order and cannot be indexed by number: set '
+                "`sampler=dict(type='ImageTextSampler')` in the dataloader."
+            )
+        if self._reader is None or draws[0] != self._expected:
+            self._reader = self._open_reader(draws)
+        step = self._reader.grid.batch_size * self._reader.grid.num_workers
+        self._expected = draws[0]._replace(place=draws[0].place + step)
+        return [self._reader.load(draw) for draw in draws]
+
+    def check_grid(self, grid: Grid) -> None:
+        """Check that every worker can get a part.
+
+        Args:
+            grid (Grid): Ranks, workers per rank, samples per batch.
+
+        Raises:
+            ValueError: If a source without ``sizes.json`` has fewer shards than there are workers.
+        """
+        slots = grid.world_size * grid.num_workers
+        for source in self.sources:
+            if source.sizes is None and len(source.shards) < slots:
+                raise ValueError(
+                    f'Source "{source.name}" has {len(source.shards)} shards for {slots} workers '
+                    f'({grid.world_size} ranks x {grid.num_workers}): lower `num_workers`, cut the '
+                    'data into more shards, or put a sizes.json beside them so that shards can be '
+                    'shared.'
+                )
+
+    def _open_reader(self, draws: Sequence[Draw]) -> '_SlotReader':
+        """Start reading at the given batch.
+
+        Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whoever loads it, so that an
+        epoch resumed in the middle goes on as it would have.
+        """
+        info, draw = get_worker_info(), draws[0]
+        worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        # The loader gives its first batches to workers 0, 1, ...; the last batch may be short, so
+        # only the place of a worker's first batch tells the batch size.
+        batch_size = (draw.place - draw.start) // worker if worker else len(draws)
+        grid = Grid(draw.world_size, num_workers, batch_size, draw.num_samples)
+        self.check_grid(grid)
+        round_, slot = divmod(draw.place // batch_size, num_workers)
+        plan = slot_plan(self.sources, self.quotas, draw, slot, grid)
+        names = [source.name for source in self.sources]
+        rng = random_generator(draw.seed, draw.epoch, draw.rank, slot, _ORDER)
+        stream = mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
+        failures = _Failures(
+            self.max_failure_share,
+            min(self.min_failure_samples, sum(need for need, _ in plan)),
+        )
+        skip = round_ * batch_size
+        return _SlotReader(islice(stream, skip, None), self.pipeline, failures, grid)
+
+
+def _build_transform(transform: dict[str, Any] | Callable) -> Callable:
+    """A transform from its config, looked up in MMSegmentation's registry first.
+
+    A borrowed transform that is itself made of transforms (``mmpretrain.RandAugment``) looks for
+    them in the default scope, which is therefore its own while it is built.
+    """
+    if not isinstance(transform, dict):
+        return transform
+    library, dot, _ = str(transform['type']).rpartition('.')
+    with DefaultScope.overwrite_default_scope(library if dot else None):
+        return TRANSFORMS.build(transform)
+
+
+@dataclass
+class _Failures:
+    """Counts the bad samples of one worker in one epoch and stops at too large a share."""
+
+    max_share: float
+    min_samples: int
+    seen: int = 0
+    failed: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, problem: str | None) -> None:
+        """Count a sample, bad if it has a problem."""
+        self.seen += 1
+        if problem is not None:
+            self.failed += 1
+            self.first = (self.first + [problem])[:5]
+        if self.seen >= self.min_samples and self.failed > self.max_share * self.seen:
+            raise RuntimeError(
+                f'{self.failed} of {self.seen} samples could not be used, more than '
+                f'`max_failure_share={self.max_share}` allows: repair the shards or raise the '
+                f'limit; the first were {"; ".join(self.first)}.'
+            )
+
+
+@dataclass
+class _SlotReader:
+    """Loads the samples of one slot one after the other, replacing bad ones."""
+
+    stream: Iterator[RawSample]
+    pipeline: Callable
+    failures: _Failures
+    grid: Grid
+    ahead: deque[RawSample] = field(default_factory=deque)
+    spare: deque[RawSample] = field(default_factory=lambda: deque(maxlen=_SPARE_SAMPLES))
+
+    def load(self, draw: Draw) -> dict[str, Any]:
+        """The next sample, transformed with random numbers of its place."""
+        raw = self.ahead.popleft() if self.ahead else next(self.stream)
+        with seeded(draw.seed, draw.epoch, draw.rank, draw.place):
+            try:
+                results, skipped = self._transform(raw), []
+                self.failures.add(None)
+            except BadSample as error:
+                skipped = [f'{raw.key}: {error}']
+                self.failures.add(skipped[0])
+                results = self._replacement(draw)
+        self.spare.append(raw)
+        results['skipped'] = skipped
+        return results
+
+    def _transform(self, raw: RawSample) -> dict[str, Any]:
+        """The pipeline on one raw sample."""
+        return self.pipeline({'key': raw.key, 'members': raw.members, 'error': raw.error})
+
+    def _replacement(self, draw: Draw) -> dict[str, Any]:
+        """A good sample from those read before, else from those to come."""
+        rng = random_generator(draw.seed, draw.epoch, draw.rank, draw.place)
+        before = (self.spare[i] for i in rng.permutation(len(self.spare)))
+        for candidates in (before, self._look_ahead()):
+            for raw in candidates:
+                try:
+                    return self._transform(raw)
+                except BadSample:
+                    continue
+        problem = self.failures.first[-1]
+        raise RuntimeError(
+            f'No sample within reach of "{problem}" could be used: look at the shards with '
+            'tools/analysis_tools/browse_pairs.py.'
+        )
+
+    def _look_ahead(self) -> Iterator[RawSample]:
+        """Samples to come; they stay in line to be loaded in their turn."""
+        yield from tuple(self.ahead)
+        for raw in islice(self.stream, _SPARE_SAMPLES):
+            self.ahead.append(raw)
+            yield raw

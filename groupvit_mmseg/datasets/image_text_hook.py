@@ -1,0 +1,130 @@
+"""Tells how the data is shared before training, and which samples were skipped during it."""
+
+import logging
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+from torch.utils.data import DataLoader
+
+from groupvit_mmseg.datasets.epoch_plan import Grid
+from groupvit_mmseg.datasets.image_text import ImageTextDataset
+
+_KEYS_SHOWN = 5
+
+
+@HOOKS.register_module()
+class ImageTextDataHook(Hook):
+    """Checks the loader of image-text pairs and logs skipped samples with their first keys.
+
+    A rank logs its count at the first skipped sample and whenever it has doubled; at the end of an
+    epoch the count over all ranks is logged.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.skipped = 0
+        self.first: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Check that every rank and worker has something to read."""
+        loader = runner.train_loop.dataloader
+        if isinstance(_plain_dataset(loader), ImageTextDataset):
+            check_loader(loader, get_world_size())
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start counting anew."""
+        self.seen, self.skipped, self.first = 0, 0, []
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Count the skipped samples of a batch."""
+        if not isinstance(data_batch, dict) or 'skipped' not in data_batch:
+            return
+        before, problems = self.skipped, data_batch['skipped']
+        self.seen += len(data_batch['keys'])
+        self.skipped += len(problems)
+        self.first = (self.first + problems)[:_KEYS_SHOWN]
+        if self.skipped.bit_length() > before.bit_length():
+            _log(
+                f'{self.skipped} of {self.seen} samples of this rank were skipped so far; '
+                f'{self._examples()}'
+            )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Log the count over all ranks."""
+        counts = torch.tensor([self.skipped, self.seen])
+        all_reduce(counts)
+        skipped, seen = counts.tolist()
+        if skipped:
+            _log(f'{skipped} of {seen} samples were skipped in this epoch; {self._examples()}')
+
+    def _examples(self) -> str:
+        """The first keys of this rank."""
+        return 'the first: ' + '; '.join(self.first) if self.first else 'none on this rank'
+
+
+def check_loader(loader: DataLoader, world_size: int) -> None:
+    """Check a loader of image-text pairs, and log how an epoch is shared.
+
+    Args:
+        loader (DataLoader): A loader over an ``ImageTextDataset``.
+        world_size (int): Number of ranks.
+
+    Raises:
+        ValueError: If a rank gets no batch, or a source cannot give every worker a part.
+    """
+    dataset = _plain_dataset(loader)
+    samples, batch = len(dataset) // world_size, loader.batch_size or 1
+    workers = max(loader.num_workers, 1)
+    if len(loader) == 0:
+        raise ValueError(
+            f'{len(dataset)} samples give each of {world_size} ranks {samples}, fewer than a batch '
+            f'of {batch}: lower `batch_size`, use fewer ranks or more data.'
+        )
+    dataset.check_grid(Grid(world_size, workers, batch, samples))
+    names = ', '.join(
+        f'{source.name} {quota:,}'
+        for source, quota in zip(dataset.sources, dataset.quotas, strict=True)
+    )
+    left_out = len(dataset) - min(len(loader) * batch, samples) * world_size
+    _log(
+        f'An epoch has {len(loader):,} batches of {world_size} x {batch} samples from {names}; '
+        f'{left_out:,} samples are left out.',
+        level=logging.INFO,
+    )
+    _log_idle_or_shared(loader, dataset, world_size * workers)
+
+
+def _log_idle_or_shared(loader: DataLoader, dataset: ImageTextDataset, slots: int) -> None:
+    """Say so where workers have nothing to do or read the same shards."""
+    if len(loader) < loader.num_workers:
+        _log(
+            f'{loader.num_workers - len(loader)} of {loader.num_workers} workers get no batch: '
+            'lower `num_workers`.'
+        )
+    for source in dataset.sources:
+        if len(source.shards) < slots:
+            _log(
+                f'Source "{source.name}" has {len(source.shards)} shards for {slots} workers: each '
+                f'shard is read by about {-(-slots // len(source.shards))} of them; more, smaller '
+                'shards or fewer workers save reading.'
+            )
+
+
+def _plain_dataset(loader: DataLoader) -> Any:
+    """The dataset inside mmengine's slice, which ``num_batch_per_epoch`` makes."""
+    dataset: Any = loader.dataset
+    return getattr(dataset, '_dataset', dataset)
+
+
+def _log(message: str, level: int = logging.WARNING) -> None:
+    """Write to the run's log."""
+    print_log(message, logger='current', level=level)

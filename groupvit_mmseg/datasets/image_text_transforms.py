@@ -1,0 +1,191 @@
+"""From the raw members of a shard to an image, a caption, prompts and token ids."""
+
+import io
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmseg.registry import TRANSFORMS
+from PIL import Image
+
+from groupvit_mmseg.datasets.shard_stream import BadSample
+from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
+
+IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
+TEXT_EXTENSIONS = ('txt', 'text')
+CAPTION_KEYS = ('captions', 'caption', 'texts', 'text')
+
+# How a file that was written to its end ends.
+_COMPLETE_ENDINGS = (b'\xff\xd9', b'IEND\xaeB`\x82')
+
+
+@TRANSFORMS.register_module()
+class LoadImageText(BaseTransform):
+    """Decode the image and choose the caption of a raw sample.
+
+    The image is the member ``.jpg``, ``.jpeg``, ``.png`` or ``.webp``. The caption is the member
+    ``.txt`` or ``.text``, or comes from the member ``.json``: a string, a list of strings, or an
+    object with one of them under ``captions``, ``caption``, ``texts`` or ``text``; of several
+    captions one is drawn.
+
+    Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption.
+
+    Args:
+        captions (str): Which member to take where a sample has both: 'text' or 'json'. Defaults to
+            'text'.
+
+    Raises:
+        ValueError: If ``captions`` is neither.
+    """
+
+    def __init__(self, captions: str = 'text') -> None:
+        if captions not in ('text', 'json'):
+            raise ValueError(f'`captions` is {captions!r}: use "text" or "json".')
+        self.captions = captions
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Decode one raw sample; raises ``BadSample`` where it cannot be used."""
+        if results['error'] is not None:
+            raise BadSample(results['error'])
+        members = results['members']
+        results['caption'] = self._choose_caption(members)
+        results['img'] = _decode_image(members)
+        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        return results
+
+    def _choose_caption(self, members: dict[str, bytes]) -> str:
+        """One non-empty caption, drawn if there are several."""
+        texts = [name for name in TEXT_EXTENSIONS if name in members]
+        if texts and (self.captions == 'text' or 'json' not in members):
+            captions = [_decode_text(members[texts[0]])]
+        elif 'json' in members:
+            captions = _json_captions(members['json'])
+        else:
+            raise BadSample('it has no caption member (.txt, .text or .json)')
+        captions = [caption.strip() for caption in captions if caption.strip()]
+        if not captions:
+            raise BadSample('the caption is empty')
+        return random.choice(captions)
+
+
+def _decode_text(data: bytes) -> str:
+    """UTF-8 text."""
+    try:
+        return data.decode('utf-8')
+    except UnicodeDecodeError as error:
+        raise BadSample('the caption is not UTF-8 text') from error
+
+
+def _json_captions(data: bytes) -> list[str]:
+    """All captions of a JSON member."""
+    try:
+        content = json.loads(_decode_text(data))
+    except json.JSONDecodeError as error:
+        raise BadSample('the JSON member is not valid') from error
+    if isinstance(content, dict):
+        content = next((content[key] for key in CAPTION_KEYS if content.get(key)), [])
+    captions = [content] if isinstance(content, str) else content
+    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
+        raise BadSample(f'the JSON member has no caption under {", ".join(CAPTION_KEYS)}')
+    return captions
+
+
+def _decode_image(members: dict[str, bytes]) -> np.ndarray:
+    """The image ``(H, W, 3)``, blue-green-red, uint8."""
+    name = next((name for name in IMAGE_EXTENSIONS if name in members), None)
+    if name is None:
+        raise BadSample('it has no image member (.jpg, .jpeg, .png or .webp)')
+    data = members[name]
+    try:
+        if not data.endswith(_COMPLETE_ENDINGS):
+            Image.open(
+                io.BytesIO(data)
+            ).load()  # OpenCV fills what a truncated file lacks with grey
+        image = mmcv.imfrombytes(data)
+    except (OSError, SyntaxError, ValueError, cv2.error, Image.DecompressionBombError) as error:
+        raise BadSample(f'the image cannot be decoded ({error})') from error
+    if image is None:
+        raise BadSample('the image cannot be decoded')
+    return image
+
+
+@TRANSFORMS.register_module()
+class CaptionPrompts(BaseTransform):
+    """Prompts from the nouns and verbs of a caption (arXiv 2202.11094, section 3.3).
+
+    ``P`` of the words are drawn without replacement, each is set into a random template; where the
+    caption has fewer than ``P`` words, the caption itself takes the remaining places.
+
+    Required key: caption. Added key: prompts.
+
+    Args:
+        num_prompts (int): Prompts per caption, ``P``; 3 in the paper, 0 for none.
+        templates (str | Sequence[str]): A set of :data:`groupvit_mmseg.text.TEMPLATE_SETS` or
+            sentences with ``{}``. Defaults to 'full', the 80 templates of ImageNet.
+        tagger (str): 'textblob' (offline) or 'nltk'. Defaults to 'textblob'.
+
+    Raises:
+        ValueError: If ``num_prompts`` is negative, or the set or the tagger is unknown.
+    """
+
+    def __init__(
+        self,
+        num_prompts: int = 3,
+        *,
+        templates: str | Sequence[str] = 'full',
+        tagger: str = 'textblob',
+    ) -> None:
+        if num_prompts < 0:
+            raise ValueError(f'`num_prompts` is {num_prompts}: it must be 0 or more.')
+        self.num_prompts = num_prompts
+        self.templates = get_templates(templates)
+        self.find_words = CaptionWords(tagger)
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Add the prompts of one caption."""
+        results['prompts'] = self._prompts(results['caption']) if self.num_prompts else []
+        return results
+
+    def _prompts(self, caption: str) -> list[str]:
+        """``P`` prompts."""
+        words = self.find_words(caption)
+        chosen = random.sample(words, min(self.num_prompts, len(words)))
+        prompts = [self._fill_template(word) for word in chosen]
+        return prompts + [caption] * (self.num_prompts - len(prompts))
+
+    def _fill_template(self, word: str) -> str:
+        """The word in a random template."""
+        return random.choice(self.templates).replace('{}', word)
+
+
+@TRANSFORMS.register_module()
+class PackImageText(BaseTransform):
+    """Token ids and tensors: the last transform, whose results ``collate_image_text`` batches.
+
+    Required keys: key, img, caption, and prompts where there are any. Returned keys: inputs
+    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key.
+
+    Args:
+        context_length (int): Text tokens ``L``. Defaults to 77.
+    """
+
+    def __init__(self, context_length: int = 77) -> None:
+        self.context_length = context_length
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Pack one sample."""
+        prompts = results.get('prompts', [])
+        image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
+        return {
+            'inputs': torch.from_numpy(image),
+            'token_ids': tokenize([results['caption'], *prompts], self.context_length),
+            'caption': results['caption'],
+            'prompts': prompts,
+            'key': results['key'],
+        }

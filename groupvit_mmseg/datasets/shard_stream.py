@@ -1,0 +1,108 @@
+"""Raw samples out of tar shards, read with ``webdataset``."""
+
+import random
+import tarfile
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from webdataset.filters import shuffle
+from webdataset.gopen import gopen
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from groupvit_mmseg.datasets.epoch_plan import Piece
+
+
+class BadSample(ValueError):
+    """A sample that cannot be used; it is skipped and counted, and training goes on."""
+
+
+class RawSample(NamedTuple):
+    """One sample as it lies in its shard.
+
+    Attributes:
+        key (str): ``source/key in the shard``.
+        members (dict[str, bytes]): Contents by extension, lower case, without the dot.
+        error (str | None): Why the sample could not be read.
+    """
+
+    key: str
+    members: dict[str, bytes]
+    error: str | None = None
+
+
+def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
+    """Read a stretch of a shard.
+
+    A shard that is damaged or shorter than its size says still gives as many samples as the piece
+    has: those that are lost carry an ``error``.
+
+    Args:
+        piece (Piece): The shard, and which of its samples.
+        source_name (str): Begins the keys.
+
+    Yields:
+        RawSample: The samples in the order of the shard.
+    """
+    place, reason = 0, 'the shard holds fewer samples than its size says'
+    try:
+        with gopen(piece.shard) as stream:
+            for members in _group(piece.shard, stream):
+                if piece.stop is not None and place >= piece.stop:
+                    return
+                if place >= piece.first:
+                    yield _raw_sample(members, source_name)
+                place += 1
+    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+        reason = f'the shard is damaged ({error.args[0] if error.args else error!r})'
+    if piece.stop is None and place > 0 and 'damaged' not in reason:
+        return
+    # A shard of unknown size lost an unknown number of samples: one stands for them.
+    stop = place + 1 if piece.stop is None else piece.stop
+    for lost in range(max(place, piece.first), stop):
+        yield RawSample(f'{source_name}/{Path(piece.shard).name}#{lost}', {}, reason)
+
+
+def _group(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
+    """Samples of an open shard: its members grouped by the name before the first dot."""
+    return group_by_keys(tar_file_expander([{'url': shard, 'stream': stream}]))
+
+
+def _raw_sample(members: dict[str, Any], source_name: str) -> RawSample:
+    """Webdataset's dictionary without its bookkeeping."""
+    contents = {name: data for name, data in members.items() if not name.startswith('__')}
+    return RawSample(f'{source_name}/{members["__key__"]}', contents)
+
+
+def mixed_stream(
+    plan: Sequence[tuple[int, Iterator[Piece]]],
+    names: Sequence[str],
+    *,
+    shuffle_buffer: int,
+    rng: np.random.Generator,
+) -> Iterator[RawSample]:
+    """All samples of a slot, sources mixed evenly over the epoch, shuffled through a buffer.
+
+    Args:
+        plan (Sequence[tuple[int, Iterator[Piece]]]): Number of samples and pieces of each source.
+        names (Sequence[str]): Source names.
+        shuffle_buffer (int): Samples held back to be drawn from; below 2 keeps the order.
+        rng (np.random.Generator): Decides the order.
+
+    Yields:
+        RawSample: As many as the plan says.
+    """
+    streams = [
+        chain.from_iterable(read_piece(piece, name) for piece in pieces)
+        for (_, pieces), name in zip(plan, names, strict=True)
+    ]
+    needs = [need for need, _ in plan]
+    turns = rng.permutation(np.repeat(np.arange(len(plan), dtype=np.uint16), needs))
+    samples = (next(streams[turn]) for turn in turns)
+    if shuffle_buffer < 2:
+        return samples
+    # The buffer starts a tenth full, so that the first batch does not wait for all of it.
+    order = random.Random(int(rng.integers(2**62)))
+    return shuffle(shuffle_buffer, initial=max(shuffle_buffer // 10, 2), rng=order)(samples)

@@ -1,0 +1,224 @@
+"""Where image-text pairs come from: sets of tar shards, their sizes, and their mix."""
+
+import glob
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.logging import print_log
+from webdataset.shardlists import expand_urls
+
+SIZES_FILE = 'sizes.json'
+
+
+@dataclass(frozen=True)
+class ShardSource:
+    """One set of shards.
+
+    Attributes:
+        name (str): The name that logs and sample keys carry.
+        shards (tuple[str, ...]): Paths or addresses of the tars.
+        sizes (tuple[int, ...] | None): Samples in each shard; None where only the total is known.
+        length (int): Samples in all shards.
+        weight (float | None): Share of the mix, in any unit; None mixes by length.
+    """
+
+    name: str
+    shards: tuple[str, ...]
+    sizes: tuple[int, ...] | None
+    length: int
+    weight: float | None = None
+
+
+def open_source(
+    shards: str | Sequence[str],
+    *,
+    data_root: str | None = None,
+    length: int | None = None,
+    weight: float | None = None,
+    name: str | None = None,
+) -> ShardSource:
+    """Find the shards of one source and how many samples each holds.
+
+    Sizes come from the ``sizes.json`` beside the shards, ``{"file name": samples}``. Where there is
+    none, ``length`` gives the total and whole shards are dealt out (see ``ImageTextDataset``).
+
+    Args:
+        shards (str | Sequence[str]): A brace expression (``cc3m-{000000..000331}.tar``), a glob
+            (``cc3m-*.tar``), or a list of either.
+        data_root (str, optional): Folder that relative shards are in.
+        length (int, optional): Samples in all shards, used where there is no ``sizes.json``.
+        weight (float, optional): Share of the mix, above 0.
+        name (str, optional): Defaults to the first shard's name without its number.
+
+    Returns:
+        ShardSource: The source, checked.
+
+    Raises:
+        FileNotFoundError: If a shard is missing or a glob matches nothing.
+        ValueError: If a length is missing or not positive, a shard is listed twice or has no size,
+            or the weight is not positive.
+    """
+    paths = expand_shards(shards, data_root)
+    name = name or Path(paths[0]).stem.rstrip('0123456789').rstrip('-_') or 'shards'
+    _check_shards(name, paths)
+    if weight is not None and not weight > 0:
+        raise ValueError(f'Source "{name}": `weight` is {weight}, it must be above 0.')
+    sizes = _read_sizes(name, paths)
+    length = _check_length(name, sizes, length)
+    return ShardSource(name, paths, sizes, length, weight)
+
+
+def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> tuple[str, ...]:
+    """Expand brace expressions and globs, in the order given, globs sorted.
+
+    Args:
+        shards (str | Sequence[str]): Brace expressions, globs, paths or addresses.
+        data_root (str, optional): Folder that relative paths are in.
+
+    Returns:
+        tuple[str, ...]: Paths or addresses of the tars, at least one.
+
+    Raises:
+        FileNotFoundError: If a glob matches nothing.
+        ValueError: If nothing is listed.
+    """
+    paths: list[str] = []
+    for spec in [shards] if isinstance(shards, str) else shards:
+        for path in expand_urls(spec):
+            paths.extend(_expand_glob(_join(data_root, path)))
+    if not paths:
+        raise ValueError('A source lists no shards: give `shards` a path, a glob or {0..9} braces.')
+    return tuple(paths)
+
+
+def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
+    """Samples that each source gives to one epoch.
+
+    Without weights every source gives all it has. With weights an epoch is as long as all sources
+    together, and source ``s`` gives ``weight_s / sum of weights`` of it.
+
+    Args:
+        sources (Sequence[ShardSource]): The mix.
+
+    Returns:
+        list[int]: Samples per source.
+
+    Raises:
+        ValueError: If the mix is empty, names repeat, or only some sources have weights.
+    """
+    if not sources:
+        raise ValueError('The mix is empty: give `sources` at least one dict(shards=...).')
+    repeated = [name for name, count in Counter(s.name for s in sources).items() if count > 1]
+    if repeated:
+        raise ValueError(f'Two sources are called "{repeated[0]}": give each its own `name`.')
+    weights = [source.weight for source in sources if source.weight is not None]
+    if not weights:
+        return [source.length for source in sources]
+    if len(weights) < len(sources):
+        missing = next(source.name for source in sources if source.weight is None)
+        raise ValueError(f'Source "{missing}" has no `weight`: give every source one, or none.')
+    return _proportional(sum(source.length for source in sources), weights)
+
+
+def _proportional(total: int, weights: Sequence[float]) -> list[int]:
+    """Split ``total`` by weights into whole numbers, the largest remainders rounded up."""
+    exact = [total * weight / sum(weights) for weight in weights]
+    counts = [int(value) for value in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def _is_remote(path: str) -> bool:
+    """Whether webdataset opens the address with something else than the file system."""
+    return '://' in path or path.startswith('pipe:')
+
+
+def _join(data_root: str | None, path: str) -> str:
+    """The path in its folder; absolute paths and addresses stay."""
+    if data_root is None or _is_remote(path):
+        return path
+    if _is_remote(data_root):
+        return f'{data_root.rstrip("/")}/{path}'
+    return str(Path(data_root, path))
+
+
+def _expand_glob(path: str) -> list[str]:
+    """The files a glob matches, sorted; a path without wildcards is itself."""
+    if _is_remote(path) or not glob.has_magic(path):
+        return [path]
+    matches = sorted(glob.glob(path))
+    if not matches:
+        raise FileNotFoundError(
+            f'No shard matches "{path}": check `data_root` and `shards`, or prepare the data first.'
+        )
+    return matches
+
+
+def _check_shards(name: str, paths: tuple[str, ...]) -> None:
+    """Every local shard exists and is listed once."""
+    repeated = [path for path, count in Counter(paths).items() if count > 1]
+    if repeated:
+        raise ValueError(f'Source "{name}" lists "{repeated[0]}" twice: list each shard once.')
+    missing = [path for path in paths if not _is_remote(path) and not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'Source "{name}" lacks {len(missing)} of its {len(paths)} shards, the first is '
+            f'"{missing[0]}": prepare them, or narrow `shards` to those that exist.'
+        )
+
+
+def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Sizes from the ``sizes.json`` beside the shards; None where a folder has none."""
+    folders = {Path(path).parent for path in paths}
+    files = [folder / SIZES_FILE for folder in sorted(folders)]
+    if any(map(_is_remote, paths)) or not all(file.is_file() for file in files):
+        return None
+    tables = {file.parent: _read_table(file) for file in files}
+    sizes = [tables[Path(path).parent].get(Path(path).name) for path in paths]
+    for path, size in zip(paths, sizes, strict=True):
+        if not isinstance(size, int) or size < 0:
+            raise ValueError(
+                f'Source "{name}": {SIZES_FILE} gives no size for "{path}": add the number of its '
+                'samples, or remove the file and set `length`.'
+            )
+    return tuple(size for size in sizes if size is not None)
+
+
+def _read_table(file: Path) -> dict[str, int]:
+    """One ``sizes.json``."""
+    try:
+        table = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'"{file}" is not valid JSON ({error}): write it anew.') from error
+    if not isinstance(table, dict):
+        raise ValueError(f'"{file}" must be an object {{"shard.tar": samples}}.')
+    return table
+
+
+def _check_length(name: str, sizes: tuple[int, ...] | None, length: int | None) -> int:
+    """The total, from the sizes where they are known."""
+    if sizes is None:
+        if length is None:
+            raise ValueError(
+                f'Source "{name}" has no length: put a {SIZES_FILE} beside its shards, or set '
+                '`length` to its number of samples.'
+            )
+        total = length
+    else:
+        total = sum(sizes)
+        if length not in (None, total):
+            print_log(
+                f'Source "{name}": {SIZES_FILE} counts {total:,} samples, the config says '
+                f'`length={length:,}`; {SIZES_FILE} is used.',
+                logger='current',
+                level=logging.WARNING,
+            )
+    if total <= 0:
+        raise ValueError(f'Source "{name}" has {total} samples: it needs at least one.')
+    return total

@@ -1,0 +1,69 @@
+"""The words of a caption that prompts are made of: its nouns and verbs."""
+
+from collections.abc import Callable
+
+# The Penn Treebank tags that prompts are made of (arXiv 2202.11094, section 3.3, and its release).
+WORD_TAGS = frozenset({'NN', 'NNS', 'NNP', 'VB', 'VBD', 'VBG', 'VBN', 'VBP', 'VBZ'})
+
+_Tagger = Callable[[str], list[tuple[str, str]]]
+
+
+class CaptionWords:
+    """Nouns and verbs of a caption, in its order and spelling, repetitions included.
+
+    Args:
+        tagger (str): ``'textblob'`` is TextBlob's pattern tagger: it carries its lexicon in the
+            package and needs no download. ``'nltk'`` is NLTK's perceptron tagger, whose data must
+            be installed. Defaults to 'textblob'.
+
+    Raises:
+        ValueError: If the tagger is neither of the two.
+        LookupError: If NLTK's data is not installed.
+    """
+
+    def __init__(self, tagger: str = 'textblob') -> None:
+        loaders = {'textblob': _textblob_tagger, 'nltk': _nltk_tagger}
+        if tagger not in loaders:
+            raise ValueError(f'There is no tagger {tagger!r}: use "textblob" or "nltk".')
+        self.tagger = tagger
+        self._tag = loaders[tagger]()
+
+    def __call__(self, caption: str) -> list[str]:
+        """Words tagged ``NN NNS NNP VB VBD VBG VBN VBP VBZ``.
+
+        Args:
+            caption (str): Any text.
+
+        Returns:
+            list[str]: The words; empty where there are none.
+        """
+        return [
+            word
+            for word, tag in self._tag(caption)
+            if tag in WORD_TAGS and any(map(str.isalnum, word))
+        ]
+
+
+def _textblob_tagger() -> _Tagger:
+    """TextBlob's pattern tagger, which splits sentences and words itself."""
+    from textblob.en import tag
+
+    tag('warm up')  # reads the lexicon now, not in the first batch
+    return tag
+
+
+def _nltk_tagger() -> _Tagger:
+    """NLTK's word tokeniser and perceptron tagger."""
+    import nltk
+
+    def tag(caption: str) -> list[tuple[str, str]]:
+        return nltk.pos_tag(nltk.word_tokenize(caption))
+
+    try:
+        tag('warm up')
+    except LookupError as error:
+        raise LookupError(
+            'The tagger "nltk" needs data that is not installed: run `python -m nltk.downloader '
+            'punkt_tab averaged_perceptron_tagger_eng`, or use tagger="textblob", which needs none.'
+        ) from error
+    return tag
