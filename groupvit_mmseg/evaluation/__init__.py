@@ -1,4 +1,7 @@
-"""Metrics that MMSeg lacks, thresholds by name, and the result file. Never imports ``models``."""
+"""Metrics that MMSeg lacks, thresholds by name, and ``report``, the result file.
+
+Never imports ``models``.
+"""
 
 from .calibration import SegmentEvidence, ThresholdCalibration, calibrate_threshold
 from .metrics import OracleIoUMetric, PerClassIoUMetric, best_classes, count_labels

@@ -6,7 +6,7 @@ compared: configs name a preset, and a result file names the preset its threshol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,12 +40,13 @@ THRESHOLD_PRESETS: Mapping[str, ThresholdPreset] = MappingProxyType(
 """Mapping[str, ThresholdPreset]: The presets by name."""
 
 
-def background_threshold(preset: str, class_set: str) -> float:
+def background_threshold(preset: str, class_set: str | Sequence[str]) -> float:
     """Threshold that a source gives for a class set.
 
     Args:
         preset (str): ``official`` or ``paper``.
-        class_set (str): ``pascal_voc``, ``pascal_context`` or ``coco_object``.
+        class_set (str | Sequence[str]): ``pascal_voc``, ``pascal_context`` or ``coco_object``; a
+            list of names belongs to no preset.
 
     Returns:
         float: The threshold, in [0, 1].
@@ -59,7 +60,7 @@ def background_threshold(preset: str, class_set: str) -> float:
             f'Unknown background threshold preset {preset!r}: use one of {known}, or a number.'
         )
     values = THRESHOLD_PRESETS[preset].values
-    if class_set not in values:
+    if not isinstance(class_set, str) or class_set not in values:
         raise ValueError(
             f'The preset {preset!r} has no background threshold for {class_set!r}, only for '
             f'{", ".join(values)}: give a number.'

@@ -6,17 +6,19 @@ order of the labels in the masks, so a data set keeps its own names for its metr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-BACKGROUND = 'background'
+_ARTICLE = re.compile(r'^(?:an?|the) ', re.IGNORECASE)
 
 
 def parse_class_names(text: str) -> tuple[str, ...]:
     """Splits free text such as ``"a cat, a dog"`` into class names.
 
     Args:
-        text (str): Names separated by commas; spaces around a name are dropped.
+        text (str): Names separated by commas; spaces around a name are dropped, and so is an
+            article before it: the templates bring their own ("a photo of a {}.").
 
     Returns:
         tuple[str, ...]: The names, in the order given.
@@ -24,7 +26,7 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     Raises:
         ValueError: If there is no name at all, an empty one, or the same one twice.
     """
-    names = tuple(' '.join(name.split()) for name in text.split(','))
+    names = tuple(_ARTICLE.sub('', ' '.join(name.split())) for name in text.split(','))
     if not any(names):
         raise ValueError('The class list is empty: give names separated by commas, "a cat, a dog".')
     if not all(names):

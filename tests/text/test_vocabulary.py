@@ -36,12 +36,26 @@ def test_sets_cannot_be_edited():
 
 
 def test_free_text_is_split_at_commas_and_stripped():
-    assert parse_class_names(' a cat,a   black dog , bus') == ('a cat', 'a black dog', 'bus')
+    assert parse_class_names(' red cat,black   dog , bus') == ('red cat', 'black dog', 'bus')
+
+
+def test_articles_are_left_to_the_templates():
+    assert parse_class_names('a cat, An old dog,the sky, anorak') == (
+        'cat',
+        'old dog',
+        'sky',
+        'anorak',
+    )
 
 
 @pytest.mark.parametrize(
     'text, message',
-    [('', 'is empty'), (' , ,', 'is empty'), ('a cat,,a dog', 'empty name'), ('a, b, a', 'a more')],
+    [
+        ('', 'is empty'),
+        (' , ,', 'is empty'),
+        ('a cat,,a dog', 'empty name'),
+        ('cat, dog, a cat', 'cat more'),
+    ],
 )
 def test_bad_free_text_is_refused(text, message):
     with pytest.raises(ValueError, match=message):

@@ -1,0 +1,200 @@
+"""One picture and some words to masks; the demo and every other front end call this."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint
+from groupvit_mmseg.models.segmentor import to_original_size
+
+SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations')
+
+
+class InferenceResult(NamedTuple):
+    """What the model sees in one image of ``H × W`` pixels.
+
+    Attributes:
+        label_map (NDArray): Class of every pixel, int64 ``(H, W)``.
+        group_map (NDArray): Segment of every pixel, int64 ``(H, W)``; of one pass over the whole
+            image, also where the labels come from sliding windows.
+        scores (NDArray): Score of every class at every pixel, float32 ``(K, H, W)``.
+        class_names (tuple[str, ...]): The ``K`` names; index 0 is the background, if there is one.
+    """
+
+    label_map: NDArray[np.int64]
+    group_map: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    class_names: tuple[str, ...]
+
+
+def segmentation_config(cfg: Config) -> Config:
+    """The evaluation that a config describes, as an ordinary segmentation config.
+
+    Args:
+        cfg (Config): Of a segmentor, or of pretraining whose ``val_cfg`` holds a segmentor.
+
+    Returns:
+        Config: A copy whose ``model`` is the segmentor and whose test loop is MMSeg's.
+
+    Raises:
+        ValueError: If the config has no segmentor.
+    """
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if 'decode_head' in cfg.model:
+        return cfg
+    segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
+    if segmentor is None:
+        raise ValueError(
+            f'{cfg.filename} describes no segmentation: name a segmentor in val_cfg, or use one of '
+            'the zero-shot configs.'
+        )
+    cfg.model = segmentor
+    for part in ('dataloader', 'evaluator'):
+        cfg[f'test_{part}'] = cfg.get(f'test_{part}') or cfg[f'val_{part}']
+    cfg.test_cfg = dict(type='TestLoop')
+    for part in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
+        cfg.pop(part, None)
+    for part in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg.pop(part, None)
+    return cfg
+
+
+class GroupViTInferencer:
+    """Segments any picture by any words.
+
+    Args:
+        config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
+        checkpoint (str | Path, optional): Weights of a pretrainer or a segmentor; None leaves the
+            random ones. Defaults to None.
+        class_names (Sequence[str], optional): What to look for; None keeps the config's classes.
+            Defaults to None.
+        bg_thresh (float, optional): Background threshold in [0, 1]; None keeps the config's.
+            Defaults to None.
+        device (str): Where to compute. Defaults to 'cpu'.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        bg_thresh: float | None = None,
+        device: str = 'cpu',
+    ) -> None:
+        cfg = config if isinstance(config, Config) else Config.fromfile(config)
+        cfg = segmentation_config(cfg)
+        init_default_scope(cfg.get('default_scope', 'mmseg'))
+        self.segmentor: Any = MODELS.build(cfg.model)
+        if checkpoint is not None:
+            weights = read_checkpoint(checkpoint)['state_dict']
+            load_weights(self.segmentor, weights, source=str(checkpoint))
+        self.segmentor.to(device).eval()
+        if self.segmentor.test_cfg.get('mode', 'whole') == 'whole':
+            self.segmentor.test_cfg = {**self.segmentor.test_cfg, 'with_group_map': True}
+        self._pipeline = _array_pipeline(cfg.test_dataloader.dataset.pipeline)
+        if class_names is not None or bg_thresh is not None:
+            self.set_classes(class_names, bg_thresh=bg_thresh)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes looked for; index 0 is the background, if there is one."""
+        return self.segmentor.decode_head.class_names
+
+    def set_classes(
+        self, class_names: Sequence[str] | None = None, *, bg_thresh: float | None = None
+    ) -> None:
+        """Looks for other things from now on.
+
+        Args:
+            class_names (Sequence[str], optional): The names, without a background; None keeps them.
+            bg_thresh (float, optional): Background threshold in [0, 1]; None keeps the present
+                one. Where there is none yet, a number adds a background as class 0.
+        """
+        head = self.segmentor.decode_head
+        names = head.class_names[int(head.with_background) :]
+        bg_thresh = head.bg_thresh if bg_thresh is None else bg_thresh
+        words = head.prompted_names[len(names) :]
+        names = names if class_names is None else tuple(class_names)
+        with_background = bg_thresh is not None or bool(words)
+        head.set_classes(
+            ('background', *names) if with_background else names,
+            with_background=with_background,
+            bg_thresh=bg_thresh,
+            background_words=words,
+            templates=head.templates,
+        )
+
+    @torch.no_grad()
+    def __call__(self, image: str | Path | NDArray[np.uint8]) -> InferenceResult:
+        """Segments one picture.
+
+        Args:
+            image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.
+
+        Returns:
+            InferenceResult: Maps and scores at the size of the picture.
+        """
+        batch = pseudo_collate([self._pipeline(_as_results(image))])
+        batch = self.segmentor.data_preprocessor(batch, False)
+        inputs = torch.stack(list(batch['inputs']))
+        (sample,) = self.segmentor.predict(inputs, batch['data_samples'])
+        if 'pred_group_map' in sample:
+            group_map = sample.pred_group_map.data
+        else:
+            group_map = self._whole_group_map(inputs, sample)
+        return InferenceResult(
+            sample.pred_sem_seg.data[0].cpu().numpy(),
+            group_map[0].cpu().numpy(),
+            sample.seg_logits.data.float().cpu().numpy(),
+            self.class_names,
+        )
+
+    def _whole_group_map(self, inputs: Tensor, sample: Any) -> Tensor:
+        """Segments ``(1, H, W)`` of one pass over the whole image."""
+        output = self.segmentor.extract_feat(inputs)
+        return to_original_size(self.segmentor.decode_head.group_map(output)[0], sample)
+
+
+def load_image(path: str | Path) -> NDArray[np.uint8]:
+    """Reads a picture as RGB ``(H, W, 3)``, upright as its EXIF orientation says.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not a picture.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'There is no picture at {path}.')
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f'{path} cannot be read as a picture: {error}.') from error
+
+
+def _array_pipeline(pipeline: Sequence[dict]) -> Compose:
+    """The test pipeline, fed with an array instead of files."""
+    kept = [step for step in pipeline if step['type'] not in SKIPPED_TRANSFORMS]
+    return Compose([dict(type='mmseg.LoadImageFromNDArray'), *kept])
+
+
+def _as_results(image: str | Path | NDArray[np.uint8]) -> dict:
+    """The picture as OpenMMLab's pipelines begin with it: BGR."""
+    array = image if isinstance(image, np.ndarray) else load_image(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(
+            f'The image must be RGB (H, W, 3) uint8, got {array.shape} {array.dtype}: convert it.'
+        )
+    return dict(img=np.ascontiguousarray(array[..., ::-1]))

@@ -1,0 +1,264 @@
+"""Pictures a person looks at: groups and labels over an image, and panels of such pictures.
+
+Images are RGB arrays ``(H, W, 3)`` uint8, maps are integer arrays ``(H, W)``. Everything is drawn
+at the size given, so enlarge small pictures first (``enlarge``): names stay readable then.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Picture = NDArray[np.uint8]
+IndexMap = NDArray[np.integer]
+
+IGNORED = 255
+_INK, _PAPER = (33, 33, 33), (255, 255, 255)
+_GAP = 6
+# Colours told apart easily, also by most colour-blind people (after Okabe and Ito), brightened.
+_FIRST_COLOURS = (
+    (230, 25, 75),
+    (0, 158, 240),
+    (255, 200, 25),
+    (0, 178, 115),
+    (170, 90, 230),
+    (245, 130, 48),
+    (70, 240, 240),
+    (240, 120, 190),
+    (150, 200, 40),
+    (128, 90, 50),
+)
+
+
+def palette(count: int) -> Picture:
+    """Colours that differ from their neighbours, the same on every call.
+
+    Args:
+        count (int): Number of colours.
+
+    Returns:
+        NDArray: RGB ``(count, 3)`` uint8.
+    """
+    colours: list[tuple[int, ...]] = list(_FIRST_COLOURS[:count])
+    for index in range(len(colours), count):
+        hue = (index * 0.61803398875) % 1.0  # golden angle: never near the colours before
+        saturation, value = 0.55 + 0.4 * (index % 2), 1.0 - 0.2 * (index % 3)
+        rgb = colorsys.hsv_to_rgb(hue, saturation, value)
+        colours.append(tuple(round(channel * 255) for channel in rgb))
+    return np.array(colours, np.uint8).reshape(count, 3)
+
+
+def class_palette(class_names: Sequence[str]) -> Picture:
+    """Colours ``(K, 3)`` of classes; a first class called "background" is black."""
+    if class_names and class_names[0] == 'background':
+        return np.concatenate([np.zeros((1, 3), np.uint8), palette(len(class_names) - 1)])
+    return palette(len(class_names))
+
+
+def enlarge(array: NDArray, min_side: int) -> NDArray:
+    """Repeats pixels a whole number of times until the shorter side has ``min_side`` of them.
+
+    Args:
+        array (NDArray): Image ``(H, W, 3)`` or map ``(H, W)``.
+        min_side (int): Pixels the shorter side has at least.
+
+    Returns:
+        NDArray: The array, its sides multiplied by one factor; as it was if it is large enough.
+    """
+    factor = -(-min_side // min(array.shape[:2]))
+    return array if factor <= 1 else array.repeat(factor, 0).repeat(factor, 1)
+
+
+def draw_groups(image: Picture, group_map: IndexMap, *, opacity: float = 0.65) -> Picture:
+    """Paints each segment in its colour and outlines it.
+
+    Args:
+        image (NDArray): RGB ``(H, W, 3)``.
+        group_map (NDArray): Segment of every pixel ``(H, W)``.
+        opacity (float): Weight of the colour over the image, in [0, 1]. Defaults to 0.65.
+
+    Returns:
+        NDArray: RGB ``(H, W, 3)`` uint8.
+    """
+    _check_sizes(image, group_map)
+    colours = palette(int(group_map.max()) + 1)[group_map]
+    painted = _blend(image, colours, np.full(group_map.shape, opacity))
+    painted[_outlines(group_map)] = _PAPER
+    return painted
+
+
+def draw_labels(
+    image: Picture,
+    label_map: IndexMap,
+    class_names: Sequence[str],
+    *,
+    opacity: float = 0.6,
+    with_names: bool = True,
+) -> Picture:
+    """Paints each class over the image and writes its name on its largest region.
+
+    A first class called "background" is left unpainted, as are ignored pixels (255); names that do
+    not fit their region are left out (``legend`` lists them all).
+
+    Args:
+        image (NDArray): RGB ``(H, W, 3)``.
+        label_map (NDArray): Class of every pixel ``(H, W)``.
+        class_names (Sequence[str]): Names of the classes, by index.
+        opacity (float): Weight of the colour over the image, in [0, 1]. Defaults to 0.6.
+        with_names (bool): Whether to write the names. Defaults to True.
+
+    Returns:
+        NDArray: RGB ``(H, W, 3)`` uint8.
+    """
+    _check_sizes(image, label_map)
+    known = np.asarray(label_map < len(class_names))
+    if not (known | (label_map == IGNORED)).all():
+        raise ValueError(
+            f'The label map has class {int(label_map.max())}, but only {len(class_names)} classes '
+            'have a name: give all names.'
+        )
+    colours = class_palette(class_names)
+    labels = label_map * known
+    painted_pixels = known & (colours[labels] != 0).any(axis=-1)
+    painted = _blend(image, colours[labels], painted_pixels * opacity)
+    painted[_outlines(label_map)] = _PAPER
+    return _write_names(painted, label_map, class_names) if with_names else painted
+
+
+def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> Picture:
+    """Swatches, names and shares of the classes that occur, as a strip of the given width.
+
+    Args:
+        label_map (NDArray): Class of every pixel ``(H, W)``.
+        class_names (Sequence[str]): Names of the classes, by index.
+        width (int): Width of the strip in pixels; entries wrap.
+
+    Returns:
+        NDArray: RGB ``(h, width, 3)`` uint8.
+    """
+    font, line = _font(13), 20
+    present, counts = np.unique(label_map[label_map < len(class_names)], return_counts=True)
+    order = np.argsort(-counts, kind='stable')
+    places, x, y = [], _GAP, _GAP // 2
+    for index in present[order]:
+        share = counts[present == index][0] / label_map.size
+        text = f'{class_names[index]} {share:.0%}'
+        step = int(font.getlength(text)) + 34
+        if x > _GAP and x + step > width:
+            x, y = _GAP, y + line
+        places.append((x, y, int(index), text))
+        x += step
+    strip = Image.new('RGB', (width, y + line + _GAP // 2), _PAPER)
+    draw, colours = ImageDraw.Draw(strip), class_palette(class_names)
+    for x, y, index, text in places:
+        draw.rectangle((x, y + 3, x + 13, y + 16), tuple(colours[index].tolist()), _INK)
+        draw.text((x + 18, y + 10), text, _INK, font, anchor='lm')
+    return np.asarray(strip)
+
+
+def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: str = '') -> Picture:
+    """Puts pictures side by side in rows under column titles.
+
+    Args:
+        rows (Sequence[Sequence[NDArray]]): RGB pictures, as many per row as there are titles; a
+            column is as wide as its widest picture, a row as high as its highest.
+        titles (Sequence[str]): One title per column.
+        footer (str): A line below everything, '' for none. Defaults to ''.
+
+    Returns:
+        NDArray: RGB ``(H, W, 3)`` uint8.
+
+    Raises:
+        ValueError: If there is no row, or a row has not as many pictures as there are titles.
+    """
+    if not rows or any(len(row) != len(titles) for row in rows):
+        raise ValueError(f'A panel needs rows of {len(titles)} pictures, one under each title.')
+    widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    size = max(12, min(22, min(widths) // 10))
+    head, foot = size + 2 * _GAP, (size + 2 * _GAP if footer else _GAP)
+    lefts = np.cumsum([_GAP] + [width + _GAP for width in widths]).tolist()
+    tops = np.cumsum([head] + [height + _GAP for height in heights]).tolist()
+    sheet = Image.new('RGB', (lefts[-1], tops[-1] - _GAP + foot), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for title, left, width in zip(titles, lefts, widths):
+        draw.text((left + width / 2, head / 2), title, _INK, _font(size, title, width), 'mm')
+    for row, top in zip(rows, tops):
+        for picture, left in zip(row, lefts):
+            sheet.paste(Image.fromarray(picture), (left, top))
+    bottom = (_GAP, tops[-1] - _GAP + foot / 2)
+    draw.text(bottom, footer, _INK, _font(size, footer, lefts[-1] - 2 * _GAP), 'lm')
+    return np.asarray(sheet)
+
+
+def save_picture(picture: Picture, path: str | Path) -> None:
+    """Writes a picture; its folder is made, the suffix decides the format."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def _check_sizes(image: Picture, index_map: IndexMap) -> None:
+    """Refuses a map of another size than its image."""
+    if image.shape[:2] != index_map.shape:
+        raise ValueError(
+            f'The image is {image.shape[:2]} pixels and its map {index_map.shape}: resize one.'
+        )
+
+
+def _blend(image: Picture, colours: Picture, weight: NDArray) -> Picture:
+    """Image and colours mixed pixel by pixel."""
+    weight = weight[..., None]
+    return (image * (1 - weight) + colours * weight).round().astype(np.uint8)
+
+
+def _outlines(index_map: IndexMap) -> NDArray[np.bool_]:
+    """Pixels whose right or lower neighbour differs."""
+    edges = np.zeros(index_map.shape, bool)
+    edges[:, :-1] |= index_map[:, :-1] != index_map[:, 1:]
+    edges[:-1] |= index_map[:-1] != index_map[1:]
+    return edges
+
+
+def _write_names(picture: Picture, label_map: IndexMap, class_names: Sequence[str]) -> Picture:
+    """Each class's name at the innermost pixel of its largest region, where there is room."""
+    sheet = Image.fromarray(picture)
+    draw = ImageDraw.Draw(sheet)
+    font = _font(max(11, min(20, min(label_map.shape) // 16)))
+    for index in np.unique(label_map[label_map < len(class_names)]):
+        name = class_names[index]
+        x, y, radius = _innermost(label_map == index)
+        if name == 'background' or radius < font.size / 2:
+            continue
+        half = font.getlength(name) / 2 + 3
+        x = min(max(x, half), max(half, label_map.shape[1] - half))
+        box = (x - half, y - font.size * 0.7, x + half, y + font.size * 0.7)
+        draw.rounded_rectangle(box, radius=3, fill=_INK)
+        draw.text((x, y), name, _PAPER, font, 'mm')
+    return np.asarray(sheet)
+
+
+def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Pixel farthest from the edge of a mask: x, y and that distance."""
+    padded = np.pad(mask.astype(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(distance.argmax()), distance.shape)
+    return float(x), float(y), float(distance[y, x])
+
+
+@lru_cache(maxsize=32)
+def _font(size: int, text: str = '', width: float = 0) -> ImageFont.FreeTypeFont:
+    """Matplotlib's DejaVu Sans; smaller where a text would be wider than ``width``."""
+    path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
+    font = ImageFont.truetype(str(path), size)
+    while width and size > 7 and font.getlength(text) > width:
+        size -= 1
+        font = ImageFont.truetype(str(path), size)
+    return font

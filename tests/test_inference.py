@@ -1,0 +1,137 @@
+"""One picture and some words to masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from PIL import Image
+
+from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
+
+CONFIGS = Path(__file__).parent / 'data' / 'configs'
+ZERO_SHOT, PRETRAIN = CONFIGS / 'tiny_zeroshot.py', CONFIGS / 'tiny_pretrain.py'
+
+
+@pytest.fixture
+def picture():
+    colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    return colours.repeat(10, 0).repeat(10, 1)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Weights of a pretrainer, as training writes them; wide, so that segments differ."""
+    model = MODELS.build(Config.fromfile(PRETRAIN).model)
+    for name, parameter in model.backbone.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=3.0 if 'group_token' in name else 0.5)
+    path = tmp_path / 'epoch_1.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=1)), path)
+    return path
+
+
+@pytest.mark.parametrize('config', [ZERO_SHOT, PRETRAIN])
+def test_words_on_an_array(picture, checkpoint, config):
+    inferencer = GroupViTInferencer(config, checkpoint, class_names=['cat', 'old dog'])
+    result = inferencer(picture)
+    assert result.class_names == ('background', 'cat', 'old dog')
+    assert result.label_map.shape == result.group_map.shape == (50, 70)
+    assert result.scores.shape == (3, 50, 70)
+    assert result.scores.dtype == np.float32
+    assert (result.scores.argmax(0) == result.label_map).all()
+    assert set(np.unique(result.group_map)) <= set(range(4))
+
+
+def test_a_pretraining_checkpoint_gives_what_the_segmentor_gives(picture, checkpoint):
+    results = [GroupViTInferencer(config, checkpoint)(picture) for config in (ZERO_SHOT, PRETRAIN)]
+    assert np.array_equal(results[0].scores, results[1].scores)
+    assert np.ptp(results[0].scores) > 0
+
+
+def test_whole_mode_labels_are_constant_on_segments(picture, checkpoint):
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.merge_from_dict({'model.test_cfg': dict(_delete_=True, mode='whole')})
+    cfg.test_dataloader.dataset.pipeline[1] = dict(type='Resize', scale=(70, 50), keep_ratio=True)
+    result = GroupViTInferencer(cfg, checkpoint)(picture)
+    for segment in np.unique(result.group_map):
+        assert len(np.unique(result.label_map[result.group_map == segment])) == 1
+
+
+def test_slide_mode_groups_are_those_of_the_whole_image(picture, checkpoint):
+    whole = Config.fromfile(ZERO_SHOT)
+    whole.merge_from_dict({'model.test_cfg': dict(_delete_=True, mode='whole')})
+    maps = [GroupViTInferencer(cfg, checkpoint)(picture).group_map for cfg in (ZERO_SHOT, whole)]
+    assert np.array_equal(*maps)
+    assert len(np.unique(maps[0])) > 1
+
+
+def test_a_file_gives_what_its_array_gives(picture, checkpoint, tmp_path):
+    Image.fromarray(picture).save(tmp_path / 'picture.png')
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    from_file, from_array = inferencer(tmp_path / 'picture.png'), inferencer(picture)
+    assert np.array_equal(from_file.scores, from_array.scores)
+
+
+def test_colours_are_rgb(picture, checkpoint):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    inputs = inferencer._pipeline(dict(img=picture[..., ::-1]))
+    batch = inferencer.segmentor.data_preprocessor(
+        dict(inputs=[inputs['inputs']], data_samples=[inputs['data_samples']]), False
+    )
+    red = batch['inputs'][0][0] * 58.395 + 123.675
+    assert red.mean().item() == pytest.approx(picture[..., 0].mean(), abs=1.5)
+
+
+def test_threshold_one_leaves_only_the_best_segment(picture, checkpoint):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names=['cat', 'dog'])
+    inferencer.set_classes(bg_thresh=0.0)
+    assert (inferencer(picture).label_map > 0).all()
+    inferencer.set_classes(bg_thresh=1.0)
+    assert (inferencer(picture).label_map == 0).any()
+    assert inferencer.class_names == ('background', 'cat', 'dog')
+
+
+def test_a_config_without_background_gets_none_unless_asked(picture, checkpoint):
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.decode_head.update(class_names=['cat', 'dog'], with_background=False, bg_thresh=None)
+    inferencer = GroupViTInferencer(cfg, checkpoint)
+    inferencer.set_classes(['sky', 'sea', 'sand'])
+    assert inferencer(picture).scores.shape[0] == 3
+    inferencer.set_classes(bg_thresh=0.2)
+    assert inferencer.class_names == ('background', 'sky', 'sea', 'sand')
+
+
+def test_bad_thresholds_and_words_are_refused(checkpoint):
+    with pytest.raises(ValueError, match=r'1\.5 is outside \[0, 1\]'):
+        GroupViTInferencer(ZERO_SHOT, checkpoint, bg_thresh=1.5)
+    with pytest.raises(ValueError, match='no class'):
+        GroupViTInferencer(ZERO_SHOT, checkpoint, class_names=[])
+
+
+def test_the_config_is_not_edited():
+    cfg = Config.fromfile(PRETRAIN)
+    before = cfg.pretty_text
+    segmentation_config(cfg)
+    GroupViTInferencer(cfg)
+    assert cfg.pretty_text == before
+
+
+def test_a_config_without_segmentor_says_so(tmp_path):
+    path = tmp_path / 'my.py'
+    path.write_text('')
+    cfg = Config(dict(model=dict(type='GroupViTPretrainer'), val_cfg=None), filename=str(path))
+    with pytest.raises(ValueError, match=r'my\.py describes no segmentation'):
+        segmentation_config(cfg)
+
+
+def test_bad_pictures_are_refused(tmp_path, picture):
+    with pytest.raises(FileNotFoundError, match=r'no picture at .*none\.png'):
+        load_image(tmp_path / 'none.png')
+    (tmp_path / 'text.png').write_text('hello')
+    with pytest.raises(ValueError, match=r'text\.png cannot be read as a picture'):
+        load_image(tmp_path / 'text.png')
+    with pytest.raises(ValueError, match=r'\(50, 70\) uint8'):
+        GroupViTInferencer(ZERO_SHOT)(picture[..., 0])

@@ -1,0 +1,167 @@
+"""tools/test.py and the demo, run as a user runs them, on a small made VOC."""
+
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS
+from PIL import Image
+
+from groupvit_mmseg.text.vocabulary import class_names
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / 'tests' / 'data' / 'configs'
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """A folder with a VOC of three pictures and the checkpoint of a random pretrainer."""
+    place = tmp_path_factory.mktemp('tool')
+    for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
+        (place / 'voc' / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(3):
+        pixels = rng.integers(0, 256, (48, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / f'voc/JPEGImages/p{index}.jpg')
+        mask = np.full((48, 60), 8 + 4 * index, np.uint8)
+        mask[:20] = 0
+        mask[20:22] = 255
+        Image.fromarray(mask).save(place / f'voc/SegmentationClass/p{index}.png')
+    (place / 'voc/ImageSets/Segmentation/val.txt').write_text('p0\np1\np2\n')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIGS / 'tiny_pretrain.py').model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), place / 'epoch_1.pth')
+    return place
+
+
+def run(script, *arguments, cwd):
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def test_result_file_says_everything_the_number_depends_on(place):
+    done = run(
+        'tools/test.py',
+        CONFIGS / 'tiny_pretrain.py',
+        place / 'epoch_1.pth',
+        '--out',
+        place / 'deep/result.json',
+        '--cfg-options',
+        f'val_dataloader.dataset.data_root={place / "voc"}',
+        f'test_dataloader.dataset.data_root={place / "voc"}',
+        'log_level=INFO',
+        cwd=place,
+    )
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    assert '| motorbike' in output.replace('|  ', '| ').replace('|  ', '| ')
+    assert 'background threshold 0.95 (official)' in output
+    assert 'Warning' not in output
+
+    report = json.loads((place / 'deep/result.json').read_text())
+    iou = report['class_iou']['IoU']
+    assert list(iou)[11] == 'diningtable'
+    known = [value for value in iou.values() if value is not None]
+    assert report['metrics']['mIoU'] == pytest.approx(np.mean(known), abs=0.006)
+    assert report['classes'] == list(class_names('pascal_voc'))
+    assert report['background'] == dict(
+        with_background=True, threshold=0.95, preset='official', words=[]
+    )
+    assert report['templates'] == ['a photo of a {}.']
+    assert report['protocol'] == dict(
+        resize=[dict(type='Resize', scale=[2048, 40], keep_ratio=True)],
+        inference=dict(mode='slide', crop_size=[32, 32], stride=[16, 16]),
+        top_k=5,
+    )
+    digest = hashlib.sha256((place / 'epoch_1.pth').read_bytes()).hexdigest()
+    assert report['checkpoint'] == dict(file='epoch_1.pth', sha256=digest)
+    assert report['data']['dataset'] == 'PascalVOCDataset'
+    assert report['versions']['torch'] == torch.__version__
+
+
+def in_process(script):
+    """The tool's ``main``, to try messages without a new process for each."""
+    spec = importlib.util.spec_from_file_location(Path(script).stem + '_tool', ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+def test_demo_draws_and_prints_shares(place, capsys):
+    arguments = ['--classes', 'a cat, a dog', '--background-threshold', '0.1']
+    code = in_process('demo/image_demo.py')(
+        [
+            str(place / 'voc/JPEGImages/p0.jpg'),
+            str(CONFIGS / 'tiny_zeroshot.py'),
+            str(place / 'epoch_1.pth'),
+            f'--out={place / "drawn/demo.png"}',
+            *arguments,
+        ]
+    )
+    assert code == 0
+    lines = capsys.readouterr().out.splitlines()
+    shares = [float(line.split()[-1].rstrip('%')) for line in lines[:-1]]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+    width, height = Image.open(place / 'drawn/demo.png').size
+    assert width > 3 * 240
+    assert height > 240
+
+
+def test_demo_without_its_picture_says_so(place, capsys):
+    paths = [str(place / 'none.jpg'), str(CONFIGS / 'tiny_zeroshot.py'), str(place / 'epoch_1.pth')]
+    assert in_process('demo/image_demo.py')([*paths, f'--out={place / "x.png"}']) == 2
+    assert capsys.readouterr().err.startswith('error: There is no picture at')
+
+
+@pytest.mark.parametrize(
+    'config, checkpoint, options, message',
+    [
+        ('none.py', 'epoch_1.pth', [], 'There is no config at'),
+        ('tiny_zeroshot.py', 'none.pth', [], 'There is no checkpoint at'),
+        ('tiny_zeroshot.py', 'epoch_1.pth', [], 'finds no nowhere/JPEGImages: prepare the data'),
+    ],
+)
+def test_missing_things_are_said_in_one_sentence(
+    place, capsys, config, checkpoint, options, message
+):
+    code = in_process('tools/test.py')([str(CONFIGS / config), str(place / checkpoint), *options])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith('error: ')
+    assert message in error
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    'option, message',
+    [
+        ('model.decode_head.bg_thresh=mine', "Unknown background threshold preset 'mine'"),
+        ('model.decode_head.bg_thresh=1.5', 'bg_thresh = 1.5 is outside [0, 1]'),
+        ('model.decode_head.templates=imagenet', 'imagenet'),
+        ('model.backbone.embed_dims=20', 'of another shape'),
+        ('model.backbone.num_group_tokens=(6,4)', 'num_group_tokens'),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_sentence(place, tmp_path, capsys, option, message):
+    code = in_process('tools/test.py')(
+        [
+            str(CONFIGS / 'tiny_zeroshot.py'),
+            str(place / 'epoch_1.pth'),
+            f'--work-dir={tmp_path}',
+            '--cfg-options',
+            f'experiment_name={tmp_path.name}',
+            f'test_dataloader.dataset.data_root={place / "voc"}',
+            option,
+        ]
+    )
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error
+    assert 'Traceback' not in error

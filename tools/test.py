@@ -1,0 +1,135 @@
+"""Evaluates a checkpoint: mIoU and the IoU of every class, printed and, with --out, written.
+
+python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
+
+CONFIG is one of the zero-shot configs, or a pretraining config whose val_cfg names a segmentor;
+CHECKPOINT is what pretraining wrote, as it is.
+"""
+
+import argparse
+import os
+import pickle
+import sys
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+from groupvit_mmseg.evaluation.report import evaluation_report, write_json
+from groupvit_mmseg.inference import segmentation_config
+
+# What a wrong config, checkpoint or folder raises while everything is set up.
+SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='segmentation or pretraining config')
+    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    parser.add_argument('--work-dir', help='folder of the logs; work_dirs/CONFIG otherwise')
+    parser.add_argument('--out', metavar='FILE.json', help='write the result and its protocol')
+    parser.add_argument('--show-dir', help='draw every prediction into this folder')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings of the config to change, key=value; lists as key="[a,b]" or key=a,b',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args(argv)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def load_config(args):
+    """The segmentation config with the command line applied; checks what can be checked early."""
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'There is no config at {args.config}.')
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg = segmentation_config(cfg)
+    check_data(cfg.test_dataloader.dataset)
+    cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
+    default_dir = Path('work_dirs', Path(args.config).stem)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
+    if args.show_dir:
+        draw_into(cfg, args.show_dir)
+    return cfg
+
+
+def check_data(dataset):
+    """Says which folder or list is missing, and how to name another place."""
+    root = Path(dataset.get('data_root') or '')
+    places = [*(dataset.get('data_prefix') or {}).values(), dataset.get('ann_file') or '']
+    for place in places:
+        if '://' not in str(root / place) and not (root / place).exists():
+            raise FileNotFoundError(
+                f'{dataset.type} finds no {root / place}: prepare the data as '
+                'docs/data_preparation.md says, or name its place with '
+                '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
+            )
+
+
+def draw_into(cfg, folder):
+    """Turns MMSeg's drawing of predictions on."""
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks['visualization'] = dict(type='SegVisualizationHook', draw=True, interval=1)
+    cfg.visualizer = dict(
+        type='SegLocalVisualizer', name='test', vis_backends=[dict(type='LocalVisBackend')]
+    )
+    cfg.visualizer['save_dir'] = folder
+
+
+def print_background(background):
+    """How the background was told, for a number that cannot be compared without it."""
+    if background['with_background']:
+        source = background['preset'] or 'the config, no preset'
+        words = f', words: {", ".join(background["words"])}' if background['words'] else ''
+        print(f'background threshold {background["threshold"]} ({source}){words}')
+
+
+def build_runner(cfg):
+    """The runner with the weights loaded: whatever does not fit comes up before the data does."""
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.load_or_resume()
+    return runner
+
+
+def evaluate(cfg, runner, out=None):
+    """Runs the test loop and returns the report; writes it to ``out``."""
+    metrics = runner.test()
+    if not is_main_process():
+        return None
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    evaluators = runner.test_evaluator.metrics
+    report = evaluation_report(cfg, model.decode_head, metrics, evaluators)
+    print_background(report['background'])
+    if out:
+        write_json(report, out)
+        print(f'wrote {out}')
+    return report
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        cfg = load_config(args)
+        runner = build_runner(cfg)
+    except SETUP_ERRORS as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    evaluate(cfg, runner, args.out)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
