@@ -81,12 +81,12 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
     Raises:
         ValueError: If a rank gets no batch, or a source cannot give every worker a part.
     """
-    dataset = _plain_dataset(loader)
-    samples, batch = len(dataset) // world_size, loader.batch_size or 1
+    dataset, whole = _plain_dataset(loader), _length(loader)
+    samples, batch = whole // world_size, loader.batch_size or 1
     workers = max(loader.num_workers, 1)
     if len(loader) == 0:
         raise ValueError(
-            f'{len(dataset)} samples give each of {world_size} ranks {samples}, fewer than a batch '
+            f'{whole} samples give each of {world_size} ranks {samples}, fewer than a batch '
             f'of {batch}: lower `batch_size`, use fewer ranks or more data.'
         )
     dataset.check_grid(Grid(world_size, workers, batch, samples))
@@ -94,7 +94,7 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
         f'{source.name} {quota:,}'
         for source, quota in zip(dataset.sources, dataset.quotas, strict=True)
     )
-    left_out = len(dataset) - min(len(loader) * batch, samples) * world_size
+    left_out = whole - min(len(loader) * batch, samples) * world_size
     _log(
         f'An epoch has {len(loader):,} batches of {world_size} x {batch} samples from {names}; '
         f'{left_out:,} samples are left out.',
@@ -123,6 +123,12 @@ def _plain_dataset(loader: DataLoader) -> Any:
     """The dataset inside mmengine's slice, which ``num_batch_per_epoch`` makes."""
     dataset: Any = loader.dataset
     return getattr(dataset, '_dataset', dataset)
+
+
+def _length(loader: DataLoader) -> int:
+    """Samples of an epoch over all ranks."""
+    dataset: Any = loader.dataset
+    return len(dataset)
 
 
 def _log(message: str, level: int = logging.WARNING) -> None:

@@ -1,6 +1,6 @@
 """Random numbers of a sample that depend on the sample's place and on nothing before it."""
 
-# ruff: noqa: NPY002  (mmcv's transforms draw from NumPy's global generator)
+
 
 import random
 from collections.abc import Iterator

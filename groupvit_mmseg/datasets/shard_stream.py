@@ -3,7 +3,7 @@
 import random
 import tarfile
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,7 +95,7 @@ def mixed_stream(
         RawSample: As many as the plan says.
     """
     streams = [
-        chain.from_iterable(read_piece(piece, name) for piece in pieces)
+        chain.from_iterable(map(read_piece, pieces, repeat(name)))
         for (_, pieces), name in zip(plan, names, strict=True)
     ]
     needs = [need for need, _ in plan]
