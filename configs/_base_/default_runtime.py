@@ -13,6 +13,7 @@ randomness = dict(seed=0)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
+    step_seed=dict(type='StepSeedHook'),
     summary=dict(type='RunSummaryHook'),
     throughput=dict(type='ThroughputHook'),
     image_text=dict(type='ImageTextDataHook'),

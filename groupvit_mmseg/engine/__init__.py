@@ -2,7 +2,7 @@
 
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint, save_checkpoint
-from groupvit_mmseg.engine.hooks import RunSummaryHook, ThroughputHook
+from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
 from groupvit_mmseg.engine.runner import GroupViTRunner
@@ -14,6 +14,7 @@ __all__ = [
     'GroupViTRunner',
     'MixedPrecisionOptimWrapper',
     'RunSummaryHook',
+    'StepSeedHook',
     'ThroughputHook',
     'ZeroShotValLoop',
     'load_weights',

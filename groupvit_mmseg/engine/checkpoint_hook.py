@@ -44,7 +44,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Any) -> None:
         """Prepare as the original does, with removals that wait."""
-        with _without_alias_notice(runner.logger):
+        with _without_deprecation_notes(runner.logger):
             super().before_train(runner)
         self.file_backend = _PatientBackend()
 
@@ -103,11 +103,12 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 @contextlib.contextmanager
-def _without_alias_notice(logger: logging.Logger) -> Iterator[None]:
-    """Drop mmengine's note about an alias that only its own code uses."""
+def _without_deprecation_notes(logger: logging.Logger) -> Iterator[None]:
+    """Drop mmengine's notes about deprecated names that only its own code uses."""
+    notes = ('"HardDiskBackend" is the alias', '"FileClient" will be deprecated')
 
     def wanted(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith('"HardDiskBackend" is the alias')
+        return not record.getMessage().startswith(notes)
 
     logger.addFilter(wanted)
     try:

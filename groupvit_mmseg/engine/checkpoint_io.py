@@ -34,13 +34,14 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
     """
     try:
         content = _load(str(source), map_location)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f'There is no checkpoint {source}; check the path.') from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines() or ['it is empty']
+    except PermissionError:
+        raise
+    except Exception as error:  # what torch raises for a foreign or torn file is of any type
         raise pickle.UnpicklingError(
             f'{source} is not a checkpoint that can be read safely (weights_only=True): '
-            f'{reason[0]}; use a complete file of tensors and plain values from a source you trust.'
+            f'{_reason(error)}; use a complete file of tensors and plain values.'
         ) from error
     if not isinstance(content, Mapping):
         raise ValueError(
@@ -59,6 +60,13 @@ def _load(source: str, map_location: Any) -> Any:
             source, map_location=map_location, weights_only=True
         )
     return torch.load(Path(source).expanduser(), map_location=map_location, weights_only=True)
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to read the file unsafely."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
+    return (named or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str) -> None:
@@ -145,8 +153,11 @@ def to_plain(value: Any) -> Any:
         return value.detach().cpu()
     if isinstance(value, np.generic):
         return value.item()
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return value
+    for kind in (bool, int, float, str):  # also of their subclasses, such as TorchVersion
+        if isinstance(value, kind):
+            return kind(value)
+    if value is None:
+        return None
     if isinstance(value, HistoryBuffer):
         return history_to_plain(value)
     if isinstance(value, Mapping):

@@ -1,7 +1,10 @@
-"""What a run is (once, at its start) and how fast it goes (at every step)."""
+"""What a run is (once, at its start), how fast it goes, and its random numbers (every step)."""
 
+import resource
+import sys
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
@@ -64,7 +67,10 @@ def _length(sized: Any) -> int | None:
 
 @HOOKS.register_module()
 class ThroughputHook(Hook):
-    """Logs ``samples_per_s`` over all ranks, data loading included.
+    """Logs ``samples_per_s`` over all ranks, data loading included, and ``host_memory``.
+
+    ``host_memory`` is the most that this process has held, in MiB, without its loader workers;
+    mmengine logs a GPU's memory as ``memory``.
 
     Args:
         window (int): Steps over which the time is averaged. Defaults to 20.
@@ -78,7 +84,43 @@ class ThroughputHook(Hook):
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
-        """Turn the timer's seconds per step into samples per second."""
+        """Turn the timer's seconds per step into samples per second; note the memory."""
         batch = len(data_batch['inputs']) * runner.world_size
         seconds = runner.message_hub.get_scalar('train/time').mean(self.window)
         runner.message_hub.update_scalar('train/samples_per_s', batch / float(seconds))
+        runner.message_hub.update_scalar('train/host_memory', peak_host_memory())
+
+
+def peak_host_memory() -> float:
+    """Largest resident size of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Makes a step's random numbers a function of (seed, rank, iteration).
+
+    Gumbel noise and drop path then differ between ranks, which mmengine seeds alike, do not depend
+    on what an evaluation drew, and a resumed run draws what the uninterrupted one would have.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Seed torch's generators on all devices."""
+        torch.manual_seed(step_seed(runner.seed, runner.rank, runner.iter))
+
+
+def step_seed(seed: int, rank: int, iteration: int) -> int:
+    """A seed of 63 bits, another one for each rank and iteration.
+
+    Args:
+        seed (int): The run's seed.
+        rank (int): Rank, below 65,536.
+        iteration (int): Steps done so far.
+
+    Returns:
+        int: The seed.
+    """
+    return ((seed * 1_000_003 + iteration) * 65_536 + rank) % 2**63

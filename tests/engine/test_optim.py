@@ -1,0 +1,180 @@
+"""Parameter groups, schedule and precision against SPEC's recipe written out."""
+
+import math
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from groupvit_mmseg.engine import MixedPrecisionOptimWrapper
+from groupvit_mmseg.engine.optim_wrapper import best_half_dtype
+
+
+def build(model, **paramwise):
+    return OPTIM_WRAPPER_CONSTRUCTORS.build(
+        dict(
+            type='GroupViTOptimConstructor',
+            optim_wrapper_cfg=dict(
+                type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.5, weight_decay=0.1)
+            ),
+            paramwise_cfg=paramwise,
+        )
+    )(model)
+
+
+def settings(model, wrapper):
+    """Name of each parameter -> (lr, weight decay)."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {
+        names[id(p)]: (group['lr'], group['weight_decay'])
+        for group in wrapper.optimizer.param_groups
+        for p in group['params']
+    }
+
+
+def test_every_parameter_of_the_pretrainer_is_in_the_group_of_the_recipe(tiny_config):
+    model = MODELS.build(tiny_config.model)
+    found = settings(model, build(model, flat_decay_mult=0.0))
+    assert found.keys() == dict(model.named_parameters()).keys()
+    for name, parameter in model.named_parameters():
+        decays = parameter.ndim > 1 and not name.endswith('bias')
+        assert found[name] == (0.5, 0.1 if decays else 0.0), name
+
+
+@pytest.mark.parametrize(
+    'name,decay',
+    [
+        ('loss_contrastive.logit_scale', 0.0),
+        ('loss_multi_label.logit_scale', 0.0),
+        ('backbone.pos_embed', 0.1),
+    ],
+)
+def test_named_parameters_of_the_recipe(tiny_config, name, decay):
+    model = MODELS.build(tiny_config.model)
+    assert settings(model, build(model, flat_decay_mult=0.0))[name] == (0.5, decay)
+
+
+def test_two_groups_instead_of_one_per_parameter(tiny_config):
+    model = MODELS.build(tiny_config.model)
+    assert len(build(model, flat_decay_mult=0.0).optimizer.param_groups) == 2
+
+
+def test_longest_custom_key_decides_and_frozen_parameters_stay_out():
+    model = nn.ModuleDict(dict(tower=nn.Linear(2, 2), tower_head=nn.Linear(2, 2)))
+    model['tower'].bias.requires_grad_(False)
+    wrapper = build(
+        model,
+        flat_decay_mult=0.0,
+        custom_keys={'tower': dict(lr_mult=0.1), 'tower_head': dict(decay_mult=2.0)},
+    )
+    assert settings(model, wrapper) == {
+        'tower.weight': (0.05, 0.1),
+        'tower_head.weight': (0.5, 0.2),
+        'tower_head.bias': (0.5, 0.2),
+    }
+
+
+def test_key_that_matches_nothing_is_an_error():
+    with pytest.raises(ValueError, match=r"'img_encoder' .* is part of no trainable parameter"):
+        build(nn.Linear(2, 2), custom_keys={'img_encoder': dict(lr_mult=0.1)})
+
+
+def test_unknown_option_is_an_error():
+    with pytest.raises(ValueError, match='norm_decay_mult'):
+        build(nn.Linear(2, 2), norm_decay_mult=0.0)
+
+
+def expected_lr(step, steps_per_epoch, batch):
+    """SPEC section 4: warm-up over 2 epochs from 4e-6, cosine to 4e-5, all scaled like lr."""
+    scale = batch / 4096
+    low, peak, end = 4e-6 * scale, 1.6e-3 * scale, 4e-5 * scale
+    warm, total = 2 * steps_per_epoch, 30 * steps_per_epoch
+    if step < warm:
+        return low + (peak - low) * step / (warm - 1)
+    return end + (peak - end) * (1 + math.cos(math.pi * (step - warm) / (total - warm))) / 2
+
+
+@pytest.mark.parametrize('batch_size', [4, 8])
+def test_learning_rate_of_every_step(make_runner, tiny_config, batch_size):
+    schedule = Config.fromfile('configs/_base_/schedules/adamw-coslr-30e.py')
+    runner = make_runner(
+        param_scheduler=schedule.param_scheduler,
+        auto_scale_lr=schedule.auto_scale_lr,
+        train_cfg=schedule.train_cfg,
+        train_dataloader=dict(batch_size=batch_size),
+    )
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    steps = len(runner.train_dataloader)
+    assert (steps, runner.max_epochs) == (32 // batch_size, 30)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    for step in range(30 * steps):
+        rates = [group['lr'] for group in runner.optim_wrapper.optimizer.param_groups]
+        logged = runner.optim_wrapper.get_lr()['base_lr'][0]
+        assert rates == pytest.approx([expected_lr(step, steps, batch_size)] * 2, rel=1e-9)
+        assert logged == pytest.approx(rates[0])
+        runner.optim_wrapper.step()  # no gradients: nothing moves
+        for scheduler in runner.param_schedulers:
+            scheduler.step()
+
+
+class Probe(nn.Module):
+    """Records in which type its layer computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x):
+        y = self.layer(x)
+        self.dtype = y.dtype
+        return y.float().square().mean()
+
+
+@pytest.mark.parametrize('dtype', ['auto', 'bfloat16'])
+def test_cpu_computes_in_bfloat16_and_learns_in_float32(dtype):
+    model = Probe()
+    wrapper = MixedPrecisionOptimWrapper(
+        torch.optim.SGD(model.parameters(), lr=0.1), dtype=dtype, clip_grad=dict(max_norm=5.0)
+    )
+    x = torch.randn(4, 8)
+    losses = []
+    for _ in range(3):
+        with wrapper.optim_context(model):
+            loss = model(x)
+        wrapper.update_params(loss)
+        losses.append(loss.item())
+    assert model.dtype is torch.bfloat16
+    assert model.layer.weight.dtype is torch.float32
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_mixed_precision_state_goes_to_and_from_full_precision():
+    def wrapper():
+        return MixedPrecisionOptimWrapper(
+            torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
+        )
+
+    state = wrapper().state_dict()
+    wrapper().load_state_dict(state)
+    state.pop('scaler')
+    wrapper().load_state_dict(state)
+
+
+def test_impossible_precision_is_one_sentence():
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match='float16 training needs a GPU'):
+            MixedPrecisionOptimWrapper(optimizer, dtype='float16')
+    with pytest.raises(ValueError, match="not 'int8'"):
+        MixedPrecisionOptimWrapper(optimizer, dtype='int8')
+
+
+@pytest.mark.parametrize('major,expected', [(7, torch.float16), (8, torch.bfloat16)])
+def test_bfloat16_only_where_there_is_hardware(monkeypatch, major, expected):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (major, 0))
+    monkeypatch.setattr(torch.version, 'hip', None)
+    assert best_half_dtype('cuda') is expected
+    assert best_half_dtype('cpu') is torch.bfloat16
