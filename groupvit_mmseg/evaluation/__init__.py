@@ -4,6 +4,7 @@ Never imports ``models``.
 """
 
 from .calibration import SegmentEvidence, ThresholdCalibration, calibrate_threshold
+from .evidence import collect_evidence, crop_windows
 from .metrics import OracleIoUMetric, PerClassIoUMetric, best_classes, count_labels
 from .presets import THRESHOLD_PRESETS, background_threshold, preset_of
 
@@ -16,6 +17,8 @@ __all__ = [
     'background_threshold',
     'best_classes',
     'calibrate_threshold',
+    'collect_evidence',
     'count_labels',
+    'crop_windows',
     'preset_of',
 ]

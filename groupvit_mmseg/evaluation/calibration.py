@@ -12,7 +12,7 @@ from .metrics import count_labels
 
 
 class SegmentEvidence(NamedTuple):
-    """What one image says about the threshold.
+    """What one image, or one window of an image, says about the threshold.
 
     Attributes:
         affinity (Tensor): Segments × foreground classes ``(S, K-1)``, before the threshold.
@@ -31,20 +31,20 @@ class ThresholdCalibration(NamedTuple):
     Attributes:
         threshold (float): The choice: the middle of the first plateau of the highest mIoU.
         miou (float): mIoU in percent at the choice, on the calibration images.
-        num_images (int): Images it was chosen on.
+        num_crops (int): Images, or windows of images, it was chosen on.
         curve (tuple[tuple[float, float], ...]): Every (threshold, mIoU in percent) tried.
     """
 
     threshold: float
     miou: float
-    num_images: int
+    num_crops: int
     curve: tuple[tuple[float, float], ...]
 
     @property
     def provenance(self) -> str:
         """One phrase for a result file."""
         return (
-            f'calibrated on {self.num_images} images (mIoU there {self.miou:.2f}, '
+            f'calibrated on {self.num_crops} crops (mIoU there {self.miou:.2f}, '
             f'{len(self.curve)} thresholds tried)'
         )
 

@@ -46,7 +46,7 @@ def test_curve_is_that_of_brute_force():
     assert [miou for _, miou in result.curve] == pytest.approx(expected, abs=0.006)
     assert len({round(miou, 2) for miou in expected}) > 3
     assert result.miou == max(miou for _, miou in result.curve)
-    assert result.num_images == 7
+    assert result.num_crops == 7
 
 
 def test_default_candidates_find_the_rule_the_masks_were_made_by():
@@ -71,7 +71,7 @@ def test_the_middle_of_a_plateau_is_chosen():
     ]
     result = calibrate_threshold(evidence, thresholds=[0.1, 0.3, 0.5, 0.7])
     assert result.threshold == 0.5
-    assert '1 images' in result.provenance
+    assert '1 crops' in result.provenance
     assert '4 thresholds' in result.provenance
 
 

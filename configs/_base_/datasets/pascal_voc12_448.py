@@ -23,6 +23,8 @@ val_dataloader = dict(
         test_mode=True,
     ),
 )
+val_cfg = dict(type='ValLoop')
 val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
 test_dataloader = val_dataloader
+test_cfg = dict(type='TestLoop')
 test_evaluator = val_evaluator

@@ -1,0 +1,86 @@
+"""What segments say about pictures with masks: the input of the threshold calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .calibration import SegmentEvidence
+
+Window = tuple[slice, slice]
+
+
+def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentEvidence]:
+    """One forward pass per crop: affinities, group map and masks, before any threshold.
+
+    Crops are those of the segmentor's ``test_cfg``: whole images, or every sliding window, each
+    with a threshold of its own as in the evaluation. Masks are resized to the
+    size of the network's input.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` whose head has a background.
+        batches (Iterable[dict]): A dataloader of images with masks.
+
+    Yields:
+        SegmentEvidence: One per crop of each image.
+
+    Raises:
+        ValueError: If the head has no background, or background words besides it.
+    """
+    head = segmentor.decode_head
+    num_foreground = len(head.class_names) - 1
+    if not head.with_background or len(head.prompted_names) != num_foreground:
+        raise ValueError(
+            'Only a head with a background and without background words has a threshold to '
+            'calibrate: set with_background=True and leave background_words out.'
+        )
+    segmentor.eval()
+    for batch in batches:
+        data = segmentor.data_preprocessor(batch, False)
+        labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
+        yield from _of_batch(segmentor, data['inputs'], labels)
+
+
+@torch.no_grad()
+def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[SegmentEvidence]:
+    """Evidence of all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
+    size = (inputs.shape[2], inputs.shape[3])
+    label_maps = [F.interpolate(label[None].float(), size)[0, 0].long() for label in labels]
+    evidence: list[SegmentEvidence] = []
+    for rows, columns in crop_windows(size, segmentor.test_cfg):
+        output = segmentor.extract_feat(inputs[:, :, rows, columns])
+        affinity = segmentor.decode_head.segment_affinity(output)
+        group_maps = segmentor.decode_head.group_map(output)
+        crops = [label_map[rows, columns] for label_map in label_maps]
+        evidence += map(SegmentEvidence, affinity, group_maps, crops)
+    return evidence
+
+
+def crop_windows(size: tuple[int, int], test_cfg: dict) -> list[Window]:
+    """Windows of an image by MMSeg's rule: the last one of a row is shifted back to the border.
+
+    Args:
+        size (tuple[int, int]): Image height and width.
+        test_cfg (dict): ``mode``, and for ``'slide'`` ``crop_size`` and ``stride``.
+
+    Returns:
+        list[tuple[slice, slice]]: Rows and columns of each window.
+    """
+    if test_cfg.get('mode', 'whole') == 'whole':
+        return [(slice(0, size[0]), slice(0, size[1]))]
+    spans = [
+        _spans(*numbers)
+        for numbers in zip(size, test_cfg['crop_size'], test_cfg['stride'], strict=True)
+    ]
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _spans(length: int, crop: int, stride: int) -> list[slice]:
+    """Windows along one axis."""
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    starts = [max(min(index * stride, length - crop), 0) for index in range(count)]
+    return [slice(start, min(start + crop, length)) for start in starts]
