@@ -56,7 +56,7 @@ def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
                     yield _raw_sample(members, source_name)
                 place += 1
     except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        reason = f'the shard is damaged ({error.args[0] if error.args else error!r})'
+        reason = f'the shard is damaged ({_first_words(error)})'
     if piece.stop is None and place > 0 and 'damaged' not in reason:
         return
     # A shard of unknown size lost an unknown number of samples: one stands for them.
@@ -68,6 +68,12 @@ def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
 def _group(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
     """Samples of an open shard: its members grouped by the name before the first dot."""
     return group_by_keys(tar_file_expander([{'url': shard, 'stream': stream}]))
+
+
+def _first_words(error: Exception) -> str:
+    """What went wrong, without the address that webdataset adds."""
+    text = getattr(error, 'strerror', None) or (error.args[0] if error.args else repr(error))
+    return str(text).split(' @ ')[0]
 
 
 def _raw_sample(members: dict[str, Any], source_name: str) -> RawSample:
