@@ -1,0 +1,84 @@
+# A first training on real photographs: small enough for two CPU cores, large enough to see groups.
+# Reproduces no published number: 7,500 pictures instead of 29 million.
+#
+# Command:  make real   (or: python tools/train.py THIS_FILE, then tools/test.py)
+# Hardware: two CPU cores, at most 15 minutes with both evaluations
+# Expected: see docs/evaluation.md, "Real photographs"
+_base_ = [
+    '../_base_/datasets/flickr8k.py',
+    '../_base_/datasets/pascal_voc12_448.py',
+    '../_base_/default_runtime.py',
+]
+
+backbone = dict(
+    type='GroupViT',
+    img_size=112,
+    patch_size=16,
+    embed_dims=192,
+    depths=(2, 1),
+    num_heads=(3, 3),
+    num_group_tokens=(16, 0),
+    num_output_groups=(16,),
+    drop_path_rate=0.0,
+    assign_scale=8.0,
+    group_token_std=1.0,
+)
+text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=2)
+image_projector = dict(
+    type='GroupViTProjector', in_channels=192, hidden_channels=512, out_channels=128
+)
+text_projector = dict(
+    type='GroupViTProjector', in_channels=128, hidden_channels=512, out_channels=128
+)
+mean = [123.675, 116.28, 103.53]
+std = [58.395, 57.12, 57.375]
+model = dict(
+    type='GroupViTPretrainer',
+    data_preprocessor=dict(type='ImgDataPreprocessor', mean=mean, std=std, bgr_to_rgb=True),
+    backbone=backbone,
+    text_encoder=text_encoder,
+    image_projector=image_projector,
+    text_projector=text_projector,
+    loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+    loss_multi_label=dict(
+        type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True
+    ),
+)
+segmentor = dict(
+    type='GroupViTSegmentor',
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True),
+    backbone=backbone,
+    decode_head=dict(
+        type='GroupViTZeroShotHead',
+        text_encoder=text_encoder,
+        image_projector=image_projector,
+        text_projector=text_projector,
+        class_names='pascal_voc',
+        with_background=True,
+        bg_thresh='official',
+    ),
+    test_cfg=dict(mode='slide', crop_size=(448, 448), stride=(224, 224)),
+)
+
+max_epochs = 12
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='GroupViTOptimConstructor',
+    optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, end=1, convert_to_iter_based=True),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.02,
+        begin=1,
+        end=max_epochs,
+        T_max=max_epochs - 1,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
+val_cfg = dict(type='ZeroShotValLoop', segmentor=segmentor)
+default_hooks = dict(logger=dict(interval=10))
