@@ -53,6 +53,10 @@ class GroupViTOutput(NamedTuple):
             return own.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
         return compose(assignments).unflatten(-1, self.patch_shape)
 
+    def segment_shares(self) -> Tensor:
+        """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
+        return self._on_grid(self.hard_assignments).flatten(2).mean(dim=-1)
+
     def feature_map(self) -> Tensor:
         """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
         membership = self._on_grid(self.hard_assignments).to(self.segments.dtype)
@@ -228,7 +232,7 @@ class GroupViT(BaseModule):
         self.apply(reset_linear)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         first = self.stages[0].group_tokens
-        if first is not None:
+        if isinstance(first, nn.Parameter):
             # The bounds scale with std: at torch's default of +-2 a wide draw would be cut.
             bound = max(2.0, 2.0 * group_token_std)
             nn.init.trunc_normal_(first, std=group_token_std, a=-bound, b=bound)

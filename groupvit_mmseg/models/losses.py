@@ -95,20 +95,28 @@ class MultiLabelContrastiveLoss(BaseModule):
     .. math:: \frac{1}{\beta} \log \sum_s \exp(\beta \cos(z_s, t))
 
     so that some segment, not only their mean, has to answer to each word. With
-    ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's targets
-    are uniform over all prompts equal to one of its own, a prompt's over all images that have it.
-    Both are ours, off in the paper's recipes.
+    ``level='patches'`` every patch answers with the segment it belongs to. With :math:`a_s` the
+    share of the patches that segment :math:`s` owns, that is
+
+    .. math:: \frac{1}{\beta} \log \sum_s a_s \exp(\beta \cos(z_s, t))
+
+    A segment without patches has no say, and the gradient reaches the assignment through
+    :math:`a_s` (straight-through): patches move to the segment that answers.
+
+    With ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's
+    targets are uniform over all prompts equal to one of its own, a prompt's over all images that
+    have it. All of these are ours, off in the paper's recipes.
 
     Args:
         temperature (float): start of the learned temperature. Defaults to 0.07.
         loss_weight (float): factor on the loss. Defaults to 1.0.
-        level (str): what of an image is compared, ``'pooled'`` or ``'segments'``.
+        level (str): what of an image is compared, ``'pooled'``, ``'segments'`` or ``'patches'``.
             Defaults to ``'pooled'``.
         smooth_max_beta (float): :math:`\beta` above. Defaults to 10.0.
         match_equal_prompts (bool): equal prompts are positives. Defaults to False.
 
     Raises:
-        ValueError: if ``level`` is neither ``'pooled'`` nor ``'segments'``.
+        ValueError: if ``level`` is none of the three.
     """
 
     def __init__(
@@ -116,14 +124,15 @@ class MultiLabelContrastiveLoss(BaseModule):
         temperature: float = 0.07,
         *,
         loss_weight: float = 1.0,
-        level: Literal['pooled', 'segments'] = 'pooled',
+        level: Literal['pooled', 'segments', 'patches'] = 'pooled',
         smooth_max_beta: float = 10.0,
         match_equal_prompts: bool = False,
     ) -> None:
         super().__init__()
-        if level not in ('pooled', 'segments'):
+        if level not in ('pooled', 'segments', 'patches'):
             raise ValueError(
-                f"MultiLabelContrastiveLoss: level must be 'pooled' or 'segments', not {level!r}."
+                "MultiLabelContrastiveLoss: level must be 'pooled', 'segments' or 'patches', not "
+                f'{level!r}.'
             )
         self.logit_scale = new_logit_scale(temperature)
         self.loss_weight = loss_weight
@@ -132,39 +141,59 @@ class MultiLabelContrastiveLoss(BaseModule):
         self.match_equal_prompts = match_equal_prompts
 
     def forward(
-        self, image_embeds: Tensor, prompt_embeds: Tensor, prompt_ids: Tensor | None = None
+        self,
+        image_embeds: Tensor,
+        prompt_embeds: Tensor,
+        prompt_ids: Tensor | None = None,
+        segment_shares: Tensor | None = None,
     ) -> Tensor:
         """Loss of this rank's ``B`` images and ``B * P`` prompts against all ranks'.
 
         Args:
             image_embeds (Tensor): not normalised; ``(B, D)`` for level pooled, ``(B, S, D)`` for
-                level segments.
+                the others.
             prompt_embeds (Tensor): ``(B, P, D)``, not normalised.
             prompt_ids (Tensor, optional): token ids ``(B, P, L)`` by which prompts are equal;
                 read only with ``match_equal_prompts``. Defaults to None.
+            segment_shares (Tensor, optional): ``(B, S)``, the share of the patches that each
+                segment owns; read only for level patches. Defaults to None.
 
         Returns:
             Tensor: scalar.
         """
         if image_embeds.dim() == 2:
             image_embeds = image_embeds.unsqueeze(1)  # one segment: its smooth maximum is itself
+        shares = self._check_shares(segment_shares)
         with full_precision(image_embeds):
             images, prompts = normalize(image_embeds, prompt_embeds)
             scale = clamped_exp(self.logit_scale)
             of_images, of_prompts = self._positives(prompt_embeds.shape[:2], images, prompt_ids)
             all_prompts = gather_with_grad(prompts).flatten(0, 1)
-            image_to_prompt = self._similarity(images, all_prompts)  # (B, R * B * P)
-            prompt_to_image = self._similarity(gather_with_grad(images), prompts.flatten(0, 1)).T
+            image_to_prompt = self._similarity(images, all_prompts, shares)  # (B, R * B * P)
+            all_shares = None if shares is None else gather_with_grad(shares)
+            all_images = gather_with_grad(images)
+            prompt_to_image = self._similarity(all_images, prompts.flatten(0, 1), all_shares).T
             loss = soft_cross_entropy(scale * image_to_prompt, of_images)
             loss = loss + soft_cross_entropy(scale * prompt_to_image, of_prompts)
             return self.loss_weight * loss / 2
 
-    def _similarity(self, segments: Tensor, prompts: Tensor) -> Tensor:
-        """``(B, S, D)`` and ``(M, D)`` to the smooth maximum over S, ``(B, M)``."""
+    def _check_shares(self, shares: Tensor | None) -> Tensor | None:
+        """The weights of the smooth maximum, None where all are one."""
+        if self.level != 'patches':
+            return None
+        if shares is None:
+            raise ValueError("level='patches' needs segment_shares, (B, S).")
+        return shares
+
+    def _similarity(self, segments: Tensor, prompts: Tensor, shares: Tensor | None) -> Tensor:
+        """``(B, S, D)``, ``(M, D)``, ``(B, S)`` to the smooth maximum over S, ``(B, M)``."""
         cosines = segments @ prompts.T  # (B, S, M)
         if segments.shape[1] == 1:
             return cosines.squeeze(1)
-        return (self.smooth_max_beta * cosines).logsumexp(1) / self.smooth_max_beta
+        answers = (self.smooth_max_beta * cosines).exp()  # cosines: no shift needed to stay finite
+        if shares is not None:
+            answers = answers * shares.unsqueeze(-1)
+        return answers.sum(1).log() / self.smooth_max_beta
 
     def _positives(
         self, shape: torch.Size, images: Tensor, prompt_ids: Tensor | None

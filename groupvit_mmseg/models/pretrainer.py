@@ -16,11 +16,14 @@ class ImageTextEmbeds(NamedTuple):
     Attributes:
         image_embeds (Tensor): ``(B, D)`` of the pooled segments.
         segment_embeds (Tensor): ``(B, S, D)``; empty ``S`` where no loss looks at segments.
+        segment_shares (Tensor): ``(B, S)``, the share of the patches that each segment owns, with
+            the assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
     """
 
     image_embeds: Tensor
     segment_embeds: Tensor
+    segment_shares: Tensor
     text_embeds: Tensor
 
 
@@ -64,7 +67,7 @@ class GroupViTPretrainer(BaseModel):
     def forward(
         self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
     ) -> dict[str, Tensor] | ImageTextEmbeds:
-        """mmengine's entry point.
+        """What mmengine calls.
 
         Args:
             inputs (Tensor): ``(B, 3, H, W)``, normalised.
@@ -99,6 +102,7 @@ class GroupViTPretrainer(BaseModel):
         return ImageTextEmbeds(
             image_embeds=image_embeds[:, 0],
             segment_embeds=image_embeds[:, 1:],
+            segment_shares=output.segment_shares(),
             text_embeds=text_embeds.unflatten(0, token_ids.shape[:2]),
         )
 
@@ -122,7 +126,9 @@ class GroupViTPretrainer(BaseModel):
         if self.loss_multi_label is not None:
             images = embeds.segment_embeds if self._looks_at_segments else embeds.image_embeds
             losses.update(
-                loss_multi_label=self.loss_multi_label(images, prompts, token_ids[:, 1:]),
+                loss_multi_label=self.loss_multi_label(
+                    images, prompts, token_ids[:, 1:], embeds.segment_shares
+                ),
                 logit_scale_multi_label=clamped_exp(self.loss_multi_label.logit_scale.detach()),
             )
         return losses
@@ -130,4 +136,4 @@ class GroupViTPretrainer(BaseModel):
     @property
     def _looks_at_segments(self) -> bool:
         """Whether a loss compares prompts with segments."""
-        return self.loss_multi_label is not None and self.loss_multi_label.level == 'segments'
+        return self.loss_multi_label is not None and self.loss_multi_label.level != 'pooled'
