@@ -39,7 +39,7 @@ quickstart: venv ## draw scenes, pretrain, evaluate zero-shot, draw a picture
 	@$(BIN)/python tools/quickstart.py
 
 scenes: venv ## draw the scenes into data/scenes
-	@$(BIN)/python tools/dataset_converters/make_scenes.py data/scenes
+	@$(BIN)/python tools/dataset_converters/make_scenes.py --out data/scenes
 
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py

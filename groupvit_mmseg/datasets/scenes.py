@@ -149,12 +149,12 @@ TURNS = tuple(
 )
 
 
-def draw_scene(seed: int, size: int = 48, max_things: int = 3) -> Scene:
+def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
     """Draws one scene; a function of its arguments.
 
     Args:
         seed (int): Seed of this one scene, in ``[0, 2**32)``.
-        size (int): Side of the square picture, pixels. Defaults to 48.
+        size (int): Side of the square picture, pixels. Defaults to 40.
         max_things (int): Most things in a picture, all of different classes. Defaults to 3.
 
     Returns:

@@ -11,6 +11,7 @@ Written under ``--out``::
     val/SegmentationClass/*.png                        0 background, then the things (like VOC)
     val/SegmentationClassContext/*.png                 the things, then the grounds (like Context)
     val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
+    scenes.json                                        the settings; written last
 
 Example::
 
@@ -19,6 +20,7 @@ Example::
 
 import argparse
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,19 +97,33 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
     parser.add_argument('--num-calib', type=int, default=200, help='scenes to choose thresholds on')
     parser.add_argument('--shard-size', type=int, default=500, help='training scenes per shard')
-    parser.add_argument('--size', type=int, default=48, help='side of the pictures, pixels (>= 24)')
+    parser.add_argument('--size', type=int, default=40, help='side of the pictures, pixels (>= 24)')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args()
 
 
+def describe(args: argparse.Namespace) -> dict:
+    """What decides the content of the folder; the checksum changes with the way of drawing."""
+    settings = {name: value for name, value in vars(args).items() if name != 'out'}
+    image, labels, caption = draw_scene(scene_seed(args.seed, 'train', 0), args.size)
+    checksum = zlib.crc32(image.tobytes() + labels.tobytes() + caption.encode())
+    return {**settings, 'first_scene_crc32': checksum}
+
+
 def main() -> None:
-    """Draws everything."""
+    """Draws everything, unless the folder already holds just that."""
     args = parse_args()
+    stamp, content = args.out / 'scenes.json', json.dumps(describe(args), indent=1) + '\n'
+    if stamp.is_file() and stamp.read_text() == content:
+        print(f'{args.out} already holds these scenes')
+        return
+    stamp.unlink(missing_ok=True)
     write_train(
         args.out / 'train', args.num_train, args.seed, size=args.size, shard_size=args.shard_size
     )
     splits = {'val': args.num_val, 'calib': args.num_calib}
     write_val(args.out / 'val', splits, args.seed, size=args.size)
+    stamp.write_text(content)  # last: a folder with it is complete
     print(f'{args.out}: {args.num_train} training scenes, {splits} scenes with masks')
 
 

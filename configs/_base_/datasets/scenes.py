@@ -1,0 +1,66 @@
+# The scenes: python tools/dataset_converters/make_scenes.py --out data/scenes
+# Things + grounds: every ground is a class and there is no background, as in Pascal Context 59.
+data_root = 'data/scenes'
+things = ['ball', 'ring', 'box', 'kite', 'cross', 'tent', 'star', 'heart']
+grounds = ['sand', 'grass', 'water', 'snow']
+palette = [
+    [240, 140, 30],
+    [205, 40, 40],
+    [120, 75, 40],
+    [130, 50, 160],
+    [40, 38, 42],
+    [30, 165, 160],
+    [240, 215, 45],
+    [240, 130, 180],
+    [214, 190, 140],
+    [85, 150, 60],
+    [60, 115, 180],
+    [232, 238, 244],
+]
+train_pipeline = [
+    dict(type='LoadImageText'),
+    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
+    # One template: twelve words in it make prompts that are equal across a batch.
+    dict(type='CaptionPrompts', num_prompts=3, templates='simple'),
+    dict(type='PackImageText', context_length=32),
+]
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='ImageTextSampler'),
+    collate_fn=dict(type='collate_image_text'),
+    dataset=dict(
+        type='ImageTextDataset',
+        sources=[dict(shards='train/scenes-train-*.tar', data_root=data_root)],
+        pipeline=train_pipeline,
+        shuffle_buffer=2000,
+    ),
+)
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+val_dataloader = dict(
+    batch_size=50,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='BaseSegDataset',
+        metainfo=dict(classes=things + grounds, palette=palette),
+        data_root=f'{data_root}/val',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClassContext'),
+        img_suffix='.png',
+        seg_map_suffix='.png',
+        ann_file='ImageSets/Segmentation/val.txt',
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+val_evaluator = [
+    dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
+    dict(type='OracleIoUMetric', iou_metrics=['mIoU']),
+]

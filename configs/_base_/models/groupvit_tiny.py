@@ -1,0 +1,52 @@
+# GroupViT for the scenes: one grouping stage, 16 segments, one block before the grouping and none
+# after it. Shallow, so that tokens stay local; docs/scenes.md says what else mattered.
+backbone = dict(
+    type='GroupViT',
+    img_size=40,
+    patch_size=4,
+    embed_dims=64,
+    depths=(1,),
+    num_heads=(2,),
+    num_group_tokens=(16,),
+    num_output_groups=(16,),
+    drop_path_rate=0.0,
+    assign_scale=8.0,
+    group_token_std=1.0,
+)
+text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=64, num_layers=1)
+projector = dict(type='GroupViTProjector', in_channels=64, hidden_channels=256, out_channels=128)
+data_preprocessor = dict(
+    type='ImgDataPreprocessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+)
+model = dict(
+    type='GroupViTPretrainer',
+    data_preprocessor=data_preprocessor,
+    backbone=backbone,
+    text_encoder=text_encoder,
+    image_projector=projector,
+    text_projector=projector,
+    loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+    loss_multi_label=dict(
+        type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True
+    ),
+)
+segmentor = dict(
+    type='GroupViTSegmentor',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=data_preprocessor['mean'],
+        std=data_preprocessor['std'],
+        bgr_to_rgb=True,
+    ),
+    backbone=backbone,
+    decode_head=dict(
+        type='GroupViTZeroShotHead',
+        text_encoder=text_encoder,
+        image_projector=projector,
+        text_projector=projector,
+    ),
+    test_cfg=dict(mode='whole', with_group_map=True),
+)
