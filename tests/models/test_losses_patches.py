@@ -70,7 +70,7 @@ def test_patches_are_drawn_to_the_segment_that_answers(drawn):
     segments, prompts, _, shares = drawn
     answering, prompts = segments.detach().clone(), prompts.detach().clone()
     prompts[0] = answering[0, 0] = prompts[0, 0]
-    shares = shares.clone().requires_grad_()
+    shares = shares.roll(1, 1).requires_grad_()  # now the first segment owns nothing
     build()(answering, prompts, segment_shares=shares).backward()
     assert shares.grad[0].argmin() == 0  # more of it lowers the loss most
 
