@@ -44,19 +44,20 @@ class GroupViTTextEncoder(BaseModule):
         self.embed_dims = embed_dims
         self.token_embedding = nn.Embedding(vocab_size, embed_dims)
         self.pos_embed = nn.Parameter(torch.zeros(context_length, embed_dims))
-        self.blocks = nn.ModuleList(
+        blocks = [
             TransformerBlock(embed_dims, num_heads, causal=True, activation=quick_gelu)
             for _ in range(num_layers)
-        )
+        ]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dims)
-        self._reset_parameters()
+        self._reset_parameters(blocks)
 
-    def _reset_parameters(self) -> None:
+    def _reset_parameters(self, blocks: list[TransformerBlock]) -> None:
         """CLIP's initialisation."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.01)
-        width, layers = self.embed_dims, len(self.blocks)
-        for block in self.blocks:
+        width, layers = self.embed_dims, len(blocks)
+        for block in blocks:
             nn.init.normal_(block.attn.qkv.weight, std=width**-0.5)
             nn.init.normal_(block.attn.proj.weight, std=width**-0.5 * (2 * layers) ** -0.5)
             nn.init.normal_(block.mlp.fc1.weight, std=(2 * width) ** -0.5)

@@ -1,0 +1,170 @@
+import pytest
+import torch
+from mmseg.registry import MODELS
+
+import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.models.grouping import AssignAttention, compose
+
+TINY = dict(
+    type='GroupViT',
+    img_size=32,
+    patch_size=8,
+    embed_dims=24,
+    depths=(1, 1, 1),
+    num_heads=(2, 3, 4),
+    num_group_tokens=(6, 3, 0),
+    num_output_groups=(5, 3),
+)
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    return MODELS.build({**TINY, **changes}).eval()
+
+
+def test_paper_size():
+    model = MODELS.build(dict(type='GroupViT'))
+    count = sum(p.numel() for p in model.parameters())
+    assert count == 28_837_136  # about 30 M; with the projector's 2.6 M, 31.5 M
+    assert model.pos_embed.shape == (1, 196, 384)
+    assert [stage.group_tokens is not None for stage in model.stages] == [True, True, False]
+    assert model.stages[1].group_tokens.abs().max() == 0
+    assert 0.015 < model.stages[0].group_tokens.std() < 0.025
+
+
+@pytest.mark.parametrize(
+    'stages, num_segments',
+    [
+        (dict(depths=(2,), num_heads=(2,), num_group_tokens=(6,), num_output_groups=(4,)), 4),
+        (dict(depths=(2,), num_heads=(2,), num_group_tokens=(0,), num_output_groups=()), 16),
+        (dict(depths=(1, 0), num_heads=(2, 2), num_group_tokens=(6, 0), num_output_groups=(7,)), 7),
+        (
+            dict(
+                depths=(1, 1, 1, 1),
+                num_heads=(2, 2, 2, 2),
+                num_group_tokens=(8, 6, 4, 0),
+                num_output_groups=(7, 5, 2),
+                embed_factors=(1, 1.5, 2, 2),
+            ),
+            2,
+        ),
+    ],
+    ids=['one stage', 'no grouping', 'none after', 'four stages'],
+)
+def test_any_number_of_stages(stages, num_segments):
+    model = build(**stages)
+    output = model.encode(torch.randn(2, 3, 32, 32))
+    assert output.segments.shape == (2, num_segments, model.embed_dims)
+    assert output.group_probs().shape == (2, num_segments, 4, 4)
+    assert torch.allclose(output.group_probs().sum(1), torch.ones(2, 4, 4), atol=1e-5)
+    assert len(output.soft_assignments) == len(stages['num_output_groups'])
+    (feature_map,) = model(torch.randn(2, 3, 32, 32))
+    assert feature_map.shape == (2, model.embed_dims, 4, 4)
+
+
+@pytest.mark.parametrize('size', [(8, 8), (32, 40), (47, 33), (64, 24)])
+@pytest.mark.parametrize('patch_size', [4, 8])
+def test_any_size_and_patch(size, patch_size):
+    output = build(patch_size=patch_size).encode(torch.randn(1, 3, *size))
+    grid = (size[0] // patch_size, size[1] // patch_size)
+    assert output.patch_shape == grid and output.image_shape == size
+    assert output.soft_assignments[0].shape == (1, 5, grid[0] * grid[1])
+
+
+def test_pixels_beyond_the_last_whole_patch_do_not_matter():
+    model, image = build(), torch.randn(1, 3, 36, 39)
+    cut = model.encode(image[:, :, :32, :32]).segments
+    assert torch.equal(model.encode(image).segments, cut)
+
+
+def test_segments_do_not_depend_on_the_rest_of_the_batch():
+    model, images = build(), torch.randn(3, 3, 32, 32)
+    together = model.encode(images).segments
+    alone = torch.cat([model.encode(image[None]).segments for image in images])
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_feature_map_shows_each_patch_its_segment():
+    model = build()
+    output = model.encode(torch.randn(2, 3, 32, 32))
+    first, second = output.hard_assignments
+    segment = second.argmax(1).gather(1, first.argmax(1)).view(2, 4, 4)
+    feature_map = output.feature_map()
+    for b in range(2):
+        expected = output.segments[b][segment[b]].permute(2, 0, 1)
+        assert torch.allclose(feature_map[b], expected, atol=1e-5)
+
+
+def test_gradients_flow_through_hard_assignments():
+    model = build().train()
+    model(torch.randn(2, 3, 32, 32))[0].square().mean().backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients.values())
+    assert gradients['stages.0.grouping.assign.q_proj.weight'].abs().max() > 0
+
+
+def test_training_draws_noise_and_evaluation_does_not():
+    model, images = build(drop_path_rate=0.0), torch.randn(2, 3, 32, 32)
+    assert torch.equal(model.encode(images).segments, model.encode(images).segments)
+    model.train()
+    assert not torch.equal(model.encode(images).segments, model.encode(images).segments)
+
+
+def test_assignment_rows_are_normalised_by_their_sum_plus_one():
+    torch.manual_seed(0)
+    block, query, x = AssignAttention(8).eval(), torch.randn(1, 3, 8), torch.randn(1, 10, 8)
+    out, assignment = block(query, x)
+    value = block.v_proj(x)[0]
+    for s, row in enumerate(assignment.hard[0]):
+        members = value[row > 0.5]
+        expected = block.proj(members.sum(0) / (len(members) + 1))
+        assert torch.allclose(out[0, s], expected, atol=1e-5)
+
+
+def test_compose_is_the_matrix_product_in_the_order_of_the_stages():
+    first, second = torch.rand(1, 4, 9), torch.rand(1, 2, 4)
+    assert torch.allclose(compose((first, second))[0], second[0] @ first[0])
+
+
+def test_assign_scale_sharpens():
+    soft = [build(assign_scale=s).encode(torch.ones(1, 3, 32, 32)) for s in (1.0, 16.0)]
+    peak = [output.soft_assignments[0].amax(1).mean() for output in soft]
+    assert peak[1] > peak[0]
+
+
+def test_drop_path_grows_linearly_over_all_blocks():
+    model = MODELS.build(dict(type='GroupViT'))
+    rates = [getattr(block.drop_path, 'drop_prob', 0.0) for s in model.stages for block in s.blocks]
+    assert rates == pytest.approx([0.1 * i / 11 for i in range(12)])
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(depths=()), 'at least one stage'),
+        (dict(num_heads=(2, 2)), 'num_heads'),
+        (dict(num_group_tokens=(6, 3)), 'num_group_tokens'),
+        (dict(num_group_tokens=(6, 0, 3)), 'num_group_tokens'),
+        (dict(num_output_groups=(5,)), 'num_output_groups'),
+        (dict(num_output_groups=(5, 0)), 'num_output_groups'),
+        (dict(num_heads=(2, 5, 4)), 'does not divide'),
+        (dict(embed_factors=(1, 1)), 'embed_factors'),
+    ],
+)
+def test_stages_that_do_not_fit_are_one_sentence(changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        build(**changes)
+    assert str(error.value).count('. ') == 0 and str(error.value).endswith('.')
+
+
+def test_image_smaller_than_a_patch_is_one_sentence():
+    with pytest.raises(ValueError, match='at least one patch of 8 px'):
+        build().encode(torch.randn(1, 3, 7, 32))
+
+
+def test_bf16_keeps_assignments_in_float32():
+    model = build()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        output = model.encode(torch.randn(1, 3, 32, 32))
+    assert output.soft_assignments[0].dtype == torch.float32
+    assert torch.isfinite(output.segments).all()
