@@ -150,7 +150,7 @@ def tiny_config(tiny_data):
                     ],
                 ),
             ),
-            val_evaluator=dict(type='IoUMetric', iou_metrics=['mIoU']),
+            val_evaluator=dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
             val_cfg=dict(
                 type='ZeroShotValLoop',
                 segmentor=dict(

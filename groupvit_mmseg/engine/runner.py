@@ -7,8 +7,8 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import master_only
-from mmengine.model import is_model_wrapper
+from mmengine.dist import is_distributed, master_only
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
@@ -47,6 +47,32 @@ class GroupViTRunner(Runner):
     def bare_model(self) -> nn.Module:
         """The model without a distributed wrapper."""
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Start the process group on gloo where there is no GPU; the rest is mmengine's.
+
+        mmengine's own initialisation chooses a CUDA device whatever the backend.
+
+        Raises:
+            ValueError: If processes without GPUs were not started by torchrun.
+        """
+        if self.distributed and not torch.cuda.is_available() and not is_distributed():
+            if self.launcher != 'pytorch':
+                raise ValueError(
+                    f'The launcher {self.launcher!r} needs GPUs and there are none; '
+                    'start processes on CPUs with tools/dist_train.sh.'
+                )
+            torch.distributed.init_process_group('gloo')
+        super().setup_env(env_cfg)
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes; on CPUs without a device of its own."""
+        if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
+            return super().wrap_model(model_wrapper_cfg, model)
+        find_unused = self.cfg.get('find_unused_parameters', False)
+        return MMDistributedDataParallel(
+            module=model, broadcast_buffers=False, find_unused_parameters=find_unused
+        )
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rate to the batch, also the one that is logged as ``base_lr``."""

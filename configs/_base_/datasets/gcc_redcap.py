@@ -1,8 +1,14 @@
 # CC3M + CC12M + RedCaps12M, mixed by size: 25,914,635 pairs an epoch. See docs/data_preparation.md.
 _base_ = './image_text_224.py'
 
+train_pipeline = [
+    *_base_.train_pipeline[:-2],
+    dict(type='CaptionPrompts', num_prompts=0),
+    dict(type='PackImageText', context_length=77),
+]
 train_dataloader = dict(
     dataset=dict(
+        pipeline=train_pipeline,
         sources=[
             dict(
                 name='gcc3m',
@@ -22,6 +28,6 @@ train_dataloader = dict(
                 shards='redcap12m-{000000..001211}.tar',
                 length=11_866_987,
             ),
-        ]
+        ],
     )
 )

@@ -11,7 +11,8 @@ train_pipeline = [
     ),
     dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
-        type='mmpretrain.RandAugment',
+        type='RandAugment',
+        _scope_='mmpretrain',  # also for the transforms that the policy names
         policies='timm_increasing',
         num_policies=2,
         total_level=10,
