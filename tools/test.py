@@ -12,6 +12,9 @@ import pickle
 import sys
 from pathlib import Path
 
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 from mmengine.model import is_model_wrapper
@@ -101,7 +104,13 @@ def build_runner(cfg):
     """The runner with the weights loaded: whatever does not fit comes up before the data does."""
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.load_or_resume()
+    segmentor(runner).eval().decode_head.encode_classes()
     return runner
+
+
+def segmentor(runner):
+    """The runner's model without a distributed wrapper."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def evaluate(cfg, runner, out=None):
@@ -109,9 +118,9 @@ def evaluate(cfg, runner, out=None):
     metrics = runner.test()
     if not is_main_process():
         return None
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    evaluators = runner.test_evaluator.metrics
-    report = evaluation_report(cfg, model.decode_head, metrics, evaluators)
+    report = evaluation_report(
+        cfg, segmentor(runner).decode_head, metrics, runner.test_evaluator.metrics
+    )
     print_background(report['background'])
     if out:
         write_json(report, out)
