@@ -58,4 +58,5 @@ def test_unreadable_file_is_one_sentence(run_tool, tmp_path, content):
     path.write_bytes(content)
     status, _, errors = run_tool(path)
     assert status == 2
-    assert errors.startswith('error: ') and len(errors.splitlines()) == 1
+    assert errors.startswith('error: ')
+    assert len(errors.splitlines()) == 1

@@ -67,7 +67,8 @@ def test_any_number_of_stages(stages, num_segments):
 def test_any_size_and_patch(size, patch_size):
     output = build(patch_size=patch_size).encode(torch.randn(1, 3, *size))
     grid = (size[0] // patch_size, size[1] // patch_size)
-    assert output.patch_shape == grid and output.image_shape == size
+    assert output.patch_shape == grid
+    assert output.image_shape == size
     assert output.soft_assignments[0].shape == (1, 5, grid[0] * grid[1])
 
 
@@ -154,7 +155,8 @@ def test_drop_path_grows_linearly_over_all_blocks():
 def test_stages_that_do_not_fit_are_one_sentence(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         build(**changes)
-    assert str(error.value).count('. ') == 0 and str(error.value).endswith('.')
+    assert str(error.value).count('. ') == 0
+    assert str(error.value).endswith('.')
 
 
 def test_image_smaller_than_a_patch_is_one_sentence():

@@ -75,7 +75,7 @@ def many_processes(job, folder, world_size):
 
 @pytest.mark.parametrize(
     'multi_label, world_size',
-    [(dict(), 2), (dict(level='segments', match_equal_prompts=True), 3)],
+    [({}, 2), (dict(level='segments', match_equal_prompts=True), 3)],
     ids=['paper, 2 ranks', 'segments and equal prompts, 3 ranks'],
 )
 def test_ranks_equal_one_process(tmp_path, multi_label, world_size):

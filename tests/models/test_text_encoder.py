@@ -53,7 +53,8 @@ def test_order_matters():
 def test_initial_deviations():
     model = MODELS.build(dict(type='GroupViTTextEncoder'))
     block = model.blocks[0]
-    assert block.attn.num_heads == 4 and model.pos_embed.shape == (77, 256)
+    assert block.attn.num_heads == 4
+    assert model.pos_embed.shape == (77, 256)
     deviations = {
         model.token_embedding.weight: 0.02,
         model.pos_embed: 0.01,

@@ -1,0 +1,246 @@
+"""The zero-shot head and the segmentor around it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.runner.checkpoint import load_state_dict as mmengine_load_state_dict
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.models.segmentor import from_pretrainer
+
+NAMES = ['cat', 'dog', 'tree']
+
+
+def towers():
+    projector = dict(type='GroupViTProjector', hidden_channels=16, out_channels=8)
+    return dict(
+        text_encoder=dict(
+            type='GroupViTTextEncoder', context_length=16, embed_dims=16, num_layers=1
+        ),
+        image_projector=dict(projector, in_channels=24),
+        text_projector=dict(projector, in_channels=16),
+    )
+
+
+BACKBONE = dict(
+    type='GroupViT',
+    img_size=32,
+    patch_size=8,
+    embed_dims=24,
+    depths=(1, 1, 1),
+    num_heads=(2, 2, 2),
+    num_group_tokens=(6, 4, 0),
+    num_output_groups=(5, 4),
+)
+
+
+def pretrainer():
+    torch.manual_seed(0)
+    losses = dict(
+        loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+        loss_multi_label=dict(type='MultiLabelContrastiveLoss'),
+    )
+    return MODELS.build(
+        dict(type='GroupViTPretrainer', backbone=BACKBONE, **towers(), **losses)
+    ).eval()
+
+
+def segmentor(test_cfg=None, **head):
+    torch.manual_seed(0)
+    head = dict(type='GroupViTZeroShotHead', **towers(), **{'class_names': NAMES, **head})
+    model = MODELS.build(
+        dict(
+            type='GroupViTSegmentor',
+            backbone=BACKBONE,
+            decode_head=head,
+            test_cfg=ConfigDict(test_cfg or dict(mode='whole')),
+        )
+    ).eval()
+    # Initial weights make all segments alike; wide ones tell them apart.
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return model
+
+
+def slow_scores(model, image):
+    """Section 5 of the method, one image, by loops over segments and pixels; no background."""
+    head, output = model.decode_head, model.extract_feat(image)
+    scale = float(head.logit_scale.exp().clamp(max=100))
+    words = []
+    for name in head.prompted_names:
+        texts = head.text_encoder(
+            groupvit_mmseg.text.tokenize([t.format(name) for t in head.templates], 16)
+        )
+        words.append(F.normalize(head.text_projector(texts).mean(0), dim=0))
+    words = torch.stack(words)
+    segments = F.normalize(head.image_projector(output.segments)[0], dim=-1)
+    pooled = F.normalize(head.image_projector(output.pooled)[0], dim=-1)
+    best = (words @ pooled).topk(min(head.top_k, len(words))).indices.tolist()
+    affinity = torch.zeros(len(segments), len(words))
+    for s, segment in enumerate(segments):
+        logits = scale * words @ segment
+        exponents = {k: float(logits[k].exp()) for k in best}
+        for k in best:
+            let_through = exponents[k] / sum(exponents.values())
+            affinity[s, k] = let_through * float(logits.softmax(0)[k])
+    probs = output.soft_assignments[1][0] @ output.soft_assignments[0][0]
+    probs = F.interpolate(probs.view(1, 4, *output.patch_shape), image.shape[2:], mode='bilinear')
+    group_map = probs[0].argmax(0)
+    scores = torch.zeros(len(words), *image.shape[2:])
+    for y in range(image.shape[2]):
+        for x in range(image.shape[3]):
+            scores[:, y, x] = affinity[group_map[y, x]]
+    return scores, affinity
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('settings', [{}, dict(top_k=2), dict(templates='subset')])
+def test_scores_against_loops(settings):
+    model, image = segmentor(**settings), torch.randn(1, 3, 40, 48)
+    expected, affinity = slow_scores(model, image)
+    assert torch.allclose(model.encode_decode(image, [{}])[0], expected, atol=1e-6)
+    assert affinity.std() > 1e-3  # the segments differ: the comparison means something
+
+
+@torch.no_grad()
+def test_threshold_makes_background_strictly_below():
+    model = segmentor(class_names=['background', *NAMES], with_background=True, bg_thresh=0.5)
+    affinity = torch.tensor([[[0.5, 0.1, 0.0], [0.49, 0.2, 0.1], [0.9, 0.0, 0.0]]])
+    scores = model.decode_head.segment_scores(affinity)
+    assert scores[0, :, 0].tolist() == [0.0, 1.0, 0.0]
+    assert torch.equal(scores[..., 1:], affinity)
+
+
+@torch.no_grad()
+def test_threshold_is_lowered_to_the_best_affinity_of_each_image():
+    model = segmentor(class_names=['background', *NAMES], with_background=True, bg_thresh=0.95)
+    affinity = torch.tensor([[[0.3, 0.1, 0.0], [0.2, 0.1, 0.0]], [[0.99, 0, 0], [0.96, 0, 0]]])
+    scores = model.decode_head.segment_scores(affinity)
+    assert scores[..., 0].tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+@torch.no_grad()
+def test_background_words_are_background():
+    model = segmentor(
+        class_names=['background', *NAMES], with_background=True, background_words=['sky', 'sand']
+    )
+    head = model.decode_head
+    assert head.prompted_names == ('cat', 'dog', 'tree', 'sky', 'sand')
+    affinity = torch.tensor([[[0.1, 0.2, 0.3, 0.5, 0.4], [0.6, 0.2, 0.3, 0.5, 0.4]]])
+    scores = head.segment_scores(affinity)
+    assert torch.allclose(scores[0, :, 0], torch.tensor([0.5, 0.5]))
+    assert scores.argmax(-1).tolist() == [[0, 1]]
+
+
+@torch.no_grad()
+def test_class_order_only_permutes_the_scores():
+    model, image = segmentor(), torch.randn(1, 3, 32, 32)
+    scores = model.encode_decode(image, [{}])
+    model.set_classes(NAMES[::-1])
+    assert torch.allclose(model.encode_decode(image, [{}]).flip(1), scores, atol=1e-6)
+
+
+@torch.no_grad()
+def test_one_window_equals_whole_and_windows_are_averaged():
+    image = torch.randn(1, 3, 40, 40)
+    whole = segmentor().encode_decode(image, [{}])
+    one = segmentor(dict(mode='slide', crop_size=(40, 40), stride=(20, 20)))
+    assert torch.allclose(one.slide_inference(image, [{}]), whole, atol=1e-6)
+    two = segmentor(dict(mode='slide', crop_size=(40, 32), stride=(40, 8)))
+    left, right = (two.encode_decode(image[..., s], [{}]) for s in (slice(0, 32), slice(8, 40)))
+    expected = torch.cat(
+        [left[..., :8], (left[..., 8:] + right[..., :24]) / 2, right[..., 24:]], dim=-1
+    )
+    assert torch.allclose(two.slide_inference(image, [{}]), expected, atol=1e-6)
+
+
+@torch.no_grad()
+def test_class_embeddings_follow_weights_names_and_templates():
+    model = segmentor()
+    head = model.decode_head
+    first = head.encode_classes()
+    assert 'decode_head.class_embeds' not in model.state_dict()
+    assert torch.allclose(first.norm(dim=-1), torch.ones(3))
+    head.set_classes(NAMES, templates='full')
+    assert head.class_embeds is None
+    assert not torch.allclose(head.encode_classes(), first)
+    for load in (torch.nn.Module.load_state_dict, mmengine_load_state_dict):
+        head.encode_classes()
+        load(model, segmentor().state_dict())
+        assert head.class_embeds is None
+    head.encode_classes()
+    model.train()
+    assert head.class_embeds is None
+
+
+@torch.no_grad()
+def test_a_pretraining_checkpoint_loads_as_it_is():
+    source = pretrainer()
+    for load in (
+        lambda m, s: m.load_state_dict(s, strict=True),
+        lambda m, s: mmengine_load_state_dict(m, s, strict=True),
+    ):
+        model = segmentor()
+        load(model, source.state_dict())
+        images, ids = torch.randn(2, 3, 32, 32), groupvit_mmseg.text.tokenize(['a cat', 'a dog'], 16)
+        embeds = source.embed(images, ids.unsqueeze(1))
+        assert torch.equal(
+            model.decode_head.image_projector(model.extract_feat(images).pooled),
+            embeds.image_embeds,
+        )
+        texts = model.decode_head.text_projector(model.decode_head.text_encoder(ids))
+        assert torch.allclose(texts, embeds.text_embeds[:, 0], atol=1e-6)
+        assert set(model.state_dict()) == set(from_pretrainer(source.state_dict()))
+
+
+@torch.no_grad()
+def test_results_have_the_original_size_and_group_map():
+    model = segmentor(dict(mode='whole', with_group_map=True))
+    sample = SegDataSample(metainfo=dict(ori_shape=(50, 60), img_shape=(40, 48)))
+    (result,) = model.predict(torch.randn(1, 3, 40, 48), [sample])
+    assert result.pred_sem_seg.data.shape == (1, 50, 60)
+    assert result.pred_group_map.data.shape == (1, 50, 60)
+    assert set(result.pred_group_map.data.unique().tolist()) <= {0, 1, 2, 3}
+    # Scores are a function of the group: each segment has one set of them before resizing.
+    output = model.extract_feat(torch.randn(1, 3, 40, 48))
+    groups, scores = model.decode_head.group_map(output)[0], model.decode_head(output)[0]
+    for group in groups.unique():
+        assert scores[:, groups == group].std(dim=1).max() < 1e-6
+
+
+def test_group_map_in_windows_is_refused():
+    model = segmentor(dict(mode='slide', with_group_map=True, crop_size=(32, 32), stride=(16, 16)))
+    with pytest.raises(ValueError, match="mode='whole'"):
+        model.predict(torch.randn(1, 3, 40, 48))
+
+
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        (dict(class_names=[]), 'holds no class'),
+        (dict(class_names=['background'], with_background=True, bg_thresh=0.5), 'holds no class'),
+        (dict(class_names=['cat', ' ']), 'empty name'),
+        (dict(class_names=['cat', 'cat']), 'more than once'),
+        (dict(class_names='pascal_vox'), 'pascal_voc'),
+        (dict(with_background=True), 'needs a bg_thresh'),
+        (dict(with_background=True, bg_thresh=1.5), 'outside'),
+        (dict(with_background=True, bg_thresh=float('nan')), 'outside'),
+        (dict(with_background=True, bg_thresh='officious'), 'official'),
+        (dict(bg_thresh=0.5), 'with_background=True'),
+        (dict(templates='fool'), 'full'),
+        (dict(templates=['a photo']), '{}'),
+    ],
+)
+def test_bad_settings_are_one_sentence(settings, message):
+    with pytest.raises(ValueError, match=message) as error:
+        segmentor(**settings)
+    assert '\n' not in str(error.value)
+
+
+def test_the_head_learns_nothing_from_masks():
+    with pytest.raises(NotImplementedError, match='pretrain with GroupViTPretrainer'):
+        segmentor().decode_head.loss(None, None, None)
