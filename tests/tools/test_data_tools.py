@@ -1,0 +1,100 @@
+"""Browsing, measuring and counting shards."""
+
+import importlib.util
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tiny_data, tmp_path):
+    file = tmp_path / 'config.py'
+    file.write_text(
+        f"""
+default_scope = 'mmseg'
+custom_imports = dict(imports=['groupvit_mmseg'])
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='ImageTextSampler'),
+    collate_fn=dict(type='collate_image_text'),
+    dataset=dict(
+        type='ImageTextDataset',
+        sources=[dict(shards='pairs-*.tar', data_root={str(tiny_data)!r}, name='pairs')],
+        pipeline=[
+            dict(type='LoadImageText'),
+            dict(type='CaptionPrompts', num_prompts=2, templates='simple'),
+            dict(type='PackImageText', context_length=12),
+        ],
+    ),
+)
+"""
+    )
+    return file
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a tool's ``main`` and returns what it printed."""
+
+    def run_main(tool, *args):
+        spec = importlib.util.spec_from_file_location(Path(tool).stem, ROOT / 'tools' / tool)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        module.main([str(arg) for arg in args])
+        return capsys.readouterr().out
+
+    return run_main
+
+
+def test_browse_prints_and_draws(run, config, tmp_path):
+    out = tmp_path / 'drawn' / 'pairs.png'
+    printed = run('analysis_tools/browse_pairs.py', config, '-n', 6, '--out', out)
+    assert 'inputs     (6, 3, 16, 16) torch.uint8' in printed
+    assert 'token_ids  (6, 3, 12) torch.int64' in printed
+    assert printed.count('  caption  a ') == 6
+    assert printed.count('  prompt   ') == 12
+    assert 'a photo of a wall.' in printed
+    with Image.open(out) as picture:
+        assert picture.width > 800
+        assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
+
+
+def test_measure_names_every_transform(run, config):
+    printed = run('analysis_tools/measure_loader.py', config, '--seconds', 0.2)
+    assert 'samples/s with 1 workers' in printed
+    for name in ('LoadImageText', 'CaptionPrompts', 'PackImageText', 'reading', 'together'):
+        assert name in printed
+
+
+def test_count_writes_sizes_and_keeps_those_of_other_shards(run, tiny_data, tmp_path):
+    for file in tiny_data.glob('*.tar'):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / 'sizes.json').write_text('{"other.tar": 3, "pairs-0.tar": 1}')
+    printed = run('dataset_converters/count_shards.py', f'{tmp_path}/pairs-{{0..1}}.tar')
+    assert printed.endswith('sizes.json: 32 samples in 2 shards\n')
+    sizes = json.loads((tmp_path / 'sizes.json').read_text())
+    assert sizes == {'other.tar': 3, 'pairs-0.tar': 16, 'pairs-1.tar': 16}
+
+
+def test_count_names_a_shard_that_is_no_tar(run, tmp_path):
+    (tmp_path / 'a.tar').write_bytes(b'<html>' * 200)
+    with pytest.raises(SystemExit, match=r'a\.tar" is no readable tar'):
+        run('dataset_converters/count_shards.py', tmp_path / 'a.tar')
+    assert not (tmp_path / 'sizes.json').exists()
+
+
+def test_count_groups_members_as_training_does(run, tmp_path):
+    names = ['d/a.jpg', 'd/a.txt', 'd/b.txt', '__meta__', 'd/a.b.json', 'noextension', 'd/c.jpg']
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for name in names:
+            tar.addfile(tarfile.TarInfo(name))
+    run('dataset_converters/count_shards.py', tmp_path / 'a.tar')
+    # d/a, d/b, d/a again (it is not next to the first one), d/c
+    assert json.loads((tmp_path / 'sizes.json').read_text()) == {'a.tar': 4}
