@@ -1,4 +1,4 @@
-"""Packaging; ``configs``, ``tools``, ``demo``, the model index travel as ``groupvit_mmseg/.mim``."""
+"""Packaging; configs, tools, demo and the model index travel as ``groupvit_mmseg/.mim``."""
 
 import re
 import shutil
