@@ -8,7 +8,7 @@ from mmengine.runner.checkpoint import load_state_dict as mmengine_load_state_di
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-import groupvit_mmseg  # noqa: F401
+import groupvit_mmseg
 from groupvit_mmseg.models.segmentor import from_pretrainer
 
 NAMES = ['cat', 'dog', 'tree']
@@ -186,7 +186,10 @@ def test_a_pretraining_checkpoint_loads_as_it_is():
     ):
         model = segmentor()
         load(model, source.state_dict())
-        images, ids = torch.randn(2, 3, 32, 32), groupvit_mmseg.text.tokenize(['a cat', 'a dog'], 16)
+        images, ids = (
+            torch.randn(2, 3, 32, 32),
+            groupvit_mmseg.text.tokenize(['a cat', 'a dog'], 16),
+        )
         embeds = source.embed(images, ids.unsqueeze(1))
         assert torch.equal(
             model.decode_head.image_projector(model.extract_feat(images).pooled),

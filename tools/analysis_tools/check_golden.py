@@ -413,17 +413,23 @@ def compare_map(golden: Golden, name: str, labels: Tensor, tied: Tensor) -> Chec
 
 def check_whole(golden: Golden, name: str, scores: Tensor, tied: Tensor) -> Iterator[Check]:
     """Scores of the whole image to one unit in the last place of float16, and their labels."""
+    if f'{name}_label' in golden.arrays:
+        yield compare_map(golden, f'{name}_label', scores.argmax(1), tied)
+    if name not in golden.arrays:
+        return
     reference = golden.arrays[name]
     spacing = torch.from_numpy(np.spacing(np.abs(reference)).astype(np.float64))
     difference = (scores.half().double() - torch.from_numpy(reference.astype(np.float64))).abs()
     units = (difference / spacing).masked_fill(tied.unsqueeze(1), 0.0)
     yield Check(name, reference.shape, float(units.max()), 1.0, 'in units of the last place')
-    yield compare_map(golden, f'{name}_label', scores.argmax(1), tied)
 
 
 def check_slide(golden: Golden, name: str, scores: Tensor, tied: Tensor) -> Iterator[Check]:
     """Labels of the averaged windows, and each channel's sum (a tied pixel may move it by 1)."""
-    yield compare_map(golden, f'{name}_label', scores.argmax(1), tied)
+    if f'{name}_label' in golden.arrays:
+        yield compare_map(golden, f'{name}_label', scores.argmax(1), tied)
+    if f'{name}_sum' not in golden.arrays:
+        return
     reference = golden.tensor(f'{name}_sum').double()
     sums = scores.double().sum(dim=(0, 2, 3)).view(reference.shape)
     difference = ((sums - reference).abs() - int(tied.sum())).clamp(min=0).max()
