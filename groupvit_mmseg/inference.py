@@ -19,6 +19,16 @@ from torch import Tensor
 from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint
 from groupvit_mmseg.models.segmentor import to_original_size
 
+PRETRAINING_PARTS = (
+    'train_cfg',
+    'train_dataloader',
+    'optim_wrapper',
+    'param_scheduler',
+    'auto_scale_lr',
+    'val_cfg',
+    'val_dataloader',
+    'val_evaluator',
+)
 SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations')
 
 
@@ -64,9 +74,9 @@ def segmentation_config(cfg: Config) -> Config:
     for part in ('dataloader', 'evaluator'):
         cfg[f'test_{part}'] = cfg.get(f'test_{part}') or cfg[f'val_{part}']
     cfg.test_cfg = dict(type='TestLoop')
-    for part in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
-        cfg.pop(part, None)
-    for part in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+    # Checkpoints already hold the averaged weights as `state_dict`.
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']
+    for part in PRETRAINING_PARTS:
         cfg.pop(part, None)
     return cfg
 

@@ -119,6 +119,17 @@ def test_the_config_is_not_edited():
     assert cfg.pretty_text == before
 
 
+def test_what_belongs_to_pretraining_is_left_out():
+    cfg = Config.fromfile(PRETRAIN)
+    cfg.optim_wrapper = dict(type='OptimWrapper')
+    cfg.custom_hooks = [dict(type='EMAHook'), dict(type='EmptyCacheHook')]
+    converted = segmentation_config(cfg)
+    assert converted.custom_hooks == [dict(type='EmptyCacheHook')]
+    assert 'optim_wrapper' not in converted
+    assert 'val_cfg' not in converted
+    assert converted.test_cfg.type == 'TestLoop'
+
+
 def test_a_config_without_segmentor_says_so(tmp_path):
     path = tmp_path / 'my.py'
     path.write_text('')

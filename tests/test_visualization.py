@@ -1,5 +1,6 @@
 """Pictures: sizes, colours at the right pixels, and messages."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,10 +19,16 @@ def halves(height=60, width=80):
 
 
 def test_palette_is_fixed_and_its_colours_differ():
-    colours = vis.palette(200)
+    colours = vis.palette(226)
     assert np.array_equal(vis.palette(5), colours[:5])
-    assert colours.shape == (200, 3)
-    assert len({tuple(colour) for colour in colours.tolist()}) > 190
+    assert len({tuple(colour) for colour in colours.tolist()}) == 226
+    assert np.array_equal(vis.palette(227)[226], colours[0])
+
+
+def test_colours_of_a_voc_picture_are_told_apart():
+    lab = cv2.cvtColor(vis.palette(20)[None].astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + 1000 * np.eye(20)
+    assert distance.min() > 20  # about 2 can just be seen
 
 
 def test_background_is_black_only_where_there_is_one():
