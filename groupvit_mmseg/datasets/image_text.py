@@ -59,6 +59,7 @@ class ImageTextDataset(Dataset):
 
     Raises:
         FileNotFoundError: If a shard is missing.
+        TypeError: If ``sources`` is not a list of dicts.
         ValueError: If the mix is empty, a length is missing, or the share is outside [0, 1].
     """
 
@@ -73,6 +74,10 @@ class ImageTextDataset(Dataset):
     ) -> None:
         if not 0 <= max_failure_share <= 1:
             raise ValueError(f'`max_failure_share` is {max_failure_share}: it must be in [0, 1].')
+        if isinstance(sources, str) or not all(isinstance(source, dict) for source in sources):
+            raise TypeError(
+                '`sources` must be a list of dict(shards=..., data_root=..., name=...).'
+            )
         self.sources = [open_source(**source) for source in sources]
         self.quotas = mix_quotas(self.sources)
         self.pipeline = Compose([_build_transform(transform) for transform in pipeline])

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-import torch
 from mmengine.registry import FUNCTIONS
 from torch import Tensor
+from torch.utils.data import default_collate  # stacks straight into shared memory
 
 
 class ImageTextBatch(TypedDict):
@@ -40,8 +40,8 @@ def collate_image_text(samples: Sequence[dict[str, Any]]) -> ImageTextBatch:
         ImageTextBatch: The batch.
     """
     return ImageTextBatch(
-        inputs=torch.stack([sample['inputs'] for sample in samples]),
-        token_ids=torch.stack([sample['token_ids'] for sample in samples]),
+        inputs=default_collate([sample['inputs'] for sample in samples]),
+        token_ids=default_collate([sample['token_ids'] for sample in samples]),
         captions=[sample['caption'] for sample in samples],
         prompts=[sample['prompts'] for sample in samples],
         keys=[sample['key'] for sample in samples],

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from groupvit_mmseg.datasets import check_loader
+from groupvit_mmseg.datasets import ImageTextDataset, check_loader
 
 GRIDS = [(ranks, workers) for ranks in range(1, 6) for workers in range(4)]
 
@@ -223,6 +223,12 @@ def test_fewer_samples_than_ranks(make_source, make_dataset, read_epoch, monkeyp
     dataset = make_dataset(make_source('pairs', [3])[0])
     with pytest.raises(ValueError, match='3 samples cannot be shared by 4 ranks'):
         read_epoch(dataset, monkeypatch, grid=(4, 0))
+
+
+@pytest.mark.parametrize('sources', ['a.tar', ['a.tar'], dict(shards='a.tar')])
+def test_sources_that_are_no_list_of_dicts(sources):
+    with pytest.raises(TypeError, match='`sources` must be a list of dict'):
+        ImageTextDataset(sources, pipeline=[])
 
 
 def test_failure_share_outside_its_range(make_source, make_dataset):

@@ -1,6 +1,6 @@
 """Shows what pretraining sees: prints a batch, draws its images beside captions and prompts.
 
-python tools/analysis_tools/browse_pairs.py CONFIG [--out FILE.png] [-n 16]
+python tools/analysis_tools/browse_pairs.py CONFIG [--out FILE.png] [-n 16] [--shards GLOB]
 
 Images are drawn as they leave the augmentation. The samples are those of the epoch asked for, in
 the order in which one process with the number of workers of the config reads them.
@@ -28,6 +28,7 @@ def parse_args(argv=None):
     parser.add_argument('--out', metavar='FILE.png', help='where to draw; only prints otherwise')
     parser.add_argument('-n', type=int, default=16, help='number of pairs, 16 by default')
     parser.add_argument('--epoch', type=int, default=0, help='epoch, 0 by default')
+    parser.add_argument('--shards', help='shards to read instead of those of the config')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
     args = parser.parse_args(argv)
     if args.n < 1:
@@ -102,6 +103,8 @@ def main(argv=None) -> None:
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if args.shards:
+        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
     batch = load_batch(cfg, args.n, args.epoch)
     print_batch(batch)
     if args.out:

@@ -11,6 +11,7 @@ import argparse
 import time
 from collections import defaultdict
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -24,6 +25,7 @@ def parse_args(argv=None):
     parser.add_argument('config', help='pretraining config with a train_dataloader')
     parser.add_argument('--seconds', type=float, default=20, help='length of each pass')
     parser.add_argument('--num-workers', type=int, help="instead of the config's")
+    parser.add_argument('--shards', help='shards to read instead of those of the config')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
@@ -71,8 +73,11 @@ def main(argv=None):
     args = parse_args(argv)
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
+    if args.shards:
+        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     set_multi_processing(opencv_num_threads=0)
+    torch.set_num_threads(1)  # as in a worker
 
     loader = build_loader(cfg, args.num_workers)
     count, seconds = count_samples(loader, args.seconds)
