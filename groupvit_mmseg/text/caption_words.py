@@ -54,16 +54,18 @@ def _textblob_tagger() -> _Tagger:
 
 def _nltk_tagger() -> _Tagger:
     """NLTK's word tokeniser and perceptron tagger."""
-    import nltk
-
-    def tag(caption: str) -> list[tuple[str, str]]:
-        return nltk.pos_tag(nltk.word_tokenize(caption))
-
     try:
-        tag('warm up')
+        _tag_with_nltk('warm up')
     except LookupError as error:
         raise LookupError(
             'The tagger "nltk" needs data that is not installed: run `python -m nltk.downloader '
             'punkt_tab averaged_perceptron_tagger_eng`, or use tagger="textblob", which needs none.'
         ) from error
-    return tag
+    return _tag_with_nltk
+
+
+def _tag_with_nltk(caption: str) -> list[tuple[str, str]]:
+    """Words and tags; at module level, so that a worker that is not forked gets it too."""
+    import nltk
+
+    return nltk.pos_tag(nltk.word_tokenize(caption))

@@ -1,3 +1,4 @@
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -193,6 +194,16 @@ def test_loading_leaves_the_random_numbers_of_the_model_alone(make_source, make_
     np.random.seed(3)
     loader.dataset.__getitems__(next(iter(loader.batch_sampler)))
     assert (torch.rand(1), np.random.rand()) == expected
+
+
+def test_a_pickled_dataset_reads_the_same(make_source, make_loader):
+    source, _ = make_source('pairs', [5, 2, 9])
+    loader = make_loader(source, pipeline=AUGMENTED)
+    draws = next(iter(loader.batch_sampler))
+    copied = pickle.loads(pickle.dumps(loader.dataset))
+    for a, b in zip(loader.dataset.__getitems__(draws), copied.__getitems__(draws), strict=True):
+        assert a['key'] == b['key']
+        assert torch.equal(a['inputs'], b['inputs'])
 
 
 def test_num_batch_per_epoch_cuts_an_epoch_short(make_source, make_loader):

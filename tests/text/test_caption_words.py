@@ -26,9 +26,12 @@ def test_nouns_and_verbs_without_any_nltk_data(no_nltk_data, caption, words):
     assert CaptionWords()(caption) == words
 
 
-def test_survives_pickling_to_a_worker():
+def test_survives_pickling_to_a_worker(monkeypatch):
     words = pickle.loads(pickle.dumps(CaptionWords()))
     assert words('a red kite') == ['kite']
+    monkeypatch.setattr(nltk, 'word_tokenize', str.split)
+    monkeypatch.setattr(nltk, 'pos_tag', lambda words: [(word, 'NN') for word in words])
+    assert pickle.loads(pickle.dumps(CaptionWords('nltk')))('a kite') == ['a', 'kite']
 
 
 def test_nltk_without_its_data_says_what_to_do(no_nltk_data):
