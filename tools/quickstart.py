@@ -11,10 +11,12 @@ Writes ``result.json`` and ``segmentation.png`` into ``--out``.
 """
 
 import argparse
+import io
 import logging
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
@@ -23,12 +25,13 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 from PIL import Image
 
 from groupvit_mmseg.evaluation.calibration import SegmentEvidence, calibrate_threshold
+from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric
 from groupvit_mmseg.evaluation.report import versions, write_json
 from groupvit_mmseg.visualization import (
     draw_groups,
@@ -40,7 +43,7 @@ from groupvit_mmseg.visualization import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-20e_scenes-40px.py'
+CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
 MAKE_SCENES = ROOT / 'tools/dataset_converters/make_scenes.py'
 
 
@@ -52,13 +55,15 @@ def parse_args(argv=None):
     parser.add_argument('--max-epochs', type=int, help='stop after so many epochs')
     parser.add_argument('--num-train', type=int, default=8000, help='training scenes')
     parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
+    parser.add_argument('--num-calib', type=int, default=200, help='scenes to choose thresholds on')
     return parser.parse_args(argv)
 
 
 def draw_scenes(args):
     """The data set; what is already there is kept."""
     command = [sys.executable, str(MAKE_SCENES), '--out', str(args.data_root)]
-    command += ['--num-train', str(args.num_train), '--num-val', str(args.num_val)]
+    for name in ('num_train', 'num_val', 'num_calib'):
+        command += [f'--{name.replace("_", "-")}', str(getattr(args, name))]
     subprocess.run(command, check=True)
 
 
@@ -80,6 +85,20 @@ def build_runner(cfg):
     for log in (runner.logger, *runner.logger.handlers):
         log.setLevel(logging.INFO)
     return runner
+
+
+@contextmanager
+def quiet():
+    """Keeps what a metric logs off the terminal."""
+    handlers = MMLogger.get_current_instance().handlers
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for handler, level in zip(handlers, levels, strict=True):
+            handler.setLevel(level)
 
 
 class ZeroShot:
@@ -115,47 +134,43 @@ class ZeroShot:
         dataset['data_prefix']['seg_map_path'] = 'SegmentationClass'
 
     def run(self):
-        """All numbers of the present weights, for the result file."""
+        """All numbers of the present weights, for the result file; prints a table per way."""
         self.loop.copy_weights()
-        result = {'things_and_grounds': self._things_and_grounds()}
         head = self.segmentor.decode_head
-        head.set_classes(['background', *self.things], with_background=True, bg_thresh=0.0)
+        head.set_classes([*self.things, *self.grounds])
+        result = {'things_and_grounds': self._measure('things + grounds')}
+        classes = ['background', *self.things]
+        head.set_classes(classes, with_background=True, bg_thresh=0.0)
         found = calibrate_threshold(self._evidence())
         head.bg_thresh = found.threshold
-        result['things_and_background'] = {
-            **self._measure('things + background'),
-            'bg_thresh': round(found.threshold, 4),
-            'bg_thresh_source': found.provenance,
-        }
-        head.set_classes(
-            ['background', *self.things], with_background=True, background_words=self.grounds
-        )
-        result['things_and_background_words'] = {
-            **self._measure('things + background'),
-            'background_words': self.grounds,
-        }
+        told = dict(bg_thresh=round(found.threshold, 4), bg_thresh_source=found.provenance)
+        print(f'background threshold {found.threshold:.4f}, {found.provenance}')
+        result['things_and_background'] = {**self._measure('things + background'), **told}
+        head.set_classes(classes, with_background=True, background_words=self.grounds)
+        told = dict(background_words=self.grounds)
+        print(f'background is what answers to {", ".join(self.grounds)}')
+        result['things_and_background_words'] = {**self._measure('things + background'), **told}
         head.set_classes([*self.things, *self.grounds])
         return result
 
-    def _things_and_grounds(self):
-        self.segmentor.set_classes([*self.things, *self.grounds])
-        return self._measure('things + grounds')
-
     def _measure(self, name):
-        """mIoU, oracle and classes of one loader through MMSeg's metric, which prints its table."""
+        """mIoU, oracle and classes on one loader; MMSeg's metric prints its table."""
         loader = self.loaders[name]
-        metrics = [
-            dict(type=t, iou_metrics=['mIoU']) for t in ('PerClassIoUMetric', 'OracleIoUMetric')
-        ]
-        evaluator = Evaluator(metrics)
-        evaluator.dataset_meta = loader.dataset.metainfo
+        print(f'{name}:')
+        metric, oracle = PerClassIoUMetric(), OracleIoUMetric()
+        for one in (metric, oracle):
+            one.dataset_meta = loader.dataset.metainfo
         for batch in loader:
-            evaluator.process(self._segment(batch), batch)
-        numbers = evaluator.evaluate(len(loader.dataset))
+            samples = [sample.to_dict() for sample in self._segment(batch)]
+            metric.process(batch, samples)
+            oracle.process(batch, samples)
+        miou = metric.evaluate(len(loader.dataset))['mIoU']
+        with quiet():
+            best = oracle.evaluate(len(loader.dataset))['oracle/mIoU']
         return {
-            'mIoU': numbers['mIoU'],
-            'oracle_mIoU': numbers['oracle/mIoU'],
-            'class_IoU': evaluator.metrics[0].class_iou,
+            'mIoU': round(miou, 2),
+            'oracle_mIoU': round(best, 2),
+            'class_IoU': metric.class_iou,
         }
 
     @torch.no_grad()
@@ -173,7 +188,7 @@ class ZeroShot:
             for i, sample in enumerate(data['data_samples']):
                 yield SegmentEvidence(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
 
-    def picture(self, count=6, side=240):
+    def picture(self, count=6, side=200, footer=''):
         """Image, truth, groups and prediction of the first test scenes, side by side."""
         names = [*self.things, *self.grounds]
         batch = next(iter(self.loaders['things + grounds']))
@@ -185,29 +200,29 @@ class ZeroShot:
                 for data in (sample.gt_sem_seg, sample.pred_sem_seg, sample.pred_group_map)
             )
             image = enlarge(image, side)
+            painted = [
+                draw_labels(image, labels, names, opacity=0.8) for labels in (truth, prediction)
+            ]
+            strip = legend(prediction, names, width=image.shape[1])
             rows.append(
-                [
-                    image,
-                    draw_labels(image, truth, names),
-                    draw_groups(image, groups),
-                    np.concatenate(
-                        [
-                            draw_labels(image, prediction, names),
-                            legend(prediction, names, width=image.shape[1]),
-                        ]
-                    ),
-                ]
+                [image, painted[0], draw_groups(image, groups), np.concatenate([painted[1], strip])]
             )
-        return panel(rows, ('image', 'ground truth', 'groups', 'prediction'))
+        return panel(rows, ('image', 'ground truth', 'groups', 'prediction'), footer=footer)
 
 
 def pretrain(runner):
-    """Trains; returns minutes and samples per second, validations included."""
+    """Trains; returns how long it took, how fast it was, and the mIoU on the way."""
     start = time.time()
     runner.train()
     seconds = time.time() - start
+    curve, _ = runner.message_hub.get_scalar('val/mIoU').data
     samples = runner.iter * runner.train_dataloader.batch_sampler.batch_size
-    return {'minutes': round(seconds / 60, 2), 'samples_per_s': round(samples / seconds, 1)}
+    return {
+        'minutes': round(seconds / 60, 2),
+        'steps': runner.iter,
+        'samples_per_s': round(samples / seconds, 1),
+        'learning_curve': [round(float(miou), 2) for miou in curve],
+    }
 
 
 def print_summary(result):
@@ -226,16 +241,18 @@ def main(argv=None):
     cfg = load_config(args)
     runner = build_runner(cfg)
     zero_shot = ZeroShot(runner, cfg)
-    print('\nUntrained:')
-    result = {'seed': args.seed, 'untrained': zero_shot.run()}
-    print('\nPretraining:')
+    print('Segmenting with the untrained model')
+    with quiet(), redirect_stdout(io.StringIO()):
+        result = {'seed': args.seed, 'untrained': zero_shot.run()}
+    print('Pretraining')
     result['pretraining'] = pretrain(runner)
-    print('\nPretrained:')
+    print('\nSegmenting scenes that it has not seen')
     result['trained'] = zero_shot.run()
     result['minutes'] = round((time.time() - start) / 60, 2)
     result['config'], result['versions'] = CONFIG.name, versions()
     write_json(result, args.out / 'result.json')
-    save_picture(zero_shot.picture(), args.out / 'segmentation.png')
+    footer = f'mIoU {result["trained"]["things_and_grounds"]["mIoU"]:.1f} on things + grounds'
+    save_picture(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
 

@@ -33,6 +33,8 @@ from groupvit_mmseg.datasets.scenes import PALETTE, THINGS, draw_scene, scene_se
 def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
     """Writes pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
     out.mkdir(parents=True, exist_ok=True)
+    for old in out.glob('scenes-train-*.tar'):
+        old.unlink()
     sizes = {}
     for start in range(0, num_scenes, shard_size):
         name = f'scenes-train-{start // shard_size:06d}.tar'
@@ -89,7 +91,7 @@ def _palette_image(labels: np.ndarray, palette) -> Image.Image:
     return image
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description='Draw the scenes.')
     parser.add_argument('--out', type=Path, default=Path('data/scenes'), help='folder to write')
@@ -99,7 +101,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--shard-size', type=int, default=500, help='training scenes per shard')
     parser.add_argument('--size', type=int, default=40, help='side of the pictures, pixels (>= 24)')
     parser.add_argument('--seed', type=int, default=0)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def describe(args: argparse.Namespace) -> dict:
@@ -110,9 +112,9 @@ def describe(args: argparse.Namespace) -> dict:
     return {**settings, 'first_scene_crc32': checksum}
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Draws everything, unless the folder already holds just that."""
-    args = parse_args()
+    args = parse_args(argv)
     stamp, content = args.out / 'scenes.json', json.dumps(describe(args), indent=1) + '\n'
     if stamp.is_file() and stamp.read_text() == content:
         print(f'{args.out} already holds these scenes')

@@ -60,7 +60,4 @@ val_dataloader = dict(
         test_mode=True,
     ),
 )
-val_evaluator = [
-    dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
-    dict(type='OracleIoUMetric', iou_metrics=['mIoU']),
-]
+val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])

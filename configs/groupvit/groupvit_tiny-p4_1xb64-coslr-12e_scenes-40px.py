@@ -1,13 +1,13 @@
 # GroupViT small enough to learn the scenes in minutes on a CPU; `make quickstart` runs it.
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
-#   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-20e_scenes-40px.py
+#   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py
 # Validates on things + grounds. Expected: not yet measured.
 _base_ = [
     '../_base_/models/groupvit_tiny.py',
     '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py',
 ]
-max_epochs = 20
+max_epochs = 12
 lr = 1e-3
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -35,7 +35,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=3)
 val_cfg = dict(
     type='ZeroShotValLoop',
     segmentor=dict(
