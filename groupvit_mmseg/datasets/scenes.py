@@ -39,7 +39,7 @@ def _ball(u, v):
 
 
 def _ring(u, v):
-    return (u * u + v * v <= 256 * 256) & (u * u + v * v >= 110 * 110)
+    return (u * u + v * v <= 256 * 256) & (u * u + v * v >= 100 * 100)
 
 
 def _box(u, v):
@@ -51,7 +51,7 @@ def _kite(u, v):
 
 
 def _cross(u, v):
-    return ((abs(u) <= 90) & (abs(v) <= 250)) | ((abs(v) <= 90) & (abs(u) <= 250))
+    return ((abs(u) <= 100) & (abs(v) <= 250)) | ((abs(v) <= 100) & (abs(u) <= 250))
 
 
 def _tent(u, v):
@@ -59,9 +59,10 @@ def _tent(u, v):
 
 
 def _star(u, v):
-    # A pentagram is where at least four of the five half-planes of its edges hold.
+    # Where at least four of the five half-planes of a pentagram's edges hold; tips cut round.
     normals = ((0, 256), (-243, 79), (-150, -207), (150, -207), (243, 79))
-    return sum((a * u + b * v <= 110 * 256).astype(np.int64) for a, b in normals) >= 4
+    inside = sum((a * u + b * v <= 115 * 256).astype(np.int64) for a, b in normals)
+    return (inside >= 4) & (u * u + v * v <= 270 * 270)
 
 
 def _heart(u, v):
@@ -189,7 +190,7 @@ def _places(rng, count: int, size: int) -> list[tuple[int, int, int]]:
     while True:
         places: list[tuple[int, int, int]] = []
         for _ in range(20 * count):
-            radius = rng.randint(size // 5, size // 4 + 1)
+            radius = rng.randint(size * 9 // 40, size * 12 // 40 + 1)
             cx, cy = (rng.randint(radius, size - radius + 1) for _ in range(2))
             if all((cx - a) ** 2 + (cy - b) ** 2 >= (radius + r) ** 2 for a, b, r in places):
                 places.append((cx, cy, radius))
