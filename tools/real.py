@@ -28,7 +28,7 @@ from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentatio
 from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_picture
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs/groupvit/groupvit_vit-tiny-p16_1xb128-coslr-12e_flickr8k-112px.py'
+CONFIG = ROOT / 'configs/groupvit/groupvit_vit-tiny-p16_1xb128-coslr-8e_flickr8k-112px.py'
 PLACES = (ROOT / 'data', ROOT.parent / 'shared' / 'data')
 PARTS = ('flickr8k_128', 'VOCdevkit/VOC2012')
 CALIBRATION_STEP = 10  # every tenth photograph chooses the threshold and is not tested at it

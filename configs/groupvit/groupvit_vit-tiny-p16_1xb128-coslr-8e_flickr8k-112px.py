@@ -60,7 +60,7 @@ segmentor = dict(
     test_cfg=dict(mode='slide', crop_size=(448, 448), stride=(224, 224)),
 )
 
-max_epochs = 12
+max_epochs = 8
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='GroupViTOptimConstructor',
