@@ -157,8 +157,9 @@ class ImageTextDataset(Dataset):
             self.max_failure_share,
             min(self.min_failure_samples, sum(need for need, _ in plan)),
         )
-        skip = round_ * batch_size
-        return _SlotReader(islice(stream, skip, None), self.pipeline, failures, grid)
+        # What an uninterrupted run would have read before; it also stands in for bad samples.
+        spare = deque(islice(stream, round_ * batch_size), maxlen=_SPARE_SAMPLES)
+        return _SlotReader(stream, self.pipeline, failures, grid, spare)
 
 
 def _build_transform(transform: dict[str, Any] | Callable) -> Callable:
@@ -206,8 +207,8 @@ class _SlotReader:
     pipeline: Callable
     failures: _Failures
     grid: Grid
+    spare: deque[RawSample]
     ahead: deque[RawSample] = field(default_factory=deque)
-    spare: deque[RawSample] = field(default_factory=lambda: deque(maxlen=_SPARE_SAMPLES))
 
     def load(self, draw: Draw) -> dict[str, Any]:
         """The next sample, transformed with random numbers of its place."""

@@ -46,7 +46,7 @@ def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
     Yields:
         RawSample: The samples in the order of the shard.
     """
-    place, reason = 0, 'the shard holds fewer samples than its size says'
+    place, damage = 0, None
     try:
         with gopen(piece.shard) as stream:
             for members in _group(piece.shard, stream):
@@ -56,11 +56,12 @@ def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
                     yield _raw_sample(members, source_name)
                 place += 1
     except (OSError, EOFError, tarfile.TarError, ValueError) as error:
-        reason = f'the shard is damaged ({_first_words(error)})'
-    if piece.stop is None and place > 0 and 'damaged' not in reason:
+        damage = f'the shard is damaged ({_first_words(error)})'
+    if piece.stop is None and place > 0 and damage is None:
         return
     # A shard of unknown size lost an unknown number of samples: one stands for them.
     stop = place + 1 if piece.stop is None else piece.stop
+    reason = damage or 'the shard holds fewer samples than its size says'
     for lost in range(max(place, piece.first), stop):
         yield RawSample(f'{source_name}/{Path(piece.shard).name}#{lost}', {}, reason)
 

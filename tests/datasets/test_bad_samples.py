@@ -136,6 +136,40 @@ def test_shard_that_is_no_tar_beside_a_good_one(make_dataset, read_epoch, make_s
     assert len({sample['key'] for sample in samples}) == 12  # nothing decodes, nothing fails
 
 
+@pytest.mark.parametrize('content', [b'not a tar' * 100, b'\0' * 10240])
+def test_broken_or_empty_shard_of_a_source_without_sizes(
+    make_dataset, read_epoch, make_source, monkeypatch, content
+):
+    source, keys = make_source('plain', [4, 4], with_sizes=False, length=9)
+    with open(f'{source["data_root"]}/plain-001.tar', 'wb') as file:
+        file.write(content)
+    dataset = make_dataset(source, pipeline=[load_key], max_failure_share=0.5)
+    (batches,) = read_epoch(dataset, monkeypatch, grid=(1, 0))
+    samples = [sample for batch in batches for sample in batch]
+    assert len(samples) == 9
+    assert {sample['key'] for sample in samples} == set(keys[:4])
+    assert 1 <= sum(len(sample['skipped']) for sample in samples) <= 3  # one for each time
+
+
+def test_only_broken_shards_stop_the_run(make_dataset, read_epoch, make_source, monkeypatch):
+    source, _ = make_source('plain', [0], with_sizes=False, length=9)
+    with pytest.raises(RuntimeError, match=r'No sample within reach of "plain/plain-000\.tar#0'):
+        read_epoch(make_dataset(source, pipeline=[load_key]), monkeypatch, grid=(1, 0))
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_resumed_epoch_replaces_bad_samples_alike(
+    make_folder, good_samples, make_dataset, read_epoch, monkeypatch, workers
+):
+    samples = {**good_samples('ok', 30), **{f'bad{i}': {'txt': b'a'} for i in range(8)}}
+    source = make_folder(dict(sorted(samples.items(), key=lambda item: item[0][-1])))
+    dataset = make_dataset(source, pipeline=[load_key], max_failure_share=1.0)
+    (whole,) = read_epoch(dataset, monkeypatch, grid=(1, workers))
+    (rest,) = read_epoch(dataset, monkeypatch, grid=(1, workers), start=12)
+    assert rest == whole[4:]
+    assert any(sample['skipped'] for batch in rest for sample in batch)
+
+
 def test_shard_shorter_than_its_size(make_folder, read, good_samples):
     keys, skipped = read(make_folder(good_samples('ok', 5), size=8))
     assert len(keys) == 8
