@@ -1,7 +1,5 @@
 """Random numbers of a sample that depend on the sample's place and on nothing before it."""
 
-
-
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
