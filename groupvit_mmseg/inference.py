@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.models.segmentor import to_original_size
 
 PRETRAINING_PARTS = (

@@ -1,7 +1,8 @@
 """Runner, loop, hooks and optimiser construction: only what mmengine lacks."""
 
+from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
-from groupvit_mmseg.engine.checkpoint_io import load_weights, read_checkpoint, save_checkpoint
 from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper

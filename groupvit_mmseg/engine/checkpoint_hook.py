@@ -11,7 +11,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmseg.registry import HOOKS
 
-from groupvit_mmseg.engine.checkpoint_io import write_atomically
+from groupvit_mmseg.checkpoints.writing import write_atomically
 
 
 class _PatientBackend(LocalBackend):

@@ -14,14 +14,9 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
 from torch import nn
 
-from groupvit_mmseg.engine.checkpoint_io import (
-    Checkpoint,
-    history_from_plain,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-    to_plain,
-)
+from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
 
 
 @RUNNERS.register_module()

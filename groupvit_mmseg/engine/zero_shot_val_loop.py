@@ -8,7 +8,7 @@ from mmengine.runner import ValLoop
 from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS, MODELS
 
-from groupvit_mmseg.engine.checkpoint_io import load_weights
+from groupvit_mmseg.checkpoints.training_files import load_weights
 
 
 @LOOPS.register_module()

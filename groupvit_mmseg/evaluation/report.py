@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 
-from groupvit_mmseg.engine.checkpoint_io import write_atomically
+from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.text.vocabulary import CLASS_NAMES
 
 from .metrics import PerClassIoUMetric

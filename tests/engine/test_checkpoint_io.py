@@ -11,8 +11,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
+from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.engine import load_weights, read_checkpoint, save_checkpoint
-from groupvit_mmseg.engine.checkpoint_io import history_from_plain, to_plain, write_atomically
+from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
 
 
 class _Malice:

@@ -1,16 +1,12 @@
-"""Checkpoint files: read without running what they contain, written whole or not at all."""
+"""Checkpoints of training: read without running what they contain, loaded if every key fits."""
 
-import os
 import pickle
-import tempfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import nn
 
 URL_PREFIXES = ('http://', 'https://')
@@ -106,84 +102,4 @@ def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
     return (
         f'{source} does not fit {type(model).__name__}; '
         f'give a checkpoint of this configuration ({rest}).'
-    )
-
-
-def save_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
-    """Write a checkpoint so that a reader sees the old file or the whole new one."""
-    write_atomically(path, lambda stream: torch.save(checkpoint, stream))
-
-
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file through a temporary neighbour that replaces it once it is on disk.
-
-    Args:
-        path (str | Path): The file; its folder is made.
-        write (Callable): Gets the open binary stream.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
-    try:
-        with os.fdopen(handle, 'wb') as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The mask that an ordinary ``open`` would have applied."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def to_plain(value: Any) -> Any:
-    """The same content in the types that ``torch.load(weights_only=True)`` accepts.
-
-    NumPy arrays become tensors, NumPy scalars Python numbers, log histories dicts (see
-    :func:`history_to_plain`), paths and any other object their text.
-    """
-    if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
-    if isinstance(value, np.generic):
-        return value.item()
-    for kind in (bool, int, float, str):  # also of their subclasses, such as TorchVersion
-        if isinstance(value, kind):
-            return kind(value)
-    if value is None:
-        return None
-    if isinstance(value, HistoryBuffer):
-        return history_to_plain(value)
-    if isinstance(value, Mapping):
-        return {to_plain(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        plain = [to_plain(item) for item in value]
-        return tuple(plain) if isinstance(value, tuple) else plain
-    if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc':
-        return torch.from_numpy(value.copy())
-    return str(value)
-
-
-def history_to_plain(history: HistoryBuffer) -> dict[str, Any]:
-    """A log history as ``values`` and ``counts`` (n,) float64 tensors and its ``max_length``."""
-    values, counts = history.data
-    return {
-        'values': torch.as_tensor(values, dtype=torch.float64),
-        'counts': torch.as_tensor(counts, dtype=torch.float64),
-        'max_length': history.max_length,
-    }
-
-
-def history_from_plain(plain: Mapping[str, Any]) -> HistoryBuffer:
-    """The inverse of :func:`history_to_plain`."""
-    return HistoryBuffer(
-        plain['values'].cpu().numpy().copy(),
-        plain['counts'].cpu().numpy().copy(),
-        max_length=plain['max_length'],
     )
