@@ -178,9 +178,11 @@ def print_summary(result, work_dir):
     training, calibration = result['training'], result['calibration']
     print(f'\nTrained {training["epochs"]} epochs in {training["minutes"]} minutes:')
     for name in ('untrained', 'trained', 'trained_calibrated'):
-        report = result[name]
-        threshold = report['background']['threshold']
-        print(f'  {name}: mIoU {report["metrics"]["mIoU"]:.2f} (threshold {threshold:.3f})')
+        metrics, background = result[name]['metrics'], result[name]['background']
+        print(
+            f'  {name}: mIoU {metrics["mIoU"]:.2f} (threshold {background["threshold"]:.3f}), '
+            f'on foreground pixels {metrics["foreground/mIoU"]:.2f}'
+        )
     print(f'  The last threshold was {calibration["source"]}; those photographs are left out.')
     print(f'wrote {work_dir / "result.json"} and {work_dir / "picture.png"}')
 

@@ -23,7 +23,7 @@ backbone = dict(
     assign_scale=8.0,
     group_token_std=1.0,
 )
-text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=2)
+text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=1)
 image_projector = dict(
     type='GroupViTProjector', in_channels=192, hidden_channels=512, out_channels=128
 )
@@ -81,4 +81,10 @@ param_scheduler = [
 ]
 train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=max_epochs)
 val_cfg = dict(type='ZeroShotValLoop', segmentor=segmentor)
+val_evaluator = [
+    dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
+    # So small a model rarely finds the background; does it name what is in front?
+    dict(type='ForegroundIoUMetric', iou_metrics=['mIoU']),
+]
+test_evaluator = val_evaluator
 default_hooks = dict(logger=dict(interval=10))

@@ -5,11 +5,18 @@ Never imports ``models``.
 
 from .calibration import SegmentEvidence, ThresholdCalibration, calibrate_threshold
 from .evidence import collect_evidence, crop_windows
-from .metrics import OracleIoUMetric, PerClassIoUMetric, best_classes, count_labels
+from .metrics import (
+    ForegroundIoUMetric,
+    OracleIoUMetric,
+    PerClassIoUMetric,
+    best_classes,
+    count_labels,
+)
 from .presets import THRESHOLD_PRESETS, background_threshold, preset_of
 
 __all__ = [
     'THRESHOLD_PRESETS',
+    'ForegroundIoUMetric',
     'OracleIoUMetric',
     'PerClassIoUMetric',
     'SegmentEvidence',

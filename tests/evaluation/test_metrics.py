@@ -4,7 +4,12 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
-from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric, best_classes
+from groupvit_mmseg.evaluation.metrics import (
+    ForegroundIoUMetric,
+    OracleIoUMetric,
+    PerClassIoUMetric,
+    best_classes,
+)
 
 CLASSES = ('background', 'cat', 'dog', 'bus')
 
@@ -103,3 +108,31 @@ def test_oracle_leaves_the_sample_as_it_was():
 def test_oracle_without_group_maps_says_what_to_do():
     with pytest.raises(KeyError, match='no pred_group_map'):
         evaluate(OracleIoUMetric(), [sample([[0]], [[0]])])
+
+
+def test_foreground_by_hand():
+    # The background wins at the second pixel, whose best foreground class is "dog".
+    logits = torch.tensor([[0.0, 1, 0, 0], [0.9, 0.1, 0.2, 0.8], [0.1, 0.3, 0.7, 0], [0, 0, 0, 0]])
+    data = sample([[1, 0, 2, 1]], [[1, 2, 2, 0]])
+    data['seg_logits'] = dict(data=logits[:, None])
+    metric = ForegroundIoUMetric()
+    result = evaluate(metric, [data])
+    assert metric.class_iou == {'background': None, 'cat': 100.0, 'dog': 100.0, 'bus': None}
+    assert result['foreground/mIoU'] == 100.0
+    assert data['gt_sem_seg']['data'].tolist() == [[[1, 2, 2, 0]]]
+
+
+def test_foreground_is_what_a_set_without_background_scores():
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.rand(5, 4, 8, 6, generator=generator)
+    labels = torch.randint(0, 4, (5, 8, 6), generator=generator)
+    foreground, plain = ForegroundIoUMetric(), PerClassIoUMetric()
+    plain.dataset_meta = dict(classes=CLASSES[1:])
+    foreground.dataset_meta = dict(classes=CLASSES)
+    for scores, label in zip(logits, labels, strict=True):
+        data = sample([[0]], label.tolist())
+        data['seg_logits'] = dict(data=scores)
+        foreground.process({}, [data])
+        without = torch.where(label == 0, 255, label - 1)
+        plain.process({}, [sample(scores[1:].argmax(0).tolist(), without.tolist())])
+    assert foreground.evaluate(5)['foreground/mIoU'] == plain.evaluate(5)['mIoU']

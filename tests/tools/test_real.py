@@ -60,5 +60,7 @@ def test_a_few_steps_on_photographs(real, tmp_path):
     assert report['background']['threshold'] == calibration.threshold
     assert report['protocol']['inference']['crop_size'] == [448, 448]
     assert 0 < report['metrics']['mIoU'] < 100
+    assert report['metrics']['foreground/mIoU'] >= 0
+    assert len(report['class_iou']['foreground']) == 21
     real.draw(cfg, tmp_path / 'trained.pth', calibration.threshold, [2], tmp_path / 'picture.png')
     assert (tmp_path / 'picture.png').stat().st_size > 10_000
