@@ -113,7 +113,12 @@ class GroupViTZeroShotHead(BaseModule):
         Returns:
             Tensor: ``(K, D)``, a row per prompted name: classes but the background, then
             background words.
+
+        Raises:
+            RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
+        if self.training:
+            raise RuntimeError('Class embeddings need evaluation mode: call eval() on the model.')
         device = self.logit_scale.device
         rows = []
         for name in self.prompted_names:

@@ -175,6 +175,8 @@ def test_class_embeddings_follow_weights_names_and_templates():
     head.encode_classes()
     model.train()
     assert head.class_embeds is None
+    with pytest.raises(RuntimeError, match='eval'):
+        head.encode_classes()
 
 
 @torch.no_grad()
