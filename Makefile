@@ -13,7 +13,7 @@ help: ## list the targets
 venv: $(STAMP) ## set up .venv from requirements/lock.txt
 
 $(STAMP): requirements/lock.txt setup.py pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("groupvit-mmseg needs Python 3.10 or newer, but %s is %d.%d: name another with PYTHON=/path/to/python." % (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 10) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("groupvit-mmseg needs Python 3.10 or newer, but %s is %s: name another with PYTHON=/path/to/python." % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 10) else 0)'
 	@echo 'Setting up .venv from requirements/lock.txt (a few minutes the first time) ...'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) install --no-deps -r requirements/lock.txt

@@ -15,10 +15,11 @@ MODULES = (
     'mmpretrain.models',
 )
 INSTALL = 'run: pip install "groupvit-mmseg[onedl]"'
-# Both are said by libraries about their own parts; neither concerns what the plugin uses.
+# Said by libraries about their own parts; none of it concerns what the plugin uses.
 UNAVOIDABLE_WARNINGS = (
     (r'Fail to import ``MultiScaleDeformableAttention``', UserWarning),
     (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
+    (r"'maxsplit' is passed as positional argument", DeprecationWarning),  # mmengine, 3.13
 )
 UNAVOIDABLE_LINES = ('Could not import OneDL',)
 
