@@ -21,6 +21,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
 
@@ -137,6 +138,7 @@ def main(argv=None):
         print(f'error: {error}', file=sys.stderr)
         return 2
     evaluate(cfg, runner, args.out)
+    leave_process_group()
     return 0
 
 

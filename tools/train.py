@@ -11,6 +11,8 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.engine import leave_process_group
+
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description='Train, with the arguments of MMSegmentation.')
@@ -71,6 +73,7 @@ def main(argv=None):
     cfg = load_config(parse_args(argv))
     cfg.setdefault('runner_type', 'GroupViTRunner')
     RUNNERS.build(cfg).train()
+    leave_process_group()
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
-from groupvit_mmseg.engine.runner import GroupViTRunner
+from groupvit_mmseg.engine.runner import GroupViTRunner, leave_process_group
 from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     'StepSeedHook',
     'ThroughputHook',
     'ZeroShotValLoop',
+    'leave_process_group',
     'load_weights',
     'read_checkpoint',
     'save_checkpoint',

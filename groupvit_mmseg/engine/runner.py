@@ -7,7 +7,7 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import is_distributed, master_only
+from mmengine.dist import barrier, is_distributed, master_only
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
@@ -174,3 +174,10 @@ class GroupViTRunner(Runner):
             dataset_meta=dataset_meta,
         )
         return to_plain(meta)
+
+
+def leave_process_group() -> None:
+    """Let the processes part together; gloo can abort those that a quicker one leaves alone."""
+    if is_distributed():
+        barrier()
+        torch.distributed.destroy_process_group()
