@@ -26,12 +26,15 @@ OPENMMLAB = [
     'mmpretrain>=1.2.0',
 ]
 NLTK = ['nltk>=3.8']
+HUB = ['huggingface_hub>=0.30']
+ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
     'mypy>=1.10',
     'pre-commit',
     'pytest>=8',
     'pytest-cov',
+    'pytest-xdist',
     'ruff>=0.9',
     'tensorboard',
     'transformers>=4.40',
@@ -103,6 +106,8 @@ setup(
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
         'nltk': NLTK,
+        'hub': HUB,
+        'onnx': ONNX,
         'dev': DEV,
     },
     classifiers=[

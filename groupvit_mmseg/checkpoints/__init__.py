@@ -1,5 +1,18 @@
-"""Weights from and to other implementations."""
+"""Weights from and to other implementations, read safely, written whole."""
 
-from groupvit_mmseg.checkpoints.key_map import from_hugging_face, from_official
+from groupvit_mmseg.checkpoints.key_map import (
+    from_hugging_face,
+    from_official,
+    to_hugging_face,
+    to_official,
+)
+from groupvit_mmseg.checkpoints.weight_files import WeightFile, read_weights
 
-__all__ = ['from_hugging_face', 'from_official']
+__all__ = [
+    'WeightFile',
+    'from_hugging_face',
+    'from_official',
+    'read_weights',
+    'to_hugging_face',
+    'to_official',
+]

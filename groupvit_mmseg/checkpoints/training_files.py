@@ -9,12 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from groupvit_mmseg.checkpoints.inert_pickle import check_archive
+from groupvit_mmseg.checkpoints.weight_files import read_weights
+
 URL_PREFIXES = ('http://', 'https://')
 Checkpoint = dict[str, Any]
 
 
 def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
-    """Read a checkpoint with ``weights_only=True``: nothing stored in it is executed.
+    """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
+
+    Nothing stored in it is executed.
 
     Args:
         source (str | Path): A file or an http(s) address.
@@ -37,7 +42,8 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
     except Exception as error:  # what torch raises for a foreign or torn file is of any type
         raise pickle.UnpicklingError(
             f'{source} is not a checkpoint that can be read safely (weights_only=True): '
-            f'{_reason(error)}; use a complete file of tensors and plain values.'
+            f'{_reason(error)}; use a complete file of tensors and plain values, and convert '
+            'official releases with tools/model_converters/official_to_plugin.py.'
         ) from error
     if not isinstance(content, Mapping):
         raise ValueError(
@@ -55,7 +61,12 @@ def _load(source: str, map_location: Any) -> Any:
         return torch.hub.load_state_dict_from_url(
             source, map_location=map_location, weights_only=True
         )
-    return torch.load(Path(source).expanduser(), map_location=map_location, weights_only=True)
+    path = Path(source).expanduser()
+    if path.suffix == '.safetensors':
+        weights = read_weights(path)
+        return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}
+    check_archive(path)
+    return torch.load(path, map_location=map_location, weights_only=True)
 
 
 def _reason(error: Exception) -> str:

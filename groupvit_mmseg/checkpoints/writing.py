@@ -2,11 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+
+Writer = Callable[[IO[bytes]], object]
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
@@ -14,25 +16,38 @@ def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
     write_atomically(path, lambda stream: torch.save(checkpoint, stream))
 
 
-def write_atomically(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+def write_atomically(path: str | Path, write: Writer) -> None:
     """Write a file through a temporary neighbour that replaces it once it is on disk.
 
     Args:
         path (str | Path): The file; its folder is made.
         write (Callable): Gets the open binary stream.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    write_together({Path(path): write})
+
+
+def write_together(files: Mapping[Path, Writer]) -> None:
+    """Write files that belong together: none of them appears before all are on disk.
+
+    Args:
+        files (Mapping[Path, Callable]): What writes each, given the open binary stream.
+    """
+    temporaries: dict[Path, Path] = {}
     try:
-        with os.fdopen(handle, 'wb') as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
+        for path, write in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+            temporaries[path] = Path(name)
+            with os.fdopen(handle, 'wb') as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+        for path, temporary in temporaries.items():
+            os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
         raise
 
 

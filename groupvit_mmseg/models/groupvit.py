@@ -309,7 +309,7 @@ def build_stages(
     assign_scale: float,
 ) -> nn.ModuleList:
     """All stages of a :class:`GroupViT`; a stage's grouping block outputs the next one's width."""
-    drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+    drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
     stages = nn.ModuleList()
     for i, width in enumerate(widths):
         blocks = nn.ModuleList(

@@ -1,0 +1,110 @@
+"""The numeric check of a conversion: one image and one text through source and target."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from groupvit_mmseg.checkpoints.conversion import empty_pretrainer
+from groupvit_mmseg.checkpoints.model_configs import hugging_face_config
+from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, Naming
+from groupvit_mmseg.checkpoints.reference import Embeddings, OfficialForward, similarity
+from groupvit_mmseg.checkpoints.structure import Structure
+
+TOLERANCE = 1e-8  # of the largest value; both sides compute in float64
+
+
+def random_batch(structure: Structure, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images ``(2, 3, H, W)`` and texts ``(2, L)`` that end in the highest token."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, structure.backbone['in_channels'], *structure.image_shape)
+    images = torch.randn(shape, generator=generator, dtype=torch.float64)
+    vocab_size = structure.text_encoder['vocab_size']
+    length = structure.text_encoder['context_length']
+    token_ids = torch.randint(1, vocab_size - 2, (2, length), generator=generator)
+    token_ids[0, length // 2 :] = 0
+    token_ids[0, length // 2], token_ids[1, -1] = vocab_size - 1, vocab_size - 1
+    return images, token_ids
+
+
+@torch.no_grad()
+def embed(
+    tensors: Mapping[str, Tensor],
+    naming: Naming,
+    structure: Structure,
+    batch: tuple[Tensor, Tensor],
+) -> Embeddings:
+    """What the implementation that a naming belongs to makes of a batch, in float64.
+
+    The official names are computed by :class:`OfficialForward`, Hugging Face's by ``transformers``.
+    """
+    double = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
+    if naming is OFFICIAL:
+        heads = structure.backbone['num_heads'], structure.text_encoder['num_heads']
+        return OfficialForward(double, num_heads=heads[0], text_heads=heads[1])(*batch)
+    if naming is HUGGING_FACE:
+        return _hugging_face(double, structure, *batch)
+    return _plugin(double, structure, *batch)
+
+
+def _plugin(
+    tensors: Mapping[str, Tensor], structure: Structure, images: Tensor, token_ids: Tensor
+) -> Embeddings:
+    """Through the plugin's own modules."""
+    model: Any = empty_pretrainer(structure)
+    model.load_state_dict(dict(tensors), assign=True)
+    output = model.backbone.encode(images)
+    image_embeds = model.image_projector(output.pooled)
+    text_embeds = model.text_projector(model.text_encoder(token_ids))
+    logits = similarity(image_embeds, text_embeds, model.loss_contrastive.logit_scale)
+    return Embeddings(output.segments, image_embeds, text_embeds, logits)
+
+
+def _hugging_face(
+    tensors: Mapping[str, Tensor], structure: Structure, images: Tensor, token_ids: Tensor
+) -> Embeddings:
+    """Through ``transformers.GroupViTModel``.
+
+    Raises:
+        ImportError: If ``transformers`` is not installed.
+    """
+    try:
+        from transformers import GroupViTConfig, GroupViTModel
+    except ImportError as error:
+        raise ImportError(
+            'The numeric check needs transformers; run: pip install transformers, or convert with '
+            '--no-check.'
+        ) from error
+    model = GroupViTModel(GroupViTConfig(**hugging_face_config(structure))).double().eval()
+    model.load_state_dict(dict(tensors))
+    output = model(
+        input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
+    )
+    # Normalised embeddings are all that it gives.
+    return Embeddings(
+        output.vision_model_output.last_hidden_state,
+        output.image_embeds,
+        output.text_embeds,
+        output.logits_per_image,
+    )
+
+
+def compare(first: Embeddings, second: Embeddings) -> float:
+    """Largest difference between two results over the largest value; directions of embeddings.
+
+    Raises:
+        ValueError: If it is above :data:`TOLERANCE`; names what differs.
+    """
+    worst = 0.0
+    for name, a, b in zip(Embeddings._fields, first, second, strict=True):
+        if name.endswith('_embeds'):
+            a, b = (torch.nn.functional.normalize(x, dim=-1) for x in (a, b))
+        difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f'The numeric check failed: {name} differ by {difference:.1e} of their largest '
+                f'value (allowed: {TOLERANCE:.0e}); nothing was written.'
+            )
+        worst = max(worst, difference)
+    return worst

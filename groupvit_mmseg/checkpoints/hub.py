@@ -1,0 +1,61 @@
+"""Weights by their name on Hugging Face's hub, through ``huggingface_hub`` (an extra)."""
+
+import socket
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+HUB_PREFIX = 'hf://'
+WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
+CONFIG = 'config.json'
+
+
+def fetch(name: str) -> Path:
+    """Weights of a repository, downloaded or from the cache; ``config.json`` comes beside them.
+
+    Args:
+        name (str): Such as ``nvidia/groupvit-gcc-yfcc``.
+
+    Raises:
+        FileNotFoundError: If they cannot be had; says which file to bring.
+        ImportError: If ``huggingface_hub`` is not installed.
+    """
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ImportError(
+            f'Fetching {name} needs huggingface_hub; run: pip install "groupvit-mmseg[hub]"'
+        ) from error
+    offline = _is_offline()
+    for file in WEIGHTS:
+        try:
+            weights = Path(hf_hub_download(name, file, local_files_only=offline))
+            hf_hub_download(name, CONFIG, local_files_only=offline)
+            return weights
+        except EntryNotFoundError as error:  # perhaps the repository holds the other kind
+            offline = offline or isinstance(error, LocalEntryNotFoundError)
+        except (OSError, ValueError) as error:
+            raise FileNotFoundError(_what_to_bring(name)) from error
+    raise FileNotFoundError(_what_to_bring(name))
+
+
+def _is_offline() -> bool:
+    """Whether the hub's name has no address: then asking it only costs half a minute of retries."""
+    from huggingface_hub.constants import ENDPOINT
+
+    if urllib.request.getproxies():
+        return False
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(ENDPOINT).hostname, None)
+    except OSError:
+        return True
+    return False
+
+
+def _what_to_bring(name: str) -> str:
+    """One sentence for a machine that cannot fetch."""
+    return (
+        f'{name} cannot be fetched from the hub: bring its {WEIGHTS[0]} (or {WEIGHTS[1]}) and '
+        f'{CONFIG} in one folder and give that folder as SRC.'
+    )

@@ -1,0 +1,137 @@
+"""Whose names a state dict has, and the same tensors under the pretrainer's names."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from groupvit_mmseg.checkpoints.key_map import (
+    from_hugging_face,
+    from_official,
+    to_hugging_face,
+    to_official,
+)
+
+Tensors = dict[str, Tensor]
+
+
+class Naming(NamedTuple):
+    """One way of naming GroupViT's tensors.
+
+    Attributes:
+        title (str): What messages call it.
+        marks (tuple[str, ...]): Parts of names that only this naming has.
+        decode (Callable): Tensors with these names to tensors with the pretrainer's names.
+        encode (Callable): The inverse.
+        dropped (Mapping[str, str]): Patterns of names that are left out on reading -> the reason.
+        lost (Mapping[str, str]): Pretrainer's names that it has no place for -> the reason.
+    """
+
+    title: str
+    marks: tuple[str, ...]
+    decode: Callable[[Mapping[str, Tensor]], Tensors]
+    encode: Callable[[Mapping[str, Tensor]], Tensors]
+    dropped: Mapping[str, str] = {}
+    lost: Mapping[str, str] = {}
+
+
+SEGMENTOR_TO_PRETRAINER = {
+    'decode_head.text_encoder.': 'text_encoder.',
+    'decode_head.image_projector.': 'image_projector.',
+    'decode_head.text_projector.': 'text_projector.',
+    'decode_head.logit_scale': 'loss_contrastive.logit_scale',
+}
+
+
+def _from_plugin(state_dict: Mapping[str, Tensor]) -> Tensors:
+    """A pretrainer's tensors as they are, a segmentor's under the pretrainer's names."""
+    renamed = {}
+    for key, value in state_dict.items():
+        old = next((p for p in SEGMENTOR_TO_PRETRAINER if key.startswith(p)), '')
+        renamed[SEGMENTOR_TO_PRETRAINER.get(old, '') + key[len(old) :]] = value
+    return renamed
+
+
+OFFICIAL = Naming(
+    'official',
+    marks=('img_encoder.', 'text_encoder.transformer.', 'text_encoder.ln_final.'),
+    decode=from_official,
+    encode=to_official,
+)
+HUGGING_FACE = Naming(
+    'Hugging Face',
+    marks=('vision_model.', 'text_model.', 'visual_projection.'),
+    decode=from_hugging_face,
+    encode=to_hugging_face,
+    dropped={r'.*\.position_ids$': 'a constant, which the model makes itself'},
+    lost={'loss_multi_label.logit_scale': 'transformers has no multi-label loss'},
+)
+PLUGIN = Naming(
+    'plugin',
+    marks=('backbone.', 'decode_head.text_encoder.', 'text_encoder.blocks.'),
+    decode=_from_plugin,
+    encode=dict,
+)
+NAMINGS = (OFFICIAL, HUGGING_FACE, PLUGIN)
+
+
+class Named(NamedTuple):
+    """Tensors under the pretrainer's names.
+
+    Attributes:
+        tensors (dict[str, Tensor]): The tensors.
+        naming (Naming): Whose names they had.
+        dropped (dict[str, str]): Names that were left out -> the reason.
+    """
+
+    tensors: Tensors
+    naming: Naming
+    dropped: dict[str, str]
+
+
+def naming_of(state_dict: Mapping[str, Tensor]) -> Naming | None:
+    """Whose names these are; None if nobody's that is known."""
+    for naming in NAMINGS:
+        if any(mark in key for key in state_dict for mark in naming.marks):
+            return naming
+    return None
+
+
+def to_pretrainer_names(state_dict: Mapping[str, Tensor], naming: Naming) -> Named:
+    """Decode a state dict; a prefix that all of its names share is dropped.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): With the names of ``naming``.
+        naming (Naming): Whose names they are.
+
+    Raises:
+        ValueError: Listing names that have no place in a GroupViT.
+    """
+    plain = without_prefix(state_dict, naming)
+    dropped = {
+        key: reason
+        for key in plain
+        for pattern, reason in naming.dropped.items()
+        if re.match(pattern, key)
+    }
+    kept = {key: value for key, value in plain.items() if key not in dropped}
+    return Named(naming.decode(kept), naming, dropped)
+
+
+def without_prefix(state_dict: Mapping[str, Tensor], naming: Naming) -> Tensors:
+    """The same tensors without what wrappers put before all names, such as ``module.``."""
+    places = [
+        key[: key.index(mark)]
+        for key in state_dict
+        for mark in naming.marks
+        if mark in key and _begins_a_name(key, mark)
+    ]
+    prefix = min(places, key=len, default='')
+    return {key.removeprefix(prefix): value for key, value in state_dict.items()}
+
+
+def _begins_a_name(key: str, mark: str) -> bool:
+    """Whether the mark stands at the start, or after a dot."""
+    place = key.index(mark)
+    return place == 0 or key[place - 1] == '.'

@@ -1,0 +1,298 @@
+"""The structure of a model, read off the shapes of its tensors.
+
+Heads leave no trace in the shapes: 64 channels each, as the paper's, unless told otherwise.
+"""
+
+import ast
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+CHANNELS_PER_HEAD = 64
+
+
+class Hints(NamedTuple):
+    """What the tensors do not tell; None where nothing is known.
+
+    Attributes:
+        num_heads (Sequence[int], optional): Attention heads per stage of the image tower.
+        text_heads (int, optional): Attention heads of the text tower.
+        img_size (tuple[int, int], optional): ``H, W`` in pixels of the position embedding.
+        assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
+    """
+
+    num_heads: Sequence[int] | None = None
+    text_heads: int | None = None
+    img_size: tuple[int, int] | None = None
+    assign_scale: float = 1.0
+
+    def completed(self, other: 'Hints') -> 'Hints':
+        """These, with another's where these say nothing."""
+        return Hints(
+            self.num_heads or other.num_heads,
+            self.text_heads or other.text_heads,
+            self.img_size or other.img_size,
+            self.assign_scale if self.assign_scale != 1.0 else other.assign_scale,
+        )
+
+
+class MissingTensorsError(ValueError):
+    """Tensors that are not there, under the pretrainer's names.
+
+    Args:
+        keys (Sequence[str]): The names.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(f'{len(keys)} tensors are missing: {", ".join(keys)}.')
+        self.keys = tuple(keys)
+
+
+class Structure(NamedTuple):
+    """Configs of the parts of a GroupViT.
+
+    Attributes:
+        backbone (dict): Of the image tower.
+        text_encoder (dict): Of the text tower.
+        image_projector (dict): Of the image tower's projector.
+        text_projector (dict): Of the text tower's projector.
+        multi_label (bool): Whether there is a second logit scale.
+    """
+
+    backbone: dict[str, Any]
+    text_encoder: dict[str, Any]
+    image_projector: dict[str, Any]
+    text_projector: dict[str, Any]
+    multi_label: bool
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every stage."""
+        first = self.backbone['embed_dims']
+        return tuple(int(first * factor) for factor in self.backbone['embed_factors'])
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """``H, W`` in pixels of the position embedding."""
+        size = self.backbone['img_size']
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def infer_structure(state_dict: Mapping[str, Tensor], hints: Hints) -> Structure:
+    """The structure of the model that a state dict belongs to.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of a :class:`GroupViTPretrainer`.
+        hints (Hints): What the shapes do not tell.
+
+    Raises:
+        MissingTensorsError: If tensors that tell the structure are missing.
+        ValueError: If something that the shapes do not tell must be given.
+    """
+    shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
+    _require(shapes)
+    text_width = shapes['text_encoder.pos_embed'][1]
+    backbone = _backbone(shapes, hints)
+    image_width = shapes['backbone.norm.weight'][0]
+    return Structure(
+        backbone=backbone,
+        text_encoder=dict(
+            type='GroupViTTextEncoder',
+            context_length=shapes['text_encoder.pos_embed'][0],
+            embed_dims=text_width,
+            num_layers=_count(shapes, r'text_encoder\.blocks\.(\d+)\.'),
+            num_heads=hints.text_heads or _heads(text_width, 'the text tower', '--text-heads'),
+            vocab_size=shapes['text_encoder.token_embedding.weight'][0],
+        ),
+        image_projector=_projector(shapes, 'image_projector', image_width),
+        text_projector=_projector(shapes, 'text_projector', text_width),
+        multi_label='loss_multi_label.logit_scale' in shapes,
+    )
+
+
+# Without these nothing can be said about the rest.
+TELLING = (
+    'backbone.patch_embed.proj.weight',
+    'backbone.pos_embed',
+    'backbone.norm.weight',
+    'text_encoder.pos_embed',
+    'text_encoder.token_embedding.weight',
+)
+
+
+def _require(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ``ValueError`` that lists what is missing, or not shaped as it must be."""
+    missing = [key for key in TELLING if key not in shapes]
+    stages = _count(shapes, r'backbone\.stages\.(\d+)\.')
+    missing += [
+        f'backbone.stages.{i}.blocks.0.norm1.weight'
+        for i in range(max(stages, 1))
+        if f'backbone.stages.{i}.blocks.0.norm1.weight' not in shapes
+    ]
+    if missing:
+        raise MissingTensorsError(missing)
+    ranks = dict(zip(TELLING, (4, 3, 1, 2, 2), strict=True))
+    wrong = [f'{key} {list(shapes[key])}' for key in TELLING if len(shapes[key]) != ranks[key]]
+    if wrong:
+        raise ValueError(f'{len(wrong)} tensors have another shape: {", ".join(wrong)}.')
+
+
+def _count(shapes: Mapping[str, Any], pattern: str) -> int:
+    """One more than the highest index that a pattern finds in the names."""
+    matches = (re.match(pattern, key) for key in shapes)
+    return max((int(match[1]) + 1 for match in matches if match), default=0)
+
+
+def _backbone(shapes: Mapping[str, tuple[int, ...]], hints: Hints) -> dict[str, Any]:
+    """Config of the image tower."""
+    width, in_channels, patch_size, _ = shapes['backbone.patch_embed.proj.weight']
+    stages = [f'backbone.stages.{i}.' for i in range(_count(shapes, r'backbone\.stages\.(\d+)\.'))]
+    widths = [shapes[stage + 'blocks.0.norm1.weight'][0] for stage in stages]
+    hidden = shapes.get(stages[0] + 'blocks.0.mlp.fc1.weight', (4 * width,))[0]
+    config = dict(
+        type='GroupViT',
+        img_size=_img_size(shapes['backbone.pos_embed'][1], patch_size, hints),
+        patch_size=patch_size,
+        in_channels=in_channels,
+        embed_dims=width,
+        embed_factors=[_factor(width, other) for other in widths],
+        depths=[_count(shapes, re.escape(stage) + r'blocks\.(\d+)\.') for stage in stages],
+        num_heads=list(hints.num_heads or _stage_heads(widths)),
+        num_group_tokens=[shapes.get(s + 'group_tokens', (1, 0))[1] for s in stages],
+        num_output_groups=list(_output_groups(shapes, stages)),
+        mlp_ratio=_factor(width, hidden),
+    )
+    if hints.assign_scale != 1.0:
+        config['assign_scale'] = hints.assign_scale
+    return config
+
+
+def _output_groups(shapes: Mapping[str, tuple[int, ...]], stages: Sequence[str]) -> Iterator[int]:
+    """Segments of each stage that groups."""
+    for stage in stages:
+        key = stage + 'grouping.group_mlp.fc2.weight'
+        if key in shapes:
+            yield shapes[key][0]
+
+
+def _img_size(num_patches: int, patch_size: int, hints: Hints) -> int | list[int]:
+    """Side of the image, or ``[H, W]`` where it is known not to be a square."""
+    if hints.img_size is not None:
+        height, width = hints.img_size
+        if (height // patch_size) * (width // patch_size) != num_patches:
+            raise ValueError(
+                f'An image of {height} x {width} px has not the {num_patches} patches of '
+                f'{patch_size} px of the position embedding: give another --img-size.'
+            )
+        return height if height == width else [height, width]
+    side = math.isqrt(num_patches)
+    if side * side != num_patches:
+        raise ValueError(
+            f'The position embedding of {num_patches} patches is not one of a square image: give '
+            'its size with --img-size HEIGHT WIDTH.'
+        )
+    return side * patch_size
+
+
+def _factor(base: int, value: int) -> float:
+    """The factor that makes ``int(base * factor)`` give ``value``."""
+    factor = value / base
+    if int(base * factor) != value:
+        factor = math.nextafter(factor, math.inf)
+    return int(factor) if factor.is_integer() else factor
+
+
+def _stage_heads(widths: Sequence[int]) -> list[int]:
+    """64 channels per head."""
+    return [_heads(w, f'stage {i}', '--num-heads') for i, w in enumerate(widths)]
+
+
+def _heads(width: int, where: str, option: str) -> int:
+    """64 channels per head, if that divides.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if width % CHANNELS_PER_HEAD:
+        raise ValueError(
+            f'The width {width} of {where} does not tell its heads, which are {CHANNELS_PER_HEAD} '
+            f'channels each where that divides: give them with {option}.'
+        )
+    return width // CHANNELS_PER_HEAD
+
+
+def _projector(
+    shapes: Mapping[str, tuple[int, ...]], name: str, in_channels: int
+) -> dict[str, Any]:
+    """Config of a projector: none of its layers there makes an identity."""
+    config = dict(type='GroupViTProjector', in_channels=in_channels)
+    if f'{name}.out.weight' not in shapes:
+        return dict(config, num_layers=0)
+    config['out_channels'] = shapes[f'{name}.out.weight'][0]
+    hidden = _count(shapes, rf'{name}\.hidden\.(\d+)\.')
+    if hidden:
+        config['hidden_channels'] = shapes.get(f'{name}.hidden.0.weight', (0,))[0]
+    # A hidden layer is linear, BatchNorm and ReLU, of which the last has no tensors.
+    return dict(config, num_layers=(hidden + 1) // 3 + 1)
+
+
+def hints_from_config(text: str) -> Hints:
+    """What the text of a plugin config tells beyond shapes, without running it.
+
+    Args:
+        text (str): A config, as it travels in a checkpoint.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return Hints()
+    # `model` first: what it inherited may stand beside it unchanged.
+    models = [n for n in tree.body if isinstance(n, ast.Assign) and _assigns(n, 'model')]
+    nodes = [node for root in (*models, tree) for node in ast.walk(root)]
+    dicts = [_literals(node) for node in nodes if isinstance(node, ast.Call | ast.Dict)]
+    backbone = next((d for d in dicts if d.get('type') == 'GroupViT'), {})
+    text_encoder = next((d for d in dicts if d.get('type') == 'GroupViTTextEncoder'), {})
+    size = backbone.get('img_size')
+    return Hints(
+        num_heads=backbone.get('num_heads'),
+        text_heads=text_encoder.get('num_heads'),
+        img_size=(size, size) if isinstance(size, int) else size,
+        assign_scale=backbone.get('assign_scale', 1.0),
+    )
+
+
+def _assigns(node: ast.Assign, name: str) -> bool:
+    """Whether ``name = ...``."""
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+
+
+def _literals(node: ast.Call | ast.Dict) -> dict[str, Any]:
+    """The plain values in ``dict(...)`` or ``{...}``."""
+    if isinstance(node, ast.Dict):
+        pairs = [
+            (k.value, v) for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant)
+        ]
+    else:
+        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    values = {}
+    for name, value in pairs:
+        try:
+            values[str(name)] = ast.literal_eval(value)
+        except (ValueError, TypeError):
+            continue
+    return values
+
+
+def hints_from_hugging_face(config: Mapping[str, Any]) -> Hints:
+    """What a ``config.json`` of Hugging Face's tells beyond shapes."""
+    vision, text = config.get('vision_config') or {}, config.get('text_config') or {}
+    heads, depths = vision.get('num_attention_heads', 6), vision.get('depths', (6, 3, 3))
+    size = vision.get('image_size', 224)
+    return Hints(
+        num_heads=[heads] * len(depths),
+        text_heads=text.get('num_attention_heads', 4),
+        img_size=(size, size) if isinstance(size, int) else tuple(size),
+    )

@@ -1,0 +1,176 @@
+"""Weights of anybody's, read from ``.pth``, ``.bin`` and ``.safetensors``, single and sharded."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, fetch
+from groupvit_mmseg.checkpoints.inert_pickle import InertFile, StoredTensor, open_inert
+
+STATE_DICT_ENTRIES = ('state_dict', 'model')
+# In a folder, the first of these counts.
+FILES_IN_FOLDERS = (
+    'model.safetensors',
+    'model.safetensors.index.json',
+    'pytorch_model.bin',
+    'pytorch_model.bin.index.json',
+)
+CONFIG_ENTRY = 'cfg'
+
+
+class WeightFile(NamedTuple):
+    """What a file of weights holds.
+
+    Attributes:
+        tensors (dict[str, Tensor]): On the CPU, under the file's own names.
+        config_text (str, optional): Text of the plugin's config that travels with the weights;
+            never executed here.
+        skipped (tuple[str, ...]): A remark for everything in the file that was left out.
+    """
+
+    tensors: dict[str, Tensor]
+    config_text: str | None
+    skipped: tuple[str, ...]
+
+
+def read_weights(source: str | Path) -> WeightFile:
+    """Read weights without running anything that the file contains.
+
+    Args:
+        source (str | Path): A file, the ``.index.json`` of a sharded one, a folder of Hugging
+            Face's, or ``hf://OWNER/NAME`` for a repository of its hub.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or the folder holds no weights.
+        UnpicklingError: If the file is torn, or not one of weights.
+        ValueError: If it holds something else than named tensors.
+    """
+    path = locate(source)
+    if path.name.endswith('.json'):
+        return _read_shards(path)
+    weights = _read_file(path)
+    if not weights.tensors:
+        raise ValueError(f'{path} holds no tensors: give the file with the weights.')
+    return weights
+
+
+def locate(source: str | Path) -> Path:
+    """The file that a source means: itself, the weights in a folder, or in a hub's repository.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if str(source).startswith(HUB_PREFIX):
+        return fetch(str(source).removeprefix(HUB_PREFIX))
+    path = Path(source).expanduser()
+    if path.is_dir():
+        found = [path / name for name in FILES_IN_FOLDERS if (path / name).is_file()]
+        if not found:
+            raise FileNotFoundError(
+                f'The folder {path} holds none of {", ".join(FILES_IN_FOLDERS)}: name the file.'
+            )
+        return found[0]
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no file of weights at {path}; check the path.')
+    return path
+
+
+def _read_file(path: Path) -> WeightFile:
+    """One file, whatever its name ends in: its first bytes tell the format."""
+    try:
+        if _is_pickled(path):
+            return _from_pickle(open_inert(path), path)
+        return _from_safetensors(path)
+    except (pickle.UnpicklingError, SafetensorError) as error:
+        raise pickle.UnpicklingError(
+            f'{path} cannot be read as weights: {str(error).rstrip(".")}; use a complete .pth, '
+            '.bin or .safetensors file.'
+        ) from error
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether the file is one of ``torch.save``, rather than safetensors.
+
+    Raises:
+        UnpicklingError: If it is empty.
+    """
+    with path.open('rb') as stream:
+        start = stream.read(2)
+    if not start:
+        raise pickle.UnpicklingError('it is empty')
+    return start == b'PK' or start[:1] == b'\x80'
+
+
+def _from_safetensors(path: Path) -> WeightFile:
+    """A safetensors file."""
+    with safe_open(path, framework='pt') as file:
+        config_text = (file.metadata() or {}).get(CONFIG_ENTRY)
+        return WeightFile({key: file.get_tensor(key) for key in file.keys()}, config_text, ())  # noqa: SIM118
+
+
+def _from_pickle(file: InertFile, path: Path) -> WeightFile:
+    """The state dict of a pickled checkpoint; the rest is named as skipped."""
+    content = file.content
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{path} holds a {type(content).__name__} instead of a dict of weights: give the '
+            'checkpoint that training wrote.'
+        )
+    entry = next((e for e in STATE_DICT_ENTRIES if isinstance(content.get(e), Mapping)), None)
+    state_dict = content if entry is None else content[entry]
+    tensors = {str(k): file.read(v) for k, v in state_dict.items() if isinstance(v, StoredTensor)}
+    skipped = [f'{key}: not a tensor' for key in state_dict if key not in tensors]
+    if entry is not None:
+        skipped = [f'{key}: not weights' for key in content if key != entry] + skipped
+    skipped += [f'type {name}: not brought to life' for name in file.skipped]
+    return WeightFile(tensors, _config_text(content), tuple(skipped))
+
+
+def _config_text(content: Mapping) -> str | None:
+    """The config in a checkpoint of mmengine's runner, as text."""
+    meta = content.get('meta')
+    text: Any = meta.get(CONFIG_ENTRY) if isinstance(meta, Mapping) else None
+    return text if isinstance(text, str) else None
+
+
+def _read_shards(index: Path) -> WeightFile:
+    """All files that an index names, as one."""
+    places = _shard_index(index)
+    tensors: dict[str, Tensor] = {}
+    skipped: list[str] = []
+    for name in sorted(set(places.values())):
+        path = index.parent / name
+        if not path.is_file():
+            raise FileNotFoundError(f'{index} names the shard {name}, which is not beside it.')
+        shard = _read_file(path)
+        tensors.update(shard.tensors)
+        skipped += [remark for remark in shard.skipped if remark not in skipped]
+    missing = [key for key in places if key not in tensors]
+    if missing:
+        raise ValueError(
+            f'{index} names {len(missing)} tensors that its shards lack: {", ".join(missing)}.'
+        )
+    return WeightFile({key: tensors[key] for key in places}, None, tuple(skipped))
+
+
+def _shard_index(index: Path) -> dict[str, str]:
+    """The ``weight_map`` of an index: file name by tensor name.
+
+    Raises:
+        ValueError: If it is not an index, or names files elsewhere.
+    """
+    try:
+        places = json.loads(index.read_text(encoding='utf-8'))['weight_map']
+        named = all(Path(name).name == name for name in places.values())
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{index} is not the index of sharded weights: it has no usable weight_map.'
+        ) from error
+    if not places or not named:
+        raise ValueError(f'{index} must name at least one shard, and only files beside it.')
+    return places

@@ -1,0 +1,23 @@
+"""Converts official weights to the plugin's, with their config beside them.
+
+python tools/model_converters/official_to_plugin.py group_vit_gcc_yfcc_30e-879422e0.pth groupvit.pth
+
+Nothing in SRC is executed; what is not weights is named and left out. DST ends in .pth or
+.safetensors.
+"""
+
+import sys
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+from groupvit_mmseg.checkpoints.command_line import run
+from groupvit_mmseg.checkpoints.naming import OFFICIAL, PLUGIN
+
+
+def main(argv=None):
+    return run(OFFICIAL, PLUGIN, __doc__, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

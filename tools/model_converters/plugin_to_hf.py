@@ -1,0 +1,23 @@
+"""Converts the plugin's weights for transformers.GroupViTModel.from_pretrained.
+
+python tools/model_converters/plugin_to_hf.py CHECKPOINT FOLDER
+
+CHECKPOINT is of pretraining or of a segmentor. FOLDER gets model.safetensors and config.json; a DST
+that ends in .bin or .safetensors names the file of the weights itself.
+"""
+
+import sys
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+from groupvit_mmseg.checkpoints.command_line import run
+from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, PLUGIN
+
+
+def main(argv=None):
+    return run(PLUGIN, HUGGING_FACE, __doc__, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

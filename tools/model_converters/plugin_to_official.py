@@ -1,0 +1,23 @@
+"""Converts the plugin's weights to the names of the official release.
+
+python tools/model_converters/plugin_to_official.py CHECKPOINT group_vit.pth
+
+CHECKPOINT is of pretraining or of a segmentor. The settings of the structure, under their official
+names, go into a .json beside DST.
+"""
+
+import sys
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+from groupvit_mmseg.checkpoints.command_line import run
+from groupvit_mmseg.checkpoints.naming import OFFICIAL, PLUGIN
+
+
+def main(argv=None):
+    return run(PLUGIN, OFFICIAL, __doc__, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
