@@ -21,10 +21,10 @@ $(STAMP): requirements/lock.txt setup.py pyproject.toml
 	@touch $@
 
 test: venv ## run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 slow: venv ## run the slow tests as well
-	@$(BIN)/python -m pytest -q -m 'not gpu'
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu'
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

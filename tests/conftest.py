@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -21,6 +22,8 @@ TINY_CLASSES = {'red': (220, 30, 30), 'green': (30, 200, 30), 'blue': (40, 40, 2
 
 COUNTER = itertools.count()
 
+# One thread each, here and in the processes that tests start: several tests run side by side.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
 
 
