@@ -1,8 +1,9 @@
 """Contrastive and multi-label contrastive loss (paper: section 3.2).
 
 Each rank computes only its own rows of the similarity matrices against the partners of all ranks,
-so memory per rank grows as B x (R B). The ranks' gradients, averaged as data parallel training
-does, equal those of one process on the concatenated batch.
+``chunk_size`` rows at a time: memory per rank grows as chunk_size x (R B), in the forward and in
+the backward pass, which computes a chunk again. The ranks' gradients, averaged as data parallel
+training does, equal those of one process on the concatenated batch.
 """
 
 import math
@@ -14,7 +15,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank
+from groupvit_mmseg.models.chunks import mean_over_chunks
+from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank, world_size
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
 
 MAX_LOGIT_SCALE = 100.0
@@ -56,12 +58,17 @@ class ImageTextContrastiveLoss(BaseModule):
     Args:
         temperature (float): start of the learned temperature. Defaults to 0.07.
         loss_weight (float): factor on the loss. Defaults to 1.0.
+        chunk_size (int): rows of logits that exist at a time; a batch of more is computed in
+            chunks, each of them twice. Defaults to 1024.
     """
 
-    def __init__(self, temperature: float = 0.07, *, loss_weight: float = 1.0) -> None:
+    def __init__(
+        self, temperature: float = 0.07, *, loss_weight: float = 1.0, chunk_size: int = 1024
+    ) -> None:
         super().__init__()
         self.logit_scale = new_logit_scale(temperature)
         self.loss_weight = loss_weight
+        self.chunk_size = chunk_size
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
         """Loss of this rank's ``B`` pairs against all ranks' ``R * B``.
@@ -77,9 +84,17 @@ class ImageTextContrastiveLoss(BaseModule):
             images, texts = normalize(image_embeds, text_embeds)
             scale = clamped_exp(self.logit_scale)
             labels = rank() * len(images) + torch.arange(len(images), device=images.device)
-            image_to_text = F.cross_entropy(scale * images @ gather_with_grad(texts).T, labels)
-            text_to_image = F.cross_entropy(scale * texts @ gather_with_grad(images).T, labels)
+            image_to_text = self._one_way(images, gather_with_grad(texts), labels, scale)
+            text_to_image = self._one_way(texts, gather_with_grad(images), labels, scale)
             return self.loss_weight * (image_to_text + text_to_image) / 2
+
+    def _one_way(self, rows: Tensor, columns: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+        """Cross-entropy of ``rows (B, D)`` among ``columns (R * B, D)``, mean over rows."""
+
+        def of_chunk(rows: Tensor, labels: Tensor) -> Tensor:
+            return F.cross_entropy(scale * rows @ columns.T, labels)
+
+        return mean_over_chunks(of_chunk, rows, labels, chunk_size=self.chunk_size)
 
 
 @MODELS.register_module()
@@ -114,6 +129,8 @@ class MultiLabelContrastiveLoss(BaseModule):
             Defaults to ``'pooled'``.
         smooth_max_beta (float): :math:`\beta` above. Defaults to 10.0.
         match_equal_prompts (bool): equal prompts are positives. Defaults to False.
+        chunk_size (int): rows of logits that exist at a time, as in
+            :class:`ImageTextContrastiveLoss`. Defaults to 1024.
 
     Raises:
         ValueError: if ``level`` is none of the three.
@@ -127,6 +144,7 @@ class MultiLabelContrastiveLoss(BaseModule):
         level: Literal['pooled', 'segments', 'patches'] = 'pooled',
         smooth_max_beta: float = 10.0,
         match_equal_prompts: bool = False,
+        chunk_size: int = 1024,
     ) -> None:
         super().__init__()
         if level not in ('pooled', 'segments', 'patches'):
@@ -139,6 +157,7 @@ class MultiLabelContrastiveLoss(BaseModule):
         self.level = level
         self.smooth_max_beta = smooth_max_beta
         self.match_equal_prompts = match_equal_prompts
+        self.chunk_size = chunk_size
 
     def forward(
         self,
@@ -167,15 +186,50 @@ class MultiLabelContrastiveLoss(BaseModule):
         with full_precision(image_embeds):
             images, prompts = normalize(image_embeds, prompt_embeds)
             scale = clamped_exp(self.logit_scale)
-            of_images, of_prompts = self._positives(prompt_embeds.shape[:2], images, prompt_ids)
-            all_prompts = gather_with_grad(prompts).flatten(0, 1)
-            image_to_prompt = self._similarity(images, all_prompts, shares)  # (B, R * B * P)
-            all_shares = None if shares is None else gather_with_grad(shares)
-            all_images = gather_with_grad(images)
-            prompt_to_image = self._similarity(all_images, prompts.flatten(0, 1), all_shares).T
-            loss = soft_cross_entropy(scale * image_to_prompt, of_images)
-            loss = loss + soft_cross_entropy(scale * prompt_to_image, of_prompts)
-            return self.loss_weight * loss / 2
+            own, everyone = self._numbers(prompts, prompt_ids)
+            image_to_prompt = self._of_images(images, prompts, shares, scale, own, everyone)
+            prompt_to_image = self._of_prompts(images, prompts, shares, scale, own, everyone)
+            return self.loss_weight * (image_to_prompt + prompt_to_image) / 2
+
+    def _of_images(
+        self,
+        images: Tensor,
+        prompts: Tensor,
+        shares: Tensor | None,
+        scale: Tensor,
+        own: Tensor,
+        everyone: Tensor,
+    ) -> Tensor:
+        """Cross-entropy of this rank's images among all prompts."""
+        columns = gather_with_grad(prompts).flatten(0, 1)
+
+        def of_chunk(images: Tensor, own: Tensor, shares: Tensor | None = None) -> Tensor:
+            positives = contains(own, everyone.flatten())
+            return soft_cross_entropy(scale * self._similarity(images, columns, shares), positives)
+
+        rows = (images, own) if shares is None else (images, own, shares)
+        return mean_over_chunks(of_chunk, *rows, chunk_size=self.chunk_size)
+
+    def _of_prompts(
+        self,
+        images: Tensor,
+        prompts: Tensor,
+        shares: Tensor | None,
+        scale: Tensor,
+        own: Tensor,
+        everyone: Tensor,
+    ) -> Tensor:
+        """Cross-entropy of this rank's prompts among all images."""
+        all_shares = None if shares is None else gather_with_grad(shares)
+        all_images = gather_with_grad(images)
+
+        def of_chunk(prompts: Tensor, own: Tensor) -> Tensor:
+            positives = contains(everyone, own).T
+            logits = scale * self._similarity(all_images, prompts, all_shares).T
+            return soft_cross_entropy(logits, positives)
+
+        rows = prompts.flatten(0, 1), own.flatten()
+        return mean_over_chunks(of_chunk, *rows, chunk_size=self.chunk_size)
 
     def _check_shares(self, shares: Tensor | None) -> Tensor | None:
         """The weights of the smooth maximum, None where all are one."""
@@ -195,19 +249,32 @@ class MultiLabelContrastiveLoss(BaseModule):
             answers = answers * shares.unsqueeze(-1)
         return answers.sum(1).log() / self.smooth_max_beta
 
-    def _positives(
-        self, shape: torch.Size, images: Tensor, prompt_ids: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Bool targets ``(B, R * B * P)`` of this rank's images, ``(B * P, R * B)`` of prompts."""
-        if not self.match_equal_prompts:
-            prompt_ids = torch.arange(rank() * shape.numel(), (rank() + 1) * shape.numel())
-            prompt_ids = prompt_ids.to(images.device).view(*shape, 1)
-        if prompt_ids is None:
-            raise ValueError('match_equal_prompts=True needs the token ids of the prompts.')
-        own, everyone = number_prompts(prompt_ids)  # (B, P), (R * B, P)
-        of_images = (own.unsqueeze(-1) == everyone.flatten()).any(1)
-        of_prompts = (own.flatten()[:, None, None] == everyone).any(-1)
-        return of_images, of_prompts
+    def _numbers(self, prompts: Tensor, prompt_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Equal for prompts that are one: ``(B, P)`` of this rank's, ``(R * B, P)`` of all."""
+        if self.match_equal_prompts:
+            if prompt_ids is None:
+                raise ValueError('match_equal_prompts=True needs the token ids of the prompts.')
+            return number_prompts(prompt_ids)
+        shape = prompts.shape[:2]
+        everyone = torch.arange(world_size() * shape.numel(), device=prompts.device)
+        everyone = everyone.view(-1, shape[1])
+        return everyone[rank() * shape[0] :][: shape[0]], everyone
+
+
+def contains(sets: Tensor, numbers: Tensor) -> Tensor:
+    """Which of the numbers is in which of the small sets.
+
+    Args:
+        sets (Tensor): int64 ``(rows, P)``.
+        numbers (Tensor): int64 ``(columns,)``.
+
+    Returns:
+        Tensor: bool ``(rows, columns)``.
+    """
+    found = sets[:, 0, None] == numbers
+    for column in sets.unbind(1)[1:]:
+        found |= column[:, None] == numbers
+    return found
 
 
 def number_prompts(prompt_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
-"""One rank of ``test_ranks.py``: gradients of its share of a batch, averaged as DDP does.
+"""Runs the jobs of ``test_ranks.py`` on 1 to 4 ranks; one import, then a fork per rank.
 
-python ranks.py RANK WORLD_SIZE PORT FOLDER, with ``job.pt`` there; rank 0 writes ``out.pt``.
+python ranks.py FOLDER, with ``jobs.pt`` there; writes ``out-WORLD_SIZE.pt``.
 """
 
 import sys
@@ -9,16 +9,14 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from mmseg.registry import MODELS
+from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 import groupvit_mmseg  # noqa: F401
 
 
-def run(rank: int, world_size: int, port: str, folder: Path) -> None:
-    """Load the job, compute this rank's losses and gradients, write those of rank 0."""
-    torch.set_num_threads(1)
-    dist.init_process_group('gloo', f'tcp://127.0.0.1:{port}', rank=rank, world_size=world_size)
-    job = torch.load(folder / 'job.pt')
+def run_model(job, rank, world_size):
+    """Losses and every gradient of a pretrainer, as data parallel training averages them."""
     model = MODELS.build(job['config']).double()
     model.load_state_dict(job['state_dict'])
     parallel = DistributedDataParallel(model.eval())
@@ -28,13 +26,46 @@ def run(rank: int, world_size: int, port: str, folder: Path) -> None:
     sum(losses.values()).backward()
     for value in losses.values():
         dist.all_reduce(value.detach())
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    return {key: value.detach() / world_size for key, value in losses.items()}, gradients
+
+
+def run_loss(job, rank, world_size):
+    """Value of a loss and its gradients to all rows and to the scale, averaged over ranks."""
+    loss = MODELS.build(job['config'])
+    if job['inputs'][0].dtype == torch.float64:
+        loss.double()
+    rows = [tensor.chunk(world_size)[rank].clone() for tensor in job['inputs']]
+    leaves = [row.requires_grad_() for row in rows if row.is_floating_point()]
+    with torch.autocast('cpu', dtype=torch.bfloat16, enabled=job['autocast']):
+        value = loss(*rows)
+    gradients = torch.autograd.grad(value, [*leaves, loss.logit_scale])
+    value, of_scale = value.detach(), gradients[-1]
+    for scalar in (value, of_scale):
+        dist.all_reduce(scalar)
+    everyone = []
+    for gradient in gradients[:-1]:
+        parts = [torch.empty_like(gradient) for _ in range(world_size)]
+        dist.all_gather(parts, gradient.contiguous())
+        everyone.append(torch.cat(parts) / world_size)
+    return value / world_size, [*everyone, of_scale / world_size]
+
+
+def run(rank, world_size, folder):
+    """One rank: all jobs that ask for this number of ranks."""
+    torch.set_num_threads(1)
+    store = f'file://{folder}/store-{world_size}'
+    dist.init_process_group('gloo', store, rank=rank, world_size=world_size)
+    out = {}
+    for name, job in torch.load(folder / 'jobs.pt').items():
+        if world_size in job['world_sizes']:
+            out[name] = (run_loss if 'inputs' in job else run_model)(job, rank, world_size)
     if rank == 0:
-        gradients = {name: p.grad for name, p in model.named_parameters()}
-        losses = {key: value.detach() / world_size for key, value in losses.items()}
-        torch.save(dict(losses=losses, gradients=gradients), folder / 'out.pt')
-    dist.barrier()  # rank 0 holds the store: it must not leave first
+        torch.save(out, folder / f'out-{world_size}.pt')
+    dist.barrier()
     dist.destroy_process_group()
 
 
 if __name__ == '__main__':
-    run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))
+    for size in (1, 2, 3, 4):
+        start_processes(run, (size, Path(sys.argv[1])), nprocs=size, start_method='fork')
