@@ -119,8 +119,8 @@ def _waves(x, y):
 
 COLOURS = {
     'red': (205, 40, 40),
-    'orange': (240, 140, 30),
-    'yellow': (240, 215, 45),
+    'orange': (240, 115, 20),
+    'yellow': (250, 225, 30),
     'pink': (240, 130, 180),
     'purple': (130, 50, 160),
     'black': (40, 38, 42),
@@ -138,10 +138,10 @@ THINGS = {
     'heart': Thing(_heart, _diagonals, ('pink',)),
 }
 GROUNDS = {
-    'sand': (_plain, (214, 190, 140), 14),
+    'sand': (_plain, (200, 186, 160), 16),
     'grass': (_blades, (85, 150, 60), 10),
     'water': (_waves, (60, 115, 180), 5),
-    'snow': (_plain, (232, 238, 244), 5),
+    'snow': (_plain, (236, 242, 250), 4),
 }
 CLASSES = (*THINGS, *GROUNDS)
 PALETTE = (*(COLOURS[t.colours[0]] for t in THINGS.values()), *(g[1] for g in GROUNDS.values()))

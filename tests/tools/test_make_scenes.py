@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groupvit_mmseg.datasets.scenes import CLASSES, THINGS, draw_scene, scene_seed
+from groupvit_mmseg.datasets.scenes import CLASSES, PALETTE, THINGS, draw_scene, scene_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 ARGS = ['--num-train', '25', '--num-val', '4', '--num-calib', '2', '--shard-size', '10']
@@ -92,4 +92,4 @@ def test_the_dataset_config_names_the_classes_in_order():
 
     cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/scenes.py')
     assert (*cfg.things, *cfg.grounds) == CLASSES
-    assert len(cfg.palette) == len(CLASSES)
+    assert [tuple(colour) for colour in cfg.palette] == list(PALETTE)
