@@ -12,6 +12,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.grouping import Assignment, GroupingBlock, compose, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
@@ -153,7 +154,7 @@ class GroupingStage(nn.Module):
 
 
 @MODELS.register_module()
-class GroupViT(BaseModule):
+class GroupViT(PretrainedInit, BaseModule):
     """The hierarchical grouping vision transformer (paper: section 3.1).
 
     Any image of at least one patch a side goes in: the position embedding is resized bicubically
@@ -183,6 +184,8 @@ class GroupViT(BaseModule):
     Raises:
         ValueError: if the stages do not fit each other.
     """
+
+    pretrained_part = 'backbone.'
 
     def __init__(
         self,
@@ -280,7 +283,8 @@ class GroupViT(BaseModule):
 
     def _positions(self, patch_shape: tuple[int, int]) -> Tensor:
         """Position embedding ``(1, h * w, C)`` for a patch grid of any shape."""
-        if patch_shape == self.grid_shape:
+        is_static = all(isinstance(size, int) for size in patch_shape)  # not so in an export
+        if is_static and patch_shape == self.grid_shape:
             return self.pos_embed
         (positions,) = at_least_float32(self.pos_embed)
         with full_precision(positions):
@@ -390,7 +394,7 @@ def check_heads(widths: Sequence[int], num_heads: Sequence[int]) -> None:
 
 def check_image_shape(images: Tensor, patch_size: int) -> None:
     """Raise ``ValueError`` with one sentence unless ``(B, 3, H, W)`` holds a patch."""
-    if images.dim() != 4 or min(images.shape[2:]) < patch_size:
+    if images.dim() != 4 or any(n < patch_size for n in images.shape[2:]):
         raise ValueError(
             f'GroupViT takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
             f'but got shape {tuple(images.shape)}.'

@@ -7,6 +7,7 @@ from mmengine.model import BaseModel
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.losses import clamped_exp
 
 
@@ -28,7 +29,7 @@ class ImageTextEmbeds(NamedTuple):
 
 
 @MODELS.register_module()
-class GroupViTPretrainer(BaseModel):
+class GroupViTPretrainer(PretrainedInit, BaseModel):
     """Learns both towers from image-caption pairs (paper: section 3.2).
 
     Args:

@@ -4,9 +4,11 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+
 
 @MODELS.register_module()
-class GroupViTProjector(BaseModule):
+class GroupViTProjector(PretrainedInit, BaseModule):
     """``num_layers - 1`` times linear, BatchNorm, ReLU, then linear (paper: section 4.1).
 
     BatchNorm takes its statistics over every axis but the last.

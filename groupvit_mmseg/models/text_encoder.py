@@ -5,6 +5,7 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.layers import TransformerBlock
 
 LENGTH_MULTIPLE = 8
@@ -16,7 +17,7 @@ def quick_gelu(x: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class GroupViTTextEncoder(BaseModule):
+class GroupViTTextEncoder(PretrainedInit, BaseModule):
     """Token ids to text embeddings (paper: section 4.1; CLIP's architecture).
 
     Args:
@@ -27,6 +28,8 @@ class GroupViTTextEncoder(BaseModule):
         vocab_size (int): tokens known. Defaults to 49408, CLIP's BPE vocabulary.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
     """
+
+    pretrained_part = 'text_encoder.'
 
     def __init__(
         self,
