@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
-from groupvit_mmseg.models.segmentor import to_original_size
+from groupvit_mmseg.models.original_size import to_original_size
 
 PRETRAINING_PARTS = (
     'train_cfg',
@@ -71,8 +71,10 @@ def segmentation_config(cfg: Config) -> Config:
             'the zero-shot configs.'
         )
     cfg.model = segmentor
-    for part in ('dataloader', 'evaluator'):
-        cfg[f'test_{part}'] = cfg.get(f'test_{part}') or cfg[f'val_{part}']
+    # What was said of the test loader, on the command line say, is said of the validation's.
+    cfg.merge_from_dict(dict(val_dataloader=cfg.get('test_dataloader') or {}))
+    cfg.test_dataloader = cfg.val_dataloader
+    cfg.test_evaluator = cfg.get('test_evaluator') or cfg.val_evaluator
     cfg.test_cfg = dict(type='TestLoop')
     # Checkpoints already hold the averaged weights as `state_dict`.
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']

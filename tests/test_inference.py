@@ -130,6 +130,15 @@ def test_what_belongs_to_pretraining_is_left_out():
     assert converted.test_cfg.type == 'TestLoop'
 
 
+def test_a_folder_named_for_the_test_reaches_the_validation_set():
+    cfg = Config.fromfile(PRETRAIN)
+    cfg.pop('test_dataloader', None)
+    cfg.merge_from_dict({'test_dataloader.dataset.data_root': 'elsewhere'})
+    converted = segmentation_config(cfg)
+    expected = cfg.val_dataloader.dataset.to_dict() | dict(data_root='elsewhere')
+    assert converted.test_dataloader.dataset.to_dict() == expected
+
+
 def test_a_config_without_segmentor_says_so(tmp_path):
     path = tmp_path / 'my.py'
     path.write_text('')
