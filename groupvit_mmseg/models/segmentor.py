@@ -1,16 +1,23 @@
 """MMSegmentation's ``EncoderDecoder`` for a GroupViT backbone and its zero-shot head."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
+import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.evaluation.evidence import crop_windows
 from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
+from groupvit_mmseg.models.windows import WindowedImage, smallest_integers
+
+WINDOW_BATCH_SIZE = 8
 
 # Where the pretrainer's weights live in the segmentor; what has no place there is dropped.
 PRETRAINER_TO_SEGMENTOR = {
@@ -34,12 +41,20 @@ def from_pretrainer(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @MODELS.register_module()
-class GroupViTSegmentor(EncoderDecoder):
+class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     """Zero-shot segmentation, whole or in sliding windows (paper: section 3.3 and 4.1).
 
     Arguments are those of ``EncoderDecoder``. Checkpoints of :class:`GroupViTPretrainer` load as
-    they are. ``test_cfg=dict(mode='whole', with_group_map=True)`` adds ``pred_group_map``, the
-    segment of each pixel, to the results.
+    they are. Besides MMSegmentation's ``mode``, ``crop_size`` and ``stride``, ``test_cfg`` knows
+
+    - ``window_batch_size`` (int): windows that go through the backbone together, of one image or
+      of several. Defaults to 8.
+    - ``with_scores`` (bool): whether results hold ``seg_logits``, a value per class and pixel.
+      Without them memory does not grow with the number of classes. Defaults to True.
+    - ``with_group_map`` (bool): whether results hold ``pred_group_map``, the segment of each pixel;
+      needs ``mode='whole'``. Defaults to False.
+    - ``precision`` (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
+      Defaults to ``'fp32'``.
     """
 
     def _init_decode_head(self, decode_head: dict) -> None:
@@ -66,36 +81,123 @@ class GroupViTSegmentor(EncoderDecoder):
         self.decode_head.set_classes(class_names, **kwargs)
 
     def extract_feat(self, inputs: Tensor) -> GroupViTOutput:
-        """Segments and assignments of images ``(B, 3, H, W)`` in one pass."""
-        return self.backbone.encode(inputs)
+        """Segments and assignments of images ``(B, 3, H, W)`` in one pass, float32."""
+        if self.test_cfg.get('precision', 'fp32') == 'fp32' or self.training:
+            return self.backbone.encode(inputs)
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            output = self.backbone.encode(inputs)
+        return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
+
+    def test_step(self, data: dict | tuple | list) -> list[SegDataSample]:
+        """As ``BaseModel``; images of a batch may differ in size."""
+        inputs = data['inputs'] if isinstance(data, dict) else data[0]
+        if isinstance(inputs, Tensor) or len({image.shape for image in inputs}) == 1:
+            return super().test_step(data)
+        samples = data['data_samples'] if isinstance(data, dict) else data[1]
+        ready = [
+            self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), False)
+            for image, sample in zip(inputs, samples, strict=True)
+        ]
+        return self.predict(
+            [one['inputs'][0] for one in ready], [one['data_samples'][0] for one in ready]
+        )
+
+    val_step = test_step
 
     def predict(
-        self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
+        self,
+        inputs: Tensor | Sequence[Tensor],
+        data_samples: Sequence[SegDataSample] | None = None,
     ) -> list[SegDataSample]:
         """Segment a batch.
 
         Args:
-            inputs (Tensor): ``(B, 3, H, W)``, normalised.
-            data_samples (list[SegDataSample], optional): with the images' metas.
+            inputs (Tensor | Sequence[Tensor]): ``(B, 3, H, W)``, or ``B`` images of any sizes,
+                normalised.
+            data_samples (Sequence[SegDataSample], optional): with the images' metas.
                 Defaults to None.
 
         Returns:
-            list[SegDataSample]: with ``seg_logits``, ``pred_sem_seg`` and, if ``test_cfg`` asks
-            for it, ``pred_group_map``, all at the original size.
+            list[SegDataSample]: with ``pred_sem_seg`` and what else ``test_cfg`` asks for, all at
+            the original size.
         """
-        if not self.test_cfg.get('with_group_map'):
-            return super().predict(inputs, data_samples)
+        samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
+        if self.test_cfg.get('with_group_map'):
+            return self._predict_with_group_map(inputs, samples)
+        windowed = self.segment_windows(inputs)
+        if self.test_cfg.get('with_scores', True):
+            return [
+                self.postprocess_result(image.pixel_scores()[None], _listed(sample))[0]
+                for image, sample in zip(windowed, samples, strict=True)
+            ]
+        return [self._labelled(*pair) for pair in zip(windowed, samples, strict=True)]
+
+    def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Averaged scores of all windows, ``(B, num_classes, H, W)``."""
+        return torch.stack([image.pixel_scores() for image in self.segment_windows(inputs)])
+
+    def segment_windows(self, images: Tensor | Sequence[Tensor]) -> list[WindowedImage]:
+        """Windows of images, each encoded once, in batches of ``window_batch_size``.
+
+        Args:
+            images (Tensor | Sequence[Tensor]): ``(3, H, W)`` each, of any sizes, normalised.
+
+        Returns:
+            list[WindowedImage]: one per image.
+        """
+        places: dict[tuple[int, ...], list] = defaultdict(list)  # windows of one size, in order
+        results = []
+        for image in images:
+            size = (image.shape[1], image.shape[2])
+            windows = crop_windows(size, self.test_cfg)
+            empty = [torch.empty(0)] * len(windows)
+            results.append(WindowedImage(size, windows, empty[:], empty[:]))
+            for index, (rows, columns) in enumerate(windows):
+                crop = image[:, rows, columns]
+                places[tuple(crop.shape)].append((results[-1], index, crop))
+        batch_size = self.test_cfg.get('window_batch_size', WINDOW_BATCH_SIZE)
+        for same_size in places.values():
+            for start in range(0, len(same_size), batch_size):
+                self._segment_batch(same_size[start : start + batch_size])
+        return results
+
+    def _segment_batch(self, batch: list[tuple[WindowedImage, int, Tensor]]) -> None:
+        """Encode some windows of one size and write what they say into their images."""
+        output = self.extract_feat(torch.stack([crop for _, _, crop in batch]))
+        scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
+        group_maps = smallest_integers(self.decode_head.group_map(output), scores.shape[1])
+        for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
+            image.scores[index] = table
+            image.group_maps[index] = group_map
+
+    def _predict_with_group_map(
+        self, inputs: Tensor | Sequence[Tensor], samples: list[SegDataSample | None]
+    ) -> list[SegDataSample]:
+        """Whole images with the segment of each pixel."""
         if self.test_cfg.get('mode', 'whole') != 'whole':
             raise ValueError(
                 "with_group_map=True needs test_cfg mode='whole': in sliding windows each window "
                 'has groups of its own.'
             )
+        if not isinstance(inputs, Tensor):
+            alone = (self._predict_with_group_map(i[None], [s]) for i, s in zip(inputs, samples))
+            return [result for (result,) in alone]
         output = self.extract_feat(inputs)
         scores = self.decode_head.predict(output, [], self.test_cfg)
-        results = self.postprocess_result(scores, data_samples)
+        results = self.postprocess_result(scores, None if None in samples else samples)
         for result, group_map in zip(results, self.decode_head.group_map(output), strict=True):
             result.pred_group_map = PixelData(data=to_original_size(group_map, result))
         return results
+
+    def _labelled(self, image: WindowedImage, sample: SegDataSample | None) -> SegDataSample:
+        """The sample with the label of each pixel, chosen a few classes at a time."""
+        result = SegDataSample() if sample is None else sample
+        size = tuple(result.metainfo.get('ori_shape', image.size))
+        labels = image.label_map(
+            lambda scores: scores_to_original_size(scores, result.metainfo), size[0] * size[1]
+        )
+        result.pred_sem_seg = PixelData(data=labels[None])
+        return result
 
     def _load_from_state_dict(self, state_dict: dict, *args: Any, **kwargs: Any) -> None:
         """Take a pretrainer's weights under the segmentor's names."""
@@ -105,13 +207,6 @@ class GroupViTSegmentor(EncoderDecoder):
         super()._load_from_state_dict(state_dict, *args, **kwargs)
 
 
-def to_original_size(group_map: Tensor, sample: SegDataSample) -> Tensor:
-    """``(H, W)`` without padding, unflipped and nearest-resized to the sample's original size."""
-    left, right, top, bottom = sample.metainfo.get('img_padding_size', [0, 0, 0, 0])
-    height, width = group_map.shape
-    group_map = group_map[top : height - bottom, left : width - right]
-    if sample.metainfo.get('flip'):
-        axis = -1 if sample.metainfo['flip_direction'] == 'horizontal' else -2
-        group_map = group_map.flip(axis)
-    size = sample.metainfo.get('ori_shape', group_map.shape)
-    return F.interpolate(group_map[None, None].float(), size=tuple(size), mode='nearest')[0].long()
+def _listed(sample: SegDataSample | None) -> list[SegDataSample] | None:
+    """What ``postprocess_result`` takes for one image."""
+    return None if sample is None else [sample]

@@ -231,7 +231,7 @@ class GroupViTZeroShotHead(BaseModule):
         probs = F.interpolate(
             probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
         )
-        return probs.argmax(dim=1)
+        return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
 
 
 def check_class_names(

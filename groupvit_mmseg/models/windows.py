@@ -1,0 +1,114 @@
+"""Sliding windows in bounded memory: scores are kept per segment of a window, not per pixel.
+
+A window has few segments and lets few classes through, so all it says is a small table and the
+segment of each pixel. Any channel's pixel scores follow from these, in the same order of additions
+as MMSegmentation's loop over windows: the numbers are the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from groupvit_mmseg.evaluation.evidence import Window
+
+CHUNK_BYTES = 256 * 2**20
+"""int: Pixel scores that exist at a time while labels are chosen; one channel always does."""
+
+
+class WindowedImage(NamedTuple):
+    """What the windows of one image say.
+
+    Attributes:
+        size (tuple[int, int]): Height and width of the image.
+        windows (list[Window]): Rows and columns of each window.
+        group_maps (list[Tensor]): Segment of each pixel of a window, ``(h, w)`` in one byte if
+            there are at most 256 segments.
+        scores (list[Tensor]): Scores of a window's segments, ``(S, K)``, none below 0.
+    """
+
+    size: tuple[int, int]
+    windows: list[Window]
+    group_maps: list[Tensor]
+    scores: list[Tensor]
+
+    def active_channels(self) -> list[int]:
+        """Channels that any segment scores above 0, ascending: the others are 0 everywhere."""
+        highest = torch.stack([table.amax(dim=0) for table in self.scores]).amax(dim=0)
+        return highest.nonzero().flatten().tolist()
+
+    def window_counts(self) -> Tensor:
+        """Windows that cover each pixel, ``(H, W)``."""
+        counts = self.scores[0].new_zeros(self.size)
+        for rows, columns in self.windows:
+            counts[rows, columns] += 1
+        return counts
+
+    def pixel_scores(self, channels: list[int] | None = None) -> Tensor:
+        """Scores of pixels: those of their segments, averaged over the windows that see them.
+
+        Args:
+            channels (list[int], optional): Which; None takes all. Defaults to None.
+
+        Returns:
+            Tensor: ``(C, H, W)``.
+        """
+        tables = self.scores if channels is None else [table[:, channels] for table in self.scores]
+        total = tables[0].new_zeros((tables[0].shape[1], *self.size))
+        for (rows, columns), group_map, table in zip(
+            self.windows, self.group_maps, tables, strict=True
+        ):
+            if table.any():
+                pixels = table.T.contiguous().index_select(1, group_map.flatten().int())
+                total[:, rows, columns] += pixels.unflatten(1, group_map.shape)
+        return total.div_(self.window_counts())
+
+    def label_map(
+        self,
+        finish: Callable[[Tensor], Tensor],
+        num_pixels: int,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Tensor:
+        """The channel of the highest score at each pixel, the lowest of equal ones.
+
+        Beside the windows, 16 bytes a pixel and ``chunk_bytes`` are held at a time, whatever the
+        number of classes.
+
+        Args:
+            finish (Callable): Takes scores ``(C, H, W)`` to their final size, each channel alone.
+            num_pixels (int): Pixels of the final size.
+            chunk_bytes (int): Bytes of pixel scores at a time. Defaults to 256 MiB.
+
+        Returns:
+            Tensor: int64, of the final size.
+        """
+        per_channel = self.scores[0].element_size() * (
+            2 * self.size[0] * self.size[1] + 2 * num_pixels
+        )
+        best: Tensor | None = None
+        for channels in _chunks(self.active_channels() or [0], chunk_bytes // per_channel):
+            score, index = finish(self.pixel_scores(channels)).max(dim=0)
+            label = torch.tensor(channels, device=index.device)[index]
+            if best is None:
+                # Where nothing scores, the first channel of all is the answer.
+                best, labels = score, label.masked_fill(score == 0, 0)
+                continue
+            better = score > best
+            best, labels = torch.maximum(best, score), torch.where(better, label, labels)
+        return labels
+
+
+def smallest_integers(group_map: Tensor, num_groups: int) -> Tensor:
+    """A group map in as few bytes as its segments need."""
+    return group_map.to(torch.uint8 if num_groups <= 256 else torch.int32)
+
+
+def _chunks(channels: list[int], count: int) -> Iterator[list[int]]:
+    """Channels in groups of ``count``, at least one."""
+    count = max(1, count)
+    for start in range(0, len(channels), count):
+        yield channels[start : start + count]

@@ -1,0 +1,219 @@
+"""Batched windows and labels in bounded memory, against MMSegmentation's own loop over windows."""
+
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.structures import PixelData
+from mmseg.models.segmentors import EncoderDecoder
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from groupvit_mmseg.models.windows import WindowedImage
+
+CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
+NAMES = [f'thing {index}' for index in range(9)]
+
+
+def make_segmentor(class_names=NAMES, head=(), **test_cfg):
+    torch.manual_seed(0)
+    cfg = Config.fromfile(CONFIG).model
+    cfg.decode_head.update(
+        dict(class_names=class_names, with_background=False, bg_thresh=None) | dict(head)
+    )
+    cfg.test_cfg = dict(mode='slide', crop_size=(32, 32), stride=(16, 16)) | test_cfg
+    segmentor = MODELS.build(cfg).eval()
+    for name, parameter in segmentor.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=3.0 if 'group_token' in name else 0.5)
+    return segmentor
+
+
+def with_background(**test_cfg):
+    head = dict(with_background=True, bg_thresh=0.6, top_k=3)
+    return make_segmentor(['background', *NAMES], head, **test_cfg)
+
+
+def stock(segmentor, image, meta):
+    """One image the way MMSegmentation does it: window by window, every class at every pixel."""
+    scores = EncoderDecoder.slide_inference(segmentor, image[None], [dict(meta)])
+    return segmentor.postprocess_result(scores, [SegDataSample(metainfo=dict(meta))])[0]
+
+
+def images(*sizes):
+    generator = torch.Generator().manual_seed(1)
+    for height, width in sizes:
+        coarse = torch.randn(1, 3, height // 4 + 1, width // 4 + 1, generator=generator)
+        yield torch.nn.functional.interpolate(coarse, (height, width))[0]
+
+
+METAS = {
+    'same size': dict(ori_shape=(45, 61)),
+    'larger': dict(ori_shape=(97, 140)),
+    'smaller': dict(ori_shape=(20, 31)),
+    'flipped': dict(ori_shape=(90, 122), flip=True, flip_direction='horizontal'),
+    'padded': dict(ori_shape=(50, 70), img_padding_size=[1, 2, 3, 4]),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('meta', METAS.values(), ids=METAS)
+@pytest.mark.parametrize('make', [make_segmentor, with_background])
+def test_labels_are_those_of_the_stock_loop_bit_for_bit(make, meta):
+    segmentor = make(with_scores=False, window_batch_size=1)
+    (image,) = images((45, 61))
+    expected = stock(segmentor, image, meta)
+    (found,) = segmentor.predict([image], [SegDataSample(metainfo=dict(meta))])
+    assert 'seg_logits' not in found
+    assert torch.equal(found.pred_sem_seg.data, expected.pred_sem_seg.data)
+    assert len(found.pred_sem_seg.data.unique()) > 1
+
+    segmentor.test_cfg.with_scores = True
+    (found,) = segmentor.predict(image[None], [SegDataSample(metainfo=dict(meta))])
+    assert torch.equal(found.seg_logits.data, expected.seg_logits.data)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('make', [make_segmentor, with_background])
+def test_labels_of_batched_windows_differ_only_where_two_classes_tie(make):
+    segmentor, meta = make(with_scores=False, window_batch_size=5), METAS['larger']
+    (image,) = images((45, 61))
+    expected = stock(segmentor, image, meta)
+    (found,) = segmentor.predict([image], [SegDataSample(metainfo=dict(meta))])
+    first, second = expected.seg_logits.data.topk(2, dim=0).values
+    apart = first - second > 1e-5
+    assert apart.float().mean() > 0.9
+    assert torch.equal(found.pred_sem_seg.data[0][apart], expected.pred_sem_seg.data[0][apart])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('chunk_bytes', [1, 100_000, 10**9])
+def test_labels_do_not_depend_on_how_many_classes_are_held_at_a_time(chunk_bytes):
+    segmentor = with_background()
+    (image,) = images((45, 61))
+    (windowed,) = segmentor.segment_windows([image])
+    labels = windowed.label_map(lambda scores: scores, 45 * 61, chunk_bytes=chunk_bytes)
+    assert torch.equal(labels, windowed.pixel_scores().argmax(0))
+
+
+def test_where_nothing_scores_the_first_class_is_the_label():
+    tables = [torch.tensor([[0.0, 0.0, 0.3, 0.3], [0.0, 0.0, 0.0, 0.0]])]
+    group_map = torch.tensor([[0, 1]], dtype=torch.uint8)
+    image = WindowedImage((1, 2), [(slice(0, 1), slice(0, 2))], [group_map], tables)
+    assert image.active_channels() == [2, 3]
+    for chunk_bytes in (1, 10**6):
+        labels = image.label_map(lambda scores: scores, 2, chunk_bytes=chunk_bytes)
+        assert labels.tolist() == [[2, 0]]  # the lower of two equal ones; none at all
+
+
+@torch.no_grad()
+def test_images_of_different_sizes_share_batches_of_windows(monkeypatch):
+    segmentor = make_segmentor(window_batch_size=4, with_scores=False)
+    both = list(images((45, 61), (32, 70)))
+    alone = [segmentor.predict([image])[0].pred_sem_seg.data for image in both]
+    batches, encode = [], segmentor.backbone.encode
+    monkeypatch.setattr(segmentor.backbone, 'encode', lambda x: batches.append(len(x)) or encode(x))
+    together = segmentor.predict(both)
+    assert batches == [4, 4, 2]  # 6 windows and 4
+    for result, expected in zip(together, alone, strict=True):
+        assert (result.pred_sem_seg.data == expected).float().mean() > 0.999
+
+
+def test_a_dataloaders_batch_may_hold_images_of_different_sizes():
+    segmentor = make_segmentor()
+    pictures = [(image * 60 + 128).clamp(0, 255).byte() for image in images((40, 50), (48, 40))]
+    samples = [
+        SegDataSample(
+            metainfo=dict(ori_shape=p.shape[1:], img_shape=p.shape[1:]),
+            gt_sem_seg=PixelData(data=torch.zeros(1, *p.shape[1:], dtype=torch.long)),
+        )
+        for p in pictures
+    ]
+    results = segmentor.val_step(dict(inputs=pictures, data_samples=samples))
+    assert [tuple(r.pred_sem_seg.data.shape) for r in results] == [(1, 40, 50), (1, 48, 40)]
+    assert all('gt_sem_seg' in result for result in results)
+
+
+@torch.no_grad()
+def test_bf16_changes_the_backbone_only_and_little():
+    segmentor = make_segmentor()
+    (image,) = images((45, 61))
+    expected = segmentor.segment_windows([image])[0]
+    segmentor.test_cfg.precision = 'bf16'
+    found = segmentor.segment_windows([image])[0]
+    assert found.scores[0].dtype == torch.float32
+    difference = torch.stack(found.scores) - torch.stack(expected.scores)
+    assert 0 < difference.abs().mean() < 0.05
+
+
+class PeakBytes(TorchDispatchMode):
+    """The most bytes of tensors made inside that were alive at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = self.peak = 0
+        self.seen = weakref.WeakKeyDictionary()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            storage = tensor.untyped_storage() if isinstance(tensor, torch.Tensor) else None
+            if storage is not None and storage not in self.seen:
+                self.seen[storage] = True
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+        self.peak = max(self.peak, self.now)
+        return result
+
+    def _free(self, count):
+        self.now -= count
+
+
+@torch.no_grad()
+def test_memory_does_not_grow_with_the_number_of_classes():
+    size, classes = 256, 171
+    segmentor = make_segmentor([f'thing {i}' for i in range(classes)], with_scores=False)
+    segmentor.decode_head.encode_classes()
+    (image,) = images((size, size))
+    (windowed,) = segmentor.segment_windows([image])
+    assert len(windowed.active_channels()) > 20
+    pixel, budget = size * size, 2**20
+    with PeakBytes() as peak:
+        windowed.label_map(lambda scores: scores, pixel, chunk_bytes=budget)
+    assert peak.peak < budget + 40 * pixel
+    assert classes * 4 * pixel > 5 * (budget + 40 * pixel)  # what all classes at once would take
+
+
+SCRIPT = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+from mmengine.registry import init_default_scope
+import groupvit_mmseg
+import test_windows as t
+init_default_scope('mmseg')
+segmentor = t.make_segmentor(
+    [f'thing {i}' for i in range(171)], with_scores=False, crop_size=(448, 448), stride=(224, 224)
+)
+segmentor.decode_head.encode_classes()
+image = torch.randn(3, 256, 256).repeat(1, 16, 16)
+with torch.no_grad():
+    segmentor.predict([image[:, :500, :500]])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (result,) = segmentor.predict([image])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, result.pred_sem_seg.data.shape)
+"""
+
+
+@pytest.mark.slow
+def test_171_classes_at_4096_pixels_take_less_than_a_gibibyte():
+    command = [sys.executable, '-c', SCRIPT, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kibibytes, shape = done.stdout.strip().split(maxsplit=1)
+    assert shape == 'torch.Size([1, 4096, 4096])'
+    assert int(kibibytes) < 2**20  # all scores at once are 11 GiB

@@ -1,0 +1,40 @@
+"""The benchmark of inference: what it compares is equal, and counted."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = ROOT / 'tools/analysis_tools/benchmark_inference.py'
+    spec = importlib.util.spec_from_file_location('benchmark_inference_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, monkeypatch, capsys):
+    calls = []
+    build = tool.build
+
+    def counting(*arguments):
+        segmentor = build(*arguments)
+        encode = segmentor.backbone.encode
+        segmentor.backbone.encode = lambda x: calls.append(len(x)) or encode(x)
+        return segmentor
+
+    monkeypatch.setattr(tool, 'build', counting)
+    size = ['--size', '48', '60', '--original', '40', '50', '--rounds', '1', '--device', 'cpu']
+    assert tool.main([str(CONFIG), '--classes', '7', *size, '--threads', '1']) == 0
+    row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split('|')[1:-1]]
+    assert row[0] == '7'
+    assert int(row[1]) > 1
+    assert row[3].endswith('x')
+    assert float(row[4].rstrip('%')) > 99
+    # 6 windows, one by one and twice, then a batch in fp32 and one in bf16; two rounds
+    assert calls == 2 * ([1] * 12 + [6, 6])
