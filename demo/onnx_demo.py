@@ -1,0 +1,150 @@
+"""Segments a picture with an exported ONNX file: onnxruntime and NumPy alone, no PyTorch.
+
+python demo/onnx_demo.py IMAGE MODEL.onnx --out FILE.png
+
+MODEL.onnx is of tools/model_converters/export_onnx.py. IMAGE is a .npy (RGB uint8 (H, W, 3)) or a
+binary .ppm; other formats are read with Pillow, if that is installed.
+"""
+
+import argparse
+import json
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('image', help='.npy, .ppm, or what Pillow reads')
+    parser.add_argument('model', help='the .onnx file')
+    parser.add_argument('--out', required=True, metavar='FILE.png', help='the classes in colours')
+    parser.add_argument('--short-side', type=int, help='pixels; that of the export otherwise')
+    return parser.parse_args(argv)
+
+
+def read_picture(path):
+    """RGB uint8 (H, W, 3)."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'There is no picture at {path}.')
+    if path.suffix == '.npy':
+        picture = np.load(path, allow_pickle=False)
+    elif path.suffix == '.ppm':
+        picture = parse_ppm(path.read_bytes())
+    else:
+        picture = read_with_pillow(path)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f'{path} must hold RGB (H, W, 3) uint8, not {picture.shape}.')
+    return np.ascontiguousarray(picture)
+
+
+def parse_ppm(data):
+    """A binary PPM: P6, width, height, 255, then the pixels."""
+    fields = data.split(maxsplit=4)[:4]
+    if len(fields) < 4 or fields[0] != b'P6' or fields[3] != b'255':
+        raise ValueError('The .ppm must be binary (P6), of 8 bits and without comments.')
+    width, height = int(fields[1]), int(fields[2])
+    pixels = np.frombuffer(data[-3 * width * height :], np.uint8)
+    return pixels.reshape(height, width, 3)
+
+
+def read_with_pillow(path):
+    """Any other format."""
+    try:
+        from PIL import Image, ImageOps
+    except ImportError:
+        raise ImportError(f'Reading {path} needs Pillow: install it, or give a .ppm.') from None
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+
+
+def resize(picture, short_side):
+    """Bilinear, aspect kept."""
+    scale = short_side / min(picture.shape[:2])
+    for axis in (0, 1):
+        picture = resize_axis(picture, round(picture.shape[axis] * scale), axis)
+    return np.rint(picture).astype(np.uint8)
+
+
+def resize_axis(values, size, axis):
+    """Linear interpolation between the centres of pixels along one axis."""
+    length = values.shape[axis]
+    place = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, length - 1)
+    shape = [1] * values.ndim
+    shape[axis] = size
+    weight = (place - low).reshape(shape)
+    return values.take(low, axis) * (1 - weight) + values.take(high, axis) * weight
+
+
+def segment(picture, model, short_side=None):
+    """Class map and group map of the picture's size, and the class names."""
+    import onnxruntime
+
+    if not Path(model).is_file():
+        raise FileNotFoundError(f'There is no model at {model}.')
+    session = onnxruntime.InferenceSession(str(model), providers=['CPUExecutionProvider'])
+    metadata = session.get_modelmeta().custom_metadata_map
+    if 'class_names' not in metadata:
+        raise ValueError(f'{model} is not of export_onnx.py: it names no classes.')
+    side = max(
+        short_side or json.loads(metadata['short_side']), json.loads(metadata['smallest_side'])
+    )
+    maps = session.run(['class_map', 'group_map'], {'image': resize(picture, side)[None]})
+    height, width = picture.shape[:2]
+    class_map, group_map = (nearest(m[0], height, width) for m in maps)
+    return class_map, group_map, json.loads(metadata['class_names'])
+
+
+def nearest(values, height, width):
+    """A map of another size."""
+    rows = np.arange(height) * values.shape[0] // height
+    columns = np.arange(width) * values.shape[1] // width
+    return values[rows][:, columns]
+
+
+def palette(count):
+    """A colour per class; the first is black."""
+    colours = np.random.default_rng(1).integers(60, 256, (count, 3), dtype=np.uint8)
+    colours[0] = 0
+    return colours
+
+
+def write_png(path, picture):
+    """RGB uint8 (H, W, 3) as a PNG file."""
+    height, width = picture.shape[:2]
+    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with its filter, none
+    rows[:, 1:] = picture.reshape(height, -1)
+    header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(rows.tobytes())), (b'IEND', b''))
+    with open(path, 'wb') as stream:
+        stream.write(b'\x89PNG\r\n\x1a\n')
+        for kind, data in chunks:
+            stream.write(struct.pack('>I', len(data)) + kind + data)
+            stream.write(struct.pack('>I', zlib.crc32(kind + data)))
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        class_map, group_map, names = segment(read_picture(args.image), args.model, args.short_side)
+        write_png(args.out, palette(len(names))[class_map])
+    except (ImportError, OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'{len(np.unique(group_map))} groups')
+    for index, count in enumerate(np.bincount(class_map.ravel(), minlength=len(names))):
+        if count:
+            print(f'{names[index]}: {count / class_map.size:.1%}')
+    print(f'wrote {args.out}')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

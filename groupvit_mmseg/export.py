@@ -1,0 +1,243 @@
+"""A segmentor with its words frozen in, for ``torch.export`` and ONNX, of any height and width."""
+
+import copy
+import io
+import json
+import logging
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+OUTPUTS = ('class_map', 'group_map')
+LARGEST_SIDE = 4096
+
+
+class FrozenSegmentor(nn.Module):
+    """One picture to its class map and group map, whole, with fixed class embeddings.
+
+    The text tower is gone; the picture is normalised inside.
+
+    Args:
+        segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, segmentor: Any) -> None:
+        super().__init__()
+        head = segmentor.decode_head
+        class_embeds = head.encode_classes().detach().clone()
+        frozen = copy.deepcopy(segmentor.cpu())
+        self.backbone, self.head = frozen.backbone, frozen.decode_head
+        del self.head.text_encoder, self.head.text_projector
+        self.eval().requires_grad_(False)
+        self.head.class_embeds = class_embeds.cpu()  # after eval(), which may drop it
+        preprocessor = segmentor.data_preprocessor
+        self.reads_rgb = turns_channels(preprocessor)
+        self.register_buffer('mean', preprocessor.mean.clone().cpu().flatten())
+        self.register_buffer('std', preprocessor.std.clone().cpu().flatten())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Segment a picture.
+
+        Args:
+            image (Tensor): RGB uint8 ``(1, H, W, 3)``, at least two patches a side.
+
+        Returns:
+            tuple[Tensor, Tensor]: int64 ``(1, H, W)``: class and segment of every pixel.
+        """
+        scores, group_map = self.segment_scores(image)
+        classes = scores.argmax(dim=-1)  # (1, S)
+        return classes.gather(1, group_map.flatten(1)).view_as(group_map), group_map
+
+    def segment_scores(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Class scores ``(1, S, K)`` of every segment, and the group map ``(1, H, W)``."""
+        output = self.backbone.encode(self.normalised(image))
+        scores = self.head.segment_scores(self.head.segment_affinity(output))
+        return scores, self.head.group_map(output)
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """RGB uint8 ``(1, H, W, 3)`` to what the backbone reads, ``(1, 3, H, W)``."""
+        channels = image.float() if self.reads_rgb else image.float().flip(-1)
+        return ((channels - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+def turns_channels(preprocessor: Any) -> bool:
+    """Whether a data preprocessor turns BGR into RGB; its two OpenMMLab builds name it apart."""
+    names = ('_channel_conversion', 'channel_conversion')
+    return any(bool(getattr(preprocessor, name, False)) for name in names)
+
+
+class ExportMetadata(NamedTuple):
+    """What a user of the exported file must know; stored in it as JSON texts.
+
+    Attributes:
+        class_names (tuple[str, ...]): By index in the class map.
+        with_background (bool): Whether index 0 is the background.
+        background_threshold (float, optional): On the affinity, if there is one.
+        templates (tuple[str, ...]): That the names were set into.
+        short_side (int): Pixels to which pictures are resized before.
+        smallest_side (int): In pixels; two patches.
+    """
+
+    class_names: tuple[str, ...]
+    with_background: bool
+    background_threshold: float | None
+    templates: tuple[str, ...]
+    short_side: int
+    smallest_side: int
+
+    def texts(self) -> dict[str, str]:
+        """Every entry as JSON."""
+        return {name: json.dumps(value) for name, value in self._asdict().items()}
+
+
+def metadata_of(segmentor: Any, short_side: int) -> ExportMetadata:
+    """The metadata of a segmentor."""
+    head = segmentor.decode_head
+    return ExportMetadata(
+        class_names=head.class_names,
+        with_background=head.with_background,
+        background_threshold=head.bg_thresh,
+        templates=head.templates,
+        short_side=short_side,
+        smallest_side=2 * segmentor.backbone.patch_size,
+    )
+
+
+def export_program(model: FrozenSegmentor) -> torch.export.ExportedProgram:
+    """The model as a graph of any height and width."""
+    smallest = 2 * model.backbone.patch_size
+    height = torch.export.Dim('height', min=smallest, max=LARGEST_SIDE)
+    width = torch.export.Dim('width', min=smallest, max=LARGEST_SIDE)
+    # Neither side is the native one, nor are they alike: nothing of them gets into the graph.
+    example = torch.zeros(1, 3 * smallest + 3, 4 * smallest + 1, 3, dtype=torch.uint8)
+    return torch.export.export(
+        model, (example,), dynamic_shapes={'image': {1: height, 2: width}}, strict=False
+    )
+
+
+def to_pt2(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
+    """The graph as a ``.pt2`` file for ``torch.export.load``; metadata as extra files."""
+    stream = io.BytesIO()
+    torch.export.save(program, stream, extra_files=metadata.texts())
+    return stream.getvalue()
+
+
+def to_onnx(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
+    """The graph as an ``.onnx`` file; metadata as its properties.
+
+    Raises:
+        ImportError: If the ONNX packages are not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
+    except ImportError as error:
+        raise ImportError(
+            'Exporting to ONNX needs onnx and onnxscript; run: pip install "groupvit-mmseg[onnx]"'
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch.onnx about its own deprecated parts
+        logging.getLogger('torch.onnx').setLevel(logging.ERROR)
+        exported = torch.onnx.export(
+            program, dynamo=True, input_names=['image'], output_names=list(OUTPUTS), verbose=False
+        )
+    assert exported is not None
+    proto = exported.model_proto
+    onnx.helper.set_model_props(proto, metadata.texts())
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dim, name in zip(value.type.tensor_type.shape.dim[1:3], ('height', 'width')):
+            dim.dim_param = name
+    return proto.SerializeToString()
+
+
+def onnx_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray]:
+    """Class map and group map ``(1, H, W)`` of an ``.onnx`` file's content, by onnxruntime.
+
+    Raises:
+        ImportError: If onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            'Comparing with ONNX needs onnxruntime; run: pip install "groupvit-mmseg[onnx]"'
+        ) from error
+    session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+    class_map, group_map = session.run(list(OUTPUTS), {'image': image[None]})
+    return class_map, group_map
+
+
+class MapDifference(NamedTuple):
+    """How two implementations' maps of one picture differ.
+
+    Attributes:
+        pixels (int): Pixels whose class or group differs.
+        unexplained (int): Those of them whose margin is not below the tolerance.
+    """
+
+    pixels: int
+    unexplained: int
+
+
+@torch.no_grad()
+def difference(
+    model: FrozenSegmentor,
+    image: NDArray[np.uint8],
+    maps: tuple[NDArray, NDArray],
+    *,
+    tolerance: float = 1e-4,
+) -> MapDifference:
+    """Compare another implementation's maps with the model's own.
+
+    Args:
+        model (FrozenSegmentor): Computes in PyTorch.
+        image (NDArray): RGB ``(H, W, 3)``.
+        maps (tuple[NDArray, NDArray]): The other's class map and group map, ``(1, H, W)``.
+        tolerance (float): Pixels whose margin is below it may differ. Defaults to 1e-4.
+    """
+    batch = torch.from_numpy(image.copy())[None]
+    expected = model(batch)
+    wrong = torch.zeros(expected[0].shape, dtype=torch.bool)
+    for mine, other in zip(expected, maps, strict=True):
+        wrong |= mine != torch.from_numpy(other)
+    return MapDifference(
+        int(wrong.sum()), int((wrong & (margins(model, batch) >= tolerance)).sum())
+    )
+
+
+def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
+    """How decided every pixel is, ``(1, H, W)``: the least of its group's and its class's margin.
+
+    A class is decided by the best over the second score, and by the distance of the best
+    affinity to the threshold.
+    """
+    output = model.backbone.encode(model.normalised(image))
+    probs = nn.functional.interpolate(
+        output.group_probs(), size=output.image_shape, mode='bilinear', align_corners=False
+    )
+    affinity = model.head.segment_affinity(output)
+    classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
+    if model.head.bg_thresh is not None:
+        best = affinity.amax(dim=-1)
+        threshold = best.amax(dim=-1, keepdim=True).clamp(max=model.head.bg_thresh)
+        # The segment that is itself the threshold is equal to it in any implementation.
+        distance = (best - threshold).abs()
+        classes = torch.minimum(classes, distance.where(distance > 0, torch.inf))
+    group_map = probs.argmax(dim=1)
+    of_pixels = classes.gather(1, group_map.flatten(1)).view_as(group_map)
+    return torch.minimum(of_pixels, top_two_margin(probs, dim=1))
+
+
+def top_two_margin(values: Tensor, dim: int) -> Tensor:
+    """Best minus second best along an axis; infinite where there is only one."""
+    if values.shape[dim] == 1:
+        return torch.full_like(values.select(dim, 0), torch.inf)
+    best, second = values.topk(2, dim=dim).values.unbind(dim)
+    return best - second

@@ -1,0 +1,138 @@
+"""Exports a segmentor with its words frozen in: picture in, class map and group map out.
+
+python tools/model_converters/export_onnx.py CONFIG CHECKPOINT --classes "a cat, a dog" --out F.onnx
+
+The file takes an RGB uint8 picture (1, H, W, 3) of any size and gives int64 maps (1, H, W); class
+names, threshold and the size to resize pictures to are in its metadata. --out FILE.pt2 writes a
+torch.export program instead. Before anything is written, the graph is compared with PyTorch on
+pictures: those of --check, or a generated one.
+"""
+
+import argparse
+import io
+import pickle
+import sys
+import warnings
+from pathlib import Path
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+import numpy as np
+import torch
+from mmengine.config import Config
+
+from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.export import (
+    FrozenSegmentor,
+    difference,
+    export_program,
+    metadata_of,
+    onnx_maps,
+    to_onnx,
+    to_pt2,
+)
+from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
+from groupvit_mmseg.text.vocabulary import parse_class_names
+
+ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='segmentation or pretraining config')
+    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
+    parser.add_argument('--background-threshold', type=float, help='in [0, 1]')
+    parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
+    parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE', help='to compare on')
+    parser.add_argument('--no-check', action='store_true', help='write without comparing')
+    return parser.parse_args(argv)
+
+
+def build(args):
+    """The inferencer with its segmentor."""
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(f'There is no config at {args.config}.')
+    if Path(args.out).suffix not in ('.onnx', '.pt2'):
+        raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
+    names = None if args.classes is None else parse_class_names(args.classes)
+    return GroupViTInferencer(
+        args.config, args.checkpoint, class_names=names, bg_thresh=args.background_threshold
+    )
+
+
+def short_side(config):
+    """Pixels to which the config resizes the shorter side of a picture."""
+    cfg = segmentation_config(config)
+    for step in cfg.test_dataloader.dataset.pipeline:
+        if step.get('type', '').endswith('Resize'):
+            scale = step['scale']
+            return min(scale) if isinstance(scale, (tuple, list)) else scale
+    raise ValueError(f'{config.filename} resizes no pictures: it has no Resize step.')
+
+
+def generated_picture(side):
+    """A picture of rectangles in random colours, neither square nor of whole patches."""
+    rng = np.random.default_rng(0)
+    picture = np.zeros((side + 5, side + side // 3, 3), np.uint8)
+    for _ in range(12):
+        top, left = rng.integers(0, side, 2)
+        height, width = rng.integers(side // 8, side, 2)
+        picture[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return picture
+
+
+def check(model, content, suffix, pictures):
+    """Compares the exported graph with PyTorch.
+
+    Raises:
+        RuntimeError: If maps differ where the margin does not explain it.
+    """
+    for name, picture in pictures.items():
+        maps = onnx_maps(content, picture) if suffix == '.onnx' else pt2_maps(content, picture)
+        found = difference(model, picture, maps)
+        print(f'{name}: {found.pixels} of {maps[0].size} pixels differ from PyTorch', end=', ')
+        print(f'{found.unexplained} of them with a margin of 1e-4 or more')
+        if found.unexplained:
+            raise RuntimeError(f'The exported graph differs on {name}; nothing was written.')
+
+
+def pt2_maps(content, picture):
+    """Class map and group map of a ``.pt2`` file's content."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # torch about buffers that it itself reads
+        program = torch.export.load(io.BytesIO(content)).module()
+    with torch.no_grad():
+        return tuple(m.numpy() for m in program(torch.from_numpy(picture)[None]))
+
+
+def export(args):
+    inferencer = build(args)
+    side = short_side(Config.fromfile(args.config))
+    pictures = {name: load_image(name) for name in args.check}
+    pictures = pictures or {'a generated picture': generated_picture(side)}
+    model = FrozenSegmentor(inferencer.segmentor)
+    metadata = metadata_of(inferencer.segmentor, side)
+    suffix = Path(args.out).suffix
+    content = (to_onnx if suffix == '.onnx' else to_pt2)(export_program(model), metadata)
+    if not args.no_check:
+        check(model, content, suffix, pictures)
+    write_atomically(args.out, lambda stream: stream.write(content))
+    print(f'wrote {args.out}: {len(metadata.class_names)} classes, {len(content) / 2**20:.0f} MiB')
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        export(args)
+    except ERRORS as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
