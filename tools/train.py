@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.engine import leave_process_group
+
+# What wrong settings, missing data and foreign checkpoints raise before the first step.
+SETUP_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):
@@ -72,7 +76,15 @@ def load_config(args):
 def main(argv=None):
     cfg = load_config(parse_args(argv))
     cfg.setdefault('runner_type', 'GroupViTRunner')
-    RUNNERS.build(cfg).train()
+    runner = None
+    try:
+        runner = RUNNERS.build(cfg)
+        runner.train()
+    except SETUP_ERRORS as error:
+        # Not `runner.iter`, which would build the loop that has just failed to be built.
+        if getattr(getattr(runner, '_train_loop', None), 'iter', 0) > 0:
+            raise
+        sys.exit(f'error: {error}')
     leave_process_group()
 
 

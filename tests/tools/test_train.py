@@ -138,3 +138,21 @@ def test_slurm_asks_for_what_was_wished(name, given, tmp_path):
     assert {'--ntasks=16', '--ntasks-per-node=8', '--gres=gpu:8', '--job-name=job'} <= set(words)
     tail = [sys.executable, '-u', str(TOOLS / f'{name}.py'), *given]
     assert words[-len(tail) - 4 :] == [*tail, '--launcher', 'slurm', '--work-dir', 'a b']
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('train_dataloader.dataset.sources.0.shards=none.tar', 'lacks 1 of its 1 shards'),
+        ('model.backbone.num_group_tokens=(0,4)', 'num_group_tokens'),
+    ],
+)
+def test_what_is_wrong_before_the_first_step_is_one_sentence(
+    config_file, tmp_path, option, message
+):
+    command = [sys.executable, TOOLS / 'train.py', config_file, '--work-dir', tmp_path]
+    process = call(*command, '--cfg-options', option)
+    assert process.returncode == 1
+    assert process.stderr.startswith('error: ')
+    assert message in process.stderr
+    assert process.stderr.count('\n') == 1
