@@ -141,7 +141,7 @@ def test_slurm_asks_for_what_was_wished(name, given, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('option', 'message'),
+    'option, message',
     [
         ('train_dataloader.dataset.sources.0.shards=none.tar', 'lacks 1 of its 1 shards'),
         ('model.backbone.num_group_tokens=(0,4)', 'num_group_tokens'),
