@@ -51,6 +51,12 @@ def write_together(files: Mapping[Path, Writer]) -> None:
         raise
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed while it wrote checkpoints has left."""
+    for path in folder.glob('.*.pth.*'):
+        path.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     """The mask that an ordinary ``open`` would have applied."""
     mask = os.umask(0)

@@ -21,9 +21,11 @@ class Draw(NamedTuple):
         epoch (int): Epoch, from 0.
         place (int): Place in this rank's epoch, in ``[start, num_samples)``.
         start (int): Place that this iteration began with; 0 unless it was resumed.
-        num_samples (int): Samples per rank in an epoch.
+        num_samples (int): Samples per rank in an epoch, or in what is left of it.
         rank (int): This rank.
         world_size (int): Number of ranks.
+        taken (tuple[tuple[int, ...], ...]): What other processes did of this epoch before, see
+            :mod:`~groupvit_mmseg.datasets.epoch_rest`; places count what they left.
     """
 
     seed: int
@@ -33,6 +35,7 @@ class Draw(NamedTuple):
     num_samples: int
     rank: int
     world_size: int
+    taken: tuple[tuple[int, ...], ...] = ()
 
 
 class Piece(NamedTuple):
@@ -139,22 +142,21 @@ def whole_shards(shards: Sequence[str], slot: int, num_slots: int, *, entropy: S
 
 
 def slot_plan(
-    sources: Sequence[ShardSource], quotas: Sequence[int], draw: Draw, worker: int, grid: Grid
+    sources: Sequence[ShardSource], quotas: Sequence[int], draw: Draw, slot: int, grid: Grid
 ) -> list[tuple[int, Iterator[Piece]]]:
     """What one worker reads of each source in one epoch.
 
     Args:
         sources (Sequence[ShardSource]): The mix.
         quotas (Sequence[int]): Samples that each source gives to the epoch.
-        draw (Draw): Names the seed, the epoch and the rank.
-        worker (int): Worker of that rank.
+        draw (Draw): Names the seed and the epoch.
+        slot (int): ``rank * num_workers + worker``.
         grid (Grid): All processes.
 
     Returns:
         list[tuple[int, Iterator[Piece]]]: Number of samples and pieces, for each source.
     """
     slot_quotas = grid.worker_quotas() * grid.world_size
-    slot = draw.rank * grid.num_workers + worker
     dealt = allocate(slot_quotas, quotas, seed=draw.seed, epoch=draw.epoch)
     plan = []
     for index, source in enumerate(sources):

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from mmengine.dataset import Compose
@@ -12,6 +12,7 @@ from mmseg.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset, get_worker_info
 
 from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, random_generator, slot_plan
+from groupvit_mmseg.datasets.epoch_rest import Taken, grids_in_turn, stretches
 from groupvit_mmseg.datasets.seeding import seeded
 from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, mixed_stream
 from groupvit_mmseg.datasets.shards import mix_quotas, open_source
@@ -148,18 +149,32 @@ class ImageTextDataset(Dataset):
         batch_size = (draw.place - draw.start) // worker if worker else len(draws)
         grid = Grid(draw.world_size, num_workers, batch_size, draw.num_samples)
         self.check_grid(grid)
-        round_, slot = divmod(draw.place // batch_size, num_workers)
-        plan = slot_plan(self.sources, self.quotas, draw, slot, grid)
-        names = [source.name for source in self.sources]
-        rng = random_generator(draw.seed, draw.epoch, draw.rank, slot, _ORDER)
-        stream = mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
-        failures = _Failures(
-            self.max_failure_share,
-            min(self.min_failure_samples, sum(need for need, _ in plan)),
-        )
+        round_, worker = divmod(draw.place // batch_size, num_workers)
+        taken = [Taken(*steps) for steps in draw.taken]
+        grids = [*grids_in_turn(sum(self.quotas), taken), (grid, 0)]
+        stream = self._stream(draw, grids, draw.rank * num_workers + worker)
+        need = grid.worker_quotas()[worker]
+        failures = _Failures(self.max_failure_share, min(self.min_failure_samples, need))
         # What an uninterrupted run would have read before; it also stands in for bad samples.
         spare = deque(islice(stream, round_ * batch_size), maxlen=_SPARE_SAMPLES)
         return _SlotReader(stream, self.pipeline, failures, grid, spare)
+
+    def _stream(
+        self, draw: Draw, grids: Sequence[tuple[Grid, int]], slot: int
+    ) -> Iterator[RawSample]:
+        """All samples of a slot of the last of the grids, of what the grids before it left."""
+        (grid, _), before = grids[-1], grids[:-1]
+        if before:
+            parts = stretches(*before[-1], grid, slot)
+            return chain.from_iterable(
+                islice(self._stream(draw, before, part.slot), part.first, part.stop)
+                for part in parts
+            )
+        plan = slot_plan(self.sources, self.quotas, draw, slot, grid)
+        names = [source.name for source in self.sources]
+        rank, worker = divmod(slot, grid.num_workers)
+        rng = random_generator(draw.seed, draw.epoch, rank, worker, _ORDER)
+        return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
 def _build_transform(transform: dict[str, Any] | Callable) -> Callable:

@@ -1,12 +1,13 @@
 """Hands out the places of an epoch to the workers of a rank."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 
 from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
 from groupvit_mmseg.datasets.epoch_plan import Draw
+from groupvit_mmseg.datasets.epoch_rest import Taken, samples_left
 
 
 @DATA_SAMPLERS.register_module()
@@ -28,7 +29,8 @@ class ImageTextSampler(Sampler[Draw]):
 
     def __init__(self, dataset: Sized, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
-        self.num_samples = len(dataset) // self.world_size
+        self.whole = len(dataset)
+        self.num_samples = self.whole // self.world_size
         if self.num_samples == 0:
             raise ValueError(
                 f'{len(dataset)} samples cannot be shared by {self.world_size} ranks: use fewer '
@@ -37,31 +39,37 @@ class ImageTextSampler(Sampler[Draw]):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
         self.start = 0
+        self.taken: tuple[Taken, ...] = ()
 
     def __iter__(self) -> Iterator[Draw]:
-        """Places from ``start`` to the end of this rank's epoch."""
+        """Places from ``start`` to the end of this rank's epoch, or of what is left of it."""
+        num_samples = samples_left(self.whole, self.taken) // self.world_size
         first = Draw(
             seed=self.seed,
             epoch=self.epoch,
             place=self.start,
             start=self.start,
-            num_samples=self.num_samples,
+            num_samples=num_samples,
             rank=self.rank,
             world_size=self.world_size,
+            taken=self.taken,
         )
-        return (first._replace(place=place) for place in range(self.start, self.num_samples))
+        return (first._replace(place=place) for place in range(self.start, num_samples))
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch."""
         return self.num_samples
 
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
+    def set_epoch(self, epoch: int, start: int = 0, taken: Sequence[Taken] = ()) -> None:
         """Choose the epoch that the next iteration reads.
 
         Args:
             epoch (int): Epoch, from 0.
             start (int): Samples of this rank to pass over, a multiple of the batch size, for a run
                 that goes on in the middle of an epoch. Defaults to 0.
+            taken (Sequence[Taken]): What other numbers of ranks or workers did of the epoch before;
+                ``start`` counts from there. Defaults to nothing.
         """
         self.epoch = epoch
         self.start = start
+        self.taken = tuple(taken)

@@ -11,7 +11,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
 from mmseg.registry import HOOKS
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.checkpoints.writing import remove_unfinished, write_atomically
 
 
 class _PatientBackend(LocalBackend):
@@ -43,10 +43,22 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner: Any) -> None:
-        """Prepare as the original does, with removals that wait."""
+        """Prepare as the original does, with removals that wait.
+
+        Raises:
+            ValueError: If checkpoints would fall between steps that accumulate gradients.
+        """
+        accumulated = runner.optim_wrapper._accumulative_counts
+        if not self.by_epoch and self.interval % accumulated:
+            raise ValueError(
+                f'A checkpoint each {self.interval} iterations falls between the {accumulated} '
+                'whose gradients are accumulated: choose a multiple of them as `interval`.'
+            )
         with _without_deprecation_notes(runner.logger):
             super().before_train(runner)
         self.file_backend = _PatientBackend()
+        if is_main_process():
+            remove_unfinished(Path(self.out_dir))
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save where an epoch is a step, then remove what is no longer kept."""

@@ -16,15 +16,18 @@ from torch import nn
 
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
+from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
 
 
 @RUNNERS.register_module()
 class GroupViTRunner(Runner):
-    """Runner whose checkpoints are read safely, must fit, and are written atomically.
+    """Runner whose checkpoints are read safely, must fit, are whole, and resume exactly.
 
     A checkpoint is a dict of plain values and tensors, which ``torch.load(weights_only=True)``
-    accepts as it is: ``meta`` (config text, seed, epoch, iteration, time, versions, data set),
+    accepts as it is: ``meta`` (config text, seed, epoch, iteration, place in an
+    unfinished epoch, time, versions, data set),
     ``state_dict``, ``message_hub`` (log histories, best score, names of kept files), and where the
     hook asks for them ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
     """
@@ -69,6 +72,38 @@ class GroupViTRunner(Runner):
             module=model, broadcast_buffers=False, find_unused_parameters=find_unused
         )
 
+    def build_train_loop(self, loop: Any) -> Any:
+        """Build the training loop; ``by_epoch=True`` means epochs that resume in the middle."""
+        if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
+            loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
+            loop['type'] = 'ResumableTrainLoop'
+        return super().build_train_loop(loop)
+
+    def load_or_resume(self) -> None:
+        """Load or resume; without a file named, from the newest checkpoint that is whole."""
+        load_from: str | None = self._load_from
+        if self._resume and load_from is None and not self._has_loaded:
+            load_from = latest_whole_checkpoint(self.work_dir)
+            found = load_from or 'nothing, there is no checkpoint: training starts anew'
+            self.logger.info(f'Resuming from {found}.')
+            if load_from is None:
+                return
+            self._load_from = load_from
+        super().load_or_resume()
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume weights, optimiser, schedules, histories and the place in the epoch.
+
+        Args:
+            filename (str): File or http(s) address.
+            args (Any): ``resume_optimizer``, ``resume_param_scheduler``, ``map_location`` as in
+                mmengine's Runner.
+            kwargs (Any): The same by name.
+        """
+        super().resume(filename, *args, **kwargs)
+        if isinstance(self.train_loop, ResumableTrainLoop):
+            self.train_loop.resume(self._loaded_meta)
+
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
         """Scale the learning rate to the batch, also the one that is logged as ``base_lr``."""
         super().scale_lr(optim_wrapper, auto_scale_lr)
@@ -101,6 +136,7 @@ class GroupViTRunner(Runner):
             raise ValueError('GroupViTRunner loads every key as it is; convert the file instead.')
         checkpoint = read_checkpoint(filename, map_location=map_location)
         self._restore(checkpoint)
+        self._loaded_meta = checkpoint.get('meta', {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_weights(self.bare_model, checkpoint['state_dict'], source=str(filename))
         self._has_loaded = True
@@ -164,6 +200,8 @@ class GroupViTRunner(Runner):
         meta.setdefault('epoch', self.epoch + 1 if by_epoch else self.epoch)
         meta.setdefault('iter', self.iter if by_epoch else self.iter + 1)
         dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
+        if isinstance(self.train_loop, ResumableTrainLoop):
+            meta.update(self.train_loop.progress(meta['iter'], by_epoch=by_epoch))
         meta.update(
             cfg=self.cfg.pretty_text,
             seed=self.seed,

@@ -43,14 +43,16 @@ def _keep_key(results):
     return {'key': results['key']}
 
 
-def _read_epoch(dataset, monkeypatch, *, grid, epoch=0, batch_size=3, drop_last=False, start=0):
+def _read_epoch(
+    dataset, monkeypatch, *, grid, epoch=0, batch_size=3, drop_last=False, start=0, taken=()
+):
     """Batches of every rank, loaded as torch's loader does: batch j by worker j mod W."""
     world_size, num_workers = grid
     ranks = []
     for rank in range(world_size):
         monkeypatch.setattr(sampler_module, 'get_dist_info', lambda r=rank: (r, world_size))
         sampler = ImageTextSampler(dataset, seed=5)
-        sampler.set_epoch(epoch, start)
+        sampler.set_epoch(epoch, start, taken)
         workers = [copy.copy(dataset) for _ in range(max(num_workers, 1))]
         batches = []
         for j, draws in enumerate(BatchSampler(sampler, batch_size, drop_last)):

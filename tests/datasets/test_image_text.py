@@ -7,6 +7,7 @@ import torch
 from mmengine.runner import Runner
 
 from groupvit_mmseg.datasets import ImageTextDataset, check_loader
+from groupvit_mmseg.datasets.epoch_rest import Taken
 
 GRIDS = [(ranks, workers) for ranks in range(1, 6) for workers in range(4)]
 
@@ -144,6 +145,32 @@ def test_an_epoch_resumed_in_the_middle_goes_on_as_it_was(
     whole = read_epoch(dataset, monkeypatch, grid=(2, workers))
     rest = read_epoch(dataset, monkeypatch, grid=(2, workers), start=3 * batches)
     assert rest == [part[batches:] for part in whole]
+
+
+@pytest.mark.parametrize('first', [(2, 2, 3, 3), (3, 1, 2, 2), (1, 3, 6, 1)])
+@pytest.mark.parametrize('then', [(2, 0), (1, 2), (4, 1)])
+def test_other_ranks_and_workers_read_what_was_left(
+    uneven, read_epoch, keys_of, monkeypatch, first, then
+):
+    dataset, keys = uneven
+    *grid, batch_size, steps = first
+    whole = read_epoch(dataset, monkeypatch, grid=grid, batch_size=batch_size)
+    seen = keys_of([part[:steps] for part in whole])
+    rest = read_epoch(dataset, monkeypatch, grid=then, batch_size=2, taken=[Taken(*first)])
+    left = keys_of(rest)
+    assert len(set(seen + left)) == len(seen + left)
+    assert set(seen + left) <= set(keys)
+    # What is left out: the ranks' remainders, before and now.
+    assert (
+        len(keys) - len(seen + left)
+        == len(keys) % grid[0] + (len(keys) - len(keys) % grid[0] - len(seen)) % then[0]
+    )
+    # And once more with other ones, two steps later.
+    taken = [Taken(*first), Taken(then[0], max(then[1], 1), 2, 2)]
+    last = keys_of(read_epoch(dataset, monkeypatch, grid=(2, 1), batch_size=4, taken=taken))
+    seen += keys_of([part[:2] for part in rest])
+    assert len(set(seen + last)) == len(seen + last)
+    assert len(keys) - len(seen + last) < grid[0] + then[0] + 2
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 2])

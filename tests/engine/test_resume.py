@@ -1,0 +1,185 @@
+"""A run that was killed at any moment goes on as if nothing had happened, bit for bit."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+EVERYTHING = dict(
+    optim_wrapper=dict(type='MixedPrecisionOptimWrapper'),
+    param_scheduler=[
+        dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
+        dict(type='CosineAnnealingLR', by_epoch=False, begin=5, end=12, T_max=7),
+    ],
+    custom_hooks=[dict(type='EMAHook', momentum=0.3)],
+    default_hooks=dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1)),
+    model=dict(backbone=dict(drop_path_rate=0.3)),
+)
+# Trains a config to its end, but is killed in the middle of writing its sixth checkpoint.
+KILLED = """
+import os, signal, sys, torch
+from mmengine.config import Config
+from groupvit_mmseg.engine import GroupViTRunner
+torch.set_num_threads(1)
+save, count = torch.save, 0
+def torn_save(content, stream):
+    global count
+    count += 1
+    if count == 6:
+        stream.write(b'PK half a file')
+        stream.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(content, stream)
+torch.save = torn_save
+GroupViTRunner.from_cfg(Config.fromfile(sys.argv[1])).train()
+"""
+
+
+def content(path):
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(first, second, where=''):
+    """Equal in every tensor and value of every depth."""
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_same(first[key], second[key], f'{where}.{key}')
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), where
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f'{where}.{index}')
+    else:
+        assert first == second, where
+
+
+def assert_same_run(first, second):
+    """Equal weights, averages, optimiser, schedules, curves and best score."""
+    for part in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers'):
+        assert_same(first[part], second[part], part)
+    hubs = [checkpoint['message_hub'] for checkpoint in (first, second)]
+    for curve in ('train/loss', 'train/loss_multi_label', 'train/lr', 'train/grad_norm'):
+        assert_same(*(hub['log_scalars'][curve] for hub in hubs), curve)
+    assert hubs[0]['log_scalars']['train/loss']['values'].shape == (12,)
+    assert_same(*(hub['log_scalars']['val/mIoU'] for hub in hubs), 'val/mIoU')
+    assert hubs[0]['runtime_info']['best_score'] == hubs[1]['runtime_info']['best_score']
+
+
+@pytest.fixture(scope='module')
+def whole_runs():
+    """Work dirs of uninterrupted runs by number of workers."""
+    return {}
+
+
+@pytest.fixture
+def whole_run(make_runner, whole_runs, tmp_path_factory):
+    """Work dir of an uninterrupted run that keeps a checkpoint of every step."""
+
+    def run(num_workers):
+        if num_workers not in whole_runs:
+            work_dir = tmp_path_factory.mktemp('whole')
+            make_runner(**settings(num_workers, work_dir)).train()
+            whole_runs[num_workers] = work_dir
+        return whole_runs[num_workers]
+
+    return run
+
+
+def settings(num_workers, work_dir):
+    """Arguments of ``make_runner``; a ``name`` that is a whole path is the work dir."""
+    loader = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
+    return dict(EVERYTHING, train_dataloader=loader, name=str(work_dir))
+
+
+@pytest.mark.parametrize(
+    'num_workers, step',
+    [(0, 1), (0, 4), (0, 7), (2, 6)],
+)
+def test_resumed_at_any_step_equals_the_uninterrupted_run(
+    make_runner, whole_run, tmp_path, num_workers, step
+):
+    whole = whole_run(num_workers)
+    runner = make_runner(
+        **settings(num_workers, tmp_path / 'rest'),
+        resume=True,
+        load_from=str(whole / f'iter_{step}.pth'),
+    )
+    runner.train()
+    assert not (tmp_path / 'rest' / f'iter_{step}.pth').exists()
+    assert_same_run(content(whole / 'iter_12.pth'), content(tmp_path / 'rest' / 'iter_12.pth'))
+
+
+def test_killed_while_writing_resumes_from_the_newest_whole_checkpoint(
+    make_runner, whole_run, tiny_config, tmp_path
+):
+    cfg = tiny_config.copy()
+    cfg.merge_from_dict(dict(EVERYTHING, work_dir=str(tmp_path / 'run')))
+    cfg.dump(tmp_path / 'config.py')
+    done = subprocess.run(
+        [sys.executable, '-c', KILLED, tmp_path / 'config.py'], capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    run = tmp_path / 'run'
+    assert len(list(run.glob('.iter_*.pth.*'))) == 1  # what was being written
+    newest = Path((run / 'last_checkpoint').read_text())
+    # A disk that lost the end of the newest file as well: the one before it is whole.
+    newest.write_bytes(newest.read_bytes()[:-5000])
+    before = int(newest.stem.split('_')[1]) - 1
+    runner = make_runner(**settings(0, run), resume=True)
+    assert not runner._has_loaded
+    runner.train()
+    assert not list(run.glob('.*'))
+    assert runner._load_from == str(run / f'iter_{before}.pth')
+    assert_same_run(content(whole_run(0) / 'iter_12.pth'), content(run / 'iter_12.pth'))
+
+
+def test_a_kill_before_validation_does_not_lose_the_best_score(make_runner, monkeypatch):
+    changes = dict(default_hooks=dict(checkpoint=dict(max_keep_ckpts=-1)))
+    whole = make_runner('whole', **changes)
+    whole.train()
+    first = make_runner('parts', **changes)
+
+    def killed():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(first.val_loop, 'run', killed)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    rest = make_runner('parts', resume=True, **changes)
+    rest.train()
+    one, two = (content(Path(run.work_dir) / 'epoch_3.pth') for run in (whole, rest))
+    assert_same(
+        one['message_hub']['log_scalars']['val/mIoU'], two['message_hub']['log_scalars']['val/mIoU']
+    )
+    assert one['state_dict'].keys() == two['state_dict'].keys()
+    best = [sorted(p.name for p in Path(r.work_dir).glob('best_*')) for r in (whole, rest)]
+    assert best[0] == best[1]
+
+
+def test_resuming_in_mid_epoch_with_other_steps_is_refused(make_runner, whole_run, tmp_path):
+    changes = settings(0, tmp_path / 'rest')
+    changes['train_dataloader'] = dict(batch_size=4)
+    runner = make_runner(**changes, resume=True, load_from=str(whole_run(0) / 'iter_2.pth'))
+    with pytest.raises(ValueError, match=r'steps of 1 x 8 pairs, this run has 1 x 4'):
+        runner.train()
+
+
+def test_only_torn_checkpoints_are_not_a_new_start(make_runner, tmp_path):
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'epoch_1.pth').write_bytes(b'PK half a file')
+    with pytest.raises(FileNotFoundError, match=r'None of the checkpoints in .* can be read'):
+        make_runner('run', resume=True).train()
+
+
+def test_checkpoints_between_accumulated_gradients_are_refused(make_runner):
+    runner = make_runner(
+        optim_wrapper=dict(accumulative_counts=2),
+        default_hooks=dict(checkpoint=dict(by_epoch=False, interval=3)),
+    )
+    with pytest.raises(ValueError, match='choose a multiple'):
+        runner.train()
