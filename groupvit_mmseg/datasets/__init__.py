@@ -5,7 +5,7 @@ from .image_text_batch import ImageTextBatch, collate_image_text
 from .image_text_hook import ImageTextDataHook, check_loader
 from .image_text_sampler import ImageTextSampler
 from .image_text_transforms import CaptionPrompts, LoadImageText, PackImageText
-from .segmentation import COCOObjectDataset
+from .segmentation import COCOObjectDataset, PascalVOC20Dataset
 
 __all__ = [
     'COCOObjectDataset',
@@ -16,6 +16,7 @@ __all__ = [
     'ImageTextSampler',
     'LoadImageText',
     'PackImageText',
+    'PascalVOC20Dataset',
     'check_loader',
     'collate_image_text',
 ]

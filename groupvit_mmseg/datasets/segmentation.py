@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from mmseg.datasets import BaseSegDataset
+from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
 from groupvit_mmseg.text.vocabulary import class_names
@@ -62,3 +62,18 @@ class COCOObjectDataset(BaseSegDataset):
                 f'COCOObjectDataset found no image folder at {folder}: set data_root in the config.'
             )
         return super().load_data_list()
+
+
+@DATASETS.register_module()
+class PascalVOC20Dataset(PascalVOCDataset):
+    """Pascal VOC 2012 without its background: 20 classes, pixels of the background ignored.
+
+    Arguments are those of ``PascalVOCDataset``, whose files it reads.
+    """
+
+    METAINFO: ClassVar[dict] = {
+        key: PascalVOCDataset.METAINFO[key][1:] for key in ('classes', 'palette')
+    }
+
+    def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs) -> None:
+        super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)

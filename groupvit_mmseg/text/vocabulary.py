@@ -6,6 +6,7 @@ order of the labels in the masks, so a data set keeps its own names for its metr
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -74,16 +75,26 @@ CLASS_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         'pascal_voc': _PASCAL_VOC,
         'pascal_context': _PASCAL_CONTEXT,
         'coco_object': _COCO_OBJECT,
+        'pascal_voc20': _PASCAL_VOC[1:],
+        'pascal_context59': _PASCAL_CONTEXT[1:],
     }
 )
-"""Mapping[str, tuple[str, ...]]: Spellings by set; index 0 is the background, never prompted."""
+"""Mapping[str, tuple[str, ...]]: Spellings by set; ``background`` is first where there is one."""
+
+DATASETS_OWN_NAMES: Mapping[str, str] = MappingProxyType(
+    {'coco_stuff': 'COCOStuffDataset', 'cityscapes': 'CityscapesDataset', 'ade20k': 'ADE20KDataset'}
+)
+"""Mapping[str, str]: Sets whose classes are prompted as MMSegmentation's data set names them: no
+source gives other spellings."""
 
 
 def class_names(set_name: str) -> tuple[str, ...]:
-    """Names of one of the known sets, index 0 being the background.
+    """Names of one of the known sets.
 
     Args:
-        set_name (str): ``pascal_voc`` (21), ``pascal_context`` (60) or ``coco_object`` (81).
+        set_name (str): With a background as index 0, ``pascal_voc`` (21), ``pascal_context`` (60)
+            or ``coco_object`` (81); without, ``pascal_voc20``, ``pascal_context59``,
+            ``coco_stuff`` (171), ``cityscapes`` (19) or ``ade20k`` (150).
 
     Returns:
         tuple[str, ...]: The spellings used for the prompts, in the order of the labels.
@@ -91,7 +102,11 @@ def class_names(set_name: str) -> tuple[str, ...]:
     Raises:
         ValueError: If the set is not known.
     """
+    if set_name in DATASETS_OWN_NAMES:
+        datasets = importlib.import_module('mmseg.datasets')
+        metainfo = getattr(datasets, DATASETS_OWN_NAMES[set_name]).METAINFO
+        return tuple(name.strip() for name in metainfo['classes'])
     if set_name not in CLASS_NAMES:
-        known = ', '.join(CLASS_NAMES)
+        known = ', '.join([*CLASS_NAMES, *DATASETS_OWN_NAMES])
         raise ValueError(f'Unknown class set {set_name!r}: use one of {known}, or a list of names.')
     return CLASS_NAMES[set_name]

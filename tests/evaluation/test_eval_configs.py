@@ -7,10 +7,21 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS, MODELS
 
 from groupvit_mmseg.evaluation import THRESHOLD_PRESETS
+from groupvit_mmseg.text.vocabulary import class_names
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'groupvit'
 NAMES = sorted(path.name for path in CONFIGS.glob('*_zeroshot_*.py'))
-SETS = {'voc12': 'pascal_voc', 'context': 'pascal_context', 'coco-object': 'coco_object'}
+SETS = {
+    'voc12': 'pascal_voc',
+    'context': 'pascal_context',
+    'coco-object': 'coco_object',
+    'voc20': 'pascal_voc20',
+    'context59': 'pascal_context59',
+    'coco-stuff': 'coco_stuff',
+    'cityscapes': 'cityscapes',
+    'ade20k': 'ade20k',
+}
+WITHOUT_BACKGROUND = list(SETS.values())[3:]
 
 
 def test_there_is_one_for_every_set_and_preset():
@@ -21,7 +32,12 @@ def test_there_is_one_for_every_set_and_preset():
         if class_set in THRESHOLD_PRESETS[preset].values
     }
     assert expected
-    assert expected <= set(NAMES)
+    expected |= {
+        f'groupvit_vit-small-p16_zeroshot_{name}-448.py'
+        for name, class_set in SETS.items()
+        if class_set in WITHOUT_BACKGROUND
+    }
+    assert expected == set(NAMES)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -30,7 +46,9 @@ def test_config_is_what_its_name_says(name):
     class_set = next(SETS[key] for key in SETS if f'_{key}-448' in name)
     preset = 'paper' if 'paper' in name else 'official'
     head = MODELS.build(cfg.model).decode_head
-    assert head.bg_thresh == THRESHOLD_PRESETS[preset].values[class_set]
+    assert head.bg_thresh == THRESHOLD_PRESETS[preset].values.get(class_set)
+    assert head.with_background == (class_set not in WITHOUT_BACKGROUND)
+    assert head.class_names == class_names(class_set)
     assert head.templates == ('a photo of a {}.',)
     assert head.top_k == 5
 

@@ -1,0 +1,172 @@
+"""Evaluation protocols by name: everything between a checkpoint and a number, each field to change.
+
+Figures are those the sources state; where a source's own word list or templates are not stated,
+``caveat`` says what stands in for them, and every result carries it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from groupvit_mmseg.text.vocabulary import parse_class_names
+
+from .presets import THRESHOLD_PRESETS
+
+WITH_BACKGROUND = ('pascal_voc', 'pascal_context', 'coco_object')
+EVERY_CLASS = 10**6
+
+# What photographs show around the things of a class list; names that are classes are left out.
+SURROUNDINGS = parse_class_names(
+    """
+    sky, wall, tree, grass, road, water, mountain, sand, floor, ceiling, building, cloud, door,
+    window, curtain, shelf, stairs, hill, fence, rail
+    """
+)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one set is evaluated.
+
+    Attributes:
+        name (str): Preset that it began as.
+        source (str): Who evaluates so.
+        short_side (int): Pixels of the shorter side after resizing, the aspect kept.
+        crop_size (int): Side of a window in pixels; 0 takes whole images.
+        stride (int): Pixels between windows.
+        templates (str | tuple[str, ...]): Prompt templates.
+        bg_thresh (float | None): Background threshold in [0, 1]; None without a background.
+        background_words (tuple[str, ...]): Words whose pixels are background.
+        top_k (int): Classes that a window lets through.
+        logit_scale (float | None): Factor on the similarities; None keeps the checkpoint's.
+        refine_steps (int): Iterations of PAMR on the scores; 0 for none.
+        caveat (str): What differs from the source; empty if nothing does.
+    """
+
+    name: str
+    source: str
+    short_side: int = 448
+    crop_size: int = 448
+    stride: int = 224
+    templates: str | tuple[str, ...] = 'simple'
+    bg_thresh: float | None = None
+    background_words: tuple[str, ...] = ()
+    top_k: int = 5
+    logit_scale: float | None = None
+    refine_steps: int = 0
+    caveat: str = ''
+
+    def changed(self, **changes: Any) -> Protocol:
+        """The protocol with some fields changed.
+
+        Raises:
+            ValueError: If there is no such field, or it is not for the user to change.
+        """
+        fields = {f.name for f in dataclasses.fields(self)} - {'name', 'source', 'caveat'}
+        unknown = sorted(set(changes) - fields)
+        if unknown:
+            raise ValueError(
+                f'A protocol has no {", ".join(unknown)} to change: it has '
+                f'{", ".join(sorted(fields))}.'
+            )
+        return dataclasses.replace(self, **changes)
+
+    def changes_from(self, other: Protocol) -> dict[str, Any]:
+        """Fields that differ from another protocol, with this one's values."""
+        mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)
+        return {key: value for key, value in mine.items() if value != theirs[key]}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A protocol and what it changes from set to set.
+
+    Attributes:
+        common (Protocol): What all sets share.
+        thresholds (Mapping[str, float]): Background threshold by class set.
+        per_set (Mapping[str, Mapping]): Other fields by class set.
+    """
+
+    common: Protocol
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    per_set: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        'official': Preset(
+            Protocol('official', THRESHOLD_PRESETS['official'].source),
+            THRESHOLD_PRESETS['official'].values,
+        ),
+        'paper': Preset(
+            Protocol('paper', THRESHOLD_PRESETS['paper'].source),
+            THRESHOLD_PRESETS['paper'].values,
+        ),
+        'tcl': Preset(
+            Protocol(
+                'tcl',
+                'unified protocol of TCL',
+                templates='subset',
+                caveat='the 7-template subset stands in for nine templates that are not stated',
+            ),
+            dict.fromkeys(WITH_BACKGROUND, 0.5),
+        ),
+        'sclip': Preset(
+            Protocol(
+                'sclip',
+                'SCLIP',
+                short_side=336,
+                crop_size=224,
+                stride=112,
+                templates='full',
+                top_k=EVERY_CLASS,
+                logit_scale=40.0,
+                caveat='background names are ours, the source states only that there are several',
+            ),
+            dict.fromkeys(WITH_BACKGROUND, 0.1),
+            {
+                'cityscapes': dict(short_side=560),
+                'coco_stuff': dict(short_side=448),
+                'pascal_voc': dict(background_words=SURROUNDINGS),
+                'coco_object': dict(background_words=SURROUNDINGS),
+            },
+        ),
+    }
+)
+"""Mapping[str, Preset]: The protocols by name."""
+
+
+def protocol(name: str, class_set: str, **changes: Any) -> Protocol:
+    """The protocol that a preset gives a set.
+
+    Args:
+        name (str): ``official``, ``paper``, ``tcl`` or ``sclip``.
+        class_set (str): As ``class_names`` knows it; or ``imagenet``.
+        **changes: Fields of :class:`Protocol` to change.
+
+    Returns:
+        Protocol: The figures of this set, with the changes.
+
+    Raises:
+        ValueError: If the preset or a field is not known, or the preset has no threshold for a set
+            with a background and none is given.
+    """
+    if name not in PRESETS:
+        raise ValueError(f'Unknown protocol {name!r}: use one of {", ".join(PRESETS)}.')
+    preset = PRESETS[name]
+    threshold = preset.thresholds.get(class_set)
+    chosen = preset.common.changed(
+        **({'bg_thresh': threshold} | dict(preset.per_set.get(class_set, {})) | changes)
+    )
+    if class_set not in WITH_BACKGROUND:
+        return dataclasses.replace(chosen, bg_thresh=None, background_words=())
+    if chosen.bg_thresh is None and not chosen.background_words:
+        raise ValueError(
+            f'The protocol {name!r} has no background threshold for {class_set!r}: give one with '
+            'bg_thresh.'
+        )
+    return chosen
