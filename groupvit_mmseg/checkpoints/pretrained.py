@@ -42,7 +42,6 @@ class PretrainedInit:
             check_options(cfg)
             load_pretrained(self, cfg['checkpoint'], prefix=cfg.get('prefix'))  # type: ignore[arg-type]
 
-
     def _dump_init_info(self) -> None:
         """Log where parameters come from, but not before they have come from a file."""
         if not self._weights_follow:

@@ -151,7 +151,6 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]], hints: Hints) -> dict[str, 
     width, in_channels, patch_size, _ = shapes['backbone.patch_embed.proj.weight']
     stages = [f'backbone.stages.{i}.' for i in range(_count(shapes, r'backbone\.stages\.(\d+)\.'))]
     widths = [shapes[stage + 'blocks.0.norm1.weight'][0] for stage in stages]
-    hidden = shapes.get(stages[0] + 'blocks.0.mlp.fc1.weight', (4 * width,))[0]
     config = dict(
         type='GroupViT',
         img_size=_img_size(shapes['backbone.pos_embed'][1], patch_size, hints),
@@ -163,7 +162,7 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]], hints: Hints) -> dict[str, 
         num_heads=list(hints.num_heads or _stage_heads(widths)),
         num_group_tokens=[shapes.get(s + 'group_tokens', (1, 0))[1] for s in stages],
         num_output_groups=list(_output_groups(shapes, stages)),
-        mlp_ratio=_factor(width, hidden),
+        mlp_ratio=_mlp_ratio(shapes, stages, widths),
     )
     if hints.assign_scale != 1.0:
         config['assign_scale'] = hints.assign_scale
@@ -195,6 +194,15 @@ def _img_size(num_patches: int, patch_size: int, hints: Hints) -> int | list[int
             'its size with --img-size HEIGHT WIDTH.'
         )
     return side * patch_size
+
+
+def _mlp_ratio(
+    shapes: Mapping[str, tuple[int, ...]], stages: Sequence[str], widths: Sequence[int]
+) -> float:
+    """The ratio that gives every stage its hidden width, which was rounded down."""
+    keys = [stage + 'blocks.0.mlp.fc1.weight' for stage in stages]
+    hidden = [shapes.get(key, (4 * width,))[0] for key, width in zip(keys, widths)]
+    return max(_factor(width, size) for width, size in zip(widths, hidden))
 
 
 def _factor(base: int, value: int) -> float:

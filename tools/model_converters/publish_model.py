@@ -2,9 +2,9 @@
 
 python tools/model_converters/publish_model.py CONFIG CHECKPOINT groupvit.pth
 
-CONFIG is a segmentation config, or a pretraining config whose val_cfg names a segmentor. The state of
-the training is left out; the first eight digits of the file's SHA-256 go into its name. DST ends in
-.pth or .safetensors.
+CONFIG is a segmentation config, or a pretraining config whose val_cfg names a segmentor. The state
+of the training is left out; the first eight digits of the file's SHA-256 go into its name. DST
+ends in .pth or .safetensors.
 """
 
 import argparse

@@ -1,0 +1,82 @@
+"""What shapes tell, and what configs that travel with weights add to it."""
+
+import pytest
+from mmseg.registry import MODELS
+
+from groupvit_mmseg.checkpoints.model_configs import pretrainer_config
+from groupvit_mmseg.checkpoints.structure import Hints, hints_from_config, infer_structure
+
+PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
+TEXT = dict(type='GroupViTTextEncoder', context_length=9, embed_dims=8, num_layers=2, vocab_size=50)
+CASES = {
+    'one stage': dict(embed_dims=24, depths=(2,), num_heads=(2,), num_group_tokens=(5,)),
+    'no grouping': dict(embed_dims=24, depths=(1,), num_heads=(2,), num_group_tokens=(0,)),
+    'oblong': dict(
+        embed_dims=24, depths=(1, 3), num_heads=(2, 4), num_group_tokens=(5, 0), img_size=(16, 24)
+    ),
+    'odd widths': dict(
+        embed_dims=9, embed_factors=(1, 7 / 9, 24 / 9), depths=(1, 1, 2), num_heads=(3, 7, 2),
+        num_group_tokens=(5, 4, 0), mlp_ratio=2.5, in_channels=1, patch_size=4,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('layers', [0, 1, 2, 3])
+@pytest.mark.parametrize('case', list(CASES))
+def test_structure_is_read_off_the_shapes(case, layers):
+    backbone = dict(type='GroupViT', img_size=16, patch_size=8, in_channels=3, mlp_ratio=4)
+    backbone |= CASES[case]
+    backbone['num_output_groups'] = [n - 1 for n in backbone['num_group_tokens'] if n]
+    image = dict(PROJECTOR, num_layers=layers, hidden_channels=10)
+    text = dict(image, in_channels=8)
+    config = dict(
+        type='GroupViTPretrainer',
+        backbone=backbone,
+        text_encoder=dict(TEXT, num_heads=2),
+        image_projector=image,
+        text_projector=text,
+        loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+    )
+    state_dict = MODELS.build(config).state_dict()
+    size = backbone['img_size']
+    hints = Hints(backbone['num_heads'], 2, size if isinstance(size, tuple) else None)
+    structure = infer_structure(state_dict, hints)
+    again = MODELS.build(pretrainer_config(structure))
+    again.load_state_dict(state_dict)
+    assert structure.image_shape == (size if isinstance(size, tuple) else (size, size))
+    assert not structure.multi_label
+
+
+def test_heads_are_sixty_four_channels_where_that_divides():
+    config = dict(
+        type='GroupViTPretrainer',
+        backbone=dict(
+            type='GroupViT', img_size=16, patch_size=8, embed_dims=128, depths=(1, 1),
+            num_heads=(4, 4), num_group_tokens=(3, 0), num_output_groups=(2,),
+        ),
+        text_encoder=dict(TEXT, embed_dims=64),
+        image_projector=dict(PROJECTOR, in_channels=128),
+        text_projector=dict(PROJECTOR, in_channels=64),
+        loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+        loss_multi_label=dict(type='MultiLabelContrastiveLoss'),
+    )  # fmt: skip
+    structure = infer_structure(MODELS.build(config).state_dict(), Hints())
+    assert structure.backbone['num_heads'] == [2, 2]
+    assert structure.text_encoder['num_heads'] == 1
+    assert structure.multi_label
+
+
+CONFIG = """
+raise SystemExit('a config is never executed here')
+backbone = dict(type='GroupViT', num_heads=(1, 1), img_size=8)
+model = dict(
+    backbone={'type': 'GroupViT', 'num_heads': (3, 5), 'assign_scale': 8.0, 'img_size': (8, 16)},
+    text_encoder=dict(type='GroupViTTextEncoder', num_heads=int('7'), embed_dims=8),
+)
+"""
+
+
+def test_hints_are_read_from_a_config_without_running_it():
+    assert hints_from_config(CONFIG) == Hints((3, 5), None, (8, 16), 8.0)
+    assert hints_from_config('model = (') == Hints()
+    assert hints_from_config('a\0b') == Hints()

@@ -1,0 +1,215 @@
+"""Reading anybody's weights: single, sharded, from a hub, and without running what is in them."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from groupvit_mmseg.checkpoints import inert_pickle, read_weights
+from groupvit_mmseg.checkpoints.inert_pickle import Inert, open_inert
+
+
+class Malice:
+    """Makes a folder when unpickled without care."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+class MaliceOnState:
+    """The same, when its state is set."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return MaliceOnState, (self.path,), {'x': Malice(self.path)}
+
+
+TENSORS = dict(
+    plain=torch.arange(6.0).reshape(2, 3),
+    transposed=torch.arange(6).reshape(2, 3).t(),
+    view=torch.arange(10.0)[3:7],
+    half=torch.tensor([1.5, -2.0], dtype=torch.float16),
+    brain=torch.tensor([1.5, -2.0], dtype=torch.bfloat16),
+    flag=torch.tensor([True, False]),
+    scalar=torch.tensor(2.5, dtype=torch.float64),
+    empty=torch.empty(0, 3),
+    parameter=torch.nn.Parameter(torch.ones(2)),
+)
+
+
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
+def test_foreign_objects_stay_inert(tmp_path, same_bits, zipped):
+    trace, file = tmp_path / 'trace', tmp_path / 'official.pth'
+    content = dict(
+        model=TENSORS,
+        epoch=3,
+        malice=Malice(trace),
+        state=MaliceOnState(tmp_path / 'trace of a state'),
+        array=np.arange(3),
+        kinds={1, 2},
+        optimizer={'exp_avg': torch.zeros(5)},
+    )
+    torch.save(content, file, _use_new_zipfile_serialization=zipped)
+    weights = read_weights(file)
+    assert os.listdir(tmp_path) == ['official.pth']
+    same_bits(weights.tensors, {key: value.detach() for key, value in TENSORS.items()})
+    skipped = ' '.join(weights.skipped)
+    assert 'type posix.mkdir: not brought to life' in skipped
+    assert 'MaliceOnState' in skipped
+    for entry in ('epoch', 'malice', 'state', 'array', 'kinds', 'optimizer'):
+        assert f'{entry}: not weights' in weights.skipped
+    torch.load(file, weights_only=False)  # the trap works
+    assert trace.exists()
+
+
+def test_an_inert_object_does_nothing():
+    inert = Inert(1, 2, key=3)
+    inert['a'] = 1
+    inert.append(2)
+    inert.extend([3])
+    inert.__setstate__({'x': 1})
+    assert vars(inert) == {}
+    assert not callable(inert)
+
+
+def inert_load(pickled):
+    """Unpickles bytes with the inert unpickler."""
+    return inert_pickle.InertUnpickler(io.BytesIO(pickled), set()).load()
+
+
+def test_a_pickle_cannot_change_the_reader():
+    # BUILD with a slot state would set attributes of what GLOBAL found.
+    for name in (b'_rebuild_tensor_v2', b'_rebuild_parameter'):
+        pickled = b'\x80\x02ctorch._utils\n' + name + b'\n(N}(X\x01\x00\x00\x00aK\x01utb.'
+        with pytest.raises(AttributeError):
+            inert_load(pickled)
+    assert inert_load(b'\x80\x02cbuiltins\neval\n(X\x03\x00\x00\x001+1tR.').__class__ is not int
+
+
+def zip_of(path, tensor, size):
+    """A zip file whose pickle asks for another number of elements than are there."""
+    torch.save({'w': tensor}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = [name for name in entries if name.endswith('data.pkl')]
+    old, new = (b'K' + struct.pack('<B', n) for n in (len(tensor), size))
+    assert old in entries[pickled]
+    entries[pickled] = entries[pickled].replace(old, new)
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, data in entries.items():
+            archive.writestr(name, data)
+
+
+def test_tensors_that_ask_for_more_than_there_is(tmp_path):
+    zip_of(tmp_path / 'more.pth', torch.ones(7), 200)
+    with pytest.raises(pickle.UnpicklingError, match=r'more\.pth cannot be read .* torn'):
+        read_weights(tmp_path / 'more.pth')
+    torch.save({'w': torch.ones(1).expand(2**40)}, tmp_path / 'wide.pth')  # 4 TB from 4 bytes
+    with pytest.raises(pickle.UnpicklingError, match=r'a tensor reaches beyond its numbers'):
+        read_weights(tmp_path / 'wide.pth')
+
+
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
+def test_every_truncation_is_refused(tmp_path, zipped):
+    torch.save({'w': torch.ones(50)}, tmp_path / 'a', _use_new_zipfile_serialization=zipped)
+    whole = (tmp_path / 'a').read_bytes()
+    for size in range(1, len(whole) - 1, 13):
+        (tmp_path / 'b').write_bytes(whole[:size])
+        with pytest.raises(pickle.UnpicklingError, match='cannot be read as weights'):
+            read_weights(tmp_path / 'b')
+
+
+def test_optimiser_state_is_not_read(tmp_path, monkeypatch):
+    torch.save({'model': {'w': torch.ones(2)}, 'optimizer': torch.zeros(1000)}, tmp_path / 'a.pth')
+    file = open_inert(tmp_path / 'a.pth')
+    assert isinstance(file.content['optimizer'], inert_pickle.StoredTensor)
+    assert file.read(file.content['model']['w']).tolist() == [1, 1]
+
+
+def write_shards(folder, kind):
+    """Two shards and their index, of either kind."""
+    first, second = {'a': torch.ones(2)}, {'b': torch.zeros(3), 'c': torch.ones(1)}
+    stem = {'safetensors': 'model', 'bin': 'pytorch_model'}[kind]
+    places = {}
+    for number, part in enumerate((first, second), 1):
+        name = f'{stem}-0000{number}-of-00002.{kind}'
+        save_file(part, folder / name) if kind == 'safetensors' else torch.save(part, folder / name)
+        places.update(dict.fromkeys(part, name))
+    index = folder / f'{stem}.{kind}.index.json'
+    index.write_text(json.dumps({'metadata': {}, 'weight_map': places}))
+    return index, places, {**first, **second}
+
+
+@pytest.mark.parametrize('kind', ['safetensors', 'bin'])
+def test_shards_are_read_as_one(tmp_path, same_bits, kind):
+    index, _, tensors = write_shards(tmp_path, kind)
+    same_bits(read_weights(index).tensors, tensors)
+    same_bits(read_weights(tmp_path).tensors, tensors)  # the folder means the same
+
+
+def test_bad_shards_are_one_sentence(tmp_path):
+    index, places, _ = write_shards(tmp_path, 'bin')
+
+    def sentence(weight_map):
+        index.write_text(json.dumps({'weight_map': weight_map}))
+        with pytest.raises((FileNotFoundError, ValueError)) as error:
+            read_weights(index)
+        return str(error.value)
+
+    assert '1 tensors that its shards lack: d' in sentence({**places, 'd': places['a']})
+    assert 'names the shard x.bin, which is not beside it' in sentence({'a': 'x.bin'})
+    assert 'only files beside it' in sentence({'a': '../secret.bin'})
+    assert 'only files beside it' in sentence({})
+    assert 'no usable weight_map' in sentence([1])
+    index.write_text('{')
+    with pytest.raises(ValueError, match=r'is not the index of sharded weights'):
+        read_weights(index)
+
+
+def test_hub_without_a_network_says_what_to_bring(convert, tmp_path, capsys, monkeypatch):
+    hub = pytest.importorskip('huggingface_hub', reason='the extra is not installed')
+    monkeypatch.setattr(hub.constants, 'HF_HUB_OFFLINE', True)
+    monkeypatch.setattr(hub.constants, 'HF_HUB_CACHE', str(tmp_path / 'cache'))
+    argv = ('--from', 'nvidia/groupvit-gcc-yfcc', tmp_path / 'out.pth')
+    assert convert('hf_to_plugin', *argv) == 2
+    assert capsys.readouterr().err == (
+        'error: nvidia/groupvit-gcc-yfcc cannot be fetched from the hub: bring its '
+        'model.safetensors (or pytorch_model.bin) and config.json in one folder and give that '
+        'folder as SRC.\n'
+    )
+    assert not (tmp_path / 'out.pth').exists()
+
+
+def test_hub_by_name(tmp_path, monkeypatch):
+    huggingface_hub = pytest.importorskip('huggingface_hub', reason='the extra is not installed')
+    errors = huggingface_hub.errors
+    asked = []
+
+    def download(name, file, local_files_only):
+        asked.append((name, file))
+        if file == 'model.safetensors':
+            raise errors.RemoteEntryNotFoundError('none', response=response)
+        return str(tmp_path / file)
+
+    import httpx
+
+    response = httpx.Response(404, request=httpx.Request('GET', 'http://nowhere'))
+    torch.save({'w': torch.ones(1)}, tmp_path / 'pytorch_model.bin')
+    (tmp_path / 'config.json').write_text('{}')
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
+    assert read_weights('hf://nvidia/groupvit-gcc-yfcc').tensors['w'].item() == 1
+    name = 'nvidia/groupvit-gcc-yfcc'
+    files = ('model.safetensors', 'pytorch_model.bin', 'config.json')
+    assert asked == [(name, file) for file in files]
