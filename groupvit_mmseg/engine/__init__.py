@@ -3,6 +3,7 @@
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
+from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
 from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
@@ -14,6 +15,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'GroupViTOptimConstructor',
     'GroupViTRunner',
+    'GuardedOptimWrapper',
     'MixedPrecisionOptimWrapper',
     'ResumableTrainLoop',
     'RunSummaryHook',

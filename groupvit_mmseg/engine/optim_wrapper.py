@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from mmengine.optim import OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
 
 DTYPES = ('auto', 'bfloat16', 'float16')
 
@@ -29,7 +30,7 @@ def best_half_dtype(device_type: str) -> torch.dtype:
 
 
 @OPTIM_WRAPPERS.register_module()
-class MixedPrecisionOptimWrapper(OptimWrapper):
+class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
     """Autocast around the forward pass; weights, gradients and optimiser stay float32.
 
     mmengine's AmpOptimWrapper refuses to run on a CPU. float16 comes with a gradient scaler,
@@ -39,7 +40,7 @@ class MixedPrecisionOptimWrapper(OptimWrapper):
     Args:
         optimizer (torch.optim.Optimizer): The optimiser.
         dtype (str): ``'auto'``, ``'bfloat16'`` or ``'float16'`` (GPUs only). Defaults to 'auto'.
-        kwargs (Any): ``accumulative_counts``, ``clip_grad`` of mmengine's OptimWrapper.
+        kwargs (Any): Those of :class:`GuardedOptimWrapper`.
 
     Raises:
         ValueError: If the type is unknown, or float16 is asked for without a GPU.
@@ -63,12 +64,16 @@ class MixedPrecisionOptimWrapper(OptimWrapper):
         super().backward(self.scaler.scale(loss), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
-        """Unscale, clip, update; a step with infinite gradients is skipped by the scaler."""
-        if self.clip_grad_kwargs:
-            self.scaler.unscale_(self.optimizer)
-            self._clip_grad()
+        """Unscale, clip and update, or skip the step and lower the scale."""
+        self.scaler.unscale_(self.optimizer)
+        try:
+            super().step(**kwargs)
+        finally:
+            self.scaler.update()
+
+    def _update(self, **kwargs: Any) -> None:
+        """The optimiser's step."""
         self.scaler.step(self.optimizer, **kwargs)
-        self.scaler.update()
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:

@@ -32,6 +32,8 @@ class GroupViTRunner(Runner):
     hook asks for them ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
     """
 
+    _load_from: str | None
+
     @classmethod
     def from_cfg(cls, cfg: Any) -> 'GroupViTRunner':
         """Build the runner; without a GPU, processes talk through gloo and BN stays local."""

@@ -1,0 +1,109 @@
+"""Where a non-finite value comes from: the first module and tensor that have one."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from torch import Tensor, nn
+
+
+class NonFiniteWatch:
+    """Looks at every module's outputs and their gradients; attach it once something went wrong.
+
+    Looking makes a GPU wait after every module, so a healthy run has no watch.
+
+    Args:
+        model (nn.Module): What is trained.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = bare(model)
+        self._found: str | None = None
+        self._handles = [
+            self.model.register_forward_pre_hook(self._look_at_inputs, with_kwargs=True)
+        ]
+        for name, module in self.model.named_modules():
+            self._handles.append(module.register_forward_hook(self._look_at_outputs_of(name)))
+
+    def detach(self) -> None:
+        """Stop looking."""
+        for handle in self._handles:
+            handle.remove()
+
+    def first(self) -> str:
+        """The first non-finite value since the last forward pass began, in words."""
+        return (
+            first_among(self.model.named_parameters(), 'the parameter')
+            or self._found
+            or first_among(gradients(self.model), 'the gradient of the parameter')
+            or 'the sum of the losses'
+        )
+
+    def _look_at_inputs(self, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
+        """Before the model's forward pass: forget, and look at what goes in."""
+        named = [*enumerate(args), *kwargs.items()]
+        tensors = ((f'{name}', value) for name, value in named if isinstance(value, Tensor))
+        self._found = first_among(tensors, 'the input')
+
+    def _look_at_outputs_of(self, name: str) -> Any:
+        """A forward hook."""
+
+        def look(_: nn.Module, inputs: Any, outputs: Any) -> None:
+            for tensor in tensors_in(outputs):
+                self._look(tensor, f'the output of {name or "the model"}')
+                if tensor.requires_grad and tensor.grad_fn is not None:
+                    tensor.register_hook(
+                        lambda gradient: self._look(
+                            gradient, f'the gradient to the output of {name or "the model"}'
+                        )
+                    )
+
+        return look
+
+    def _look(self, tensor: Tensor, where: str) -> None:
+        """Remember the first place."""
+        if self._found is None and not is_finite(tensor):
+            self._found = f'{where} ({describe(tensor)})'
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The model without a distributed wrapper."""
+    wrapped: Any = model
+    return wrapped.module if is_model_wrapper(model) else model
+
+
+def gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Names and gradients of the parameters that have one."""
+    return ((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
+
+
+def first_among(named: Any, what: str) -> str | None:
+    """The first of some named tensors with a non-finite value, in words."""
+    for name, tensor in named:
+        if not is_finite(tensor):
+            return f'{what} {name} ({describe(tensor)})'
+    return None
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors of a module's output."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every value is finite."""
+    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+
+
+def describe(tensor: Tensor) -> str:
+    """How many values of which tensor are not finite."""
+    bad = int((~torch.isfinite(tensor)).sum())
+    return f'{bad} of {tensor.numel()} values, {str(tensor.dtype).removeprefix("torch.")}'
