@@ -124,6 +124,7 @@ def test_a_bad_part_spoils_all_accumulated_gradients():
 def test_a_gradient_scaler_finds_its_scale():
     model, wrapper = make(MixedPrecisionOptimWrapper)
     wrapper.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**127)
+    model.last.weight.data.mul_(100)
     before = model.first.weight.detach().clone()
     skipped = 0
     for batch in batches(12):
