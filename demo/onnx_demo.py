@@ -89,7 +89,10 @@ def segment(picture, model, short_side=None):
 
     if not Path(model).is_file():
         raise FileNotFoundError(f'There is no model at {model}.')
-    session = onnxruntime.InferenceSession(str(model), providers=['CPUExecutionProvider'])
+    try:
+        session = onnxruntime.InferenceSession(str(model), providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime's errors have no type in common
+        raise ValueError(f'{model} is not an ONNX file that onnxruntime reads.') from error
     metadata = session.get_modelmeta().custom_metadata_map
     if 'class_names' not in metadata:
         raise ValueError(f'{model} is not of export_onnx.py: it names no classes.')

@@ -30,17 +30,15 @@ class FrozenSegmentor(nn.Module):
 
     def __init__(self, segmentor: Any) -> None:
         super().__init__()
-        head = segmentor.decode_head
-        class_embeds = head.encode_classes().detach().clone()
-        frozen = copy.deepcopy(segmentor.cpu())
+        frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
+        frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head
         del self.head.text_encoder, self.head.text_projector
-        self.eval().requires_grad_(False)
-        self.head.class_embeds = class_embeds.cpu()  # after eval(), which may drop it
-        preprocessor = segmentor.data_preprocessor
+        self.eval()
+        preprocessor = frozen.data_preprocessor
         self.reads_rgb = turns_channels(preprocessor)
-        self.register_buffer('mean', preprocessor.mean.clone().cpu().flatten())
-        self.register_buffer('std', preprocessor.std.clone().cpu().flatten())
+        self.register_buffer('mean', preprocessor.mean.flatten())
+        self.register_buffer('std', preprocessor.std.flatten())
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Segment a picture.

@@ -1,0 +1,233 @@
+"""Exports: the graph gives PyTorch's maps at every size, on generated and on real pictures."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+from PIL import Image
+
+from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.export import FrozenSegmentor, difference, margins, onnx_maps
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
+PHOTOGRAPHS = sorted((ROOT.parent / 'shared/data/VOCdevkit/VOC2012/JPEGImages').glob('*.jpg'))
+CLASSES = 'a cat, a dog, grass, sky, a train'
+
+onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+onnx = pytest.importorskip('onnx', reason='onnx is not installed')
+pytest.importorskip('onnxscript', reason='onnxscript is not installed')
+
+
+@pytest.fixture(scope='module')
+def segmentor():
+    """A tiny segmentor that sees several classes in a picture."""
+    torch.manual_seed(3)
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(Config.fromfile(CONFIG).model).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(12 if '.assign.' in name else 3)
+    names = ('background', *(name.split()[-1] for name in CLASSES.split(',')))
+    model.set_classes(names, with_background=True, bg_thresh=0.35)
+    return model
+
+
+@pytest.fixture(scope='module')
+def exported(segmentor, tmp_path_factory):
+    """The tool's ONNX file of that segmentor."""
+    folder = tmp_path_factory.mktemp('exported')
+    save_checkpoint({'state_dict': segmentor.state_dict()}, folder / 'tiny.pth')
+    argv = [CONFIG, folder / 'tiny.pth', '--classes', CLASSES, '--background-threshold', '0.35']
+    assert export(*argv, '--out', folder / 'tiny.onnx') == 0
+    return folder
+
+
+def export(*argv):
+    """Runs the tool in this process: its exit status."""
+    path = ROOT / 'tools/model_converters/export_onnx.py'
+    spec = importlib.util.spec_from_file_location('export_onnx', path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    return tool.main([str(part) for part in argv])
+
+
+def picture(height, width, seed=0):
+    """Rectangles in random colours."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((height, width, 3), np.uint8)
+    for _ in range(15):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        image[top : top + height // 2, left : left + width // 3] = rng.integers(0, 256, 3)
+    return image
+
+
+@pytest.mark.parametrize('size', [(32, 32), (16, 40), (45, 83), (120, 64)])
+def test_onnx_gives_the_maps_of_pytorch_at_any_size(segmentor, exported, size):
+    model, content = FrozenSegmentor(segmentor), (exported / 'tiny.onnx').read_bytes()
+    image = picture(*size)
+    maps = onnx_maps(content, image)
+    assert [m.shape for m in maps] == [(1, *size)] * 2
+    found = difference(model, image, maps)
+    assert found.unexplained == 0
+    assert found.pixels < 0.01 * image.size / 3
+    if min(size) > 16:  # a constant map would agree with anything
+        assert len(np.unique(maps[0])) > 1
+        assert len(np.unique(maps[1])) > 1
+
+
+def test_real_photographs(segmentor, exported):
+    if not PHOTOGRAPHS:
+        pytest.skip('no VOC photographs beside the project')
+    model, content = FrozenSegmentor(segmentor), (exported / 'tiny.onnx').read_bytes()
+    classes = set()
+    for path in PHOTOGRAPHS[:6]:
+        image = np.asarray(Image.open(path).convert('RGB').resize((180, 132)))
+        maps = onnx_maps(content, image)
+        found = difference(model, image, maps)
+        assert found.unexplained == 0, path.name
+        assert found.pixels < 200, path.name
+        classes |= set(np.unique(maps[0]))
+    assert len(classes) > 2
+
+
+@pytest.mark.slow
+def test_full_size_on_real_photographs(tmp_path, capsys):
+    if not PHOTOGRAPHS:
+        pytest.skip('no VOC photographs beside the project')
+    config = ROOT / 'configs/groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
+    model = MODELS.build(Config.fromfile(config).model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3 if '.assign.' in name else 1.5)
+    save_checkpoint({'state_dict': model.state_dict()}, tmp_path / 'full.pth')
+    argv = [config, tmp_path / 'full.pth', '--classes', CLASSES, '--out', tmp_path / 'full.onnx']
+    assert export(*argv, '--check', *PHOTOGRAPHS[:3]) == 0
+    assert capsys.readouterr().out.count(' 0 of them with a margin of 1e-4 or more') == 3
+
+
+def test_frozen_segmentor_gives_the_segmentors_labels(segmentor):
+    image = picture(48, 72)
+    inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[[2, 1, 0]]  # pipelines read BGR
+    batch = segmentor.data_preprocessor(dict(inputs=[inputs]), False)
+    segmentor.test_cfg = dict(mode='whole')
+    with torch.no_grad():
+        logits = segmentor.encode_decode(batch['inputs'], [{}])
+        class_map, group_map = FrozenSegmentor(segmentor)(torch.from_numpy(image)[None])
+        output = segmentor.extract_feat(batch['inputs'])
+    assert torch.equal(class_map, logits.argmax(dim=1))
+    assert torch.equal(group_map, segmentor.decode_head.group_map(output))
+
+
+def test_a_wrong_pixel_with_a_margin_is_found(segmentor):
+    model, image = FrozenSegmentor(segmentor), picture(48, 72)
+    batch = torch.from_numpy(image)[None]
+    class_map, group_map = (m.numpy().copy() for m in model(batch))
+    decided = np.argwhere((margins(model, batch) > 0.05).numpy())[0]
+    class_map[tuple(decided)] += 1
+    assert difference(model, image, (class_map, group_map)) == (1, 1)
+    close = difference(model, image, (class_map, group_map), tolerance=2.0)
+    assert close == (1, 0)
+
+
+def test_metadata_tells_how_to_use_the_file(exported):
+    session = onnxruntime.InferenceSession(exported / 'tiny.onnx')
+    metadata = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}
+    assert metadata == dict(
+        class_names=['background', 'cat', 'dog', 'grass', 'sky', 'train'],
+        with_background=True,
+        background_threshold=0.35,
+        templates=['a photo of a {}.'],
+        short_side=40,
+        smallest_side=16,
+    )
+    assert session.get_inputs()[0].shape == [1, 'height', 'width', 3]
+    assert [value.shape for value in session.get_outputs()] == [[1, 'height', 'width']] * 2
+    names = {tensor.name for tensor in onnx.load(exported / 'tiny.onnx').graph.initializer}
+    assert names
+    assert not any('text_encoder' in name for name in names)
+
+
+def test_torch_export_program(segmentor, exported):
+    argv = [CONFIG, exported / 'tiny.pth', '--classes', CLASSES, '--background-threshold', '0.35']
+    assert export(*argv, '--out', exported / 'tiny.pt2') == 0
+    extra = {'class_names': ''}
+    program = torch.export.load(exported / 'tiny.pt2', extra_files=extra).module()
+    assert json.loads(extra['class_names'])[1:3] == ['cat', 'dog']
+    image = picture(50, 33)
+    with torch.no_grad():
+        maps = tuple(m.numpy() for m in program(torch.from_numpy(image)[None]))
+    assert difference(FrozenSegmentor(segmentor), image, maps).unexplained == 0
+
+
+def test_demo_needs_neither_torch_nor_pillow(exported, tmp_path):
+    image = picture(60, 90)
+    ppm = tmp_path / 'picture.ppm'
+    ppm.write_bytes(b'P6\n90 60\n255\n' + image.tobytes())
+    np.save(tmp_path / 'picture.npy', image)
+    program = (
+        'import sys, runpy\n'
+        "for name in ('torch', 'PIL', 'mmengine', 'cv2'): sys.modules[name] = None\n"
+        "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    outputs = []
+    for name in ('picture.ppm', 'picture.npy'):
+        argv = [tmp_path / name, exported / 'tiny.onnx', '--out', tmp_path / f'{name}.png']
+        command = [sys.executable, '-c', program, ROOT / 'demo/onnx_demo.py', *argv]
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        outputs.append(np.asarray(Image.open(tmp_path / f'{name}.png')))
+        assert '%' in done.stdout
+    assert outputs[0].shape == image.shape
+    assert np.array_equal(*outputs)
+    assert len(np.unique(outputs[0].reshape(-1, 3), axis=0)) > 1
+
+
+def test_demo_shows_the_class_map(exported, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / 'demo')
+    import onnx_demo
+
+    image = picture(40, 56)  # the short side of the export: nothing is resized
+    class_map, group_map, names = onnx_demo.segment(image, exported / 'tiny.onnx')
+    expected = onnx_maps((exported / 'tiny.onnx').read_bytes(), image)
+    assert np.array_equal(class_map, expected[0][0])
+    assert np.array_equal(group_map, expected[1][0])
+    assert names[0] == 'background'
+    ramp = np.arange(8, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(3, 2) * 30
+    assert onnx_demo.resize(ramp, 16)[:, 0, 0].tolist()[:5] == [0, 8, 22, 38, 52]
+
+
+@pytest.mark.parametrize('name', ['nothing.onnx', 'bad.onnx'])
+def test_wrong_files_are_one_sentence(tmp_path, name):
+    (tmp_path / 'bad.onnx').write_bytes(b'no model')
+    np.save(tmp_path / 'a.npy', picture(20, 20))
+    command = [
+        ROOT / 'demo/onnx_demo.py',
+        tmp_path / 'a.npy',
+        tmp_path / name,
+        '--out',
+        tmp_path / 'o',
+    ]
+    done = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ')
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / 'o').exists()
+
+
+def test_failed_export_leaves_nothing(exported, tmp_path, capsys):
+    assert export(CONFIG, exported / 'tiny.pth', '--out', tmp_path / 'a.txt') == 2
+    errors = capsys.readouterr().err
+    assert errors.count('\n') == 1
+    assert 'must end in .onnx or .pt2' in errors
+    assert list(tmp_path.iterdir()) == []
