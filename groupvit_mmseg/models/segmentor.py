@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
@@ -89,11 +90,16 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
 
     def test_step(self, data: dict | tuple | list) -> list[SegDataSample]:
-        """As ``BaseModel``; images of a batch may differ in size."""
+        """As ``BaseModel``; images of a batch may differ in size, masks that cannot be are refused.
+
+        Raises:
+            ValueError: if a mask has colours, or labels without a class.
+        """
         inputs = data['inputs'] if isinstance(data, dict) else data[0]
+        samples = data['data_samples'] if isinstance(data, dict) else data[1]
+        check_masks(samples, self.num_classes)
         if isinstance(inputs, Tensor) or len({image.shape for image in inputs}) == 1:
             return super().test_step(data)
-        samples = data['data_samples'] if isinstance(data, dict) else data[1]
         ready = [
             self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), False)
             for image, sample in zip(inputs, samples, strict=True)

@@ -108,8 +108,6 @@ class GroupViTZeroShotHead(BaseModule):
     def encode_classes(self) -> Tensor:
         """Compute and keep the class embeddings of the present weights, names and templates.
 
-        The mean over a class's projected templates, then normalised.
-
         Returns:
             Tensor: ``(K, D)``, a row per prompted name: classes but the background, then
             background words.
@@ -117,16 +115,37 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
+        self.class_embeds = self.embed_names(self.prompted_names)
+        return self.class_embeds
+
+    @torch.no_grad()
+    def embed_names(
+        self, names: Sequence[str], templates: str | Sequence[str] | None = None
+    ) -> Tensor:
+        """Embeddings of any names: the mean over their projected templates, then normalised.
+
+        Args:
+            names (Sequence[str]): ``K`` names.
+            templates (str | Sequence[str], optional): as in the constructor; None takes the
+                head's. Defaults to None.
+
+        Returns:
+            Tensor: ``(K, D)``.
+
+        Raises:
+            RuntimeError: in training mode, where BatchNorm would mix the names.
+        """
         if self.training:
             raise RuntimeError('Class embeddings need evaluation mode: call eval() on the model.')
+        sentences = self.templates if templates is None else get_templates(templates)
         device = self.logit_scale.device
         rows = []
-        for name in self.prompted_names:
-            texts = [template.format(name) for template in self.templates]
+        for name in names:
+            texts = [sentence.format(name) for sentence in sentences]
             token_ids = tokenize(texts, self.text_encoder.context_length).to(device)
             rows.append(self.text_projector(self.text_encoder(token_ids)).mean(dim=0))
-        (self.class_embeds,) = normalize(torch.stack(rows))
-        return self.class_embeds
+        (embeds,) = normalize(torch.stack(rows))
+        return embeds
 
     def train(self, mode: bool = True) -> 'GroupViTZeroShotHead':
         """Training changes the weights, so the class embeddings are dropped."""

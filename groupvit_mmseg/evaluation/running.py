@@ -1,0 +1,164 @@
+"""Runs one benchmark set with a model that is loaded already: one line of the journal per image."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
+from torch.utils.data import DataLoader, Subset
+
+from .checks import check_class_count, check_files, check_masks
+from .confusion import count_pairs
+from .journal import Journal
+from .protocols import WITH_BACKGROUND, Protocol
+
+
+def segmentation_pipeline(protocol: Protocol) -> list[dict]:
+    """Transforms of images and masks: the masks keep the size they are compared at."""
+    return [
+        dict(type='LoadImageFromFile'),
+        dict(type='Resize', scale=(2048, protocol.short_side), keep_ratio=True),
+        dict(type='LoadAnnotations'),
+        dict(type='PackSegInputs'),
+    ]
+
+
+def apply_protocol(segmentor: Any, protocol: Protocol, class_set: str, logit_scale: float) -> None:
+    """Makes a segmentor look for a set's classes as a protocol says.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` with its weights.
+        protocol (Protocol): Of this set.
+        class_set (str): As ``class_names`` knows it.
+        logit_scale (float): The checkpoint's, for protocols that have none of their own.
+    """
+    size = (protocol.crop_size, protocol.crop_size)
+    windows = dict(mode='slide', crop_size=size, stride=(protocol.stride, protocol.stride))
+    segmentor.test_cfg = ConfigDict(
+        windows if protocol.crop_size else dict(mode='whole'),
+        with_scores=False,
+        refine_steps=protocol.refine_steps,
+        **{k: v for k, v in segmentor.test_cfg.items() if k in ('window_batch_size', 'precision')},
+    )
+    head = segmentor.decode_head
+    head.set_classes(
+        class_set,
+        with_background=class_set in WITH_BACKGROUND,
+        bg_thresh=protocol.bg_thresh,
+        background_words=protocol.background_words,
+        templates=protocol.templates,
+    )
+    head.top_k = protocol.top_k
+    head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
+    head.encode_classes()
+
+
+def run_segmentation(
+    segmentor: Any, dataset: Any, journal: Journal, *, rank: int = 0, world: int = 1, **loading: Any
+) -> Iterator[int]:
+    """Segments the images of one process that no process has done yet.
+
+    Every image is passed alone, so that its result depends on no other image, nor on workers,
+    processes or batches.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` set up by :func:`apply_protocol`.
+        dataset (Any): A segmentation data set of MMSegmentation.
+        journal (Journal): Where results are kept.
+        rank (int): Of this process; it does every ``world``-th image. Defaults to 0.
+        world (int): Number of processes. Defaults to 1.
+        **loading: ``num_workers`` and ``limit`` of :func:`pending_batches`.
+
+    Yields:
+        int: The index of each image when it is done.
+    """
+    num_classes = segmentor.num_classes
+    check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
+    check_files([dataset.get_data_info(index) for index in range(len(dataset))])
+
+    def result(batch: dict) -> dict[str, Any]:
+        check_masks(batch['data_samples'], num_classes)
+        (sample,) = segmentor.test_step(batch)
+        label_map = sample.gt_sem_seg.data[0]
+        predicted = sample.pred_sem_seg.data[0].to(label_map.device)
+        return dict(image=image_name(sample), pairs=count_pairs(label_map, predicted, num_classes))
+
+    yield from _run(result, dataset, journal, rank, world, **loading)
+
+
+def run_classification(
+    segmentor: Any,
+    dataset: Any,
+    journal: Journal,
+    *,
+    names: Sequence[str],
+    templates: str | Sequence[str],
+    rank: int = 0,
+    world: int = 1,
+    **loading: Any,
+) -> Iterator[int]:
+    """Zero-shot classification by the pooled image embedding; as :func:`run_segmentation`.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` with its weights.
+        dataset (Any): A classification data set of MMPretrain.
+        journal (Journal): Where results are kept.
+        names (Sequence[str]): What each class is prompted as, in the order of the labels.
+        templates (str | Sequence[str]): Prompt templates.
+        rank (int): Of this process. Defaults to 0.
+        world (int): Number of processes. Defaults to 1.
+        **loading: ``num_workers`` and ``limit``.
+
+    Yields:
+        int: The index of each image when it is done.
+    """
+    check_class_count(len(names), dataset.metainfo['classes'], type(dataset).__name__)
+    head = segmentor.decode_head
+    class_embeds = head.embed_names(names, templates)
+
+    def result(batch: dict) -> dict[str, Any]:
+        data = segmentor.data_preprocessor(batch, False)
+        pooled = head.image_projector(segmentor.extract_feat(data['inputs']).pooled)
+        best = (pooled[0] @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
+        (sample,) = batch['data_samples']
+        return dict(image=image_name(sample), label=int(sample.gt_label), best=best)
+
+    yield from _run(result, dataset, journal, rank, world, **loading)
+
+
+def _run(
+    result: Callable[[dict], dict[str, Any]],
+    dataset: Any,
+    journal: Journal,
+    rank: int,
+    world: int,
+    *,
+    num_workers: int = 0,
+    limit: int | None = None,
+) -> Iterator[int]:
+    """Images of one process that are not in the journal, each written there when it is done."""
+    done = journal.results()
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    pending = [index for index in range(rank, count, world) if index not in done]
+    loader = DataLoader(
+        Subset(dataset, pending), batch_size=1, num_workers=num_workers, collate_fn=pseudo_collate
+    )
+    with journal.writer(rank) as writer, torch.inference_mode():
+        for index, batch in zip(pending, loader, strict=True):
+            writer.add(index, **result(batch))
+            yield index
+
+
+def image_name(sample: Any) -> str:
+    """Name of a sample's file, without the machine's folders."""
+    return str(sample.metainfo.get('img_path', '')).rsplit('/', 1)[-1]
+
+
+def digest(names: Sequence[str]) -> str:
+    """Twelve digits that tell lists of names apart."""
+    return hashlib.sha256('\n'.join(names).encode()).hexdigest()[:12]

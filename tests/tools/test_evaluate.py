@@ -1,0 +1,298 @@
+"""tools/evaluate.py on generated files in each set's own layout."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.evaluation import IoUMetric
+from mmseg.registry import MODELS
+from PIL import Image
+
+from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
+from groupvit_mmseg.text.templates import TEMPLATE_SETS
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
+WINDOWS = ['short_side=40', 'crop_size=32', 'stride=16']
+COUNT = 3
+# Image and mask of each set, and the labels its files may hold.
+LAYOUTS = {
+    'VOCdevkit/VOC2012': ('JPEGImages/{}.jpg', 'SegmentationClass/{}.png', range(21)),
+    'VOCdevkit/VOC2010': ('JPEGImages/{}.jpg', 'SegmentationClassContext/{}.png', range(60)),
+    'coco_object': ('images/val2017/{}.jpg', 'annotations/val2017/{}.png', range(81)),
+    'coco_stuff164k': (
+        'images/val2017/{}.jpg',
+        'annotations/val2017/{}_labelTrainIds.png',
+        range(171),
+    ),
+    'cityscapes': (
+        'leftImg8bit/val/town/{}_leftImg8bit.png',
+        'gtFine/val/town/{}_gtFine_labelTrainIds.png',
+        range(19),
+    ),
+    'ade/ADEChallengeData2016': (
+        'images/validation/{}.jpg',
+        'annotations/validation/{}.png',
+        range(151),
+    ),
+}
+
+
+def save(array, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def make_set(root, layout, rng):
+    image, mask, labels = layout
+    for index in range(COUNT):
+        height, width = 44 + 6 * index, 60 - 4 * index
+        pixels = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8).repeat(10, 0).repeat(10, 1)
+        save(pixels[:height, :width], root / image.format(f'p{index}'))
+        label_map = rng.choice(labels, (6, 6)).astype(np.uint8).repeat(10, 0).repeat(10, 1)
+        label_map[:2], label_map[2:12] = 255, 0
+        save(label_map[:height, :width], root / mask.format(f'p{index}'))
+
+
+@pytest.fixture(scope='module')
+def place(tmp_path_factory):
+    """All sets, generated, and the checkpoint of a random model."""
+    place = tmp_path_factory.mktemp('evaluate')
+    rng = np.random.default_rng(0)
+    for root, layout in LAYOUTS.items():
+        make_set(place / 'data' / root, layout, rng)
+    names = ''.join(f'p{index}\n' for index in range(COUNT))
+    for path in ('VOC2012/ImageSets/Segmentation', 'VOC2010/ImageSets/SegmentationContext'):
+        (place / 'data/VOCdevkit' / path).mkdir(parents=True)
+        (place / 'data/VOCdevkit' / path / 'val.txt').write_text(names)
+    for index in range(COUNT):
+        pixels = rng.integers(0, 256, (250, 300, 3), dtype=np.uint8)
+        save(pixels, place / f'data/imagenet/val/p{index}.JPEG')
+    (place / 'data/imagenet/meta').mkdir()
+    (place / 'data/imagenet/meta/val.txt').write_text('p0.JPEG 3\np1.JPEG 999\np2.JPEG 0\n')
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=3.0 if 'group_token' in name else 0.5)
+    torch.save(dict(state_dict=model.state_dict()), place / 'weights.pth')
+    return place
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('evaluate_tool', ROOT / 'tools/evaluate.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(tool, place, out, *options, sets=('voc21',), windows=WINDOWS):
+    arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--workers=0']
+    arguments += [f'--data-root={place / "data"}', f'--out={out}', '--pictures=2']
+    return tool.main([*arguments, '--sets', *sets, '--change', *windows, *map(str, options)])
+
+
+@pytest.fixture(scope='module')
+def everything(tool, place):
+    """The folder of an evaluation on all sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            TEMPLATE_SETS, 'full', TEMPLATE_SETS['full'][:8]
+        )  # 80,000 sentences take long
+        assert run(tool, place, place / 'all', sets=['all']) == 0
+    return place / 'all'
+
+
+def test_one_command_evaluates_every_set_into_one_table(everything):
+    with (everything / 'table.csv').open() as file:
+        rows = {row['set']: row for row in csv.DictReader(file)}
+    assert set(rows) == {benchmark.title for benchmark in BENCHMARKS.values()} | {
+        'ImageNet-1k top-1, 80 templates'
+    }
+    assert rows['VOC20']['GroupViT GCC+RedCaps, TCL protocol'] == '79.7'
+    assert (rows['VOC21']['threshold'], rows['VOC20']['threshold']) == ('0.95', '-')
+    markdown = (everything / 'table.md').read_text()
+    assert all(f'| {title} |' in markdown for title in rows)
+    assert 'VOC21: 3 images, not the split of 1449' in markdown
+    assert 'protocol changed: short_side=40' in markdown
+
+
+@pytest.mark.parametrize('name', list(BENCHMARKS)[:-1])
+def test_each_result_names_what_it_depends_on(everything, name):
+    result = json.loads((everything / f'{name}.json').read_text())
+    iou = [value for value in result['class_iou'].values() if value is not None]
+    assert result['metrics']['mIoU'] == pytest.approx(np.mean(iou))
+    assert len(result['class_iou']) == result['classes']['count']
+    assert result['protocol']['name'] == 'official'
+    assert result['protocol']['changes']['crop_size'] == 32
+    assert len(result['checkpoint']['sha256']) == 64
+    assert result['versions']['torch'] == torch.__version__
+    for picture in ('best.jpg', 'worst.jpg', 'random.jpg', 'confusion.png'):
+        assert Image.open(everything / f'pictures/{name}_{picture}').size > (100, 100)
+
+
+def test_sets_without_a_background_leave_its_pixels_out(everything):
+    for name in ('voc20', 'ade150'):
+        lines = (everything / f'journal/{name}.0.jsonl').read_text().splitlines()[1:]
+        assert len(lines) == COUNT
+        for line in lines:
+            pairs = np.array(json.loads(line)['pairs'])
+            index = json.loads(line)['index']
+            assert pairs[:, 2].sum() <= (44 + 6 * index - 12) * (60 - 4 * index)
+            assert pairs[:, 0].min() >= 0
+
+
+def test_miou_is_that_of_mmsegs_metric(tool, place, everything):
+    args = tool.parse_args([str(place / 'weights.pth'), '--sets', 'context60', '--out', str(place)])
+    args.config, args.device, args.data_root = CONFIG, 'cpu', place / 'data'
+    args.change = dict(short_side=40, crop_size=32, stride=16)
+    args.out = everything
+    weights = tool.describe_checkpoint(args.checkpoint)
+    (task,) = tool.make_tasks(args, weights)
+    segmentor = tool.load_segmentor(args)
+    scale = segmentor.decode_head.logit_scale.exp().item()
+    tool.apply_protocol(segmentor, task.protocol, 'pascal_context', scale)
+    metric = IoUMetric(prefix='mmseg')
+    metric.dataset_meta = task.dataset.metainfo
+    for index in range(COUNT):
+        batch = tool.pseudo_collate([task.dataset[index]])
+        with torch.no_grad():
+            metric.process({}, [sample.to_dict() for sample in segmentor.test_step(batch)])
+    ours = json.loads((everything / 'context60.json').read_text())['metrics']
+    theirs = metric.evaluate(COUNT)
+    for name in ('mIoU', 'aAcc', 'mAcc'):
+        assert ours[name] == pytest.approx(theirs[f'mmseg/{name}'], abs=0.0051)
+
+
+def test_imagenet_is_classified_with_seven_and_eighty_templates(everything):
+    for rows, templates in (('imagenet_7', 'subset'), ('imagenet_80', 'full')):
+        result = json.loads((everything / f'{rows}.json').read_text())
+        assert set(result['metrics']) == {'top1', 'top5'}
+        assert result['protocol']['fields']['templates'] == templates
+        lines = (everything / f'journal/{rows}.0.jsonl').read_text().splitlines()[1:]
+        assert [json.loads(line)['label'] for line in lines] == [3, 999, 0]
+        assert all(len(set(json.loads(line)['best'])) == 5 for line in lines)
+
+
+def test_an_interrupted_evaluation_goes_on_at_the_image(tool, place, everything, monkeypatch):
+    out, evaluated = place / 'interrupted', []
+    count_pairs = tool.run_segmentation.__globals__['count_pairs']
+
+    def counting(*arguments):
+        if len(evaluated) == 2:
+            raise KeyboardInterrupt
+        evaluated.append(1)
+        return count_pairs(*arguments)
+
+    monkeypatch.setitem(tool.run_segmentation.__globals__, 'count_pairs', counting)
+    with pytest.raises(KeyboardInterrupt):
+        run(tool, place, out, sets=['voc21'])
+    journal = out / 'journal/voc21.0.jsonl'
+    journal.write_text(journal.read_text()[:-9])  # as if killed while it wrote the second line
+    evaluated[:] = []
+    assert run(tool, place, out, sets=['voc21'], windows=WINDOWS) == 0
+    assert len(evaluated) == 2  # the torn one and the third
+    results = [json.loads((folder / 'voc21.json').read_text()) for folder in (out, everything)]
+    assert results[0]['class_iou'] == results[1]['class_iou']
+
+
+def same_numbers(one, other):
+    results = [json.loads((folder / 'voc21.json').read_text()) for folder in (one, other)]
+    for key in ('metrics', 'class_iou'):
+        assert results[0][key] == results[1][key]
+
+
+def test_shares_of_processes_and_workers_change_nothing(tool, place, everything):
+    out = place / 'shares'
+    for rank in (1, 0):
+        assert run(tool, place, out, '--processes', 2, '--rank', rank, '--workers', 1) == 0
+    assert not (out / 'voc21.json').exists()
+    lengths = [len(path.read_text().splitlines()) for path in sorted(out.glob('journal/*'))]
+    assert lengths == [1 + 2, 1 + 1]
+    assert run(tool, place, out) == 0
+    same_numbers(out, everything)
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(tool, place, everything):
+    out = place / 'parallel'
+    assert run(tool, place, out, '--processes', 2) == 0
+    lengths = [len(path.read_text().splitlines()) for path in sorted(out.glob('journal/*'))]
+    assert lengths == [1 + 2, 1 + 1]
+    same_numbers(out, everything)
+
+
+def error(capsys):
+    message = capsys.readouterr().err
+    assert message.startswith('error: ')
+    assert message.count('\n') == 1, message
+    return message
+
+
+def test_results_of_other_settings_are_not_mixed(tool, place, everything, capsys):
+    assert run(tool, place, everything, sets=['voc20'], windows=[*WINDOWS, 'top_k=2']) == 2
+    assert 'begun with another protocol' in error(capsys)
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--sets', 'voc22'], 'Unknown set voc22'),
+        (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
+        (['--change', 'treshold=0.5'], 'no treshold to change'),
+    ],
+)
+def test_wrong_options_are_one_sentence(tool, place, tmp_path, capsys, options, message):
+    assert run(tool, place, tmp_path, *options) == 2
+    assert message in error(capsys)
+
+
+def spoil_label(root):
+    save(np.full((44, 60), 99, np.uint8), root / 'SegmentationClass/p0.png')
+
+
+def spoil_palette(root):
+    save(np.zeros((44, 60, 3), np.uint8), root / 'SegmentationClass/p0.png')
+
+
+def spoil_mask(root):
+    (root / 'SegmentationClass/p1.png').unlink()
+
+
+@pytest.mark.parametrize(
+    'spoil, message',
+    [
+        (spoil_label, 'has label 99, but there are only 21 classes'),
+        (spoil_palette, 'has colours instead of labels'),
+        (spoil_mask, 'There is no mask'),
+    ],
+)
+def test_bad_masks_are_one_sentence_before_the_forward_pass(
+    tool, place, tmp_path, capsys, monkeypatch, spoil, message
+):
+    rng = np.random.default_rng(0)
+    make_set(tmp_path / 'data', LAYOUTS['VOCdevkit/VOC2012'], rng)
+    lists = tmp_path / 'data/ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'val.txt').write_text('p0\np1\n')
+    spoil(tmp_path / 'data')
+    encoded = []
+    load = tool.load_segmentor
+
+    def counting(args):
+        segmentor = load(args)
+        segmentor.backbone.encode = encoded.append
+        return segmentor
+
+    monkeypatch.setattr(tool, 'load_segmentor', counting)
+    assert run(tool, place, tmp_path / 'out', '--root', f'voc21={tmp_path / "data"}') == 2
+    assert message in error(capsys)
+    assert not encoded
