@@ -1,6 +1,7 @@
 """Two towers, their projectors and the losses between them."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.losses import clamped_exp
+from groupvit_mmseg.models.towers import distinct_texts, in_parts
 
 
 class ImageTextEmbeds(NamedTuple):
@@ -40,6 +42,12 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         loss_contrastive (dict): config of the loss between images and captions.
         loss_multi_label (dict, optional): config of the loss between images and prompts; None for
             data without prompts. Defaults to None.
+        micro_batch_size (int, optional): pairs whose activations in the towers exist at a time, for
+            batches that do not fit: the backward pass runs the towers again. Gradients and
+            BatchNorm statistics are those of the whole batch. Defaults to None, all at once.
+        text_buckets (int, optional): calls of the text encoder for a batch, short texts apart from
+            long ones and equal texts once; None encodes texts as they come. Exact. Defaults to
+            None.
         data_preprocessor (dict, optional): config of mmengine's ``ImgDataPreprocessor``.
             Defaults to None.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
@@ -54,6 +62,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_projector: dict,
         loss_contrastive: dict,
         loss_multi_label: dict | None = None,
+        micro_batch_size: int | None = None,
+        text_buckets: int | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -64,6 +74,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.text_projector = MODELS.build(text_projector)
         self.loss_contrastive = MODELS.build(loss_contrastive)
         self.loss_multi_label = MODELS.build(loss_multi_label) if loss_multi_label else None
+        self.micro_batch_size = micro_batch_size
+        self.text_buckets = text_buckets
 
     def forward(
         self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
@@ -93,19 +105,42 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
 
     def embed(self, inputs: Tensor, token_ids: Tensor) -> ImageTextEmbeds:
         """Projected embeddings of images ``(B, 3, H, W)`` and texts ``(B, T, L)``."""
-        output = self.backbone.encode(inputs)
+        parts = self._in_parts(self._encode_images, inputs, self.micro_batch_size)
+        tokens, shares = (torch.cat(part) for part in zip(*parts, strict=True))
+        image_embeds = self.image_projector(tokens)
+        text_embeds = self.text_projector(self._encode_texts(token_ids))
+        return ImageTextEmbeds(
+            image_embeds=image_embeds[:, 0],
+            segment_embeds=image_embeds[:, 1:],
+            segment_shares=shares,
+            text_embeds=text_embeds,
+        )
+
+    def _in_parts(
+        self, tower: Callable[[Tensor], Any], rows: Tensor, size: int | None
+    ) -> list[Any]:
+        """A tower on at most ``size`` rows at a time; micro-batches keep no activations."""
+        return in_parts(tower, rows, size, recompute=self.micro_batch_size is not None)
+
+    def _encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the projector sees of images, ``(B, 1 + S, C)``, and their segments' shares."""
+        output = self.backbone.encode(images)
         tokens = output.pooled.unsqueeze(1)
         if self._looks_at_segments:
             # One call, so that BatchNorm's statistics are over all that it will see in use.
             tokens = torch.cat([tokens, output.segments], dim=1)
-        image_embeds = self.image_projector(tokens)
-        text_embeds = self.text_projector(self.text_encoder(token_ids.flatten(0, 1)))
-        return ImageTextEmbeds(
-            image_embeds=image_embeds[:, 0],
-            segment_embeds=image_embeds[:, 1:],
-            segment_shares=output.segment_shares(),
-            text_embeds=text_embeds.unflatten(0, token_ids.shape[:2]),
-        )
+        return tokens, output.segment_shares()
+
+    def _encode_texts(self, token_ids: Tensor) -> Tensor:
+        """Texts ``(B, T, L)`` to ``(B, T, C)``."""
+        shape, rows, place = token_ids.shape[:2], token_ids.flatten(0, 1), None
+        rows_at_a_time = self.micro_batch_size and self.micro_batch_size * shape[1]
+        if self.text_buckets is not None:
+            rows, place = distinct_texts(rows)
+            bucket = -(-len(rows) // self.text_buckets)
+            rows_at_a_time = min(rows_at_a_time or bucket, bucket)
+        parts = self._in_parts(self.text_encoder, rows, rows_at_a_time)
+        return torch.cat(parts)[slice(None) if place is None else place].unflatten(0, shape)
 
     def loss(self, inputs: Tensor, token_ids: Tensor) -> dict[str, Tensor]:
         """Losses and logit scales of a batch.

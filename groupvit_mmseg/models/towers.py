@@ -1,0 +1,56 @@
+"""Running a tower over a large batch: in micro-batches, and without doing the same text twice.
+
+All of it is exact: rows do not see each other in a tower. The projectors, whose BatchNorm mixes the
+rows of a batch, are not part of a tower and see the whole batch in one call.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+
+def in_parts(
+    tower: Callable[[Tensor], Any], rows: Tensor, size: int | None, *, recompute: bool
+) -> list[Any]:
+    """Run a tower on some rows at a time.
+
+    With ``recompute`` the forward pass keeps only what the tower returns. The backward pass runs
+    the tower again on one part after the other, with the same random numbers (Gumbel noise, drop
+    path), and adds up the gradients: large-batch contrastive learning by feature caching (Gao et
+    al. 2021, arXiv 2101.06983).
+
+    Args:
+        tower (Callable): What runs on ``(b, ...)``.
+        rows (Tensor): ``(B, ...)``.
+        size (int, optional): Rows at a time; None runs all at once.
+        recompute (bool): Whether activations exist for one part at a time.
+
+    Returns:
+        list: What the tower returned for each part.
+
+    Raises:
+        ValueError: If the size is not positive.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f'A part of a batch needs at least one row, not {size}.')
+    parts = rows.split(size or max(len(rows), 1))
+    if recompute and torch.is_grad_enabled():
+        return [checkpoint(tower, part, use_reentrant=False) for part in parts]
+    return [tower(part) for part in parts]
+
+
+def distinct_texts(token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct texts of a batch, short ones first.
+
+    Args:
+        token_ids (Tensor): int64 ``(T, L)``; the end-of-text token is the highest of its row.
+
+    Returns:
+        tuple[Tensor, Tensor]: distinct rows ``(U, L)``, and for each text its row ``(T,)``.
+    """
+    ends = token_ids.argmax(dim=-1, keepdim=True)
+    rows, place = torch.unique(torch.cat([ends, token_ids], 1), dim=0, return_inverse=True)
+    return rows[:, 1:], place
