@@ -88,8 +88,8 @@ class GroupViTInferencer:
 
     Args:
         config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
-        checkpoint (str | Path, optional): Weights of a pretrainer or a segmentor; None leaves the
-            random ones. Defaults to None.
+        checkpoint (str | Path, optional): Weights of a pretrainer or a segmentor; None takes those
+            of the config's ``init_cfg``, or leaves the random ones. Defaults to None.
         class_names (Sequence[str], optional): What to look for; None keeps the config's classes.
             Defaults to None.
         bg_thresh (float, optional): Background threshold in [0, 1]; None keeps the config's.
@@ -113,6 +113,8 @@ class GroupViTInferencer:
         if checkpoint is not None:
             weights = read_checkpoint(checkpoint)['state_dict']
             load_weights(self.segmentor, weights, source=str(checkpoint))
+        elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
+            self.segmentor.init_weights()
         self.segmentor.to(device).eval()
         if self.segmentor.test_cfg.get('mode', 'whole') == 'whole':
             self.segmentor.test_cfg = {**self.segmentor.test_cfg, 'with_group_map': True}

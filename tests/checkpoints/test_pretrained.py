@@ -9,6 +9,7 @@ from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import from_official
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.models import GroupViT, GroupViTSegmentor
 
 
@@ -141,6 +142,15 @@ def test_wrong_files_and_options_are_one_sentence(files, configs, tmp_path):
         build(configs.backbone, tmp_path / 'nothing.pth')
     with pytest.raises(ValueError, match='must hold a checkpoint, may hold a prefix'):
         build(configs.backbone, files[0], init_cfg=dict(strict=False))
+
+
+def test_inferencer_takes_the_weights_that_the_config_names(files, tmp_path):
+    cfg = Config.fromfile(tmp_path / 'p.py')
+    given = GroupViTInferencer(cfg, files[1]).segmentor
+    cfg.model.init_cfg = dict(type='Pretrained', checkpoint=files[2])
+    named = GroupViTInferencer(cfg).segmentor
+    assert torch.equal(given.backbone.norm.weight, named.backbone.norm.weight)
+    assert torch.equal(given.decode_head.logit_scale, named.decode_head.logit_scale)
 
 
 def test_other_initialisations_come_first(files, configs, tmp_path):
