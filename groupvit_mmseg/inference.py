@@ -83,6 +83,33 @@ def segmentation_config(cfg: Config) -> Config:
     return cfg
 
 
+def load_segmentor(config: str | Path | Config, checkpoint: str | Path, **test_cfg: Any) -> Any:
+    """The segmentor of a config with a checkpoint's weights, looking for nothing in particular yet.
+
+    Args:
+        config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
+        checkpoint (str | Path): Weights of a pretrainer or a segmentor.
+        **test_cfg: How it segments; whole images unless told otherwise.
+
+    Returns:
+        Any: A ``GroupViTSegmentor`` in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+    """
+    if not isinstance(config, Config):
+        if not Path(config).is_file():
+            raise FileNotFoundError(f'There is no config at {config}.')
+        config = Config.fromfile(config)
+    init_default_scope('mmseg')
+    model = segmentation_config(config).model
+    model.decode_head.update(class_names=['thing'], with_background=False, bg_thresh=None)
+    model.test_cfg = dict(mode='whole') | test_cfg
+    segmentor = MODELS.build(model)
+    load_weights(segmentor, read_checkpoint(checkpoint)['state_dict'], source=str(checkpoint))
+    return segmentor.eval()
+
+
 class GroupViTInferencer:
     """Segments any picture by any words.
 

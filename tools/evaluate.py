@@ -21,14 +21,12 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 from mmpretrain.evaluation import Accuracy
-from mmseg.registry import DATASETS, MODELS
 
-from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, segmentation_scores
@@ -38,13 +36,13 @@ from groupvit_mmseg.evaluation.protocols import PRESETS, protocol
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.evaluation.running import (
     apply_protocol,
+    build_dataset,
     digest,
     run_classification,
     run_segmentation,
-    segmentation_pipeline,
 )
 from groupvit_mmseg.evaluation.tables import csv_table, markdown_table, result_notes, table_rows
-from groupvit_mmseg.inference import load_image, segmentation_config
+from groupvit_mmseg.inference import load_image, load_segmentor
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_picture
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -85,20 +83,12 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def load_segmentor(args):
+def load_model(args):
     """The segmentor with the checkpoint's weights."""
-    if not args.config.is_file():
-        raise FileNotFoundError(f'There is no config at {args.config}.')
-    cfg = segmentation_config(Config.fromfile(args.config)).model
-    cfg.decode_head.update(class_names=['thing'], with_background=False, bg_thresh=None)
-    cfg.test_cfg = dict(mode='whole', precision=args.precision)
-    segmentor = MODELS.build(cfg)
-    weights = read_checkpoint(args.checkpoint)['state_dict']
-    load_weights(segmentor, weights, source=str(args.checkpoint))
     device = args.device
     if device == 'cuda' and args.rank is not None:
         device = f'cuda:{args.rank % torch.cuda.device_count()}'
-    return segmentor.to(device).eval()
+    return load_segmentor(args.config, args.checkpoint, precision=args.precision).to(device)
 
 
 class Task:
@@ -112,8 +102,7 @@ class Task:
         self.preset = protocol(args.protocol, class_set, **changes, **self._threshold(args))
         self.protocol = self.preset.changed(**args.change)
         root = args.root.get(set_name, args.data_root / self.benchmark.root)
-        self.dataset = self._dataset(Path(root))
-        self.limit = args.limit
+        self.dataset = build_dataset(set_name, root, self.protocol, configs=CONFIGS)
         self.num_images = min(len(self.dataset), args.limit or len(self.dataset))
         files = [str(self.dataset.get_data_info(i)['img_path']) for i in range(len(self.dataset))]
         self.settings = dict(
@@ -132,20 +121,6 @@ class Task:
         given = args.change.get('bg_thresh')
         missing = self.benchmark.class_set not in PRESETS[args.protocol].thresholds
         return dict(bg_thresh=given) if missing and given is not None else {}
-
-    def _dataset(self, root):
-        """The set's data set, with the protocol's resizing."""
-        if not root.is_dir():
-            raise FileNotFoundError(
-                f'There is no {root} for {self.set_name}: name its place with --data-root or '
-                f'--root {self.set_name}=FOLDER, or leave it out of --sets.'
-            )
-        path = CONFIGS / '_base_/datasets' / self.benchmark.data_config
-        cfg = Config.fromfile(path).test_dataloader.dataset
-        cfg.data_root = str(root)
-        if self.set_name != 'imagenet':
-            cfg.pipeline = segmentation_pipeline(self.protocol)
-        return DATASETS.build(cfg)
 
     @property
     def names(self):
@@ -225,7 +200,7 @@ def make_tasks(args, weights):
 
 def run_tasks(tasks, args):
     """Runs what is pending of one process's part."""
-    segmentor = load_segmentor(args)
+    segmentor = load_model(args)
     logit_scale = segmentor.decode_head.logit_scale.exp().item()
     for task in tasks:
         before = len(task.journal.results())

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
+from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
+from .benchmarks import BENCHMARKS
 from .checks import check_class_count, check_files, check_masks
 from .confusion import count_pairs
 from .journal import Journal
@@ -26,6 +29,37 @@ def segmentation_pipeline(protocol: Protocol) -> list[dict]:
         dict(type='LoadAnnotations'),
         dict(type='PackSegInputs'),
     ]
+
+
+def build_dataset(
+    set_name: str, root: str | Path, protocol: Protocol, *, configs: Path, **changes: Any
+) -> Any:
+    """A set's data set with a protocol's resizing.
+
+    Args:
+        set_name (str): Of :data:`BENCHMARKS`.
+        root (str | Path): Folder of its files.
+        protocol (Protocol): Of this set.
+        configs (Path): The folder ``configs`` of the project.
+        **changes: Other arguments of the data set to change.
+
+    Returns:
+        Any: A data set of MMSegmentation, or of MMPretrain for ImageNet.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    if not Path(root).is_dir():
+        raise FileNotFoundError(
+            f'There is no {root} for {set_name}: name its place with --data-root or '
+            f'--root {set_name}=FOLDER.'
+        )
+    cfg = Config.fromfile(configs / '_base_/datasets' / BENCHMARKS[set_name].data_config)
+    dataset = cfg.test_dataloader.dataset
+    if set_name != 'imagenet':
+        dataset.pipeline = segmentation_pipeline(protocol)
+    dataset.update(data_root=str(root), **changes)
+    return DATASETS.build(dataset)
 
 
 def apply_protocol(segmentor: Any, protocol: Protocol, class_set: str, logit_scale: float) -> None:

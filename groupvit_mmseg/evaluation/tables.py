@@ -78,4 +78,4 @@ def _row(result: Mapping[str, Any]) -> Row:
 
 def _number(value: float | None) -> str:
     """A number, or a dash where there is none."""
-    return '-' if value is None else f'{value:g}'
+    return '-' if value is None else f'{value:.1f}' if value > 1 else f'{value:g}'

@@ -157,7 +157,7 @@ def test_miou_is_that_of_mmsegs_metric(tool, place, everything):
     args.out = everything
     weights = tool.describe_checkpoint(args.checkpoint)
     (task,) = tool.make_tasks(args, weights)
-    segmentor = tool.load_segmentor(args)
+    segmentor = tool.load_model(args)
     scale = segmentor.decode_head.logit_scale.exp().item()
     tool.apply_protocol(segmentor, task.protocol, 'pascal_context', scale)
     metric = IoUMetric(prefix='mmseg')
@@ -285,14 +285,14 @@ def test_bad_masks_are_one_sentence_before_the_forward_pass(
     (lists / 'val.txt').write_text('p0\np1\n')
     spoil(tmp_path / 'data')
     encoded = []
-    load = tool.load_segmentor
+    load = tool.load_model
 
     def counting(args):
         segmentor = load(args)
         segmentor.backbone.encode = encoded.append
         return segmentor
 
-    monkeypatch.setattr(tool, 'load_segmentor', counting)
+    monkeypatch.setattr(tool, 'load_model', counting)
     assert run(tool, place, tmp_path / 'out', '--root', f'voc21={tmp_path / "data"}') == 2
     assert message in error(capsys)
     assert not encoded
