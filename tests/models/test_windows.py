@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from groupvit_mmseg.models.pamr import pamr
 from groupvit_mmseg.models.windows import WindowedImage
 
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
@@ -149,6 +150,20 @@ def test_bf16_changes_the_backbone_only_and_little():
     assert found.scores[0].dtype == torch.float32
     difference = torch.stack(found.scores) - torch.stack(expected.scores)
     assert 0 < difference.abs().mean() < 0.05
+
+
+@torch.no_grad()
+def test_a_segmentor_refines_before_it_resizes_whatever_it_returns():
+    segmentor = make_segmentor(refine_steps=4)
+    (image,) = images((45, 61))
+    plain = segmentor.segment_windows([image])[0].pixel_scores()
+    (result,) = segmentor.predict([image])
+    expected = pamr(plain, image, num_steps=4)
+    assert torch.equal(result.seg_logits.data, expected)
+    assert not torch.equal(expected.argmax(0), plain.argmax(0))
+    segmentor.test_cfg.with_scores = False
+    (result,) = segmentor.predict([image])
+    assert torch.equal(result.pred_sem_seg.data[0], expected.argmax(0))
 
 
 class PeakBytes(TorchDispatchMode):
