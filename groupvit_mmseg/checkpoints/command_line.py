@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.check import compare, embed, random_batch
 from groupvit_mmseg.checkpoints.conversion import Model, decode, encode
+from groupvit_mmseg.checkpoints.hints import Hints, hints_from_config, hints_from_hugging_face
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
 from groupvit_mmseg.checkpoints.model_configs import (
@@ -21,7 +22,6 @@ from groupvit_mmseg.checkpoints.model_configs import (
     segmentation_config_text,
 )
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
-from groupvit_mmseg.checkpoints.structure import Hints, hints_from_config, hints_from_hugging_face
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile, locate, read_weights
 from groupvit_mmseg.checkpoints.writing import Writer, write_together
 

@@ -8,6 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.hints import Hints
 from groupvit_mmseg.checkpoints.model_configs import check_fits_hugging_face, pretrainer_config
 from groupvit_mmseg.checkpoints.naming import (
     HUGGING_FACE,
@@ -19,7 +20,6 @@ from groupvit_mmseg.checkpoints.naming import (
     without_prefix,
 )
 from groupvit_mmseg.checkpoints.structure import (
-    Hints,
     MissingTensorsError,
     Structure,
     infer_structure,

@@ -1,10 +1,13 @@
-"""Weights by their name on Hugging Face's hub, through ``huggingface_hub`` (an extra)."""
+"""Weights from elsewhere: an address, or Hugging Face's hub through ``huggingface_hub``."""
 
 import socket
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import torch
+
+URL_PREFIXES = ('http://', 'https://')
 HUB_PREFIX = 'hf://'
 WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 CONFIG = 'config.json'
@@ -38,6 +41,25 @@ def fetch(name: str) -> Path:
         except (OSError, ValueError) as error:
             raise FileNotFoundError(_what_to_bring(name)) from error
     raise FileNotFoundError(_what_to_bring(name))
+
+
+def download(address: str) -> Path:
+    """The file of an http(s) address, kept where ``torch.hub`` keeps checkpoints.
+
+    Raises:
+        FileNotFoundError: If it cannot be had.
+    """
+    name = Path(urllib.parse.urlsplit(address).path).name or 'checkpoint'
+    path = Path(torch.hub.get_dir(), 'checkpoints', name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(address, str(path), progress=False)
+        except OSError as error:
+            raise FileNotFoundError(
+                f'{address} cannot be downloaded ({error}): bring the file and give its path.'
+            ) from error
+    return path
 
 
 def _is_offline() -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from groupvit_mmseg.checkpoints.inert_pickle import check_archive
+from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
+from groupvit_mmseg.checkpoints.torch_files import check_archive
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
-URL_PREFIXES = ('http://', 'https://')
 Checkpoint = dict[str, Any]
 
 
@@ -33,8 +33,10 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
         pickle.UnpicklingError: If the file is torn, or holds more than plain data and tensors.
         ValueError: If it holds something else than a dict.
     """
+    is_address = str(source).startswith(URL_PREFIXES)
+    path = download(str(source)) if is_address else Path(source).expanduser()
     try:
-        content = _load(str(source), map_location)
+        content = _load(path, map_location)
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f'There is no checkpoint {source}; check the path.') from None
     except PermissionError:
@@ -55,13 +57,8 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
     return dict(content)
 
 
-def _load(source: str, map_location: Any) -> Any:
-    """``torch.load`` of a file or an address, never with ``weights_only=False``."""
-    if source.startswith(URL_PREFIXES):
-        return torch.hub.load_state_dict_from_url(
-            source, map_location=map_location, weights_only=True
-        )
-    path = Path(source).expanduser()
+def _load(path: Path, map_location: Any) -> Any:
+    """A safetensors file, or ``torch.load`` that executes nothing."""
     if path.suffix == '.safetensors':
         weights = read_weights(path)
         return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}

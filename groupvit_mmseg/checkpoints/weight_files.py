@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, fetch
-from groupvit_mmseg.checkpoints.inert_pickle import InertFile, StoredTensor, open_inert
+from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
+from groupvit_mmseg.checkpoints.inert_pickle import StoredTensor
+from groupvit_mmseg.checkpoints.torch_files import InertFile, open_inert
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
 # In a folder, the first of these counts.
@@ -42,8 +43,8 @@ def read_weights(source: str | Path) -> WeightFile:
     """Read weights without running anything that the file contains.
 
     Args:
-        source (str | Path): A file, the ``.index.json`` of a sharded one, a folder of Hugging
-            Face's, or ``hf://OWNER/NAME`` for a repository of its hub.
+        source (str | Path): A file or its http(s) address, the ``.index.json`` of a sharded one,
+            a folder of Hugging Face's, or ``hf://OWNER/NAME`` for a repository of its hub.
 
     Raises:
         FileNotFoundError: If there is no such file, or the folder holds no weights.
@@ -60,13 +61,15 @@ def read_weights(source: str | Path) -> WeightFile:
 
 
 def locate(source: str | Path) -> Path:
-    """The file that a source means: itself, the weights in a folder, or in a hub's repository.
+    """The file that a source means: itself, one in a folder, of an address, or of the hub.
 
     Raises:
         FileNotFoundError: If there is none.
     """
     if str(source).startswith(HUB_PREFIX):
         return fetch(str(source).removeprefix(HUB_PREFIX))
+    if str(source).startswith(URL_PREFIXES):
+        return download(str(source))
     path = Path(source).expanduser()
     if path.is_dir():
         found = [path / name for name in FILES_IN_FOLDERS if (path / name).is_file()]

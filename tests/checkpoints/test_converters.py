@@ -31,6 +31,15 @@ def test_official_round_trip(convert, official, official_file, same_bits, tmp_pa
     assert settings['img_encoder']['embed_dim'] == {'two_stage': 48, 'wide': 32}[name]
 
 
+def test_half_precision_stays(convert, official, same_bits, tmp_path):
+    half = {k: v.half() if v.dim() else v for k, v in official['two_stage'].items()}
+    torch.save({'model': half}, tmp_path / 'half.pth')
+    argv = (tmp_path / 'half.pth', tmp_path / 'p.safetensors', '--num-heads', 6, 6, 6)
+    assert not convert('official_to_plugin', *argv)
+    assert not convert('plugin_to_official', tmp_path / 'p.safetensors', tmp_path / 'back.bin')
+    same_bits(half, torch.load(tmp_path / 'back.bin', weights_only=True)['model'])
+
+
 def test_everything_read_is_used_or_named(convert, official_file, tmp_path, capsys):
     assert not convert(
         'official_to_plugin', official_file(), tmp_path / 'a.pth', '--num-heads', 6, 6, 6

@@ -3,8 +3,9 @@
 import pytest
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.checkpoints.hints import Hints, hints_from_config
 from groupvit_mmseg.checkpoints.model_configs import pretrainer_config
-from groupvit_mmseg.checkpoints.structure import Hints, hints_from_config, infer_structure
+from groupvit_mmseg.checkpoints.structure import infer_structure
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
 TEXT = dict(type='GroupViTTextEncoder', context_length=9, embed_dims=8, num_layers=2, vocab_size=50)

@@ -1,11 +1,14 @@
 """Reading anybody's weights: single, sharded, from a hub, and without running what is in them."""
 
+import functools
 import io
 import json
 import os
 import pickle
 import struct
+import threading
 import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ import torch
 from safetensors.torch import save_file
 
 from groupvit_mmseg.checkpoints import inert_pickle, read_weights
-from groupvit_mmseg.checkpoints.inert_pickle import Inert, open_inert
+from groupvit_mmseg.checkpoints.inert_pickle import Inert
+from groupvit_mmseg.checkpoints.pickle_stream import BoundedStream
+from groupvit_mmseg.checkpoints.torch_files import open_inert
+from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 
 
 class Malice:
@@ -86,7 +92,8 @@ def test_an_inert_object_does_nothing():
 
 def inert_load(pickled):
     """Unpickles bytes with the inert unpickler."""
-    return inert_pickle.InertUnpickler(io.BytesIO(pickled), set()).load()
+    stream = BoundedStream(io.BytesIO(pickled), len(pickled))
+    return inert_pickle.InertUnpickler(stream, set()).load()
 
 
 def test_a_pickle_cannot_change_the_reader():
@@ -96,6 +103,20 @@ def test_a_pickle_cannot_change_the_reader():
         with pytest.raises(AttributeError):
             inert_load(pickled)
     assert inert_load(b'\x80\x02cbuiltins\neval\n(X\x03\x00\x00\x001+1tR.').__class__ is not int
+
+
+@pytest.mark.parametrize(
+    'pickled',
+    [
+        b'\x80\x02]r\xff\xff\xff\x7f.',  # remembers an object as number 2**31
+        b'\x80\x05\x96\x00\x00\x00\x00\x01\x00\x00\x00.',  # a bytearray of 4 GB
+        b'\x80\x04\x8e\x00\x00\x00\x00\x01\x00\x00\x00.',  # bytes of 4 GB
+        b'\x80\x02\x82\x01.',  # a type by its number
+    ],
+)
+def test_a_pickle_cannot_reserve_memory(pickled):
+    with pytest.raises((ValueError, pickle.UnpicklingError)):
+        inert_load(pickled)
 
 
 def zip_of(path, tensor, size):
@@ -176,6 +197,49 @@ def test_bad_shards_are_one_sentence(tmp_path):
     index.write_text('{')
     with pytest.raises(ValueError, match=r'is not the index of sharded weights'):
         read_weights(index)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder, and the address at which a server of this machine shows it."""
+    folder = tmp_path / 'served'
+    folder.mkdir()
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    monkeypatch.setenv('no_proxy', '*')
+    with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+
+
+def test_weights_by_address(served):
+    folder, address = served
+    torch.save({'state_dict': {'w': torch.ones(2)}}, folder / 'a.pth')
+    assert read_weights(f'{address}/a.pth').tensors['w'].sum() == 2
+    (folder / 'a.pth').unlink()
+    assert read_checkpoint(f'{address}/a.pth')['state_dict']['w'].sum() == 2  # kept
+    for read in (read_weights, read_checkpoint):
+        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: bring'):
+            read(f'{address}/b.pth')
+
+
+def test_training_reads_safetensors_and_refuses_the_rest(official_file, tmp_path):
+    save_file({'w': torch.ones(2)}, tmp_path / 'a.safetensors')
+    assert read_checkpoint(tmp_path / 'a.safetensors')['state_dict']['w'].sum() == 2
+    with pytest.raises(pickle.UnpicklingError, match=r'convert official releases with tools/'):
+        read_checkpoint(official_file())
+    with zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr('archive/data.pkl', bytes(10_000_000))
+    with pytest.raises(pickle.UnpicklingError, match=r'would unpack from .* to 10000000 bytes'):
+        read_checkpoint(tmp_path / 'bomb.pth')
+
+
+def test_a_pickled_module_is_named(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / 'module.pth')
+    with pytest.raises(ValueError, match='holds a Linear instead of a dict of weights'):
+        read_weights(tmp_path / 'module.pth')
 
 
 def test_hub_without_a_network_says_what_to_bring(convert, tmp_path, capsys, monkeypatch):
