@@ -58,7 +58,7 @@ def test_the_picture_is_one_to_look_at(run):
 def test_the_terminal_shows_progress_tables_and_no_warning(run):
     text = run[0].stdout + run[0].stderr
     assert 'Epoch(train)' in text
-    assert text.count(' heart ') == 3  # one table per way
+    assert text.count(' heart ') == 4  # the validation's table, then one per way
     assert 'mIoU on unseen scenes' in text
     assert 'Warning' not in text
     assert 'WARNING' not in text
