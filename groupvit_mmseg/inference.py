@@ -167,7 +167,7 @@ class GroupViTInferencer:
         head = self.segmentor.decode_head
         names = head.class_names[int(head.with_background) :]
         bg_thresh = head.bg_thresh if bg_thresh is None else bg_thresh
-        words = head.prompted_names[len(names) :]
+        words = head.background_words
         names = names if class_names is None else tuple(class_names)
         with_background = bg_thresh is not None or bool(words)
         head.set_classes(

@@ -10,6 +10,7 @@ processes.
 """
 
 import argparse
+import json
 import os
 import pickle
 import random
@@ -43,6 +44,7 @@ from groupvit_mmseg.evaluation.running import (
 )
 from groupvit_mmseg.evaluation.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.inference import load_image, load_segmentor
+from groupvit_mmseg.text.class_list import read_class_file
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_picture
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -72,6 +74,14 @@ def parse_args(argv=None):
     parser.add_argument('--protocol', default='official', choices=PRESETS)
     parser.add_argument(
         '--change', nargs='+', default={}, action=DictAction, metavar='FIELD=VALUE', help='of it'
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        default={},
+        action=DictAction,
+        metavar='SET=FILE',
+        help='class files',
     )
     parser.add_argument('--precision', default='fp32', choices=['fp32', 'bf16'])
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -103,6 +113,8 @@ class Task:
         self.protocol = self.preset.changed(**args.change)
         root = args.root.get(set_name, args.data_root / self.benchmark.root)
         self.dataset = build_dataset(set_name, root, self.protocol, configs=CONFIGS)
+        file = args.classes.get(set_name)
+        self.classes = read_class_file(file) if file else None
         self.num_images = min(len(self.dataset), args.limit or len(self.dataset))
         files = [str(self.dataset.get_data_info(i)['img_path']) for i in range(len(self.dataset))]
         self.settings = dict(
@@ -111,7 +123,7 @@ class Task:
             weights=weights['sha256'],
             precision=args.precision,
             device=args.device.partition(':')[0],
-            classes=digest(self.names),
+            classes=digest([*self.names, json.dumps(self.classes)]),
             images=digest([Path(file).name for file in files]),
         )
         self.journal = Journal(args.out / 'journal', name=name, settings=self.settings)
@@ -138,7 +150,9 @@ class Task:
                 templates=templates, **share,
             )  # fmt: skip
             return
-        apply_protocol(segmentor, self.protocol, self.benchmark.class_set, logit_scale)
+        apply_protocol(
+            segmentor, self.protocol, self.benchmark.class_set, logit_scale, self.classes
+        )
         yield from run_segmentation(segmentor, self.dataset, self.journal, **share)
 
     def result(self, weights, args):
@@ -166,7 +180,9 @@ class Task:
             images=dict(
                 evaluated=self.num_images, files=len(self.dataset), digest=self.settings['images']
             ),
-            classes=dict(count=len(self.names), digest=self.settings['classes']),
+            classes=dict(
+                count=len(self.names), digest=self.settings['classes'], changed=self.classes
+            ),
             checkpoint=weights,
             precision=args.precision,
             versions=versions(),
@@ -231,7 +247,7 @@ def draw(task, segmentor, logit_scale, args):
     folder = args.out / 'pictures'
     matrix = confusion_matrix((line['pairs'] for line in images.values()), len(task.names))
     draw_confusion(matrix, task.names, folder / f'{task.name}_confusion.png')
-    apply_protocol(segmentor, task.protocol, task.benchmark.class_set, logit_scale)
+    apply_protocol(segmentor, task.protocol, task.benchmark.class_set, logit_scale, task.classes)
     for kind, indices in chosen_images(images, len(task.names), args.pictures).items():
         rows = [picture_row(task, segmentor, index) for index in indices]
         titles = ('image', 'truth', 'prediction')

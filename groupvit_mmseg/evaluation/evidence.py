@@ -32,8 +32,7 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         ValueError: If the head has no background, or background words besides it.
     """
     head = segmentor.decode_head
-    num_foreground = len(head.class_names) - 1
-    if not head.with_background or len(head.prompted_names) != num_foreground:
+    if not head.with_background or head.background_words:
         raise ValueError(
             'Only a head with a background and without background words has a threshold to '
             'calibrate: set with_background=True and leave background_words out.'
@@ -53,8 +52,9 @@ def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[Segm
     evidence: list[SegmentEvidence] = []
     for rows, columns in crop_windows(size, segmentor.test_cfg):
         output = segmentor.extract_feat(inputs[:, :, rows, columns])
-        affinity = segmentor.decode_head.segment_affinity(output)
-        group_maps = segmentor.decode_head.group_map(output)
+        head = segmentor.decode_head
+        affinity = head.foreground_affinity(head.segment_affinity(output))
+        group_maps = head.group_map(output)
         crops = [label_map[rows, columns] for label_map in label_maps]
         evidence += map(SegmentEvidence, affinity, group_maps, crops)
     return evidence

@@ -29,6 +29,16 @@ class PerClassIoUMetric(IoUMetric):
         super().__init__(**kwargs)
         self.class_iou: dict[str, float | None] = {}
 
+    @staticmethod
+    def intersect_and_union(
+        pred_label: Tensor, label: Tensor, num_classes: int, ignore_index: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As ``IoUMetric``, in float64: sums of float32 over a data set depend on their order."""
+        counts = count_labels(pred_label, label, num_classes, num_classes, ignore_index)
+        counts = counts.double().cpu()  # rows are predictions
+        intersect, predicted, labelled = counts.diagonal(), counts.sum(1), counts.sum(0)
+        return intersect.clone(), predicted + labelled - intersect, predicted, labelled
+
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Prints the table and returns the aggregates, as ``IoUMetric``; fills ``class_iou``."""
         metrics = super().compute_metrics(results)

@@ -59,12 +59,11 @@ def evaluation_report(
 def describe_background(head: Any) -> dict[str, Any]:
     """How a head tells the background: threshold, the preset it belongs to, background words."""
     class_set = next((k for k, names in CLASS_NAMES.items() if names == head.class_names), None)
-    num_foreground = len(head.class_names) - int(head.with_background)
     return {
         'with_background': head.with_background,
         'threshold': head.bg_thresh,
         'preset': preset_of(head.bg_thresh, class_set),
-        'words': list(head.prompted_names[num_foreground:]),
+        'words': list(head.background_words),
     }
 
 

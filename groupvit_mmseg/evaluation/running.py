@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,13 @@ def build_dataset(
     return DATASETS.build(dataset)
 
 
-def apply_protocol(segmentor: Any, protocol: Protocol, class_set: str, logit_scale: float) -> None:
+def apply_protocol(
+    segmentor: Any,
+    protocol: Protocol,
+    class_set: str,
+    logit_scale: float,
+    classes: Mapping[str, Any] | None = None,
+) -> None:
     """Makes a segmentor look for a set's classes as a protocol says.
 
     Args:
@@ -70,6 +76,8 @@ def apply_protocol(segmentor: Any, protocol: Protocol, class_set: str, logit_sca
         protocol (Protocol): Of this set.
         class_set (str): As ``class_names`` knows it.
         logit_scale (float): The checkpoint's, for protocols that have none of their own.
+        classes (Mapping[str, Any], optional): What ``read_class_file`` gives, in the place of the
+            set's own spellings. Defaults to None.
     """
     size = (protocol.crop_size, protocol.crop_size)
     windows = dict(mode='slide', crop_size=size, stride=(protocol.stride, protocol.stride))
@@ -80,13 +88,12 @@ def apply_protocol(segmentor: Any, protocol: Protocol, class_set: str, logit_sca
         **{k: v for k, v in segmentor.test_cfg.items() if k in ('window_batch_size', 'precision')},
     )
     head = segmentor.decode_head
-    head.set_classes(
-        class_set,
+    chosen = dict(
+        class_names=class_set,
         with_background=class_set in WITH_BACKGROUND,
-        bg_thresh=protocol.bg_thresh,
         background_words=protocol.background_words,
-        templates=protocol.templates,
-    )
+    ) | dict(classes or {})
+    head.set_classes(**chosen, bg_thresh=protocol.bg_thresh, templates=protocol.templates)
     head.top_k = protocol.top_k
     head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
     head.encode_classes()

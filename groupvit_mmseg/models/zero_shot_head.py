@@ -1,6 +1,6 @@
 """The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from groupvit_mmseg.evaluation.presets import background_threshold
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.losses import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
+from groupvit_mmseg.text.class_list import make_class_list
 from groupvit_mmseg.text.vocabulary import class_names as known_class_names
 
 
@@ -37,6 +38,11 @@ class GroupViTZeroShotHead(BaseModule):
         background_words (Sequence[str]): words whose pixels are background too. Defaults to ().
         templates (str | Sequence[str]): name of a template set or the templates.
             Defaults to ``'simple'``.
+        aliases (Mapping[str, Sequence[str]], optional): other words for a class, by its name; its
+            affinity is pooled over its words. Defaults to None.
+        class_templates (Mapping, optional): templates of single classes, by name.
+            Defaults to None.
+        alias_pooling (str): ``'max'`` or ``'mean'``. Defaults to ``'max'``.
         top_k (int): classes that the image as a whole lets through per crop. Defaults to 5.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
     """
@@ -54,6 +60,9 @@ class GroupViTZeroShotHead(BaseModule):
         bg_thresh: float | str | None = None,
         background_words: Sequence[str] = (),
         templates: str | Sequence[str] = 'simple',
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        class_templates: Mapping[str, str | Sequence[str]] | None = None,
+        alias_pooling: str = 'max',
         top_k: int = 5,
         init_cfg: dict | None = None,
     ) -> None:
@@ -71,6 +80,9 @@ class GroupViTZeroShotHead(BaseModule):
             bg_thresh=bg_thresh,
             background_words=background_words,
             templates=templates,
+            aliases=aliases,
+            class_templates=class_templates,
+            alias_pooling=alias_pooling,
         )
 
     def set_classes(
@@ -81,6 +93,9 @@ class GroupViTZeroShotHead(BaseModule):
         bg_thresh: float | str | None = None,
         background_words: Sequence[str] = (),
         templates: str | Sequence[str] = 'simple',
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        class_templates: Mapping[str, str | Sequence[str]] | None = None,
+        alias_pooling: str = 'max',
     ) -> None:
         """Segment other classes from now on; arguments as in the constructor.
 
@@ -92,15 +107,24 @@ class GroupViTZeroShotHead(BaseModule):
             bg_thresh = background_threshold(bg_thresh, class_names)
         if isinstance(class_names, str):
             class_names = known_class_names(class_names)
-        prompted = tuple(class_names)[int(with_background) :] + tuple(background_words)
-        check_class_names(tuple(class_names), prompted, with_background)
+        classes = make_class_list(
+            class_names,
+            with_background=with_background,
+            background_words=background_words,
+            aliases=aliases,
+            templates=templates,
+            class_templates=class_templates,
+        )
         check_background(with_background, bg_thresh, tuple(background_words))
-        self.class_names = tuple(class_names)
-        self.prompted_names = prompted
+        if alias_pooling not in ('max', 'mean'):
+            raise ValueError(f"alias_pooling = {alias_pooling!r} is neither 'max' nor 'mean'.")
+        self.classes = classes
+        self.class_names, self.prompted_names = classes.names, classes.words
         self.with_background = with_background
         self.bg_thresh = bg_thresh
-        self.num_background_words = len(background_words)
+        self.background_words = tuple(background_words)
         self.templates = get_templates(templates)
+        self.alias_pooling = alias_pooling
         self.num_classes = self.out_channels = len(self.class_names)
         self.class_embeds = None
 
@@ -115,7 +139,13 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
-        self.class_embeds = self.embed_names(self.prompted_names)
+        rows = [
+            self.embed_names([word], templates)
+            for word, templates in zip(
+                self.prompted_names, self.classes.word_templates, strict=True
+            )
+        ]
+        self.class_embeds = torch.cat(rows)
         return self.class_embeds
 
     @torch.no_grad()
@@ -222,18 +252,30 @@ class GroupViTZeroShotHead(BaseModule):
         The threshold is never above the best affinity of the image to a class, so that something
         is always seen.
         """
+        foreground = self.foreground_affinity(affinity)
         if not self.with_background:
-            return affinity
-        num_foreground = self.num_classes - 1
-        foreground, words = affinity[..., :num_foreground], affinity[..., num_foreground:]
+            return foreground
+        num_words = len(self.prompted_names) - len(self.background_words)
         background = affinity.new_zeros(*affinity.shape[:2], 1)
-        if self.num_background_words:
-            background = words.amax(dim=-1, keepdim=True)
+        if self.background_words:
+            background = affinity[..., num_words:].amax(dim=-1, keepdim=True)
         if self.bg_thresh is not None:
             best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
             threshold = best.amax(dim=1, keepdim=True).clamp(max=self.bg_thresh)
             background = torch.where(best < threshold, 1.0, background)
         return torch.cat([background, foreground], dim=-1)
+
+    def foreground_affinity(self, affinity: Tensor) -> Tensor:
+        """Affinities to words ``(B, S, K)`` pooled to those to the classes but the background."""
+        labels = self.classes.word_classes
+        first = int(self.with_background)
+        if len(labels) - len(self.background_words) == self.num_classes - first:
+            return affinity[..., : self.num_classes - first]
+        columns = []
+        for label in range(first, self.num_classes):
+            words = affinity[..., [i for i, other in enumerate(labels) if other == label]]
+            columns.append(words.amax(-1) if self.alias_pooling == 'max' else words.mean(-1))
+        return torch.stack(columns, dim=-1)
 
     def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
         """The segment that each pixel belongs to.
@@ -251,22 +293,6 @@ class GroupViTZeroShotHead(BaseModule):
             probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
         )
         return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
-
-
-def check_class_names(
-    names: tuple[str, ...], prompted: tuple[str, ...], with_background: bool
-) -> None:
-    """Raise ``ValueError`` with one sentence for a class list that cannot be used."""
-    if len(names) <= int(with_background):
-        raise ValueError(
-            f'class_names = {list(names)} holds no class to look for'
-            + (' besides the background.' if with_background else '.')
-        )
-    if not all(isinstance(name, str) and name.strip() for name in names + prompted):
-        raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
-    twice = sorted({name for name in prompted if prompted.count(name) > 1})
-    if twice:
-        raise ValueError(f'class_names holds {", ".join(twice)} more than once.')
 
 
 def check_background(

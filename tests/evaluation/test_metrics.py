@@ -45,6 +45,15 @@ def test_aggregates_are_those_of_ioumetric():
     assert evaluate(PerClassIoUMetric(), samples) == evaluate(IoUMetric(), samples)
 
 
+def test_sums_over_many_pixels_are_exact_in_any_order():
+    label = torch.zeros(1, 4097, 4097, dtype=torch.long)  # 2^24 pixels and a few
+    few = torch.ones(1, 1, 3, dtype=torch.long)
+    metric = PerClassIoUMetric()
+    areas = [metric.intersect_and_union(m[0], m[0], 4, 255) for m in (label, few * 0, few)]
+    for order in (areas, areas[::-1]):
+        assert sum(area[0] for area in order).tolist() == [4097**2 + 3, 3, 0, 0]
+
+
 def test_class_iou_is_the_mean_over_all_images():
     metric = PerClassIoUMetric()
     evaluate(metric, [sample([[1, 1]], [[1, 0]]), sample([[0, 0]], [[0, 0]])])

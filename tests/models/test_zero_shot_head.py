@@ -249,3 +249,32 @@ def test_bad_settings_are_one_sentence(settings, message):
 def test_the_head_learns_nothing_from_masks():
     with pytest.raises(NotImplementedError, match='pretrain with GroupViTPretrainer'):
         segmentor().decode_head.loss(None, None, None)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    'alias_pooling, expected', [('max', [0.4, 0.3, 0.1]), ('mean', [0.25, 0.3, 0.1])]
+)
+def test_a_class_is_as_near_as_its_words(alias_pooling, expected):
+    model = segmentor(aliases={'cat': ['kitten']}, alias_pooling=alias_pooling)
+    head = model.decode_head
+    assert head.prompted_names == ('cat', 'kitten', 'dog', 'tree')
+    assert head.encode_classes().shape == (4, 8)
+    affinity = torch.tensor([[[0.1, 0.4, 0.3, 0.1]]])
+    assert torch.allclose(head.segment_scores(affinity)[0, 0], torch.tensor(expected))
+    assert model.encode_decode(torch.randn(1, 3, 32, 32), [{}]).shape[1] == 3
+
+
+@torch.no_grad()
+def test_a_class_may_have_templates_of_its_own():
+    head = segmentor(class_templates={'dog': ['a drawing of a {}.']}).decode_head
+    embeds, common = head.encode_classes(), head.embed_names(NAMES)
+    assert torch.allclose(embeds[[0, 2]], common[[0, 2]], atol=1e-6)
+    drawing = head.embed_names(['dog'], ['a drawing of a {}.'])
+    assert torch.allclose(embeds[1:2], drawing, atol=1e-6)
+    assert not torch.allclose(drawing, common[1:2], atol=1e-3)
+
+
+def test_an_unknown_pooling_is_refused():
+    with pytest.raises(ValueError, match="neither 'max' nor 'mean'"):
+        segmentor(alias_pooling='sum')

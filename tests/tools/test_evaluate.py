@@ -16,6 +16,7 @@ from PIL import Image
 
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
 from groupvit_mmseg.text.templates import TEMPLATE_SETS
+from groupvit_mmseg.text.vocabulary import class_names
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -228,6 +229,19 @@ def test_processes_change_nothing(tool, place, everything):
     lengths = [len(path.read_text().splitlines()) for path in sorted(out.glob('journal/*'))]
     assert lengths == [1 + 2, 1 + 1]
     same_numbers(out, everything)
+
+
+def test_a_class_file_changes_the_words_and_is_told(tool, place, everything, tmp_path):
+    names = class_names('pascal_voc')[1:]
+    lines = ['background: sky, grass', *(f'{name}, photographed {name}' for name in names)]
+    (tmp_path / 'voc.txt').write_text('\n'.join(lines))
+    assert run(tool, place, tmp_path / 'out', '--classes', f'voc21={tmp_path / "voc.txt"}') == 0
+    found = json.loads((tmp_path / 'out/voc21.json').read_text())
+    before = json.loads((everything / 'voc21.json').read_text())
+    assert found['classes']['changed']['aliases']['cat'] == ['photographed cat']
+    assert before['classes']['changed'] is None
+    assert found['classes']['digest'] != before['classes']['digest']
+    assert found['metrics'] != before['metrics']
 
 
 def error(capsys):

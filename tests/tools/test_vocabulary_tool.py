@@ -1,0 +1,68 @@
+"""Which words a model cannot tell apart."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+
+from groupvit_mmseg.text.class_list import make_class_list
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = ROOT / 'tools/analysis_tools/vocabulary.py'
+    spec = importlib.util.spec_from_file_location('vocabulary_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    path = tmp_path_factory.mktemp('vocabulary') / 'weights.pth'
+    torch.save(dict(state_dict=model.state_dict()), path)
+    return path
+
+
+def test_pairs_are_of_different_classes_and_sorted(tool):
+    classes = make_class_list(['cat', 'dog', 'bus'], aliases={'cat': ['kitten']})
+    embeds = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    pairs = tool.near_pairs(embeds, classes)
+    assert [(round(value, 3), one, other) for value, one, other in pairs] == [
+        (0.8, 'cat', 'dog'),
+        (0.8, 'kitten', 'dog'),
+        (0.6, 'dog', 'bus'),
+        (0.0, 'cat', 'bus'),
+        (0.0, 'kitten', 'bus'),
+    ]
+
+
+def test_words_spelt_alike_to_the_tokeniser_are_near(tool, checkpoint, tmp_path, capsys):
+    (tmp_path / 'classes.txt').write_text('background: sky\ncat, kitten\nCAT\nfire hydrant\n')
+    arguments = [str(checkpoint), f'--config={CONFIG}', f'--classes={tmp_path / "classes.txt"}']
+    assert tool.main([*arguments, '--near=0.9999', f'--out={tmp_path / "near.json"}']) == 0
+    near = json.loads((tmp_path / 'near.json').read_text())['near']
+    assert [pair['words'] for pair in near] == [['cat', 'CAT']]
+    assert capsys.readouterr().out.startswith('1.000 near  cat / CAT\n')
+
+
+@pytest.mark.parametrize('classes, count', [('pascal_voc', 190), ('cityscapes', 171), ('a, b', 1)])
+def test_sets_and_free_text(tool, checkpoint, capsys, classes, count):
+    assert tool.main([str(checkpoint), f'--config={CONFIG}', f'--classes={classes}']) == 0
+    assert f'of {count} pairs' in capsys.readouterr().out
+
+
+def test_a_missing_file_is_one_sentence(tool, checkpoint, capsys):
+    assert tool.main([str(checkpoint), f'--config={CONFIG}', '--classes=none.txt']) == 2
+    assert capsys.readouterr().err == 'error: There is no class file none.txt.\n'
