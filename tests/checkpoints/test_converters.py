@@ -84,6 +84,37 @@ def test_hugging_face_round_trip(convert, official_file, same_bits, tmp_path):
     same_bits(expected, read_weights(tmp_path / 'second.safetensors').tensors)
 
 
+def test_old_constants_and_wrappers(convert, official_file, same_bits, tmp_path, capsys):
+    first = tmp_path / 'p.pth'
+    assert not convert('official_to_plugin', official_file(), first, '--num-heads', 6, 6, 6)
+    assert not convert('plugin_to_hf', first, tmp_path / 'hf')
+    tensors = read_weights(tmp_path / 'hf').tensors
+    tensors['text_model.embeddings.position_ids'] = torch.arange(77)[None]
+    wrapped = {f'module.groupvit.{key}': value for key, value in tensors.items()}
+    torch.save(wrapped, tmp_path / 'hf' / 'old.bin')
+    capsys.readouterr()
+    assert not convert('hf_to_plugin', tmp_path / 'hf' / 'old.bin', tmp_path / 'q.pth')
+    output = capsys.readouterr().out
+    assert 'dropped text_model.embeddings.position_ids: a constant' in output
+    expected = read_weights(first).tensors
+    del expected['loss_multi_label.logit_scale']
+    same_bits(expected, read_weights(tmp_path / 'q.pth').tensors)
+
+
+def test_models_of_oblong_images(convert, official_file, same_bits, tmp_path, capsys):
+    oblong = {'img_encoder.pos_embed': torch.randn(1, 24, 48)}
+    source, plugin = official_file(**oblong), tmp_path / 'p.pth'
+    argv = ('official_to_plugin', source, plugin, '--num-heads', 6, 6, 6, '--img-size')
+    assert 'has not the 24 patches' in refused(convert, capsys, tmp_path, *argv, 64, 112)
+    assert not convert(*argv, 64, 96)
+    assert not convert('plugin_to_hf', plugin, tmp_path / 'hf')
+    assert not convert('hf_to_plugin', tmp_path / 'hf', tmp_path / 'q.pth')
+    expected = read_weights(plugin).tensors
+    del expected['loss_multi_label.logit_scale']
+    same_bits(expected, read_weights(tmp_path / 'q.pth').tensors)
+    assert list(Config.fromfile(tmp_path / 'q.py').model.backbone.img_size) == [64, 96]
+
+
 def test_segmentor_weights_convert_like_a_pretrainers(convert, official_file, same_bits, tmp_path):
     first = tmp_path / 'first.pth'
     assert not convert('official_to_plugin', official_file(), first, '--num-heads', 6, 6, 6)
