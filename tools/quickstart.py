@@ -13,6 +13,7 @@ Writes ``result.json`` and ``segmentation.png`` into ``--out``.
 import argparse
 import io
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -236,6 +237,8 @@ def print_summary(result):
 
 def main(argv=None):
     args = parse_args(argv)
+    # One core is the loader's; threads that wait for each other cost more than they bring.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     start = time.time()
     draw_scenes(args)
     cfg = load_config(args)
