@@ -13,3 +13,6 @@ _base_ = [
 ]
 model = dict(loss_multi_label=None)  # P = 0: captions only
 val_cfg = dict(type='ZeroShotValLoop', segmentor=_base_.segmentor)
+optim_wrapper = dict(optimizer=dict(fused=True))
+# An epoch takes hours: a checkpoint each 1,000 steps, from any of which --resume goes on exactly.
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))

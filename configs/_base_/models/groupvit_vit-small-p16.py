@@ -30,6 +30,7 @@ model = dict(
     text_projector=text_projector,
     loss_contrastive=dict(type='ImageTextContrastiveLoss'),
     loss_multi_label=dict(type='MultiLabelContrastiveLoss'),
+    text_buckets=4,  # captions are three times as long as prompts
 )
 segmentor = dict(
     type='GroupViTSegmentor',
