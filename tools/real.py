@@ -122,7 +122,9 @@ def evaluate(cfg, name, checkpoint, photographs, **head):
     tool = [sys.executable, str(ROOT / 'tools/test.py'), str(folder / 'voc.py'), str(checkpoint)]
     out = folder / 'result.json'
     print(f'{name}: evaluating {len(photographs)} photographs ...', flush=True)
-    subprocess.run([*tool, f'--work-dir={folder}', f'--out={out}'], check=True)
+    threads = {'OMP_NUM_THREADS': str(torch.get_num_threads())}
+    command = [*tool, f'--work-dir={folder}', f'--out={out}']
+    subprocess.run(command, check=True, env={**os.environ, **threads})
     return json.loads(out.read_text())
 
 
