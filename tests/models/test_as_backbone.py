@@ -55,6 +55,6 @@ def test_from_an_mmpretrain_config():
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         model = MMPRETRAIN_MODELS.build(classifier)
-    (features,) = model(torch.randn(2, 3, 32, 32))
+    (features,) = model.extract_feat(torch.randn(2, 3, 32, 32))
     assert features.shape == (2, 24)
     assert model.head((features,)).shape == (2, 4)
