@@ -13,10 +13,13 @@ from .metrics import (
     count_labels,
 )
 from .presets import THRESHOLD_PRESETS, background_threshold, preset_of
+from .shapes import BoundaryIoUMetric, MaskProbingMetric
 
 __all__ = [
     'THRESHOLD_PRESETS',
+    'BoundaryIoUMetric',
     'ForegroundIoUMetric',
+    'MaskProbingMetric',
     'OracleIoUMetric',
     'PerClassIoUMetric',
     'SegmentEvidence',
