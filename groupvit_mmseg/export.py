@@ -23,6 +23,9 @@ class FrozenSegmentor(nn.Module):
 
     Args:
         segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
+
+    Raises:
+        ValueError: If its scores are refined by the image, which the graph does not do.
     """
 
     mean: Tensor
@@ -30,6 +33,8 @@ class FrozenSegmentor(nn.Module):
 
     def __init__(self, segmentor: Any) -> None:
         super().__init__()
+        if segmentor.test_cfg.get('refine_steps'):
+            raise ValueError('Exports do not refine scores: set model.test_cfg.refine_steps to 0.')
         frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
         frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head
@@ -223,7 +228,7 @@ def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
     affinity = model.head.segment_affinity(output)
     classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
     if model.head.bg_thresh is not None:
-        best = affinity.amax(dim=-1)
+        best = model.head.foreground_affinity(affinity).amax(dim=-1)
         threshold = best.amax(dim=-1, keepdim=True).clamp(max=model.head.bg_thresh)
         # The segment that is itself the threshold is equal to it in any implementation.
         distance = (best - threshold).abs()

@@ -1,5 +1,6 @@
 """Exports: the graph gives PyTorch's maps at every size, on generated and on real pictures."""
 
+import copy
 import importlib.util
 import json
 import subprocess
@@ -15,7 +16,13 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
-from groupvit_mmseg.export import FrozenSegmentor, difference, margins, onnx_maps
+from groupvit_mmseg.export import (
+    FrozenSegmentor,
+    difference,
+    export_program,
+    margins,
+    onnx_maps,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -168,6 +175,31 @@ def test_torch_export_program(segmentor, exported):
     with torch.no_grad():
         maps = tuple(m.numpy() for m in program(torch.from_numpy(image)[None]))
     assert difference(FrozenSegmentor(segmentor), image, maps).unexplained == 0
+
+
+def test_aliases_and_background_words_are_exported(segmentor):
+    other = copy.deepcopy(segmentor)
+    aliases = {'cat': ['kitten', 'tabby'], 'sky': ['cloud']}
+    other.set_classes(
+        segmentor.decode_head.class_names,
+        with_background=True,
+        background_words=['wall', 'floor', 'a long and empty road', 'water'],
+        aliases=aliases,
+    )
+    model, image = FrozenSegmentor(other), picture(50, 70)
+    program = export_program(model).module()
+    with torch.no_grad():
+        maps = tuple(m.numpy() for m in program(torch.from_numpy(image)[None]))
+    assert difference(model, image, maps).unexplained == 0
+    plain = difference(FrozenSegmentor(segmentor), image, maps, tolerance=0.0)
+    assert plain.pixels > 0  # the words matter
+
+
+def test_what_the_graph_does_not_do_is_refused(segmentor):
+    other = copy.deepcopy(segmentor)
+    other.test_cfg = dict(mode='whole', refine_steps=10)
+    with pytest.raises(ValueError, match='do not refine scores'):
+        FrozenSegmentor(other)
 
 
 def test_demo_needs_neither_torch_nor_pillow(exported, tmp_path):
