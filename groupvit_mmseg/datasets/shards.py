@@ -3,6 +3,7 @@
 import glob
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,6 +123,25 @@ def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
         missing = next(source.name for source in sources if source.weight is None)
         raise ValueError(f'Source "{missing}" has no `weight`: give every source one, or none.')
     return _proportional(sum(source.length for source in sources), weights)
+
+
+def write_sizes(folder: Path, sizes: dict[str, int]) -> Path:
+    """Add sizes to the ``sizes.json`` of a folder; the file is replaced whole.
+
+    Args:
+        folder (Path): Where the shards are.
+        sizes (dict[str, int]): Samples by file name.
+
+    Returns:
+        Path: The file.
+    """
+    file = folder / SIZES_FILE
+    known = _read_table(file) if file.is_file() else {}
+    temporary = file.with_suffix('.tmp')
+    text = json.dumps(dict(sorted({**known, **sizes}.items())), indent=1)
+    temporary.write_text(text + '\n', encoding='utf-8')
+    os.replace(temporary, file)
+    return file
 
 
 def _proportional(total: int, weights: Sequence[float]) -> list[int]:

@@ -6,8 +6,6 @@ With sizes.json every sample is read exactly once per epoch. Only the headers of
 """
 
 import argparse
-import json
-import os
 import tarfile
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,7 @@ from pathlib import Path
 
 from webdataset.tariterators import group_by_keys
 
-from groupvit_mmseg.datasets.shards import SIZES_FILE, expand_shards
+from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
 
 
 def parse_args(argv=None):
@@ -41,16 +39,6 @@ def count_samples(shard: str) -> int:
     return sum(1 for _ in group_by_keys(members))
 
 
-def write_sizes(folder: Path, sizes: dict[str, int]) -> None:
-    """Add the sizes to the folder's file, whole or not at all."""
-    file = folder / SIZES_FILE
-    known = json.loads(file.read_text(encoding='utf-8')) if file.is_file() else {}
-    temporary = file.with_suffix('.tmp')
-    text = json.dumps(dict(sorted({**known, **sizes}.items())), indent=1)
-    temporary.write_text(text + '\n', encoding='utf-8')
-    os.replace(temporary, file)
-
-
 def main(argv=None) -> None:
     args = parse_args(argv)
     shards = expand_shards(args.shards)
@@ -59,8 +47,8 @@ def main(argv=None) -> None:
         for shard, size in zip(shards, pool.map(count_samples, shards), strict=True):
             folders[Path(shard).parent][Path(shard).name] = size
     for folder, sizes in folders.items():
-        write_sizes(folder, sizes)
-        print(f'{folder / SIZES_FILE}: {sum(sizes.values()):,} samples in {len(sizes)} shards')
+        file = write_sizes(folder, sizes)
+        print(f'{file}: {sum(sizes.values()):,} samples in {len(sizes)} shards')
 
 
 if __name__ == '__main__':

@@ -1,0 +1,187 @@
+"""The shard doctor: what is in tar shards, what is wrong with them, and how an epoch is shared.
+
+python tools/dataset_converters/check_shards.py 'data/cc3m/*.tar' --ranks 16 --workers 8
+
+Reads and decodes every sample as training does and reports unreadable ones with their keys, equal
+images, lengths of captions, and captions without a noun or verb (they make no prompts). Writes
+sizes.json beside the shards. Exits with 1 where samples cannot be used.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS, LoadImageText
+from groupvit_mmseg.datasets.shard_stream import BadSample, read_piece
+from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
+from groupvit_mmseg.text import CaptionWords, tokenize
+
+CONTEXT_LENGTH, EXAMPLES, SECONDS_BETWEEN_LINES = 77, 5, 10
+
+
+class Report(NamedTuple):
+    """What one shard holds.
+
+    Attributes:
+        size (int): Samples.
+        bad (list[str]): ``key: reason`` of the first unreadable samples.
+        num_bad (int): All of them.
+        damaged (bool): Whether the tar itself breaks off.
+        images (np.ndarray): A 64-bit hash of each image's bytes.
+        lengths (np.ndarray): Captions by number of tokens, ``(78,)``.
+        without_words (int): Captions without a noun or verb.
+    """
+
+    size: int
+    bad: list[str]
+    num_bad: int
+    damaged: bool
+    images: np.ndarray
+    lengths: np.ndarray
+    without_words: int
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('shards', nargs='+', help='brace expressions, globs or files')
+    parser.add_argument('--processes', type=int, default=4, help='shards read at a time')
+    parser.add_argument('--ranks', type=int, default=16, help='GPUs of the planned run')
+    parser.add_argument('--workers', type=int, default=8, help='loader workers of each')
+    parser.add_argument('--batch-size', type=int, default=256, help='pairs per step and rank')
+    parser.add_argument('--captions', choices=['text', 'json'], default='text')
+    return parser.parse_args(argv)
+
+
+def examine(shard: str, captions: str = 'text') -> Report:
+    """Read, decode and tag every sample of a shard."""
+    load, words = LoadImageText(captions=captions), CaptionWords()
+    size, bad, damaged, images, texts = 0, [], False, [], []
+    for sample in read_piece(Piece(shard, 0, None), Path(shard).name):
+        if sample.error is not None:
+            damaged = True
+            bad.append(f'{sample.key}: {sample.error}')
+            continue
+        size += 1
+        for extension in IMAGE_EXTENSIONS:
+            if extension in sample.members:
+                digest = hashlib.blake2b(sample.members[extension], digest_size=8).digest()
+                images.append(int.from_bytes(digest, 'little'))
+        try:
+            texts.append(load(sample._asdict())['caption'])
+        except BadSample as error:
+            bad.append(f'{sample.key}: {error}')
+    return Report(
+        size=size,
+        bad=bad[:EXAMPLES],
+        num_bad=len(bad),
+        damaged=damaged,
+        images=np.array(images, dtype=np.uint64),
+        lengths=token_lengths(texts),
+        without_words=sum(not words(text) for text in texts),
+    )
+
+
+def token_lengths(texts: list[str]) -> np.ndarray:
+    """Captions by number of tokens, start and end included."""
+    if not texts:
+        return np.zeros(CONTEXT_LENGTH + 1, dtype=np.int64)
+    ends = tokenize(texts, CONTEXT_LENGTH).argmax(-1) + 1
+    return np.bincount(ends.numpy(), minlength=CONTEXT_LENGTH + 1)
+
+
+def examine_all(shards, args) -> dict[str, Report]:
+    """Every shard, with a line of progress now and then."""
+    reports, samples, start = {}, 0, time.monotonic()
+    spoken = start
+    with ProcessPoolExecutor(args.processes) as pool:
+        results = pool.map(partial(examine, captions=args.captions), shards)
+        for shard, report in zip(shards, results, strict=True):
+            reports[shard] = report
+            samples, now = samples + report.size, time.monotonic()
+            if now - spoken > SECONDS_BETWEEN_LINES:
+                spoken, rate = now, samples / (now - start)
+                line = f'{len(reports)}/{len(shards)} shards, {samples:,} samples, {rate:,.0f} a s'
+                print(line, file=sys.stderr, flush=True)
+    return reports
+
+
+def describe_samples(reports: dict[str, Report]) -> list[str]:
+    """Counts and problems."""
+    sizes = [report.size for report in reports.values()]
+    images = np.concatenate([report.images for report in reports.values()])
+    equal = len(images) - len(np.unique(images))
+    bad = sum(report.num_bad for report in reports.values())
+    lines = [
+        f'samples          {sum(sizes):,} in {len(sizes)} shards of {min(sizes):,} to '
+        f'{max(sizes):,}',
+        f'unusable         {bad:,}',
+        *(f'    {problem}' for report in reports.values() for problem in report.bad),
+        f'equal images     {equal:,} beyond the first of each',
+    ]
+    for shard, report in reports.items():
+        if report.damaged:
+            lines.append(f'    {shard} breaks off: fetch or make it again')
+    return lines
+
+
+def describe_captions(reports: dict[str, Report]) -> list[str]:
+    """Lengths and words."""
+    lengths = sum(report.lengths for report in reports.values())
+    count = int(lengths.sum())
+    if count == 0:
+        return ['captions         none']
+    quantiles = [int(np.searchsorted(lengths.cumsum(), q * count)) for q in (0.5, 0.95, 1.0)]
+    without = sum(report.without_words for report in reports.values())
+    return [
+        'caption tokens   median {}, 95 % up to {}, longest {}'.format(*quantiles),
+        f'cut at {CONTEXT_LENGTH}        up to {int(lengths[CONTEXT_LENGTH]):,}',
+        f'without words    {without:,} ({without / count:.1%}): no noun, no verb, no prompts',
+    ]
+
+
+def describe_epoch(reports: dict[str, Report], args) -> list[str]:
+    """How the planned run shares these shards."""
+    samples, slots = sum(report.size for report in reports.values()), args.ranks * args.workers
+    steps = samples // args.ranks // args.batch_size
+    lines = [
+        f'an epoch         {steps:,} steps of {args.ranks} x {args.batch_size}; '
+        f'{samples - steps * args.ranks * args.batch_size:,} samples are left out'
+    ]
+    if steps == 0:
+        lines.append('    too few for one step: lower --batch-size or --ranks')
+    if len(reports) < slots:
+        lines.append(
+            f'    {len(reports)} shards for {slots} workers ({args.ranks} ranks x {args.workers}): '
+            'several read one shard; cut smaller shards or use fewer workers'
+        )
+    return lines
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    shards = expand_shards(args.shards)
+    reports = examine_all(shards, args)
+    for describe in (describe_samples, describe_captions, partial(describe_epoch, args=args)):
+        print('\n'.join(describe(reports)))
+    folders = defaultdict(dict)
+    for shard, report in reports.items():
+        folders[Path(shard).parent][Path(shard).name] = report.size
+    for folder, sizes in folders.items():
+        print(f'written          {write_sizes(folder, sizes)}')
+    if any(report.num_bad for report in reports.values()):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    main()
