@@ -196,7 +196,7 @@ def test_the_doctor_finds_what_is_wrong(tmp_path, capsys, monkeypatch):
             add(tar, f'{number}.txt', b'a tree')
         add(tar, '10.jpg', bytes(5000))
     torn = tmp_path / 'x-1.tar'
-    torn.write_bytes(torn.read_bytes()[:6000]  # inside of 10.jpg; 9 ends where 10 begins)
+    torn.write_bytes(torn.read_bytes()[:6000])  # inside of 10.jpg
     doctor = load('check_shards')
     monkeypatch.setattr(doctor, 'ProcessPoolExecutor', OneProcess)
     with pytest.raises(SystemExit) as status:
