@@ -104,3 +104,86 @@ def test_areas_of_real_things_are_those_that_coco_states(tool):
     for item in things:
         pixels = tool.decode(item['segmentation'], *sizes[item['image_id']]).sum()
         assert pixels == pytest.approx(item['area'], rel=0.05)
+
+
+def pixel_maps(tool, mask, folder):
+    """The mask as COCO-Stuff publishes it, and as MMSegmentation converts it; 120 and 100 stuff."""
+    published = np.full_like(mask, 120)
+    converted = np.full_like(mask, 100)
+    published[0], converted[0] = 255, 255
+    for label in range(1, 81):
+        published[mask == label] = tool.THING_IDS[label - 1] - 1
+        converted[mask == label] = label - 1
+    for name, content in (('raw', published), ('ids', converted)):
+        (folder / name).mkdir()
+        suffix = '' if name == 'raw' else '_labelTrainIds'
+        cv2.imwrite(str(folder / name / f'000000000007{suffix}.png'), content)
+
+
+def test_pixel_maps_of_both_kinds_give_the_masks_of_the_instances(tool, tmp_path):
+    things = [thing(1 + 9 * i, box(i, i, 9 - i, 8 - i), 80 - i) for i in range(7)]
+    things.append(thing(80, box(9, 0, 1, 1), 1))
+    content = annotations(things)
+    assert run(tool, tmp_path, content) == 0
+    mask = cv2.imread(str(tmp_path / 'masks/000000000007.png'), cv2.IMREAD_UNCHANGED)
+    mask[0] = 0
+    assert len(np.unique(mask)) > 5
+    pixel_maps(tool, mask, tmp_path)
+    for kind in ('raw', 'ids'):
+        assert tool.main([str(tmp_path / kind), str(tmp_path / f'from_{kind}')]) == 0
+        path = tmp_path / f'from_{kind}/000000000007.png'
+        assert (cv2.imread(str(path), cv2.IMREAD_UNCHANGED) == mask).all()
+
+
+@pytest.mark.skipif(not REAL, reason='no COCO annotations in ../shared/data/coco')
+def test_category_ids_are_those_of_coco(tool):
+    categories = tool.read(REAL[0])['categories']
+    assert sorted(category['id'] for category in categories) == tool.THING_IDS
+
+
+@pytest.mark.skipif(not REAL, reason='no COCO annotations in ../shared/data/coco')
+def test_real_instances_and_their_pixel_maps_agree(tool, tmp_path):
+    jobs = list(tool.jobs_from_instances(tool.read(REAL[0])).items())[:5]
+    for name, make_mask in jobs:
+        mask = make_mask()
+        mask[0] = 0
+        (tmp_path / name).mkdir()
+        pixel_maps(tool, mask, tmp_path / name)
+        for kind in ('raw', 'ids'):
+            (path,) = (tmp_path / name / kind).iterdir()
+            assert (tool.map_labels(path) == mask).all()
+
+
+def test_an_interrupted_conversion_keeps_what_it_wrote(tool, tmp_path, monkeypatch):
+    content = annotations([thing(3, box(1, 1, 6, 6), 36)])
+    assert run(tool, tmp_path, content) == 0
+    (tmp_path / 'masks/000000000009.png').unlink()
+    drawn, draw = [], tool.draw
+    monkeypatch.setattr(
+        tool, 'draw', lambda image, *rest: drawn.append(image) or draw(image, *rest)
+    )
+    assert run(tool, tmp_path, content) == 0
+    assert [image['id'] for image in drawn] == [9]
+    assert run(tool, tmp_path, content, '--overwrite') == 0
+    assert len(drawn) == 3
+
+
+def test_check_tells_what_is_wrong(tool, tmp_path, capsys):
+    content = annotations([thing(3, box(1, 1, 6, 6), 36)])
+    assert run(tool, tmp_path, content, '--check') == 1
+    assert 'is missing' in capsys.readouterr().out
+    assert run(tool, tmp_path, content) == 0
+    assert run(tool, tmp_path, content, '--check') == 0
+    assert '2 masks checked' in capsys.readouterr().out
+    masks = tmp_path / 'masks'
+    cv2.imwrite(str(masks / '000000000007.png'), np.full((8, 10), 81, np.uint8))
+    cv2.imwrite(str(masks / '000000000009.png'), np.zeros((8, 9), np.uint8))
+    cv2.imwrite(str(masks / 'stray.png'), np.zeros((8, 9), np.uint8))
+    assert run(tool, tmp_path, content, '--check') == 1
+    output = capsys.readouterr().out
+    assert 'other labels than 0 to 80' in output
+    assert '(8, 9), not (8, 10)' in output
+    assert 'stray.png belongs to no image' in output
+    cv2.imwrite(str(masks / '000000000007.png'), np.zeros((8, 10), np.uint8))
+    assert run(tool, tmp_path, content, '--check') == 1
+    assert '000000000007.png differs' in capsys.readouterr().out

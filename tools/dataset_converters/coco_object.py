@@ -1,33 +1,50 @@
-r"""Turns COCO's instance annotations into the masks that COCOObjectDataset reads.
+r"""Turns COCO's annotations into the masks that COCOObjectDataset reads.
 
 python tools/dataset_converters/coco_object.py \
     instances_val2017.json data/coco_object/annotations/val2017
+python tools/dataset_converters/coco_object.py \
+    stuffthingmaps/val2017 data/coco_object/annotations/val2017
 
-Masks are 8-bit PNG files: 0 the background, 1 to 80 the things in the order of their category ids.
-Where things overlap the smaller one is in front; regions marked as crowds lie behind all of them.
+From instances, or from the pixel maps of COCO-Stuff 164k (as published, or as MMSegmentation
+converts them, *_labelTrainIds.png). Masks are 8-bit PNG files: 0 the background, 1 to 80 the
+things in the order of their category ids. Where instances overlap the smaller one is in front;
+regions marked as crowds lie behind all of them. Interrupted, the same command goes on: masks that
+are there are kept (--overwrite draws them again). --check verifies a folder instead of writing it.
 """
 
 import argparse
 import json
 import sys
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.text.vocabulary import class_names
 
 ENLARGED = 9  # odd, so that a pixel has a middle
+NUM_THINGS = 80
+# Category ids of COCO 2017's things have gaps; pixel maps as published hold them less one.
+ABSENT_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+THING_IDS = [number for number in range(1, 91) if number not in ABSENT_IDS]
+TRAIN_IDS = '_labelTrainIds'
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('annotations', type=Path, help='instances_*.json of COCO 2017')
+    parser.add_argument('annotations', type=Path, help='instances_*.json or pixel maps')
     parser.add_argument('out', type=Path, help='folder of the masks')
-    parser.add_argument('--dry-run', action='store_true', help='check and count; write nothing')
+    parser.add_argument('--workers', type=int, default=1, help='processes; default: 1')
+    parser.add_argument('--overwrite', action='store_true', help='draw masks that are there again')
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument('--dry-run', action='store_true', help='count; write nothing')
+    action.add_argument('--check', action='store_true', help='verify counts, sizes and labels')
     return parser.parse_args(argv)
 
 
@@ -83,27 +100,120 @@ def draw(image, objects, labels):
     return mask
 
 
-def convert(content, out, *, dry_run=False):
-    """Draws every image's mask; yields its file and the labels in it."""
+def jobs_from_instances(content):
+    """For each image the file's name and what draws its mask."""
     labels = label_of_category(content['categories'])
     objects = defaultdict(list)
     for item in content['annotations']:
         objects[item['image_id']].append(item)
-    for image in content['images']:
-        mask = draw(image, objects[image['id']], labels)
-        path = out / f'{Path(image["file_name"]).stem}.png'
-        if not dry_run and not cv2.imwrite(str(path), mask):
-            raise OSError(f'{path} could not be written.')
-        yield path, np.unique(mask)
+    return {
+        f'{Path(image["file_name"]).stem}.png': partial(draw, image, objects[image['id']], labels)
+        for image in content['images']
+    }
+
+
+def jobs_from_pixel_maps(folder):
+    """For each pixel map of COCO-Stuff the file's name and what turns it into a mask."""
+    paths = sorted(folder.glob('*.png'))
+    converted = [path for path in paths if path.stem.endswith(TRAIN_IDS)]
+    if not paths:
+        raise FileNotFoundError(f'There are no pixel maps *.png in {folder}.')
+    return {
+        f'{path.stem.removesuffix(TRAIN_IDS)}.png': partial(map_labels, path)
+        for path in converted or paths
+    }
+
+
+def map_labels(path):
+    """Mask of one pixel map: things keep their order, all else is background."""
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2:
+        raise ValueError(f'{path} is no pixel map of labels: give those of COCO-Stuff 164k.')
+    table = np.zeros(256, np.uint8)
+    things = range(NUM_THINGS) if path.stem.endswith(TRAIN_IDS) else np.array(THING_IDS) - 1
+    table[list(things)] = np.arange(1, NUM_THINGS + 1)
+    return table[labels]
+
+
+def convert(name, make_mask, out, overwrite, dry_run):
+    """Draws one mask, unless it is there; returns the labels in it."""
+    path = out / name
+    if path.is_file() and not overwrite and not dry_run:
+        return np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+    mask = make_mask()
+    if not dry_run:
+        encoded = cv2.imencode('.png', mask)[1].tobytes()
+        write_atomically(path, lambda stream: stream.write(encoded))
+    return np.unique(mask)
+
+
+def check(name, make_mask, out):
+    """What is wrong with one mask; None if nothing is."""
+    mask = cv2.imread(str(out / name), cv2.IMREAD_UNCHANGED)
+    if mask is None:
+        return f'{name} is missing or cannot be read'
+    if mask.ndim != 2 or mask.max() > NUM_THINGS:
+        return f'{name} has other labels than 0 to {NUM_THINGS}'
+    expected = make_mask()
+    if mask.shape != expected.shape:
+        return f'{name} is {mask.shape}, not {expected.shape} as its annotations'
+    return None if (mask == expected).all() else f'{name} differs from its annotations'
+
+
+def run_all(function, jobs, workers):
+    """Results of a function of (name, what draws) over all jobs; says how far it is."""
+    results = []
+    with ProcessPoolExecutor(workers) if workers > 1 else NoPool() as pool:
+        for result in pool.map(function, jobs, jobs.values(), **pool_options(workers)):
+            results.append(result)
+            if len(results) % 500 == 0:
+                print(f'{len(results)} of {len(jobs)} masks', file=sys.stderr, flush=True)
+    return results
+
+
+def pool_options(workers):
+    """Jobs travel to processes in batches."""
+    return dict(chunksize=16) if workers > 1 else {}
+
+
+class NoPool:
+    """The present process, in the place of a pool."""
+
+    map = staticmethod(map)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def make_jobs(source):
+    """What draws each mask, from either source."""
+    if source.is_dir():
+        return jobs_from_pixel_maps(source)
+    return jobs_from_instances(read(source))
+
+
+def run_check(jobs, args):
+    """Prints what is wrong with a folder of masks; the exit status."""
+    found = [wrong for wrong in run_all(partial(check, out=args.out), jobs, args.workers) if wrong]
+    unknown = sorted({path.name for path in args.out.glob('*.png')} - set(jobs))
+    found += [f'{name} belongs to no image' for name in unknown]
+    for wrong in found[:10]:
+        print(wrong)
+    print(f'{len(jobs)} masks checked in {args.out}: {len(found)} wrong')
+    return int(bool(found))
 
 
 def main(argv=None):
     args = parse_args(argv)
     try:
-        content = read(args.annotations)
-        if not args.dry_run:
-            args.out.mkdir(parents=True, exist_ok=True)
-        found = [labels for _, labels in convert(content, args.out, dry_run=args.dry_run)]
+        jobs = make_jobs(args.annotations)
+        if args.check:
+            return run_check(jobs, args)
+        draw_one = partial(convert, out=args.out, overwrite=args.overwrite, dry_run=args.dry_run)
+        found = run_all(draw_one, jobs, args.workers)
     except (OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
