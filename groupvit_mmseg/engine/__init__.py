@@ -3,6 +3,7 @@
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
+from groupvit_mmseg.engine.group_diagnostics import GroupMapHook, GroupUsageHook
 from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
 from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
@@ -13,6 +14,8 @@ from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
 
 __all__ = [
     'AtomicCheckpointHook',
+    'GroupMapHook',
+    'GroupUsageHook',
     'GroupViTOptimConstructor',
     'GroupViTRunner',
     'GuardedOptimWrapper',

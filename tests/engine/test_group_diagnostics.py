@@ -1,0 +1,88 @@
+"""Usage of groups against numbers worked out by hand, and the pictures of a run."""
+
+import logging
+import math
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from groupvit_mmseg.engine import group_diagnostics
+from groupvit_mmseg.engine.group_diagnostics import usage_entropy
+
+
+def test_entropy_by_hand():
+    assert usage_entropy(torch.tensor([5.0, 5.0, 5.0, 5.0])) == pytest.approx(1)
+    assert usage_entropy(torch.tensor([7.0, 0.0])) == 0
+    assert usage_entropy(torch.tensor([1.0, 1.0, 0.0, 0.0])) == pytest.approx(0.5)
+    assert usage_entropy(torch.tensor([9.0])) == 1
+
+
+def scalars(runner, name):
+    return runner.message_hub.get_scalar(f'train/{name}').data[0].tolist()
+
+
+@pytest.mark.parametrize('micro_batch_size', [None, 3])
+def test_a_run_logs_what_its_assignments_say(make_runner, micro_batch_size):
+    runner = make_runner(
+        custom_hooks=[dict(type='GroupUsageHook', interval=2)],
+        train_cfg=dict(max_epochs=1),
+        model=dict(micro_batch_size=micro_batch_size),
+    )
+    seen = []
+    grouping = runner.model.backbone.stages[0].grouping
+    grouping.register_forward_hook(
+        lambda module, inputs, output: seen.append(output[1].hard) if module.training else None
+    )
+    runner.train()
+    entropies, dead = scalars(runner, 'group_entropy_1'), scalars(runner, 'dead_groups_1')
+    assert len(entropies) == len(dead) == len(scalars(runner, 'segment_similarity')) == 2
+    per_step = len(seen) // 4
+    owned = torch.cat(seen[per_step : 2 * per_step]).sum(dim=(0, 2)).detach().double()
+    shares = (owned / owned.sum()).tolist()
+    expected = -sum(p * math.log(p) for p in shares if p > 1e-9) / math.log(len(shares))
+    assert entropies[0] == pytest.approx(expected, abs=1e-6)
+    assert dead[0] == sum(p < 1e-9 for p in shares) / len(shares)
+    assert -1 <= scalars(runner, 'segment_similarity')[0] <= 1
+    assert not runner.model.backbone.norm._forward_hooks
+
+
+def test_similarity_against_the_definition():
+    hook = group_diagnostics.GroupUsageHook()
+    segments = torch.randn(3, 4, 5)
+    hook._compare(None, None, segments)
+    cosines = torch.nn.functional.cosine_similarity(segments[:, :, None], segments[:, None], dim=-1)
+    apart = ~torch.eye(4, dtype=torch.bool)
+    assert hook._values()['segment_similarity'] == pytest.approx(float(cosines[:, apart].mean()))
+
+
+def test_collapse_is_said_at_the_first_and_at_doubled_counts(caplog, monkeypatch):
+    lines = []
+    monkeypatch.setattr(
+        group_diagnostics, 'print_log', lambda message, **options: lines.append((message, options))
+    )
+    hook = group_diagnostics.GroupUsageHook()
+    hook._warn_of_collapse({'group_entropy_1': 0.9, 'segment_similarity': 0.3})
+    assert lines == []
+    for _ in range(5):
+        hook._warn_of_collapse({'group_entropy_1': 0.02, 'segment_similarity': 0.999})
+    assert len(lines) == 3  # the first, second and fourth
+    assert 'group_entropy_1 is 0.02, segment_similarity is 0.999' in lines[0][0]
+    assert lines[0][1]['level'] == logging.WARNING
+
+
+def test_pictures_of_the_same_images_every_so_often(make_runner, tmp_path):
+    runner = make_runner(
+        custom_hooks=[dict(type='GroupMapHook', interval=2, num_images=2)],
+        train_cfg=dict(max_epochs=1),
+    )
+    runner.train()
+    pictures = sorted(Path(runner.work_dir).glob('*/vis_data/vis_image/**/*.png'))
+    assert len(pictures) == 4  # two images after steps 2 and 4
+    assert cv2.imread(str(pictures[0])).shape == (16, 16, 3)
+    plain = make_runner('plain', train_cfg=dict(max_epochs=1))
+    plain.train()
+    drawn = runner.model.state_dict()
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(drawn[name], value), name  # looking changes nothing
