@@ -206,12 +206,23 @@ class Task:
 
 
 def make_tasks(args, weights):
-    """All rows; whatever is wrong with a folder comes up before the first image."""
-    tasks = []
+    """All rows, and a note on each set of ``all`` that is not there.
+
+    Whatever else is wrong with a folder comes up before the first image.
+    """
+    tasks, missing = [], []
     for name in chosen_sets(args.sets):
+        root = Path(args.root.get(name, args.data_root / BENCHMARKS[name].root))
+        if 'all' in args.sets and not root.is_dir():
+            missing.append(f'{BENCHMARKS[name].title}: left out, there is no {root}.')
+            continue
         rows = IMAGENET_TEMPLATES if name == 'imagenet' else {name: None}
         tasks += [Task(row, name, args, weights, templates) for row, templates in rows.items()]
-    return tasks
+    if not tasks:
+        raise FileNotFoundError(
+            f'{args.data_root} holds none of the sets: name the folder that does with --data-root.'
+        )
+    return tasks, missing
 
 
 def run_tasks(tasks, args):
@@ -278,12 +289,12 @@ def picture_row(task, segmentor, index):
     return [image, *(draw_labels(image, labels, names) for labels in (truth, predicted))]
 
 
-def write_results(tasks, weights, args):
+def write_results(tasks, weights, args, missing):
     """Result files and tables."""
     results = [task.result(weights, args) for task in tasks]
     for task, result in zip(tasks, results, strict=True):
         write_json(result, args.out / f'{task.name}.json')
-    rows, notes = table_rows(results), result_notes(results)
+    rows, notes = table_rows(results), [*result_notes(results), *missing]
     tables = {'table.md': markdown_table(rows, notes), 'table.csv': csv_table(rows)}
     for name, text in tables.items():
         write_atomically(args.out / name, lambda stream, text=text: stream.write(text.encode()))
@@ -297,7 +308,7 @@ def main(argv=None):
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
         weights = describe_checkpoint(args.checkpoint)
-        tasks = make_tasks(args, weights)
+        tasks, missing = make_tasks(args, weights)
         if args.rank is not None:
             run_tasks(tasks, args)
             return 0
@@ -305,7 +316,7 @@ def main(argv=None):
             run_processes(args, argv)
         args.processes = 1
         segmentor, logit_scale = run_tasks(tasks, args)
-        write_results(tasks, weights, args)
+        write_results(tasks, weights, args, missing)
         for task in tasks:
             if args.pictures and task.set_name != 'imagenet':
                 draw(task, segmentor, logit_scale, args)

@@ -44,12 +44,25 @@ def affinities(image: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tensor:
         image (Tensor): ``(3, H, W)``.
         dilations (tuple[int, ...]): Distances of the neighbours. Defaults to ``DILATIONS``.
     """
-    spread = torch.stack(list(_neighbours(image, dilations, with_centre=True))).std(dim=0)
-    kernels = [
-        -((image - neighbour).abs() / (EPS + SHARPNESS * spread)).mean(dim=0)
-        for neighbour in _neighbours(image, dilations)
-    ]
-    return torch.stack(kernels).softmax(dim=0)
+    spread = _spread(image, dilations)
+    weights = image.new_empty((8 * len(dilations), *image.shape[1:]))
+    for weight, neighbour in zip(weights, _neighbours(image, dilations), strict=True):
+        weight.copy_(-((image - neighbour).abs() / (EPS + SHARPNESS * spread)).mean(dim=0))
+    # A softmax in place: the weights are by far the largest tensor here.
+    weights.sub_(weights.amax(dim=0)).exp_()
+    return weights.div_(weights.sum(dim=0))
+
+
+def _spread(image: Tensor, dilations: tuple[int, ...]) -> Tensor:
+    """Standard deviation of each pixel and its neighbours, a neighbour at a time."""
+    count = 9 * len(dilations)
+    mean = torch.zeros_like(image)
+    for neighbour in _neighbours(image, dilations, with_centre=True):
+        mean.add_(neighbour, alpha=1 / count)
+    squares = torch.zeros_like(image)
+    for neighbour in _neighbours(image, dilations, with_centre=True):
+        squares.add_((neighbour - mean).square())
+    return squares.div_(count - 1).sqrt_()
 
 
 def refine(

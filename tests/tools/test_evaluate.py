@@ -157,7 +157,7 @@ def test_miou_is_that_of_mmsegs_metric(tool, place, everything):
     args.change = dict(short_side=40, crop_size=32, stride=16)
     args.out = everything
     weights = tool.describe_checkpoint(args.checkpoint)
-    (task,) = tool.make_tasks(args, weights)
+    (task,), _ = tool.make_tasks(args, weights)
     segmentor = tool.load_model(args)
     scale = segmentor.decode_head.logit_scale.exp().item()
     tool.apply_protocol(segmentor, task.protocol, 'pascal_context', scale)
@@ -256,9 +256,20 @@ def test_results_of_other_settings_are_not_mixed(tool, place, everything, capsys
     assert 'begun with another protocol' in error(capsys)
 
 
+def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data/cityscapes').symlink_to(place / 'data/cityscapes')
+    options = [f'--data-root={tmp_path / "data"}', '--pictures=0']
+    assert run(tool, place, tmp_path / 'out', *options, sets=['all']) == 0
+    table = (tmp_path / 'out/table.md').read_text()
+    assert '| Cityscapes |' in table
+    assert table.count('left out, there is no') == len(BENCHMARKS) - 1
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
+        (['--sets', 'all', '--data-root', 'nowhere'], 'nowhere holds none of the sets'),
         (['--sets', 'voc22'], 'Unknown set voc22'),
         (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
         (['--change', 'treshold=0.5'], 'no treshold to change'),
