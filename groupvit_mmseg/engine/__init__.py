@@ -2,6 +2,7 @@
 
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.engine.block_hook import TransformerBlocksHook
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.group_diagnostics import GroupMapHook, GroupUsageHook
 from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
@@ -24,6 +25,7 @@ __all__ = [
     'RunSummaryHook',
     'StepSeedHook',
     'ThroughputHook',
+    'TransformerBlocksHook',
     'ZeroShotValLoop',
     'leave_process_group',
     'load_weights',
