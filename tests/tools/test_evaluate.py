@@ -231,6 +231,30 @@ def test_processes_change_nothing(tool, place, everything):
     same_numbers(out, everything)
 
 
+@pytest.mark.parametrize('name, scale', [('tcl', None), ('sclip', 40.0)])
+def test_protocols_of_others_are_followed_and_their_stand_ins_told(
+    tool, place, tmp_path, monkeypatch, name, scale
+):
+    seen = []
+    apply = tool.apply_protocol
+
+    def watching(segmentor, *rest):
+        before = segmentor.decode_head.logit_scale.exp().item()
+        apply(segmentor, *rest)
+        head = segmentor.decode_head
+        seen.append((before, head.logit_scale.exp().item(), len(head.background_words)))
+
+    monkeypatch.setattr(tool, 'apply_protocol', watching)
+    options = ['--protocol', name, '--pictures=0']
+    assert run(tool, place, tmp_path, *options, sets=['voc21', 'voc20']) == 0
+    assert [words > 0 for _, _, words in seen] == [name == 'sclip', False]
+    for _, after, _ in seen:
+        assert after == pytest.approx(scale or seen[0][0])
+    table = (tmp_path / 'table.md').read_text()
+    assert f'Protocol {name}: ' in table
+    assert f'| {name}* |' in table
+
+
 def test_a_class_file_changes_the_words_and_is_told(tool, place, everything, tmp_path):
     names = class_names('pascal_voc')[1:]
     lines = ['background: sky, grass', *(f'{name}, photographed {name}' for name in names)]
