@@ -2,6 +2,8 @@
 # Train on several processes of one or more machines; without GPUs the processes use the CPU.
 #   tools/dist_train.sh CONFIG GPUS [arguments of tools/train.py]
 # More machines: NNODES, NODE_RANK, MASTER_ADDR and PORT as in MMSegmentation.
+# MAX_RESTARTS=3 lets torchrun start all processes anew where one dies, on every machine; pass
+# --resume with it, and the run goes on from its last checkpoint. The work dir must be shared.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: $0 CONFIG GPUS [arguments of tools/train.py]" >&2
@@ -11,10 +13,17 @@ CONFIG=$1
 GPUS=$2
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
+if [ -n "${MAX_RESTARTS:-}" ]; then
+    # Machines that meet again after a failure need a meeting point instead of fixed ranks.
+    MEETING=(--rdzv_backend=c10d --rdzv_id="${RUN_ID:-groupvit}"
+        --rdzv_endpoint="${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}" --max_restarts="$MAX_RESTARTS")
+else
+    MEETING=(--node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+fi
+
 PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    "${MEETING[@]}" \
     --nproc_per_node="$GPUS" \
     "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"
