@@ -5,6 +5,7 @@ python ranks.py FOLDER, with ``jobs.pt`` there; writes ``out-WORLD_SIZE.pt``.
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,7 @@ from mmseg.registry import MODELS
 from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
-import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.engine import GradientCompressionHook
 
 
 def run_model(job, rank, world_size):
@@ -20,6 +21,8 @@ def run_model(job, rank, world_size):
     model = MODELS.build(job['config']).double()
     model.load_state_dict(job['state_dict'])
     parallel = DistributedDataParallel(model.eval())
+    if job.get('compressed'):
+        GradientCompressionHook().before_train(SimpleNamespace(model=parallel))
     images, token_ids = (job[key].chunk(world_size)[rank] for key in ('images', 'token_ids'))
     losses = parallel(images, token_ids, mode='loss')
     losses = {key: value for key, value in losses.items() if 'loss' in key}

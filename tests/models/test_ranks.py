@@ -101,6 +101,7 @@ def loss_inputs(name, precision):
 def outcomes(tmp_path_factory):
     """What the ranks computed: ``{world size: {job: outcome}}``, and the jobs."""
     jobs = {name: model_job(*settings) for name, settings in MODELS_OF_LOSSES.items()}
+    jobs['compressed'] = dict(model_job({}, 2), compressed=True)
     for name, chunk_size, precision in product(LOSSES, CHUNKS, PRECISIONS):
         jobs[name, chunk_size, precision] = dict(
             world_sizes=WORLD_SIZES,
@@ -129,6 +130,17 @@ def test_ranks_equal_one_process(outcomes, name):
     for parameter, gradient in gradients.items():
         assert torch.allclose(rank_gradients[parameter], gradient, rtol=1e-8, atol=1e-12), parameter
     assert gradients['loss_multi_label.logit_scale'].abs() > 0
+
+
+def test_compressed_gradients_are_rounded_ones(outcomes):
+    outcomes, _ = outcomes
+    (exact, plain), (losses, compressed) = outcomes[2]['paper'], outcomes[2]['compressed']
+    assert losses == exact
+    differ = [name for name in plain if not torch.equal(plain[name], compressed[name])]
+    assert len(differ) > len(plain) / 2
+    for name, gradient in plain.items():
+        error = (compressed[name] - gradient).abs().max()
+        assert error <= 1e-2 * gradient.abs().max() + 1e-6, name
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
