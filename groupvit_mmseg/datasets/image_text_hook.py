@@ -1,10 +1,10 @@
 """Tells how the data is shared before training, and which samples were skipped during it."""
 
 import logging
+from collections import Counter
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -22,7 +22,7 @@ class ImageTextDataHook(Hook):
     """Checks the loader of image-text pairs and logs skipped samples with their first keys.
 
     A rank logs its count at the first skipped sample and whenever it has doubled; at the end of an
-    epoch the count over all ranks is logged.
+    epoch the counts of every source over all ranks are logged, skipped samples among them.
     """
 
     priority = 'NORMAL'
@@ -31,6 +31,8 @@ class ImageTextDataHook(Hook):
         self.seen = 0
         self.skipped = 0
         self.first: list[str] = []
+        self.by_source: Counter[str] = Counter()
+        self.skipped_by_source: Counter[str] = Counter()
 
     def before_train(self, runner: Runner) -> None:
         """Check that every rank and worker has something to read."""
@@ -41,6 +43,7 @@ class ImageTextDataHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Start counting anew."""
         self.seen, self.skipped, self.first = 0, 0, []
+        self.by_source, self.skipped_by_source = Counter(), Counter()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -52,6 +55,8 @@ class ImageTextDataHook(Hook):
         self.seen += len(data_batch['keys'])
         self.skipped += len(problems)
         self.first = (self.first + problems)[:_KEYS_SHOWN]
+        self.by_source.update(map(_source_of, data_batch['keys']))
+        self.skipped_by_source.update(map(_source_of, problems))
         if self.skipped.bit_length() > before.bit_length():
             _log(
                 f'{self.skipped} of {self.seen} samples of this rank were skipped so far; '
@@ -59,12 +64,21 @@ class ImageTextDataHook(Hook):
             )
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Log the count over all ranks."""
-        counts = torch.tensor([self.skipped, self.seen])
-        all_reduce(counts)
-        skipped, seen = counts.tolist()
+        """Log the counts over all ranks."""
+        counts = all_gather_object((self.by_source, self.skipped_by_source))
+        seen: Counter[str] = sum((counter for counter, _ in counts), Counter())
+        skipped: Counter[str] = sum((counter for _, counter in counts), Counter())
+        if seen:
+            by_source = ', '.join(
+                f'{source} {count:,} ({skipped[source]:,} skipped)'
+                for source, count in sorted(seen.items())
+            )
+            _log(f'Samples of this epoch: {by_source}.', level=logging.INFO)
         if skipped:
-            _log(f'{skipped} of {seen} samples were skipped in this epoch; {self._examples()}')
+            _log(
+                f'{skipped.total()} of {seen.total()} samples were skipped in this epoch; '
+                f'{self._examples()}'
+            )
 
     def _examples(self) -> str:
         """The first keys of this rank."""
@@ -117,6 +131,11 @@ def _log_idle_or_shared(loader: DataLoader, dataset: ImageTextDataset, slots: in
                 f'shard is read by about {-(-slots // len(source.shards))} of them; more, smaller '
                 'shards or fewer workers save reading.'
             )
+
+
+def _source_of(key: str) -> str:
+    """The source that a key ``source/key`` names."""
+    return key.partition('/')[0]
 
 
 def _plain_dataset(loader: DataLoader) -> Any:

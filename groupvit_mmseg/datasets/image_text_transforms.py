@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,15 +40,18 @@ class LoadImageText(BaseTransform):
     Args:
         captions (str): Which member to take where a sample has both: 'text' or 'json'. Defaults to
             'text'.
+        max_pixels (int): Larger images are bad samples; their header is read before anything is
+            decoded. Defaults to 50,000,000.
 
     Raises:
         ValueError: If ``captions`` is neither.
     """
 
-    def __init__(self, captions: str = 'text') -> None:
+    def __init__(self, captions: str = 'text', *, max_pixels: int = 50_000_000) -> None:
         if captions not in ('text', 'json'):
             raise ValueError(f'`captions` is {captions!r}: use "text" or "json".')
         self.captions = captions
+        self.max_pixels = max_pixels
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Decode one raw sample; raises ``BadSample`` where it cannot be used."""
@@ -55,7 +59,7 @@ class LoadImageText(BaseTransform):
             raise BadSample(results['error'])
         members = results['members']
         results['caption'] = self._choose_caption(members)
-        results['img'] = _decode_image(members)
+        results['img'] = _decode_image(members, self.max_pixels)
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
@@ -96,17 +100,26 @@ def _json_captions(data: bytes) -> list[str]:
     return captions
 
 
-def _decode_image(members: dict[str, bytes]) -> np.ndarray:
+def _open_header(data: bytes) -> Image.Image:
+    """An image of which only the header is read; Pillow's own limit on pixels keeps quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data))
+
+
+def _decode_image(members: dict[str, bytes], max_pixels: int) -> np.ndarray:
     """The image ``(H, W, 3)``, blue-green-red, uint8."""
     name = next((name for name in IMAGE_EXTENSIONS if name in members), None)
     if name is None:
         raise BadSample('it has no image member (.jpg, .jpeg, .png or .webp)')
     data = members[name]
     try:
+        header = _open_header(data)
+        pixels = header.width * header.height
+        if pixels > max_pixels:
+            raise OSError(f'{pixels} pixels are more than max_pixels={max_pixels}')
         if not data.endswith(_COMPLETE_ENDINGS):
-            Image.open(
-                io.BytesIO(data)
-            ).load()  # OpenCV fills what a truncated file lacks with grey
+            header.load()  # OpenCV fills what a truncated file lacks with grey
         image = mmcv.imfrombytes(data)
     except (OSError, SyntaxError, ValueError, cv2.error, Image.DecompressionBombError) as error:
         raise BadSample(f'the image cannot be decoded ({error})') from error

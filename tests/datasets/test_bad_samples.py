@@ -7,6 +7,7 @@ import pytest
 from mmengine.runner import Runner
 
 from groupvit_mmseg.datasets import ImageTextDataHook, LoadImageText
+from groupvit_mmseg.datasets.shard_stream import BadSample
 
 
 def load_key(results):
@@ -83,6 +84,14 @@ def test_whole_images_are_read(make_folder, read, encode_image, extension):
         for i in range(3)
     }
     assert read(make_folder(samples))[1] == []
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(encode_image, monkeypatch):
+    sample = {'key': 'k', 'members': {'png': encode_image(size=12), 'txt': b'a'}, 'error': None}
+    assert LoadImageText(max_pixels=144)(dict(sample))['img'].shape == (12, 12, 3)
+    monkeypatch.setattr('mmcv.imfrombytes', None)  # decoding would be a TypeError
+    with pytest.raises(BadSample, match='144 pixels are more than max_pixels=143'):
+        LoadImageText(max_pixels=143)(dict(sample))
 
 
 def test_bytes_behind_the_end_of_an_image_do_no_harm(make_folder, read, encode_image):
@@ -278,7 +287,8 @@ def test_hook_is_silent_about_good_data(make_loader, good_samples, log):
         (
             logging.INFO,
             'An epoch has 2 batches of 1 x 4 samples from data 9; 1 samples are left out.',
-        )
+        ),
+        (logging.INFO, 'Samples of this epoch: data 8 (0 skipped).'),
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 
 EVERYTHING = dict(
     optim_wrapper=dict(type='MixedPrecisionOptimWrapper'),
@@ -112,6 +113,32 @@ def test_resumed_at_any_step_equals_the_uninterrupted_run(
     runner.train()
     assert not (tmp_path / 'rest' / f'iter_{step}.pth').exists()
     assert_same_run(content(whole / 'iter_12.pth'), content(tmp_path / 'rest' / 'iter_12.pth'))
+
+
+def test_other_workers_read_what_was_left_of_the_epoch(make_runner, whole_run, tmp_path):
+    """Two steps by one worker, then two; the union of an epoch is every sample once."""
+    seen = []
+
+    class Recorder(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            seen.append((runner.iter, data_batch['keys']))
+
+    def record(steps, **changes):
+        changes['train_cfg'] = dict(max_epochs=1)
+        runner = make_runner(**changes)
+        runner.register_hook(Recorder())
+        runner.train()
+        found, seen[:] = [key for step, keys in seen if step in steps for key in keys], []
+        return found
+
+    before = record((0, 1), **settings(0, tmp_path / 'before'))
+    checkpoint = str(whole_run(0) / 'iter_2.pth')
+    changes = settings(2, tmp_path / 'after')
+    after = record((2, 3), **changes, resume=True, load_from=checkpoint)
+    assert len(before) == len(after) == 16
+    assert len(set(before + after)) == 32
+    taken = content(tmp_path / 'after' / 'iter_3.pth')['meta']['taken']
+    assert taken == [[1, 1, 8, 2], [1, 2, 8, 1]]
 
 
 def test_killed_while_writing_resumes_from_the_newest_whole_checkpoint(
