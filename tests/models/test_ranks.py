@@ -101,6 +101,8 @@ def loss_inputs(name, precision):
 def outcomes(tmp_path_factory):
     """What the ranks computed: ``{world size: {job: outcome}}``, and the jobs."""
     jobs = {name: model_job(*settings) for name, settings in MODELS_OF_LOSSES.items()}
+    jobs['micro-batches'] = model_job(dict(level='patches'), 2)
+    jobs['micro-batches']['config'].update(micro_batch_size=2, text_buckets=2)
     jobs['compressed'] = dict(model_job({}, 2), compressed=True)
     for name, chunk_size, precision in product(LOSSES, CHUNKS, PRECISIONS):
         jobs[name, chunk_size, precision] = dict(
@@ -130,6 +132,16 @@ def test_ranks_equal_one_process(outcomes, name):
     for parameter, gradient in gradients.items():
         assert torch.allclose(rank_gradients[parameter], gradient, rtol=1e-8, atol=1e-12), parameter
     assert gradients['loss_multi_label.logit_scale'].abs() > 0
+
+
+def test_ranks_with_micro_batches_equal_one_plain_process(outcomes):
+    outcomes, _ = outcomes
+    losses, gradients = one_process(model_job(dict(level='patches'), 2))
+    rank_losses, rank_gradients = outcomes[2]['micro-batches']
+    for key, value in losses.items():
+        assert float(rank_losses[key]) == pytest.approx(float(value.detach()), rel=1e-10)
+    for parameter, gradient in gradients.items():
+        assert torch.allclose(rank_gradients[parameter], gradient, rtol=1e-8, atol=1e-12), parameter
 
 
 def test_compressed_gradients_are_rounded_ones(outcomes):
