@@ -16,3 +16,7 @@ val_cfg = dict(type='ZeroShotValLoop', segmentor=_base_.segmentor)
 optim_wrapper = dict(optimizer=dict(fused=True))
 # An epoch takes hours: a checkpoint each 1,000 steps, from any of which --resume goes on exactly.
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
+custom_hooks = [
+    dict(type='GroupUsageHook', interval=50),
+    dict(type='GroupMapHook', interval=1000),
+]
