@@ -119,7 +119,7 @@ class Task:
         files = [str(self.dataset.get_data_info(i)['img_path']) for i in range(len(self.dataset))]
         self.settings = dict(
             set=name,
-            protocol=self.protocol.changes_from(type(self.protocol)('', '')),
+            protocol=self.protocol.fields(),
             weights=weights['sha256'],
             precision=args.precision,
             device=args.device.partition(':')[0],
@@ -164,9 +164,6 @@ class Task:
                 'early; the same command goes on.'
             )
         scores = self._classification(images) if self.set_name == 'imagenet' else self._iou(images)
-        fields = self.protocol.changes_from(type(self.protocol)('', '')) | dict(
-            templates=self.protocol.templates, bg_thresh=self.protocol.bg_thresh
-        )
         return dict(
             set=self.set_name,
             **scores,
@@ -175,7 +172,7 @@ class Task:
                 source=self.protocol.source,
                 caveat=self.protocol.caveat,
                 changes=self.protocol.changes_from(self.preset),
-                fields=fields,
+                fields=self.protocol.fields(),
             ),
             images=dict(
                 evaluated=self.num_images, files=len(self.dataset), digest=self.settings['images']

@@ -75,6 +75,11 @@ class Protocol:
             )
         return dataclasses.replace(self, **changes)
 
+    def fields(self) -> dict[str, Any]:
+        """Every figure, as JSON knows it; not where the protocol comes from."""
+        told = ('name', 'source', 'caveat')
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in told}
+
     def changes_from(self, other: Protocol) -> dict[str, Any]:
         """Fields that differ from another protocol, with this one's values."""
         mine, theirs = dataclasses.asdict(self), dataclasses.asdict(other)

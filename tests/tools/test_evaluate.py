@@ -134,6 +134,8 @@ def test_each_result_names_what_it_depends_on(everything, name):
     assert len(result['class_iou']) == result['classes']['count']
     assert result['protocol']['name'] == 'official'
     assert result['protocol']['changes']['crop_size'] == 32
+    figures = {'short_side': 40, 'top_k': 5, 'logit_scale': None, 'refine_steps': 0}
+    assert figures.items() <= result['protocol']['fields'].items()
     assert len(result['checkpoint']['sha256']) == 64
     assert result['versions']['torch'] == torch.__version__
     for picture in ('best.jpg', 'worst.jpg', 'random.jpg', 'confusion.png'):

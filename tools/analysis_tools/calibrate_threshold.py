@@ -126,7 +126,7 @@ def provenance(args, chosen, calibration, names, on_test_images):
         crops=calibration.num_crops,
         protocol=dict(
             name=chosen.name,
-            fields=chosen.changes_from(type(chosen)('', '')),
+            fields=chosen.fields(),
         ),
         checkpoint=describe_checkpoint(args.checkpoint),
         curve=[list(point) for point in calibration.curve],
