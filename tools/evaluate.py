@@ -88,6 +88,9 @@ def parse_args(argv=None):
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--rank', type=int, help='do the part of one process only, on any machine')
     parser.add_argument('--workers', type=int, default=2, help='loading images, per process')
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='images that share batches of windows'
+    )
     parser.add_argument('--limit', type=int, help='images per set, for a try')
     parser.add_argument('--pictures', type=int, default=3, help='best, worst and random, of each')
     return parser.parse_args(argv)
@@ -123,6 +126,7 @@ class Task:
             weights=weights['sha256'],
             precision=args.precision,
             device=args.device.partition(':')[0],
+            batch_size=args.batch_size,
             classes=digest([*self.names, json.dumps(self.classes)]),
             images=digest([Path(file).name for file in files]),
         )
@@ -142,7 +146,7 @@ class Task:
     def run(self, segmentor, logit_scale, args):
         """Does this process's images."""
         share = dict(rank=args.rank or 0, world=args.processes)
-        share.update(num_workers=args.workers, limit=args.limit)
+        share.update(num_workers=args.workers, batch_size=args.batch_size, limit=args.limit)
         if self.set_name == 'imagenet':
             templates = self.protocol.templates
             yield from run_classification(
@@ -182,6 +186,7 @@ class Task:
             ),
             checkpoint=weights,
             precision=args.precision,
+            batch_size=args.batch_size,
             versions=versions(),
         )
 

@@ -104,8 +104,8 @@ def run_segmentation(
 ) -> Iterator[int]:
     """Segments the images of one process that no process has done yet.
 
-    Every image is passed alone, so that its result depends on no other image, nor on workers,
-    processes or batches.
+    Unless ``batch_size`` says otherwise every image is passed alone, so that its result depends on
+    no other image, nor on workers or processes.
 
     Args:
         segmentor (Any): A ``GroupViTSegmentor`` set up by :func:`apply_protocol`.
@@ -113,7 +113,7 @@ def run_segmentation(
         journal (Journal): Where results are kept.
         rank (int): Of this process; it does every ``world``-th image. Defaults to 0.
         world (int): Number of processes. Defaults to 1.
-        **loading: ``num_workers`` and ``limit`` of :func:`pending_batches`.
+        **loading: ``num_workers``, ``batch_size`` and ``limit``, the images to stop at.
 
     Yields:
         int: The index of each image when it is done.
@@ -122,14 +122,16 @@ def run_segmentation(
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
     check_files([dataset.get_data_info(index) for index in range(len(dataset))])
 
-    def result(batch: dict) -> dict[str, Any]:
+    def results(batch: dict) -> list[dict[str, Any]]:
         check_masks(batch['data_samples'], num_classes)
-        (sample,) = segmentor.test_step(batch)
+        return [segmented(sample) for sample in segmentor.test_step(batch)]
+
+    def segmented(sample: Any) -> dict[str, Any]:
         label_map = sample.gt_sem_seg.data[0]
         predicted = sample.pred_sem_seg.data[0].to(label_map.device)
         return dict(image=image_name(sample), pairs=count_pairs(label_map, predicted, num_classes))
 
-    yield from _run(result, dataset, journal, rank, world, **loading)
+    yield from _run(results, dataset, journal, rank, world, **loading)
 
 
 def run_classification(
@@ -153,7 +155,7 @@ def run_classification(
         templates (str | Sequence[str]): Prompt templates.
         rank (int): Of this process. Defaults to 0.
         world (int): Number of processes. Defaults to 1.
-        **loading: ``num_workers`` and ``limit``.
+        **loading: ``num_workers``, ``batch_size`` and ``limit``, the images to stop at.
 
     Yields:
         int: The index of each image when it is done.
@@ -162,24 +164,27 @@ def run_classification(
     head = segmentor.decode_head
     class_embeds = head.embed_names(names, templates)
 
-    def result(batch: dict) -> dict[str, Any]:
+    def results(batch: dict) -> list[dict[str, Any]]:
         data = segmentor.data_preprocessor(batch, False)
         pooled = head.image_projector(segmentor.extract_feat(data['inputs']).pooled)
-        best = (pooled[0] @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
-        (sample,) = batch['data_samples']
-        return dict(image=image_name(sample), label=int(sample.gt_label), best=best)
+        best = (pooled @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
+        return [
+            dict(image=image_name(sample), label=int(sample.gt_label), best=nearest)
+            for sample, nearest in zip(batch['data_samples'], best, strict=True)
+        ]
 
-    yield from _run(result, dataset, journal, rank, world, **loading)
+    yield from _run(results, dataset, journal, rank, world, **loading)
 
 
 def _run(
-    result: Callable[[dict], dict[str, Any]],
+    results: Callable[[dict], list[dict[str, Any]]],
     dataset: Any,
     journal: Journal,
     rank: int,
     world: int,
     *,
     num_workers: int = 0,
+    batch_size: int = 1,
     limit: int | None = None,
 ) -> Iterator[int]:
     """Images of one process that are not in the journal, each written there when it is done."""
@@ -187,12 +192,18 @@ def _run(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     pending = [index for index in range(rank, count, world) if index not in done]
     loader = DataLoader(
-        Subset(dataset, pending), batch_size=1, num_workers=num_workers, collate_fn=pseudo_collate
+        Subset(dataset, pending),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=pseudo_collate,
     )
+    indices = iter(pending)
     with journal.writer(rank) as writer, torch.inference_mode():
-        for index, batch in zip(pending, loader, strict=True):
-            writer.add(index, **result(batch))
-            yield index
+        for batch in loader:
+            for result in results(batch):
+                index = next(indices)
+                writer.add(index, **result)
+                yield index
 
 
 def image_name(sample: Any) -> str:
