@@ -325,6 +325,9 @@ def main(argv=None):
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print('Interrupted: the same command goes on at the next image.', file=sys.stderr)
+        return 130
     return 0
 
 
