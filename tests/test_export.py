@@ -147,6 +147,21 @@ def test_a_wrong_pixel_with_a_margin_is_found(segmentor):
     assert close == (1, 0)
 
 
+def test_pictures_are_resized_as_the_backbone_learnt_where_the_config_resizes_none(
+    segmentor, exported, tmp_path
+):
+    cfg = Config.fromfile(CONFIG)
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    cfg.test_dataloader.dataset.pipeline = [s for s in pipeline if s['type'] != 'Resize']
+    cfg.dump(tmp_path / 'unresized.py')
+    out = tmp_path / 'unresized.onnx'
+    assert export(tmp_path / 'unresized.py', exported / 'tiny.pth', '--out', out) == 0
+    backbone = segmentor.backbone
+    metadata = onnxruntime.InferenceSession(str(out)).get_modelmeta().custom_metadata_map
+    side = min(backbone.grid_shape) * backbone.patch_size
+    assert json.loads(metadata['short_side']) == side
+
+
 def test_metadata_tells_how_to_use_the_file(exported):
     session = onnxruntime.InferenceSession(exported / 'tiny.onnx')
     metadata = {k: json.loads(v) for k, v in session.get_modelmeta().custom_metadata_map.items()}

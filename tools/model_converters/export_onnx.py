@@ -64,14 +64,17 @@ def build(args):
     )
 
 
-def short_side(config):
-    """Pixels to which the config resizes the shorter side of a picture."""
+def short_side(config, backbone):
+    """Pixels to which the config resizes the shorter side of a picture.
+
+    Where it resizes none, the side of the pictures that the backbone learnt from.
+    """
     cfg = segmentation_config(config)
     for step in cfg.test_dataloader.dataset.pipeline:
         if step.get('type', '').endswith('Resize'):
             scale = step['scale']
             return min(scale) if isinstance(scale, (tuple, list)) else scale
-    raise ValueError(f'{config.filename} resizes no pictures: it has no Resize step.')
+    return min(backbone.grid_shape) * backbone.patch_size
 
 
 def generated_picture(side):
@@ -111,7 +114,7 @@ def pt2_maps(content, picture):
 
 def export(args):
     inferencer = build(args)
-    side = short_side(Config.fromfile(args.config))
+    side = short_side(Config.fromfile(args.config), inferencer.segmentor.backbone)
     pictures = {name: load_image(name) for name in args.check}
     pictures = pictures or {'a generated picture': generated_picture(side)}
     model = FrozenSegmentor(inferencer.segmentor)
