@@ -1,29 +1,9 @@
 # COCO-Stuff 164k, val2017 (5,000 images), 171 classes; masks as MMSegmentation converts them.
-# Protocol of the paper's evaluation: short side 448, long side at most 2048, aspect kept.
-# Another place: --cfg-options test_dataloader.dataset.data_root=FOLDER
-data_root = 'data/coco_stuff164k'
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 448), keep_ratio=True),
-    # after Resize: the masks keep the size they are compared at
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='COCOStuffDataset',
-        data_root=data_root,
-        data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+_base_ = ['zero_shot_448.py']
+dataset = dict(
+    type='COCOStuffDataset',
+    data_root='data/coco_stuff164k',
+    data_prefix=dict(img_path='images/val2017', seg_map_path='annotations/val2017'),
 )
-val_cfg = dict(type='ValLoop')
-val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
-test_dataloader = val_dataloader
-test_cfg = dict(type='TestLoop')
-test_evaluator = val_evaluator
+val_dataloader = dict(dataset=dataset)
+test_dataloader = dict(dataset=dataset)
