@@ -330,6 +330,7 @@ def spoil_mask(root):
     (root / 'SegmentationClass/p1.png').unlink()
 
 
+@pytest.mark.filterwarnings('ignore:Please pay attention your ground truth')
 @pytest.mark.parametrize(
     'spoil, message',
     [
