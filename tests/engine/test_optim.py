@@ -153,14 +153,23 @@ def test_cpu_computes_in_bfloat16_and_learns_in_float32(dtype):
 
 def test_mixed_precision_state_goes_to_and_from_full_precision():
     def wrapper():
-        return MixedPrecisionOptimWrapper(
-            torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1, momentum=0.9)
-        )
+        layer = nn.Linear(2, 2)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+        return MixedPrecisionOptimWrapper(optimizer), layer
 
-    state = wrapper().state_dict()
-    wrapper().load_state_dict(state)
-    state.pop('scaler')
-    wrapper().load_state_dict(state)
+    def momentum(wrapper):
+        return [state['momentum_buffer'] for state in wrapper.optimizer.state.values()]
+
+    trained, layer = wrapper()
+    layer(torch.ones(1, 2)).sum().backward()
+    trained.step()
+    state = trained.state_dict()
+    for saved in (state, {k: v for k, v in state.items() if k != 'scaler'}):
+        other, _ = wrapper()
+        other.load_state_dict(saved)
+        pairs = list(zip(momentum(other), momentum(trained), strict=True))
+        assert len(pairs) == 2
+        assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
 def test_impossible_precision_is_one_sentence():
