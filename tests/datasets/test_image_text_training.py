@@ -32,6 +32,8 @@ class KeyRecorder(BaseModel):
 
 @pytest.fixture
 def make_runner(make_source, tmp_path):
+    runners = []
+
     def make(train_cfg, name, num_workers=0, **options):
         source, keys = make_source(f'pairs{name}', [5, 3, 8])
         loader = dict(
@@ -64,9 +66,12 @@ def make_runner(make_source, tmp_path):
             experiment_name=f'{tmp_path.name}-{name}',
             **options,
         )
+        runners.append(runner)
         return runner, keys
 
-    return make
+    yield make
+    for runner in runners:  # workers that the garbage collector finds take 5 seconds each to end
+        runner.train_dataloader._iterator = None
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
