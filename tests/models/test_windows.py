@@ -226,9 +226,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, result.pred_s
 
 
 @pytest.mark.slow
-def test_171_classes_at_4096_pixels_take_a_ninth_of_all_scores():
+def test_171_classes_at_4096_pixels_take_less_than_a_gibibyte():
     command = [sys.executable, '-c', SCRIPT, str(Path(__file__).parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     kibibytes, shape = done.stdout.strip().split(maxsplit=1)
     assert shape == 'torch.Size([1, 4096, 4096])'
-    assert int(kibibytes) < 1.25 * 2**20  # all scores at once are 11 GiB
+    assert int(kibibytes) < 2**20  # all scores at once are 11 GiB
