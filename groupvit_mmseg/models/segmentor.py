@@ -155,8 +155,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         for image in images:
             size = (image.shape[1], image.shape[2])
             windows = crop_windows(size, self.test_cfg)
-            empty = [torch.empty(0)] * len(windows)
-            results.append(WindowedImage(size, windows, empty[:], empty[:]))
+            results.append(WindowedImage(size, windows, [], []))
             for index, (rows, columns) in enumerate(windows):
                 crop = image[:, rows, columns]
                 places[tuple(crop.shape)].append((results[-1], index, crop))
@@ -172,8 +171,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
         group_maps = smallest_integers(self.decode_head.group_map(output), scores.shape[1])
         for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
-            image.scores[index] = table
-            image.group_maps[index] = group_map
+            image.put(index, group_map, table)
 
     def _predict_with_group_map(
         self, inputs: Tensor | Sequence[Tensor], samples: list[SegDataSample | None]

@@ -35,6 +35,20 @@ class WindowedImage(NamedTuple):
     group_maps: list[Tensor]
     scores: list[Tensor]
 
+    @torch.no_grad()
+    def put(self, index: int, group_map: Tensor, scores: Tensor) -> None:
+        """Write what one window says; windows of an image come in order.
+
+        All windows share two blocks of memory: small tensors that stay, scattered between large
+        ones that go, keep the allocator from giving anything back.
+        """
+        if index == 0:
+            count = len(self.windows)
+            self.group_maps.extend(group_map.new_empty(count, *group_map.shape))
+            self.scores.extend(scores.new_empty(count, *scores.shape))
+        self.group_maps[index].copy_(group_map)
+        self.scores[index].copy_(scores)
+
     def active_channels(self) -> list[int]:
         """Channels that any segment scores above 0, ascending: the others are 0 everywhere."""
         highest = torch.stack([table.amax(dim=0) for table in self.scores]).amax(dim=0)
@@ -75,7 +89,7 @@ class WindowedImage(NamedTuple):
     ) -> Tensor:
         """The channel of the highest score at each pixel, the lowest of equal ones.
 
-        Beside the windows, 16 bytes a pixel and ``chunk_bytes`` are held at a time, whatever the
+        Beside the windows, 24 bytes a pixel and ``chunk_bytes`` are held at a time, whatever the
         number of classes.
 
         Args:
@@ -92,14 +106,15 @@ class WindowedImage(NamedTuple):
         best: Tensor | None = None
         for channels in _chunks(self.active_channels() or [0], chunk_bytes // per_channel):
             score, index = finish(self.pixel_scores(channels)).max(dim=0)
-            label = torch.tensor(channels, device=index.device)[index]
+            label = torch.tensor(channels, dtype=torch.int32, device=index.device)[index]
+            del index  # 8 bytes a pixel
             if best is None:
                 # Where nothing scores, the first channel of all is the answer.
-                best, labels = score, label.masked_fill(score == 0, 0)
+                best, labels = score, label.masked_fill_(score == 0, 0)
                 continue
-            better = score > best
-            best, labels = torch.maximum(best, score), torch.where(better, label, labels)
-        return labels
+            torch.where(score > best, label, labels, out=labels)
+            torch.maximum(best, score, out=best)
+        return labels.long()
 
 
 def smallest_integers(group_map: Tensor, num_groups: int) -> Tensor:

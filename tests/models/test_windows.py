@@ -200,8 +200,8 @@ def test_memory_does_not_grow_with_the_number_of_classes():
     pixel, budget = size * size, 2**20
     with PeakBytes() as peak:
         windowed.label_map(lambda scores: scores, pixel, chunk_bytes=budget)
-    assert peak.peak < budget + 40 * pixel
-    assert classes * 4 * pixel > 5 * (budget + 40 * pixel)  # what all classes at once would take
+    assert peak.peak < budget + 24 * pixel
+    assert classes * 4 * pixel > 5 * (budget + 24 * pixel)  # what all classes at once would take
 
 
 SCRIPT = """
@@ -226,9 +226,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, result.pred_s
 
 
 @pytest.mark.slow
-def test_171_classes_at_4096_pixels_take_less_than_a_gibibyte():
+def test_171_classes_at_4096_pixels_take_less_than_768_mebibytes():
     command = [sys.executable, '-c', SCRIPT, str(Path(__file__).parent)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     kibibytes, shape = done.stdout.strip().split(maxsplit=1)
     assert shape == 'torch.Size([1, 4096, 4096])'
-    assert int(kibibytes) < 2**20  # all scores at once are 11 GiB
+    assert int(kibibytes) < 768 * 2**10  # all scores at once are 11 GiB
