@@ -6,6 +6,7 @@ classes, ``T`` templates, ``L`` text tokens, ``P`` prompts per caption, ``R`` ra
 grid, ``H, W`` pixels.
 """
 
+from groupvit_mmseg.models.feature_pyramid import SimpleFeaturePyramid
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT, GroupViTOutput
 from groupvit_mmseg.models.losses import ImageTextContrastiveLoss, MultiLabelContrastiveLoss
@@ -26,4 +27,5 @@ __all__ = [
     'GroupingBlock',
     'ImageTextContrastiveLoss',
     'MultiLabelContrastiveLoss',
+    'SimpleFeaturePyramid',
 ]

@@ -4,64 +4,27 @@ Paper: section 3.1; every number in the defaults is the paper's ViT-S sized mode
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.models.grouping import Assignment, compose
+from groupvit_mmseg.models.feature_maps import (
+    FeatureLevels,
+    StageOutput,
+    check_levels,
+    feature_level,
+    hard_assignments,
+)
+from groupvit_mmseg.models.freezing import check_frozen_stages, freeze
+from groupvit_mmseg.models.groupvit_output import GroupViTOutput
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
 from groupvit_mmseg.models.stages import build_stages, check_heads, check_stages
-
-
-class GroupViTOutput(NamedTuple):
-    """What one pass over ``B`` images gives.
-
-    Attributes:
-        segments (Tensor): ``(B, S, C)`` after the final LayerNorm.
-        pooled (Tensor): ``(B, C)``, the mean of the segments: the image embedding.
-        hard_assignments (tuple[Tensor, ...]): per grouping stage ``(B, S_i, N_i)``, one-hot over
-            ``S_i`` in value.
-        soft_assignments (tuple[Tensor, ...]): the same shapes, softmax over ``S_i``.
-        patch_shape (tuple[int, int]): ``h, w`` of the patch grid; ``N_1 = h * w``.
-        image_shape (tuple[int, int]): ``H, W`` of the images in pixels.
-    """
-
-    segments: Tensor
-    pooled: Tensor
-    hard_assignments: tuple[Tensor, ...]
-    soft_assignments: tuple[Tensor, ...]
-    patch_shape: tuple[int, int]
-    image_shape: tuple[int, int]
-
-    def group_probs(self, num_stages: int | None = None) -> Tensor:
-        """Probability of each segment at each patch, ``(B, S, h, w)``, from soft assignments.
-
-        Args:
-            num_stages (int, optional): segments of which grouping stage, counted from 1.
-                Defaults to the last.
-        """
-        return self._on_grid(self.soft_assignments[:num_stages])
-
-    def _on_grid(self, assignments: tuple[Tensor, ...]) -> Tensor:
-        """Composed assignments ``(B, S, h, w)``; without any, each patch is a segment."""
-        if not assignments:
-            own = torch.eye(self.segments.shape[1], device=self.segments.device)
-            return own.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
-        return compose(assignments).unflatten(-1, self.patch_shape)
-
-    def segment_shares(self) -> Tensor:
-        """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
-        return self._on_grid(self.hard_assignments).flatten(2).mean(dim=-1)
-
-    def feature_map(self) -> Tensor:
-        """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
-        membership = self._on_grid(self.hard_assignments).to(self.segments.dtype)
-        return torch.einsum('bsc,bshw->bchw', self.segments, membership)
 
 
 class PatchEmbed(nn.Module):
@@ -104,10 +67,23 @@ class GroupViT(PretrainedInit, BaseModule):
             Defaults to 0.1.
         assign_scale (float): factor on the assignment logits. Defaults to 1.0, the paper's.
         group_token_std (float): of the first stage's group tokens at the start. Defaults to 0.02.
+        out_indices (Sequence[int], optional): the stage, counted from 0, of each level that
+            :meth:`forward` gives; a stage may be named twice. Defaults to the last.
+        out_type (str | Sequence[str]): what a level is, or each of them. ``'featmap'``: at each
+            patch its segment of the stage, ``(B, C, h, w)``; ``'raw'``: the same from the tokens
+            before the stage's grouping block, which for stage 0 are the patches' own;
+            ``'segments'``: ``(B, S, C)``; ``'pooled'``: their mean ``(B, C)``. Defaults to
+            ``'featmap'``.
+        frozen_stages (int): 0 freezes the patch and position embeddings, ``n`` the first ``n``
+            stages as well; frozen stages neither drop paths nor draw noise. Defaults to -1, none.
+        norm_eval (bool): whether norm layers stay in evaluation mode, as ResNet's; the LayerNorms
+            here keep no statistics, so that no value changes. Defaults to False.
+        with_cp (bool): whether the backward pass computes the blocks' activations again: less
+            memory, about a third more time. Defaults to False.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
 
     Raises:
-        ValueError: if the stages do not fit each other.
+        ValueError: if the stages do not fit each other, or there is no such level.
     """
 
     pretrained_part = 'backbone.'
@@ -128,6 +104,11 @@ class GroupViT(PretrainedInit, BaseModule):
         drop_path_rate: float = 0.1,
         assign_scale: float = 1.0,
         group_token_std: float = 0.02,
+        out_indices: Sequence[int] | None = None,
+        out_type: str | Sequence[str] = 'featmap',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -151,9 +132,16 @@ class GroupViT(PretrainedInit, BaseModule):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             assign_scale=assign_scale,
+            with_cp=with_cp,
         )
         self.norm = nn.LayerNorm(self.embed_dims)
+        self.depths = tuple(depths)
         self._reset_parameters(group_token_std)
+        self.out_indices, self.out_types = check_levels(out_indices, out_type, len(depths))
+        self.frozen_stages = check_frozen_stages(frozen_stages, len(depths))
+        self.norm_eval = norm_eval
+        for part in (*self._frozen_parts(), *self._unused_parts()):
+            freeze(part)
 
     def _reset_parameters(self, group_token_std: float) -> None:
         """Truncated normal .02 for linear layers and positions, zero biases, unit norms."""
@@ -177,19 +165,13 @@ class GroupViT(PretrainedInit, BaseModule):
         Raises:
             ValueError: if the images are smaller than a patch.
         """
-        check_image_shape(images, self.patch_size)
-        x, patch_shape = self.patch_embed(images)
-        x = x + self._positions(patch_shape).to(x.dtype)
-        group_tokens: Tensor | None = None
-        assignments: list[Assignment] = []
-        for stage in self.stages:
-            x, group_tokens, assignment = stage(x, group_tokens)
-            assignments += [assignment] if assignment is not None else []
-        segments = self.norm(x)
+        stages, patch_shape = self._run_stages(images, len(self.stages))
+        segments = stages[-1].segments
+        assignments = [stage.assignment for stage in stages if stage.assignment is not None]
         return GroupViTOutput(
             segments=segments,
             pooled=segments.mean(dim=1),
-            hard_assignments=tuple(a.hard for a in assignments),
+            hard_assignments=hard_assignments(stages),
             soft_assignments=tuple(a.soft for a in assignments),
             patch_shape=patch_shape,
             image_shape=(images.shape[2], images.shape[3]),
@@ -199,12 +181,89 @@ class GroupViT(PretrainedInit, BaseModule):
         """Feature maps, as every MMSegmentation backbone gives them.
 
         Args:
-            images (Tensor): ``(B, 3, H, W)``, normalised.
+            images (Tensor): ``(B, 3, H, W)``, normalised. ``h = H // patch_size``, likewise
+                ``w``: up to ``patch_size - 1`` pixels at the end are not seen.
 
         Returns:
-            tuple[Tensor, ...]: one map ``(B, C, h, w)``: at each patch its segment's token.
+            tuple[Tensor, ...]: a level for each of ``out_indices``, by ``out_type``.
         """
-        return (self.encode(images).feature_map(),)
+        stages, patch_shape = self._run_stages(images, max(self.out_indices) + 1)
+        return FeatureLevels(
+            feature_level(stages, index, out_type, patch_shape)
+            for index, out_type in zip(self.out_indices, self.out_types, strict=True)
+        )
+
+    def _run_stages(self, images: Tensor, count: int) -> tuple[list[StageOutput], tuple[int, int]]:
+        """Outputs of the first ``count`` stages, the very last normalised, and the patch grid."""
+        check_image_shape(images, self.patch_size)
+        x, patch_shape = self.patch_embed(images)
+        x = x + self._positions(patch_shape).to(x.dtype)
+        outputs: list[StageOutput] = []
+        for stage in self.stages[:count]:
+            previous = outputs[-1].group_tokens if outputs else None
+            outputs.append(stage(outputs[-1].segments if outputs else x, previous))
+        if count == len(self.stages):
+            last = outputs[-1]
+            segments = self.norm(last.segments)
+            tokens = segments if last.assignment is None else last.tokens
+            outputs[-1] = last._replace(tokens=tokens, segments=segments)
+        return outputs, patch_shape
+
+    def train(self, mode: bool = True) -> 'GroupViT':
+        """Frozen stages, and norms with ``norm_eval``, stay in evaluation mode."""
+        super().train(mode)
+        still = [part for part in self._frozen_parts() if isinstance(part, nn.Module)]
+        if self.norm_eval:
+            still += [m for m in self.modules() if isinstance(m, (nn.LayerNorm, _BatchNorm))]
+        for part in still:
+            part.eval()
+        return self
+
+    def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
+        """What ``frozen_stages`` names."""
+        if self.frozen_stages < 0:
+            return []
+        parts = [self.patch_embed, self.pos_embed, *self.stages[: self.frozen_stages]]
+        return parts + ([self.norm] if self.frozen_stages == len(self.stages) else [])
+
+    def _unused_parts(self) -> list[nn.Module]:
+        """What no level depends on: it cannot learn, and DDP would wait for its gradients."""
+        last = max(self.out_indices)
+        unused: list[nn.Module] = list(self.stages[last + 1 :])
+        types = {t for i, t in zip(self.out_indices, self.out_types, strict=True) if i == last}
+        grouping: Any = self.stages[last].grouping
+        is_unseen = types == {'raw'} and grouping is not None
+        if is_unseen:
+            unused.append(grouping)
+        if is_unseen or last + 1 < len(self.stages):
+            unused.append(self.norm)
+        return unused
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter, as constructors of layer-wise learning rates ask for it.
+
+        Embeddings have depth 0, blocks 1, 2, ... through all stages, what stands before or after
+        the blocks of a stage the depth of the nearest one, and all behind them the last.
+
+        Args:
+            param_name (str): name of a parameter of the whole model.
+            prefix (str): what the names of this backbone's parameters begin with. Defaults to ''.
+
+        Returns:
+            tuple[int, int]: depth, from 0, and the number of depths.
+        """
+        depths = self.depths
+        num_depths = sum(depths) + 2
+        name = param_name.removeprefix(prefix)
+        if name.startswith(('patch_embed.', 'pos_embed')):
+            return 0, num_depths
+        if not param_name.startswith(prefix) or not name.startswith('stages.'):
+            return num_depths - 1, num_depths
+        stage, part, *rest = name.split('.')[1:]
+        before = sum(depths[: int(stage)])
+        if part == 'blocks':
+            return before + int(rest[0]) + 1, num_depths
+        return before + (depths[int(stage)] if part == 'grouping' else 1), num_depths
 
     def _positions(self, patch_shape: tuple[int, int]) -> Tensor:
         """Position embedding ``(1, h * w, C)`` for a patch grid of any shape."""

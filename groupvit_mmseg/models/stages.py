@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from groupvit_mmseg.models.grouping import Assignment, GroupingBlock, reduction
+from groupvit_mmseg.models.feature_maps import StageOutput
+from groupvit_mmseg.models.grouping import GroupingBlock, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
 
 
@@ -35,6 +37,8 @@ class GroupingStage(nn.Module):
         group_tokens (nn.Parameter, optional): learned ``(1, G, C)``. Defaults to None.
         group_projector (GroupProjector, optional): adds the previous stage's group tokens.
             Defaults to None.
+        with_cp (bool): whether the backward pass computes the blocks' activations again.
+            Defaults to False.
     """
 
     def __init__(
@@ -44,16 +48,16 @@ class GroupingStage(nn.Module):
         grouping: GroupingBlock | None = None,
         group_tokens: nn.Parameter | None = None,
         group_projector: GroupProjector | None = None,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.blocks = blocks
         self.grouping = grouping
         self.group_tokens = group_tokens
         self.group_projector = group_projector
 
-    def forward(
-        self, x: Tensor, previous: Tensor | None
-    ) -> tuple[Tensor, Tensor | None, Assignment | None]:
+    def forward(self, x: Tensor, previous: Tensor | None) -> StageOutput:
         """Run the stage.
 
         Args:
@@ -61,21 +65,25 @@ class GroupingStage(nn.Module):
             previous (Tensor, optional): group tokens of the stage before, ``(B, G', C')``.
 
         Returns:
-            tuple: tokens or segments, group tokens ``(B, G, C)`` or None, assignment or None.
+            StageOutput: tokens, segments, group tokens and assignment.
         """
         if self.grouping is None:
-            return self._run_blocks(x), None, None
+            x = self._run_blocks(x)
+            return StageOutput(x, x, None, None)
         group_tokens = self._group_tokens(len(x), previous).to(x.dtype)
         num_tokens = x.shape[1]
         x = self._run_blocks(torch.cat([x, group_tokens], dim=1))  # (B, N + G, C)
         x, group_tokens = x[:, :num_tokens], x[:, num_tokens:]
         segments, assignment = self.grouping(x, group_tokens)
-        return segments, group_tokens, assignment
+        return StageOutput(x, segments, group_tokens, assignment)
 
     def _run_blocks(self, x: Tensor) -> Tensor:
         """All blocks in turn."""
         for block in self.blocks:
-            x = block(x)
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
         return x
 
     def _group_tokens(self, batch_size: int, previous: Tensor | None) -> Tensor:
@@ -97,6 +105,7 @@ def build_stages(
     mlp_ratio: float,
     drop_path_rate: float,
     assign_scale: float,
+    with_cp: bool,
 ) -> nn.ModuleList:
     """All stages of a :class:`GroupViT`; a stage's grouping block outputs the next one's width."""
     drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
@@ -107,7 +116,7 @@ def build_stages(
             for _ in range(depths[i])
         )
         if num_group_tokens[i] == 0:
-            stages.append(GroupingStage(blocks))
+            stages.append(GroupingStage(blocks, with_cp=with_cp))
             continue
         grouping = GroupingBlock(
             width,
@@ -125,7 +134,13 @@ def build_stages(
             )
         tokens = nn.Parameter(torch.zeros(1, num_group_tokens[i], width))
         stages.append(
-            GroupingStage(blocks, grouping=grouping, group_tokens=tokens, group_projector=projector)
+            GroupingStage(
+                blocks,
+                grouping=grouping,
+                group_tokens=tokens,
+                group_projector=projector,
+                with_cp=with_cp,
+            )
         )
     return stages
 

@@ -1,0 +1,112 @@
+"""A pyramid of several strides and widths from a backbone of one stride."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+DEFAULT_NORM = dict(type='GN', num_groups=1)  # a LayerNorm: any width, any batch size
+SCALES = (4, 2, 1, 0.5, 0.25)
+
+
+@MODELS.register_module()
+class SimpleFeaturePyramid(BaseModule):
+    """A neck that gives heads made for a ResNet the strides and widths they know.
+
+    Each level is resized by deconvolutions or max-pooling, brought to its width by a 1x1
+    convolution and normalised (Li et al. 2022, Exploring Plain Vision Transformer Backbones for
+    Object Detection, arXiv 2203.16527, section 3). MMSegmentation's ``Feature2Pyramid`` fixes
+    scales and keeps the width.
+
+    Args:
+        in_channels (int | Sequence[int]): width of the maps that come in, or of each.
+        out_channels (Sequence[int]): width of each level. Defaults to ResNet-50's.
+        scales (Sequence[float]): factor on the size for each level, of 4, 2, 1, .5, .25. Defaults
+            to strides 4, 8, 16, 32 from patches of 16 pixels.
+        norm_cfg (dict, optional): config of mmcv's norm layers; None for no norm. Defaults to a
+            LayerNorm.
+        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+
+    Raises:
+        ValueError: for widths or scales that do not match each other.
+    """
+
+    def __init__(
+        self,
+        in_channels: int | Sequence[int],
+        *,
+        out_channels: Sequence[int] = (256, 512, 1024, 2048),
+        scales: Sequence[float] = (4, 2, 1, 0.5),
+        norm_cfg: dict | None = DEFAULT_NORM,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        widths = [in_channels] * len(scales) if isinstance(in_channels, int) else list(in_channels)
+        check_pyramid(widths, out_channels, scales)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                resampling(width, scale, norm_cfg),
+                nn.Conv2d(width, out, kernel_size=1),
+                norm(out, norm_cfg),
+            )
+            for width, out, scale in zip(widths, out_channels, scales, strict=True)
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """One level per scale.
+
+        Args:
+            inputs (Sequence[Tensor]): one map ``(B, C, h, w)`` for all levels, or one for each.
+
+        Returns:
+            tuple[Tensor, ...]: ``(B, out_channels[i], h * scales[i], w * scales[i])``.
+
+        Raises:
+            ValueError: for another number of maps.
+        """
+        if len(inputs) not in (1, len(self.levels)):
+            raise ValueError(
+                f'SimpleFeaturePyramid has {len(self.levels)} levels and takes one map or as many, '
+                f"but got {len(inputs)}: adapt the backbone's out_indices or the neck's scales."
+            )
+        maps = list(inputs) * len(self.levels) if len(inputs) == 1 else inputs
+        return tuple(level(x) for level, x in zip(self.levels, maps, strict=True))
+
+
+def resampling(channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
+    """Layers that change the size of a map ``(B, C, h, w)`` by a factor."""
+    if scale == 1:
+        return nn.Identity()
+    if scale < 1:
+        # Of an odd or tiny grid something must be left, as of a convolution with that stride.
+        return nn.MaxPool2d(round(1 / scale), ceil_mode=True)
+    doubled = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
+    if scale == 2:
+        return doubled
+    return nn.Sequential(
+        doubled,
+        norm(channels, norm_cfg),
+        nn.GELU(),
+        nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2),
+    )
+
+
+def norm(channels: int, norm_cfg: dict | None) -> nn.Module:
+    """A norm layer by its config, none for None."""
+    return nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, channels)[1]
+
+
+def check_pyramid(
+    in_channels: Sequence[int], out_channels: Sequence[int], scales: Sequence[float]
+) -> None:
+    """Raise ``ValueError`` with one sentence unless there is one of each per level."""
+    if not len(in_channels) == len(out_channels) == len(scales) > 0:
+        raise ValueError(
+            f'SimpleFeaturePyramid needs one scale and one width per level, but has '
+            f'{len(scales)} scales, {len(out_channels)} out_channels and {len(in_channels)} '
+            'in_channels.'
+        )
+    if not set(scales) <= set(SCALES):
+        raise ValueError(f'scales = {tuple(scales)} may hold {SCALES} only.')
