@@ -4,6 +4,7 @@ from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpo
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.block_hook import TransformerBlocksHook
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
+from groupvit_mmseg.engine.freeze_hook import FreezeHook
 from groupvit_mmseg.engine.gradient_compression import GradientCompressionHook
 from groupvit_mmseg.engine.group_diagnostics import GroupMapHook, GroupUsageHook
 from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
@@ -16,6 +17,7 @@ from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
 
 __all__ = [
     'AtomicCheckpointHook',
+    'FreezeHook',
     'GradientCompressionHook',
     'GroupMapHook',
     'GroupUsageHook',

@@ -1,12 +1,15 @@
 """Parameter groups of the recipe, two by default, so that AdamW updates each in one sweep."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
-OPTIONS = {'flat_decay_mult', 'custom_keys'}
+from groupvit_mmseg.engine.layer_depth import LayerDistances
+
+OPTIONS = {'flat_decay_mult', 'custom_keys', 'layer_decay'}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -23,13 +26,17 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
       dimension: biases, norms, logit scales. Defaults to 1.
     - ``custom_keys`` (dict): parts of parameter names to ``dict(lr_mult=, decay_mult=)``; the
       longest key that a name contains decides and stands before ``flat_decay_mult``.
+    - ``layer_decay`` (float): factor on the learning rate per layer of the backbone, from the
+      heads down to the patches: 1 for the heads and the last norm, ``layer_decay`` for the last
+      block, its square for the one before. Comes on top of ``lr_mult``. A text encoder is beside
+      the backbone: 1. Defaults to 1.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper and, under ``optimizer``, the optimiser.
         paramwise_cfg (dict, optional): As above. Defaults to None.
 
     Raises:
-        ValueError: If ``paramwise_cfg`` holds another option.
+        ValueError: If ``paramwise_cfg`` holds another option, or ``layer_decay`` is not in (0, 1].
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -40,6 +47,12 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg knows {sorted(OPTIONS)}, not {unknown}; '
                 "use mmengine's DefaultOptimWrapperConstructor for those."
             )
+        self.layer_decay = self.paramwise_cfg.get('layer_decay', 1.0)
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f'paramwise_cfg.layer_decay = {self.layer_decay} must be above 0 and at most 1, '
+                'such as 0.75.'
+            )
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: object = None
@@ -47,17 +60,24 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         """Fill ``params`` with the groups of ``module``'s trainable parameters.
 
         Raises:
-            ValueError: If a custom key is part of no parameter's name.
+            ValueError: If a custom key is part of no parameter's name, or ``layer_decay`` is given
+                and no backbone knows the depth of its layers.
         """
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._check_keys(name for name, _ in named)
+        distances = LayerDistances(module) if self.layer_decay != 1 else None
         groups: dict[tuple[float, float], dict] = {}
         for name, parameter in named:
             lr, decay = self._settings(name, parameter.ndim)
+            if distances is not None:
+                lr *= self.layer_decay ** distances.of(name)
             group = groups.setdefault((lr, decay), dict(params=[], lr=lr, weight_decay=decay))
             group['params'].append(parameter)
         # The logged learning rate is the first group's: let that be the largest.
-        params.extend(groups[key] for key in sorted(groups, reverse=True))
+        ordered = [groups[key] for key in sorted(groups, reverse=True)]
+        params.extend(ordered)
+        if distances is not None:
+            log_groups(ordered)
 
     def _check_keys(self, names: Iterable[str]) -> None:
         """Every custom key must be part of some name."""
@@ -83,3 +103,13 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         if ndim <= 1:
             decay *= self.paramwise_cfg.get('flat_decay_mult', 1.0)
         return self.base_lr, decay
+
+
+def log_groups(groups: Sequence[dict]) -> None:
+    """Log learning rate, weight decay and size of each group, the largest rate first."""
+    lines = [
+        f'    lr {group["lr"]:.3g}, weight decay {group["weight_decay"]:.3g}: '
+        f'{len(group["params"])} tensors, {sum(p.numel() for p in group["params"]):,} parameters'
+        for group in groups
+    ]
+    print_log('\n'.join(['Parameter groups:', *lines]), 'current')

@@ -16,6 +16,7 @@ from torch import nn
 
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.engine.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
 from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
@@ -66,7 +67,11 @@ class GroupViTRunner(Runner):
         super().setup_env(env_cfg)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap the model for several processes; on CPUs without a device of its own."""
+        """Wrap the model for several processes; on CPUs without a device of its own.
+
+        What a FreezeHook freezes is frozen before: a wrapper waits for the gradients of the rest.
+        """
+        freeze_configured(self.cfg, model)
         if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
             return super().wrap_model(model_wrapper_cfg, model)
         find_unused = self.cfg.get('find_unused_parameters', False)

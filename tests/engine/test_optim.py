@@ -86,6 +86,97 @@ def test_unknown_option_is_an_error():
         build(nn.Linear(2, 2), norm_decay_mult=0.0)
 
 
+# Four blocks in two stages. From the heads, which are at 0: the last block at 1, the patches at 5.
+TWO_STAGES = dict(
+    type='GroupViT',
+    img_size=8,
+    patch_size=4,
+    embed_dims=8,
+    depths=(2, 2),
+    num_heads=(2, 2),
+    num_group_tokens=(3, 2),
+    num_output_groups=(3, 2),
+)
+DISTANCES = {
+    'patch_embed.proj.weight': 5,
+    'patch_embed.norm.bias': 5,
+    'pos_embed': 5,
+    'stages.0.group_tokens': 4,
+    'stages.0.blocks.0.attn.qkv.weight': 4,
+    'stages.0.blocks.1.mlp.fc2.weight': 3,
+    'stages.0.grouping.assign.q_proj.weight': 3,
+    'stages.1.group_tokens': 2,
+    'stages.1.group_projector.mlp.fc1.weight': 2,
+    'stages.1.blocks.0.norm1.weight': 2,
+    'stages.1.blocks.1.norm1.weight': 1,
+    'stages.1.grouping.mlp_out.fc1.bias': 1,
+    'norm.weight': 0,
+}
+
+
+def with_layer_decay(model):
+    """Rates and decays at lr .5, weight decay .1; a quarter of the rate per layer."""
+    wrapper = build(
+        model,
+        flat_decay_mult=0.0,
+        layer_decay=0.25,
+        custom_keys={'head': dict(lr_mult=10.0), 'pos_embed': dict(decay_mult=0.0)},
+    )
+    return settings(model, wrapper), wrapper.optimizer.param_groups
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+def test_layer_decay_of_a_segmentor():
+    head = dict(type='FCNHead', in_channels=8, channels=4, num_classes=3)
+    model = MODELS.build(dict(type='EncoderDecoder', backbone=TWO_STAGES, decode_head=head))
+    found, groups = with_layer_decay(model)
+    for name, distance in DISTANCES.items():
+        assert found[f'backbone.{name}'][0] == 0.5 * 0.25**distance, name
+    assert found['backbone.patch_embed.proj.weight'] == (0.5 / 1024, 0.1)
+    assert found['backbone.pos_embed'] == (0.5 / 1024, 0.0)
+    assert found['backbone.stages.1.blocks.1.norm1.weight'] == (0.125, 0.0)
+    assert found['decode_head.conv_seg.weight'] == (5.0, 0.1)
+    assert found.keys() == dict(model.named_parameters()).keys()
+    # Heads, the last norm, and two groups for each of the five distances below.
+    assert [group['lr'] for group in groups][:4] == [5.0, 0.5, 0.125, 0.125]
+    assert len(groups) == 1 + 1 + 2 * 5
+
+
+def test_layer_decay_of_a_classifier():
+    from mmengine.registry import DefaultScope
+    from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+
+    classifier = dict(
+        type='ImageClassifier',
+        backbone=dict(TWO_STAGES, type='mmseg.GroupViT', out_type='pooled'),
+        head=dict(type='LinearClsHead', num_classes=4, in_channels=8),
+    )
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MMPRETRAIN_MODELS.build(classifier)
+    found, _ = with_layer_decay(model)
+    for name, distance in DISTANCES.items():
+        assert found[f'backbone.{name}'][0] == 0.5 * 0.25**distance, name
+    assert found['head.fc.weight'] == (5.0, 0.1)
+
+
+def test_text_encoder_of_a_pretrainer_learns_at_the_full_rate(tiny_config):
+    model = MODELS.build(tiny_config.model)
+    found = settings(model, build(model, layer_decay=0.5))
+    assert found['backbone.stages.0.blocks.0.attn.qkv.weight'][0] == 0.125  # two blocks in all
+    assert {lr for name, (lr, _) in found.items() if not name.startswith('backbone.')} == {0.5}
+
+
+@pytest.mark.parametrize('layer_decay', [0.0, 1.5])
+def test_impossible_layer_decay_is_an_error(layer_decay):
+    with pytest.raises(ValueError, match='must be above 0 and at most 1'):
+        build(nn.Linear(2, 2), layer_decay=layer_decay)
+
+
+def test_layer_decay_without_layers_is_an_error():
+    with pytest.raises(ValueError, match='but Linear has none; leave layer_decay out'):
+        build(nn.Linear(2, 2), layer_decay=0.5)
+
+
 def expected_lr(step, steps_per_epoch, batch):
     """SPEC section 4: warm-up over 2 epochs from 4e-6, cosine to 4e-5, all scaled like lr."""
     scale = batch / 4096
