@@ -5,6 +5,8 @@ import importlib
 import io
 import sys
 import warnings
+from importlib.metadata import Distribution, PackageNotFoundError, version
+from unittest import mock
 
 MODULES = (
     'mmseg.models',
@@ -31,7 +33,7 @@ def import_openmmlab() -> None:
         ImportError: If a package is missing or torchvision does not fit torch; says what to run.
     """
     try:
-        with _without_noise():
+        with _without_noise(), _without_multimodal():
             for name in MODULES:
                 importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -63,3 +65,28 @@ def _without_noise():
         for line in captured.getvalue().splitlines():
             if line not in UNAVOIDABLE_LINES:
                 print(line, file=sys.stdout)
+
+
+@contextlib.contextmanager
+def _without_multimodal():
+    """Keep MMPretrain from importing its multimodal models where transformers is too new for them.
+
+    It imports them wherever pycocotools is installed, and with transformers 5 fails as a whole.
+    """
+    found = Distribution.from_name
+
+    def from_name(name):
+        if name == 'pycocotools' and _has_transformers_5():
+            raise PackageNotFoundError(name)
+        return found(name)
+
+    with mock.patch.object(Distribution, 'from_name', from_name):
+        yield
+
+
+def _has_transformers_5():
+    """Whether transformers is installed without what MMPretrain's models import from it."""
+    try:
+        return int(version('transformers').partition('.')[0]) >= 5
+    except PackageNotFoundError:
+        return False

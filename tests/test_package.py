@@ -62,6 +62,16 @@ def test_missing_other_package_keeps_its_own_error():
     assert 'ModuleNotFoundError' in done.stderr.strip().splitlines()[-1]
 
 
+def test_pycocotools_beside_transformers_5_does_not_stop_the_import(tmp_path):
+    info = tmp_path / 'pycocotools-2.0.11.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text('Metadata-Version: 2.1\nName: pycocotools\nVersion: 2.0.11\n')
+    program = f'import sys; sys.path.insert(0, {str(tmp_path)!r}); import groupvit_mmseg'
+    program += "; from importlib.metadata import version; print(version('pycocotools'))"
+    done = python('-c', program)
+    assert (done.stdout.strip(), done.stderr) == ('2.0.11', '')
+
+
 def test_version_is_a_release_number():
     assert re.fullmatch(r'\d+\.\d+\.\d+', groupvit_mmseg.__version__)
 

@@ -74,12 +74,20 @@ def decode(segmentation, height, width):
         return fill_polygons(segmentation, height, width)
     counts = segmentation['counts']
     if isinstance(counts, str):
-        raise ValueError(
-            'A run-length mask is compressed, which those of COCO 2017 are not: decode it with '
-            'pycocotools first.'
-        )
+        return decompress(segmentation)
     values = np.arange(len(counts)) % 2
     return np.repeat(values, counts).reshape(width, height).T.astype(bool)  # runs go down columns
+
+
+def decompress(segmentation):
+    """Pixels of a compressed run-length mask; those of COCO 2017 are not, other tools' may be."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ValueError(
+            'A run-length mask is compressed, which takes pycocotools: pip install pycocotools'
+        ) from error
+    return mask.decode(segmentation).astype(bool)
 
 
 def fill_polygons(polygons, height, width):
