@@ -188,10 +188,11 @@ class GroupViT(PretrainedInit, BaseModule):
             tuple[Tensor, ...]: a level for each of ``out_indices``, by ``out_type``.
         """
         stages, patch_shape = self._run_stages(images, max(self.out_indices) + 1)
-        return FeatureLevels(
+        levels = [
             feature_level(stages, index, out_type, patch_shape)
             for index, out_type in zip(self.out_indices, self.out_types, strict=True)
-        )
+        ]
+        return tuple(levels) if torch.compiler.is_compiling() else FeatureLevels(levels)
 
     def _run_stages(self, images: Tensor, count: int) -> tuple[list[StageOutput], tuple[int, int]]:
         """Outputs of the first ``count`` stages, the very last normalised, and the patch grid."""

@@ -146,6 +146,15 @@ def test_recomputed_activations_change_nothing():
     assert kept[1] < 0.7 * kept[0]
 
 
+@torch.no_grad()
+def test_compiled_whole_it_gives_the_same():
+    levels = dict(out_indices=(0, 0, 1), out_type=('raw', 'featmap', 'featmap'))
+    model = build(depths=(1, 0, 0), **levels).eval()
+    compiled = torch.compile(model, backend='eager', fullgraph=True)
+    expected, found = model(image(32, 40)), compiled(image(32, 40))
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_depths_of_parameters():
     model = build()
     depth = {
