@@ -1,0 +1,105 @@
+# What pretraining on captions is worth when there are few masks: a small GroupViT and a 1x1
+# convolution on one half of a set of masks, tested on the other half.
+#
+# Command:  python tools/analysis_tools/compare_pretraining.py THIS_FILE --weights \
+#             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
+# Hardware: one CPU core, about 5 minutes a run
+# Expected: docs/backbone.md has the table
+_base_ = ['../_base_/default_runtime.py']
+backbone = dict(
+    type='GroupViT',
+    img_size=112,
+    patch_size=16,
+    embed_dims=192,
+    depths=(2, 1),
+    num_heads=(3, 3),
+    num_group_tokens=(16, 0),
+    num_output_groups=(16,),
+    drop_path_rate=0.0,
+    assign_scale=8.0,
+    group_token_std=1.0,
+    out_indices=(0, 1),
+    out_type=('raw', 'featmap'),
+)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        size=(224, 224),
+        seg_pad_val=255,
+    ),
+    backbone=backbone,
+    decode_head=dict(
+        type='FCNHead',
+        in_channels=[192, 192],
+        in_index=[0, 1],
+        input_transform='resize_concat',
+        channels=384,
+        num_convs=0,
+        concat_input=False,
+        dropout_ratio=0.0,
+        num_classes=21,
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
+    ),
+    test_cfg=dict(mode='whole'),
+)
+dataset = dict(
+    type='PascalVOCDataset',
+    data_root='data/VOCdevkit/VOC2012',
+    data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+)
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='InfiniteSampler', shuffle=True),
+    dataset=dict(
+        **dataset,
+        ann_file='train.txt',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations'),
+            dict(type='RandomResize', scale=(448, 224), ratio_range=(0.75, 1.5), keep_ratio=True),
+            dict(type='RandomCrop', crop_size=(224, 224), cat_max_ratio=0.9),
+            dict(type='RandomFlip', prob=0.5),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        **dataset,
+        ann_file='test.txt',
+        test_mode=True,
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(2048, 224), keep_ratio=True),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+    ),
+)
+val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
+max_iters = 400
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='GroupViTOptimConstructor',
+    optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=40),
+    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False, begin=40, end=max_iters),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+val_cfg = dict(type='ValLoop')
+log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters), logger=dict(interval=20))
