@@ -1,15 +1,71 @@
-"""Pictures of an evaluation: which classes are taken for which."""
+"""Pictures of an evaluation: images beside their masks, and which classes are taken for which."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import mmcv
 import numpy as np
+import torch
 from matplotlib.figure import Figure
+from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
+from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_picture
+
+from .confusion import confusion_matrix, segmentation_scores
+
 MAX_CLASSES = 40
+SIDE = 240
+
+
+def chosen_images(
+    images: Mapping[int, Mapping[str, Any]], num_classes: int, count: int
+) -> dict[str, list[int]]:
+    """Indices of the best, the worst and some random images by their own mIoU.
+
+    Args:
+        images (Mapping[int, Mapping]): A journal's results by index.
+        num_classes (int): Number of classes.
+        count (int): Images of each kind.
+    """
+    own = {
+        index: segmentation_scores(confusion_matrix([line['pairs']], num_classes)).miou
+        for index, line in images.items()
+        if line['pairs']
+    }
+    ordered = sorted(own, key=lambda index: (-own[index], index))
+    drawn = random.Random(0).sample(ordered, min(count, len(ordered)))
+    return dict(best=ordered[:count], worst=ordered[::-1][:count], random=drawn)
+
+
+def draw_images(segmentor: Any, dataset: Any, indices: Sequence[int], path: str | Path) -> None:
+    """Draws images, their masks and what a segmentor says, one below the other.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` set up for the classes.
+        dataset (Any): A segmentation data set of MMSegmentation.
+        indices (Sequence[int]): Which images.
+        path (str | Path): The picture.
+    """
+    rows = [_row(segmentor, dataset[index]) for index in indices]
+    save_picture(panel(rows, ('image', 'truth', 'prediction')), path)
+
+
+@torch.inference_mode()
+def _row(segmentor: Any, data: dict) -> list[NDArray[np.uint8]]:
+    """Image, truth and prediction."""
+    (sample,) = segmentor.test_step(pseudo_collate([data]))
+    image = enlarge(mmcv.imread(sample.img_path, channel_order='rgb'), SIDE)
+    truth, predicted = (
+        enlarge(maps.data[0].cpu().numpy(), SIDE)
+        for maps in (sample.gt_sem_seg, sample.pred_sem_seg)
+    )
+    names = segmentor.decode_head.class_names
+    return [image, *(draw_labels(image, labels, names) for labels in (truth, predicted))]
 
 
 def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: str | Path) -> None:

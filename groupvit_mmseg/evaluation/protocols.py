@@ -19,6 +19,8 @@ from .presets import THRESHOLD_PRESETS
 WITH_BACKGROUND = ('pascal_voc', 'pascal_context', 'coco_object')
 EVERY_CLASS = 10**6
 
+ClassSet = str | tuple[str, ...]
+
 # What photographs show around the things of a class list; names that are classes are left out.
 SURROUNDINGS = parse_class_names(
     """
@@ -145,12 +147,18 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 """Mapping[str, Preset]: The protocols by name."""
 
 
-def protocol(name: str, class_set: str, **changes: Any) -> Protocol:
+def has_background(class_set: ClassSet) -> bool:
+    """Whether the first class is the background: of a known set, or of a list of names."""
+    known = class_set in WITH_BACKGROUND
+    return known if isinstance(class_set, str) else class_set[0] == 'background'
+
+
+def protocol(name: str, class_set: ClassSet, **changes: Any) -> Protocol:
     """The protocol that a preset gives a set.
 
     Args:
         name (str): ``official``, ``paper``, ``tcl`` or ``sclip``.
-        class_set (str): As ``class_names`` knows it; or ``imagenet``.
+        class_set (str | tuple[str, ...]): As ``class_names`` knows it, or ``imagenet``, or names.
         **changes: Fields of :class:`Protocol` to change.
 
     Returns:
@@ -163,15 +171,19 @@ def protocol(name: str, class_set: str, **changes: Any) -> Protocol:
     if name not in PRESETS:
         raise ValueError(f'Unknown protocol {name!r}: use one of {", ".join(PRESETS)}.')
     preset = PRESETS[name]
-    threshold = preset.thresholds.get(class_set)
-    chosen = preset.common.changed(
-        **({'bg_thresh': threshold} | dict(preset.per_set.get(class_set, {})) | changes)
-    )
-    if class_set not in WITH_BACKGROUND:
+    key = class_set if isinstance(class_set, str) else ''  # presets say nothing about other sets
+    own = {'bg_thresh': preset.thresholds.get(key), **preset.per_set.get(key, {})}
+    chosen = preset.common.changed(**(own | changes))
+    if not has_background(class_set):
         return dataclasses.replace(chosen, bg_thresh=None, background_words=())
     if chosen.bg_thresh is None and not chosen.background_words:
         raise ValueError(
-            f'The protocol {name!r} has no background threshold for {class_set!r}: give one with '
-            'bg_thresh.'
+            f'The protocol {name!r} has no background threshold for {_told(class_set)}: give one '
+            'with bg_thresh.'
         )
     return chosen
+
+
+def _told(class_set: ClassSet) -> str:
+    """A class set in a sentence."""
+    return repr(class_set) if isinstance(class_set, str) else f'{", ".join(class_set[:3])} ...'

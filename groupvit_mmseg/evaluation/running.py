@@ -14,11 +14,11 @@ from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
-from .benchmarks import BENCHMARKS
+from .benchmarks import Benchmark, dataset_config
 from .checks import check_class_count, check_files, check_masks
 from .confusion import count_pairs
 from .journal import Journal
-from .protocols import WITH_BACKGROUND, Protocol
+from .protocols import ClassSet, Protocol, has_background
 
 
 def segmentation_pipeline(protocol: Protocol) -> list[dict]:
@@ -32,12 +32,12 @@ def segmentation_pipeline(protocol: Protocol) -> list[dict]:
 
 
 def build_dataset(
-    set_name: str, root: str | Path, protocol: Protocol, *, configs: Path, **changes: Any
+    benchmark: Benchmark, root: str | Path, protocol: Protocol, *, configs: Path, **changes: Any
 ) -> Any:
     """A set's data set with a protocol's resizing.
 
     Args:
-        set_name (str): Of :data:`BENCHMARKS`.
+        benchmark (Benchmark): The set.
         root (str | Path): Folder of its files.
         protocol (Protocol): Of this set.
         configs (Path): The folder ``configs`` of the project.
@@ -51,12 +51,11 @@ def build_dataset(
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(
-            f'There is no {root} for {set_name}: name its place with --data-root or '
-            f'--root {set_name}=FOLDER.'
+            f'There is no {root} for {benchmark.name}: name its place with --data-root or '
+            f'--root {benchmark.name}=FOLDER.'
         )
-    cfg = Config.fromfile(configs / '_base_/datasets' / BENCHMARKS[set_name].data_config)
-    dataset = cfg.test_dataloader.dataset
-    if set_name != 'imagenet':
+    dataset = dataset_config(Config.fromfile(configs / '_base_/datasets' / benchmark.data_config))
+    if benchmark.name != 'imagenet':
         dataset.pipeline = segmentation_pipeline(protocol)
     dataset.update(data_root=str(root), **changes)
     return DATASETS.build(dataset)
@@ -65,7 +64,7 @@ def build_dataset(
 def apply_protocol(
     segmentor: Any,
     protocol: Protocol,
-    class_set: str,
+    class_set: ClassSet,
     logit_scale: float,
     classes: Mapping[str, Any] | None = None,
 ) -> None:
@@ -74,7 +73,7 @@ def apply_protocol(
     Args:
         segmentor (Any): A ``GroupViTSegmentor`` with its weights.
         protocol (Protocol): Of this set.
-        class_set (str): As ``class_names`` knows it.
+        class_set (str | tuple[str, ...]): As ``class_names`` knows it, or names.
         logit_scale (float): The checkpoint's, for protocols that have none of their own.
         classes (Mapping[str, Any], optional): What ``read_class_file`` gives, in the place of the
             set's own spellings. Defaults to None.
@@ -90,7 +89,7 @@ def apply_protocol(
     head = segmentor.decode_head
     chosen = dict(
         class_names=class_set,
-        with_background=class_set in WITH_BACKGROUND,
+        with_background=has_background(class_set),
         background_words=protocol.background_words,
     ) | dict(classes or {})
     head.set_classes(**chosen, bg_thresh=protocol.bg_thresh, templates=protocol.templates)

@@ -38,11 +38,16 @@ def result_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader must know who compares: stand-ins, changes, parts of a split."""
     notes = []
     for result in results:
-        title, protocol = BENCHMARKS[result['set']].title, result['protocol']
-        if result['images']['evaluated'] != BENCHMARKS[result['set']].num_images:
+        title, protocol, evaluated = (
+            _title(result),
+            result['protocol'],
+            result['images']['evaluated'],
+        )
+        known = BENCHMARKS.get(result['set'])
+        if known and evaluated != known.num_images:
             notes.append(
-                f'{title}: {result["images"]["evaluated"]} images, not the split of '
-                f'{BENCHMARKS[result["set"]].num_images} that the published numbers are of.'
+                f'{title}: {evaluated} images, not the split of {known.num_images} that the '
+                'published numbers are of.'
             )
         if protocol['caveat']:
             notes.append(f'Protocol {protocol["name"]}: {protocol["caveat"]}.')
@@ -54,12 +59,9 @@ def result_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _row(result: Mapping[str, Any]) -> Row:
     """Cells of one result."""
-    benchmark, protocol, metrics = BENCHMARKS[result['set']], result['protocol'], result['metrics']
-    templates, title, numbers = (
-        protocol['fields']['templates'],
-        benchmark.title,
-        benchmark.published,
-    )
+    title, protocol, metrics = _title(result), result['protocol'], result['metrics']
+    templates, known = protocol['fields']['templates'], BENCHMARKS.get(result['set'])
+    numbers = known.published if known else (None,) * len(PUBLISHED_BY)
     if result['set'] == 'imagenet' and templates != 'subset':  # published with the subset
         title, numbers = f'{title}, 80 templates', (None,) * len(PUBLISHED_BY)
     published = zip(PUBLISHED_BY, numbers, strict=True)
@@ -74,6 +76,12 @@ def _row(result: Mapping[str, Any]) -> Row:
         'weights': (result['checkpoint']['sha256'] or 'random')[:12],
         **{name: _number(value) for name, value in published},
     }
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    """What the table calls the set of a result."""
+    known = BENCHMARKS.get(result['set'])
+    return known.title if known else result['set']
 
 
 def _number(value: float | None) -> str:

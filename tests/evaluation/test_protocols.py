@@ -2,8 +2,18 @@
 
 import pytest
 
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, PUBLISHED_BY, chosen_sets
-from groupvit_mmseg.evaluation.protocols import PRESETS, WITH_BACKGROUND, protocol
+from groupvit_mmseg.evaluation.benchmarks import (
+    BENCHMARKS,
+    PUBLISHED_BY,
+    chosen_sets,
+    read_benchmark,
+)
+from groupvit_mmseg.evaluation.protocols import (
+    PRESETS,
+    WITH_BACKGROUND,
+    has_background,
+    protocol,
+)
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -63,11 +73,39 @@ def test_what_a_protocol_does_not_know_is_refused(arguments, changes, message):
 
 def test_nine_sets_with_their_sizes_and_published_numbers():
     assert len(BENCHMARKS) == 9
-    assert chosen_sets(['all']) == tuple(BENCHMARKS)
-    assert chosen_sets(['voc20', 'voc21', 'voc20']) == ('voc20', 'voc21')
+    assert chosen_sets(['all']) == tuple(BENCHMARKS.values())
+    chosen = chosen_sets(['voc20', 'voc21', 'voc20'])
+    assert [benchmark.name for benchmark in chosen] == ['voc20', 'voc21']
     for benchmark in BENCHMARKS.values():
         assert len(benchmark.published) == len(PUBLISHED_BY)
     sizes = {name: len(class_names(b.class_set)) for name, b in list(BENCHMARKS.items())[:-1]}
     assert list(sizes.values()) == [21, 60, 81, 20, 59, 171, 19, 150]
-    with pytest.raises(ValueError, match='use all, or some of voc21'):
+    with pytest.raises(ValueError, match='use all, some of voc21'):
         chosen_sets(['voc22'])
+
+
+def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
+    (tmp_path / 'pets.py').write_text(
+        "val_dataloader = dict(dataset=dict(type='BaseSegDataset', data_root='pets',"
+        " metainfo=dict(classes=['background', 'cat'])))"
+    )
+    (tmp_path / 'streets.py').write_text(
+        "test_dataloader = dict(dataset=dict(type='CityscapesDataset', data_root='streets'))"
+    )
+    pets, streets = chosen_sets([str(tmp_path / 'pets.py'), str(tmp_path / 'streets.py')])
+    assert (pets.name, pets.class_set) == ('pets', ('background', 'cat'))
+    assert str(pets.folder('data')) == 'pets'
+    assert str(BENCHMARKS['voc21'].folder('data')) == 'data/VOCdevkit/VOC2012'
+    assert streets.class_set[:2] == ('road', 'sidewalk')
+    assert [has_background(one.class_set) for one in (pets, streets)] == [True, False]
+    assert protocol('official', pets.class_set, bg_thresh=0.4).bg_thresh == 0.4
+    assert protocol('tcl', streets.class_set).bg_thresh is None
+    assert read_benchmark(tmp_path / 'pets.py') == pets
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path):
+    (tmp_path / 'voc21.py').write_text(
+        "test_dataloader = dict(dataset=dict(type='PascalVOCDataset', data_root='x'))"
+    )
+    with pytest.raises(ValueError, match='Two sets are called voc21'):
+        chosen_sets(['voc21', str(tmp_path / 'voc21.py')])

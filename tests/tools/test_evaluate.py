@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 from PIL import Image
 
+from groupvit_mmseg.evaluation import running, task
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
 from groupvit_mmseg.text.templates import TEMPLATE_SETS
 from groupvit_mmseg.text.vocabulary import class_names
@@ -98,7 +100,9 @@ def tool():
 def run(tool, place, out, *options, sets=('voc21',), windows=WINDOWS):
     arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--workers=0']
     arguments += [f'--data-root={place / "data"}', f'--out={out}', '--pictures=2']
-    return tool.main([*arguments, '--sets', *sets, '--change', *windows, *map(str, options)])
+    return tool.main(
+        [*arguments, '--sets', *map(str, sets), '--change', *windows, *map(str, options)]
+    )
 
 
 @pytest.fixture(scope='module')
@@ -154,19 +158,16 @@ def test_sets_without_a_background_leave_its_pixels_out(everything):
 
 
 def test_miou_is_that_of_mmsegs_metric(tool, place, everything):
-    args = tool.parse_args([str(place / 'weights.pth'), '--sets', 'context60', '--out', str(place)])
+    args = tool.parse_args([str(place / 'weights.pth'), '--out', str(everything)])
     args.config, args.device, args.data_root = CONFIG, 'cpu', place / 'data'
     args.change = dict(short_side=40, crop_size=32, stride=16)
-    args.out = everything
-    weights = tool.describe_checkpoint(args.checkpoint)
-    (task,), _ = tool.make_tasks(args, weights)
+    (row,), _ = tool.make_tasks(['context60'], tool.read_settings(args))
     segmentor = tool.load_model(args)
-    scale = segmentor.decode_head.logit_scale.exp().item()
-    tool.apply_protocol(segmentor, task.protocol, 'pascal_context', scale)
+    row.set_up(segmentor, segmentor.decode_head.logit_scale.exp().item())
     metric = IoUMetric(prefix='mmseg')
-    metric.dataset_meta = task.dataset.metainfo
+    metric.dataset_meta = row.dataset.metainfo
     for index in range(COUNT):
-        batch = tool.pseudo_collate([task.dataset[index]])
+        batch = pseudo_collate([row.dataset[index]])
         with torch.no_grad():
             metric.process({}, [sample.to_dict() for sample in segmentor.test_step(batch)])
     ours = json.loads((everything / 'context60.json').read_text())['metrics']
@@ -187,7 +188,7 @@ def test_imagenet_is_classified_with_seven_and_eighty_templates(everything):
 
 def test_an_interrupted_evaluation_goes_on_at_the_image(tool, place, everything, monkeypatch):
     out, evaluated = place / 'interrupted', []
-    count_pairs = tool.run_segmentation.__globals__['count_pairs']
+    count_pairs = running.count_pairs
 
     def counting(*arguments):
         if len(evaluated) == 2:
@@ -195,7 +196,7 @@ def test_an_interrupted_evaluation_goes_on_at_the_image(tool, place, everything,
         evaluated.append(1)
         return count_pairs(*arguments)
 
-    monkeypatch.setitem(tool.run_segmentation.__globals__, 'count_pairs', counting)
+    monkeypatch.setattr(running, 'count_pairs', counting)
     assert run(tool, place, out, sets=['voc21']) == 130
     journal = out / 'journal/voc21.0.jsonl'
     journal.write_text(journal.read_text()[:-9])  # as if killed while it wrote the second line
@@ -224,7 +225,7 @@ def test_shares_of_processes_and_workers_change_nothing(tool, place, everything)
 
 
 def test_images_may_share_batches_of_windows(tool, place, everything, tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, 'IMAGENET_TEMPLATES', {'imagenet_7': 'subset'})
+    monkeypatch.setattr(task, 'IMAGENET_TEMPLATES', {'imagenet_7': 'subset'})
     options = ['--batch-size', 2, '--pictures', 0]
     assert run(tool, place, tmp_path, *options, sets=['voc21', 'imagenet']) == 0
     found = json.loads((tmp_path / 'voc21.json').read_text())
@@ -250,7 +251,7 @@ def test_protocols_of_others_are_followed_and_their_stand_ins_told(
     tool, place, tmp_path, monkeypatch, name, scale
 ):
     seen = []
-    apply = tool.apply_protocol
+    apply = task.apply_protocol
 
     def watching(segmentor, *rest):
         before = segmentor.decode_head.logit_scale.exp().item()
@@ -258,7 +259,7 @@ def test_protocols_of_others_are_followed_and_their_stand_ins_told(
         head = segmentor.decode_head
         seen.append((before, head.logit_scale.exp().item(), len(head.background_words)))
 
-    monkeypatch.setattr(tool, 'apply_protocol', watching)
+    monkeypatch.setattr(task, 'apply_protocol', watching)
     options = ['--protocol', name, '--pictures=0']
     assert run(tool, place, tmp_path, *options, sets=['voc21', 'voc20']) == 0
     assert [words > 0 for _, _, words in seen] == [name == 'sclip', False]
@@ -280,6 +281,69 @@ def test_a_class_file_changes_the_words_and_is_told(tool, place, everything, tmp
     assert before['classes']['changed'] is None
     assert found['classes']['digest'] != before['classes']['digest']
     assert found['metrics'] != before['metrics']
+
+
+OWN_SET = """
+test_dataloader = dict(
+    dataset=dict(
+        type='BaseSegDataset',
+        metainfo=dict(classes={classes}),
+        data_root={root!r},
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        ann_file='ImageSets/Segmentation/val.txt',
+        img_suffix='.jpg',
+        seg_map_suffix='.png',
+    )
+)
+"""
+
+
+def own_set(place, tmp_path, classes):
+    path = tmp_path / 'pets.py'
+    path.write_text(OWN_SET.format(classes=classes, root=str(place / 'data/VOCdevkit/VOC2012')))
+    return path
+
+
+def test_a_set_of_ones_own_is_evaluated_like_a_benchmark(tool, place, everything, tmp_path):
+    path = own_set(place, tmp_path, list(class_names('pascal_voc')))
+    change = [*WINDOWS, 'bg_thresh=0.95']
+    assert run(tool, place, tmp_path / 'out', sets=['voc21', path], windows=change) == 0
+    found = json.loads((tmp_path / 'out/pets.json').read_text())
+    expected = json.loads((everything / 'voc21.json').read_text())
+    assert found['metrics'] == expected['metrics']
+    assert 'bg_thresh' not in found['protocol']['changes']  # the set has no threshold without it
+    with (tmp_path / 'out/table.csv').open() as file:
+        rows = {row['set']: row for row in csv.DictReader(file)}
+    assert (rows['pets']['ours'], rows['pets']['SCLIP']) == (rows['VOC21']['ours'], '-')
+    assert 'pets: 3 images, not' not in (tmp_path / 'out/table.md').read_text()
+
+
+def test_background_words_tell_the_background_of_a_set_of_ones_own(tool, place, tmp_path):
+    names = class_names('pascal_voc')
+    path = own_set(place, tmp_path, list(names))
+    (tmp_path / 'words.txt').write_text('\n'.join(['background: sky, grass', *names[1:]]))
+    options = ['--classes', f'pets={tmp_path / "words.txt"}']
+    assert run(tool, place, tmp_path / 'file', *options, sets=[path]) == 0
+    words = ['background_words=sky,grass']
+    assert run(tool, place, tmp_path / 'words', sets=[path], windows=[*WINDOWS, *words]) == 0
+    results = [json.loads((tmp_path / f'{n}/pets.json').read_text()) for n in ('file', 'words')]
+    assert results[0]['metrics'] == results[1]['metrics']
+    assert results[0]['protocol']['fields']['background_words'] == ['sky', 'grass']
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        ('x = 1', 'has no test_dataloader'),
+        (OWN_SET.format(classes=[], root='.'), 'names no classes or no folder'),
+        (OWN_SET.format(classes=['background', 'cat'], root='.'), 'give one with bg_thresh'),
+        (OWN_SET.format(classes=['cat', 'dog'], root='nowhere'), 'There is no nowhere for pets'),
+    ],
+)
+def test_a_config_that_is_no_set_is_one_sentence(tool, place, tmp_path, capsys, content, message):
+    (tmp_path / 'pets.py').write_text(content)
+    assert run(tool, place, tmp_path / 'out', sets=[tmp_path / 'pets.py']) == 2
+    assert message in error(capsys)
 
 
 def error(capsys):
@@ -309,6 +373,7 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
     [
         (['--sets', 'all', '--data-root', 'nowhere'], 'nowhere holds none of the sets'),
         (['--sets', 'voc22'], 'Unknown set voc22'),
+        (['--sets', 'pets.py'], 'There is no config of a set at pets.py'),
         (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
         (['--change', 'treshold=0.5'], 'no treshold to change'),
     ],

@@ -25,16 +25,16 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
 
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
+from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.checks import check_class_count, check_files
-from groupvit_mmseg.evaluation.protocols import PRESETS, WITH_BACKGROUND, protocol
+from groupvit_mmseg.evaluation.protocols import PRESETS, has_background, protocol
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.evaluation.running import apply_protocol, build_dataset, digest
 from groupvit_mmseg.inference import load_segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
-SETS = [name for name in BENCHMARKS if BENCHMARKS[name].class_set in WITH_BACKGROUND]
+SETS = [name for name, one in BENCHMARKS.items() if has_background(one.class_set)]
 ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
@@ -43,7 +43,9 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', help='of a pretrainer or a segmentor')
-    parser.add_argument('--set', choices=SETS, default='voc21')
+    parser.add_argument(
+        '--set', default='voc21', help=f'{", ".join(SETS)}, or the config file of a set of your own'
+    )
     parser.add_argument('--split', required=True, help='list of images, below the set')
     parser.add_argument('--root', type=Path, help='folder of the set; in data/ otherwise')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.json')
@@ -59,13 +61,26 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def open_split(args, chosen):
+def find_set(name):
+    """A set with a background."""
+    if name == 'all':
+        raise ValueError('A threshold is chosen for one set: name it with --set.')
+    (found,) = chosen_sets([name])
+    if not has_background(found.class_set):
+        raise ValueError(
+            f'{found.title} has no background to tell: choose a threshold for {", ".join(SETS)}, '
+            'or for a set of your own whose first class is called background.'
+        )
+    return found
+
+
+def open_split(args, benchmark, chosen):
     """The images to choose on, and whether any is a test image."""
-    root = args.root or Path('data', BENCHMARKS[args.set].root)
-    test = build_dataset(args.set, root, chosen, configs=CONFIGS)
+    root = args.root or benchmark.folder('data')
+    test = build_dataset(benchmark, root, chosen, configs=CONFIGS)
     if not (Path(root) / args.split).is_file():
         raise FileNotFoundError(f'There is no list of images {Path(root) / args.split}.')
-    dataset = build_dataset(args.set, root, chosen, configs=CONFIGS, ann_file=args.split)
+    dataset = build_dataset(benchmark, root, chosen, configs=CONFIGS, ann_file=args.split)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     check_files(infos)
     tested = {test.get_data_info(index)['img_path'] for index in range(len(test))}
@@ -83,12 +98,12 @@ def open_split(args, chosen):
     return Subset(dataset, list(indices)), names, bool(shared)
 
 
-def calibrate(args, chosen, images):
+def calibrate(args, benchmark, chosen, images):
     """The calibration of the checkpoint on the images."""
     segmentor = load_segmentor(args.config, args.checkpoint).to(args.device)
     scale = segmentor.decode_head.logit_scale.exp().item()
-    apply_protocol(segmentor, chosen, BENCHMARKS[args.set].class_set, scale)
-    check_class_count(segmentor.num_classes, images.dataset.metainfo['classes'], args.set)
+    apply_protocol(segmentor, chosen, benchmark.class_set, scale)
+    check_class_count(segmentor.num_classes, images.dataset.metainfo['classes'], benchmark.name)
     batches = DataLoader(
         images, batch_size=1, num_workers=args.workers, collate_fn=pseudo_collate, shuffle=False
     )
@@ -120,7 +135,7 @@ def provenance(args, chosen, calibration, names, on_test_images):
         miou_there=calibration.miou,
         source=calibration.provenance,
         on_test_images=on_test_images,
-        set=args.set,
+        set=Path(args.set).stem,
         split=args.split,
         images=dict(count=len(names), digest=digest(names)),
         crops=calibration.num_crops,
@@ -141,9 +156,10 @@ def main(argv=None):
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
         words = dict(background_words=(), bg_thresh=0.5)  # the threshold alone tells, any will do
-        chosen = protocol(args.protocol, BENCHMARKS[args.set].class_set, **(words | args.change))
-        images, names, on_test_images = open_split(args, chosen)
-        calibration = calibrate(args, chosen, images)
+        benchmark = find_set(args.set)
+        chosen = protocol(args.protocol, benchmark.class_set, **(words | args.change))
+        images, names, on_test_images = open_split(args, benchmark, chosen)
+        calibration = calibrate(args, benchmark, chosen, images)
         write_json(provenance(args, chosen, calibration, names, on_test_images), args.out)
         draw_curve(calibration, args.out.with_suffix('.png'))
     except ERRORS as error:
