@@ -12,12 +12,14 @@ from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, Throughput
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
 from groupvit_mmseg.engine.runner import GroupViTRunner, leave_process_group
+from groupvit_mmseg.engine.sharding import FullyShardedModel
 from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
 from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
 
 __all__ = [
     'AtomicCheckpointHook',
     'FreezeHook',
+    'FullyShardedModel',
     'GradientCompressionHook',
     'GroupMapHook',
     'GroupUsageHook',

@@ -1,11 +1,14 @@
 """Where a non-finite value comes from: the first module and tensor that have one."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
+
+from groupvit_mmseg.engine.sharding import held_part
 
 
 class NonFiniteWatch:
@@ -20,6 +23,8 @@ class NonFiniteWatch:
     def __init__(self, model: nn.Module) -> None:
         self.model = bare(model)
         self._found: str | None = None
+        self._looks = 0
+        self._found_at = 0
         self._handles = [
             self.model.register_forward_pre_hook(self._look_at_inputs, with_kwargs=True)
         ]
@@ -31,20 +36,25 @@ class NonFiniteWatch:
         for handle in self._handles:
             handle.remove()
 
-    def first(self) -> str:
-        """The first non-finite value since the last forward pass began, in words."""
-        return (
-            first_among(self.model.named_parameters(), 'the parameter')
-            or self._found
-            or first_among(gradients(self.model), 'the gradient of the parameter')
-            or 'the sum of the losses'
-        )
+    def first(self) -> tuple[float, str]:
+        """The first non-finite value since the last forward pass began.
+
+        Returns:
+            tuple[float, str]: when it came up, to be compared between ranks, and where, in words.
+        """
+        if bad := first_among(self.model.named_parameters(), 'the parameter'):
+            return -1, bad
+        if self._found is not None:
+            return self._found_at, self._found
+        # Gradients are averaged: those of all ranks are bad if one's are. Values tell which one's.
+        bad = first_among(gradients(self.model), 'the gradient of the parameter')
+        return math.inf, bad or 'the sum of the losses'
 
     def _look_at_inputs(self, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
         """Before the model's forward pass: forget, and look at what goes in."""
         named = [*enumerate(args), *kwargs.items()]
         tensors = ((f'{name}', value) for name, value in named if isinstance(value, Tensor))
-        self._found = first_among(tensors, 'the input')
+        self._found, self._looks, self._found_at = first_among(tensors, 'the input'), 0, 0
 
     def _look_at_outputs_of(self, name: str) -> Any:
         """A forward hook."""
@@ -63,8 +73,9 @@ class NonFiniteWatch:
 
     def _look(self, tensor: Tensor, where: str) -> None:
         """Remember the first place."""
+        self._looks += 1
         if self._found is None and not is_finite(tensor):
-            self._found = f'{where} ({describe(tensor)})'
+            self._found, self._found_at = f'{where} ({describe(tensor)})', self._looks
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -81,6 +92,7 @@ def gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def first_among(named: Any, what: str) -> str | None:
     """The first of some named tensors with a non-finite value, in words."""
     for name, tensor in named:
+        tensor = held_part(tensor)
         if not is_finite(tensor):
             return f'{what} {name} ({describe(tensor)})'
     return None

@@ -8,6 +8,8 @@ from mmseg.registry import HOOKS
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
+from groupvit_mmseg.engine.sharding import is_sharded
+
 COMPRESSIONS = {
     'float16': default_hooks.fp16_compress_hook,
     'bfloat16': default_hooks.bf16_compress_hook,
@@ -35,6 +37,15 @@ class GradientCompressionHook(Hook):
         self.dtype = dtype
 
     def before_train(self, runner: Any) -> None:
-        """Hand the compression to DDP."""
+        """Hand the compression to DDP.
+
+        Raises:
+            ValueError: If the model is sharded.
+        """
+        if is_sharded(runner.model):
+            raise ValueError(
+                'GradientCompressionHook works with data parallel training only: drop the hook, or '
+                'drop model_wrapper_cfg.'
+            )
         if isinstance(runner.model, DistributedDataParallel):
             runner.model.register_comm_hook(None, COMPRESSIONS[self.dtype])

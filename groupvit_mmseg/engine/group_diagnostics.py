@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import all_reduce, master_only
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
 from groupvit_mmseg.engine.finite_guard import bare
+from groupvit_mmseg.engine.sharding import gathered
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.visualization import draw_groups
 
@@ -161,15 +162,15 @@ class GroupMapHook(Hook):
         if self.every_n_train_iters(runner, self.interval):
             self._draw(runner)
 
-    @master_only
     def _draw(self, runner: Any) -> None:
-        """One picture per image."""
+        """One picture per image; only rank 0's visualizer writes."""
         dataset = runner.val_dataloader.dataset
         model = bare(runner.model)
         training = model.training
         model.eval()
         for number in range(min(self.num_images, len(dataset))):
-            picture = group_picture(model, dataset[number]['inputs'])
+            with gathered(model):
+                picture = group_picture(model, dataset[number]['inputs'])
             runner.visualizer.add_image(f'group_map_{number}', picture, step=runner.iter + 1)
         model.train(training)
 

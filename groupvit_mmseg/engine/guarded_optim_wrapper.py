@@ -13,6 +13,7 @@ from mmseg.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from groupvit_mmseg.engine.finite_guard import NonFiniteWatch, bare
+from groupvit_mmseg.engine.sharding import cut_states, whole
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -80,7 +81,12 @@ class GuardedOptimWrapper(OptimWrapper):
         if not params:
             return torch.zeros(())
         norm = self.clip_func(params, **self.clip_grad_kwargs) if self.clip_grad_kwargs else None
-        return nn.utils.clip_grad_norm_(params, float('inf')) if norm is None else norm
+        return whole(nn.utils.clip_grad_norm_(params, float('inf')) if norm is None else norm)
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load whole states, each rank its part of them where parameters are cut."""
+        super().load_state_dict(state_dict)
+        cut_states(self.optimizer)
 
     def _update(self, **kwargs: Any) -> None:
         """The optimiser's step."""
@@ -119,9 +125,8 @@ class GuardedOptimWrapper(OptimWrapper):
         assert self._model is not None
         watch = self._watch or NonFiniteWatch(bare(self._model))
         watch.detach()
-        found = all_gather_object((watch.first(), get_rank()))
-        # Gradients are averaged: those of all ranks are bad if one's are. Values tell which one's.
-        first, rank = min(found, key=lambda place: 'the gradient of the parameter' in place[0])
+        when, where = watch.first()
+        _, rank, first = min(all_gather_object((when, get_rank(), where)))
         return (
             f'{self._in_a_row} steps in a row had a loss or gradient that is not finite; the '
             f'first such value was in {first}, on rank {rank}: look at the data of these steps, '

@@ -7,7 +7,7 @@ from typing import Any
 
 import mmengine
 import torch
-from mmengine.dist import barrier, is_distributed, master_only
+from mmengine.dist import barrier, is_distributed, is_main_process
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
@@ -19,6 +19,7 @@ from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
+from groupvit_mmseg.engine.sharding import cut_weights, is_sharded, whole, whole_weights
 from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
 
 
@@ -78,6 +79,11 @@ class GroupViTRunner(Runner):
         return MMDistributedDataParallel(
             module=model, broadcast_buffers=False, find_unused_parameters=find_unused
         )
+
+    def _init_model_weights(self) -> None:
+        """Initialise the weights; sharded ones were before they were cut."""
+        if not is_sharded(self.bare_model):
+            super()._init_model_weights()
 
     def build_train_loop(self, loop: Any) -> Any:
         """Build the training loop; ``by_epoch=True`` means epochs that resume in the middle."""
@@ -145,7 +151,10 @@ class GroupViTRunner(Runner):
         self._restore(checkpoint)
         self._loaded_meta = checkpoint.get('meta', {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        load_weights(self.bare_model, checkpoint['state_dict'], source=str(filename))
+        state_dict = checkpoint['state_dict']
+        if is_sharded(self.bare_model):
+            state_dict = cut_weights(self.bare_model, state_dict)
+        load_weights(self.bare_model, state_dict, source=str(filename))
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint
@@ -163,7 +172,6 @@ class GroupViTRunner(Runner):
         if meta.get('dataset_meta') == to_plain(current):
             meta['dataset_meta'] = current
 
-    @master_only
     def save_checkpoint(
         self,
         out_dir: str,
@@ -175,7 +183,9 @@ class GroupViTRunner(Runner):
         by_epoch: bool = True,
         backend_args: dict | None = None,
     ) -> None:
-        """Write ``out_dir/filename`` atomically; arguments as in mmengine's Runner.
+        """Rank 0 writes ``out_dir/filename`` atomically; arguments as in mmengine's Runner.
+
+        All ranks must call it: those of a sharded model bring their parts.
 
         Args:
             out_dir (str): A local folder.
@@ -189,13 +199,17 @@ class GroupViTRunner(Runner):
         """
         if file_client_args or backend_args:
             raise ValueError('GroupViTRunner writes local files; drop file_client/backend_args.')
+        state_dict = whole_weights(self.bare_model)
+        optimizer = whole(self.optim_wrapper.state_dict()) if save_optimizer else None
+        if not is_main_process():
+            return
         checkpoint: Checkpoint = {
             'meta': self._checkpoint_meta(dict(meta or {}), by_epoch),
-            'state_dict': weights_to_cpu(self.bare_model.state_dict()),
+            'state_dict': weights_to_cpu(state_dict),
             'message_hub': to_plain(self.message_hub.state_dict()),
         }
         if save_optimizer:
-            checkpoint['optimizer'] = to_plain(self.optim_wrapper.state_dict())
+            checkpoint['optimizer'] = to_plain(optimizer)
         if save_param_scheduler and self.param_schedulers is not None:
             states = [scheduler.state_dict() for scheduler in self.param_schedulers]
             checkpoint['param_schedulers'] = to_plain(states)

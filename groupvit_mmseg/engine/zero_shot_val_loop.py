@@ -9,6 +9,7 @@ from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS, MODELS
 
 from groupvit_mmseg.checkpoints.training_files import load_weights
+from groupvit_mmseg.engine.sharding import whole_weights
 
 
 @LOOPS.register_module()
@@ -56,7 +57,7 @@ class ZeroShotValLoop(ValLoop):
         if is_distributed():
             for buffer in pretrainer.buffers():  # BN statistics differ per rank without SyncBN
                 broadcast(buffer)
-        load_weights(self.segmentor, pretrainer.state_dict(), source='The pretrainer')
+        load_weights(self.segmentor, whole_weights(pretrainer), source='The pretrainer')
         self.segmentor.decode_head.encode_classes()
 
     @torch.no_grad()
