@@ -64,8 +64,9 @@ def test_every_named_part_exists(path):
         if loader is None:
             continue
         assert DATA_SAMPLERS.get(loader.sampler.type), loader.sampler.type
-        for transform in loader.dataset.pipeline:
-            assert TRANSFORMS.build(transform) is not None
+        for dataset in loader.dataset.get('datasets', [loader.dataset]):
+            for transform in dataset.pipeline:
+                assert TRANSFORMS.build(transform) is not None
     if cfg.get('val_cfg'):
         assert LOOPS.get(cfg.val_cfg.get('type', 'ValLoop'))
 
