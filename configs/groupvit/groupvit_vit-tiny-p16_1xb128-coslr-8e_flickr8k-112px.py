@@ -62,7 +62,7 @@ segmentor = dict(
 
 max_epochs = 8
 optim_wrapper = dict(
-    type='OptimWrapper',
+    type='GuardedOptimWrapper',
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0),

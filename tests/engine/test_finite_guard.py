@@ -1,14 +1,17 @@
 """Steps with a non-finite loss or gradient: skipped, counted, and explained when they go on."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MessageHub
 from torch import nn
 
 from groupvit_mmseg.engine import GuardedOptimWrapper, MixedPrecisionOptimWrapper
 
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NAN, COUNTER = float('nan'), itertools.count()
 
 
@@ -151,3 +154,26 @@ def test_a_run_goes_on_after_a_bad_batch(make_runner):
     assert runner.iter == 4
     state = runner.model.state_dict()
     assert all(torch.isfinite(value).all() for value in state.values())
+
+
+def test_guarding_a_healthy_run_changes_no_bit(make_runner):
+    runs = []
+    for wrapper in ('OptimWrapper', 'GuardedOptimWrapper'):
+        options = dict(type=wrapper, accumulative_counts=2)
+        runs.append(make_runner(wrapper, optim_wrapper=options, train_cfg=dict(max_epochs=2)))
+        runs[-1].train()
+    plain, guarded = (run.model.state_dict() for run in runs)
+    assert not [name for name, value in plain.items() if not torch.equal(guarded[name], value)]
+    for name in ('loss', 'lr'):
+        plain, guarded = (run.message_hub.get_scalar(f'train/{name}').data[0] for run in runs)
+        assert plain.tolist() == guarded.tolist()
+
+
+def test_every_pretraining_that_ships_is_guarded():
+    pretrainings = [
+        cfg
+        for cfg in map(Config.fromfile, sorted(CONFIGS.rglob('*.py')))
+        if cfg.get('model', {}).get('type') == 'GroupViTPretrainer' and 'optim_wrapper' in cfg
+    ]
+    assert len(pretrainings) >= 5
+    assert {cfg.optim_wrapper.type for cfg in pretrainings} == {'GuardedOptimWrapper'}
