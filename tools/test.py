@@ -1,6 +1,7 @@
 """Evaluates a checkpoint: mIoU and the IoU of every class, printed and, with --out, written.
 
 python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
+python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
 
 CONFIG is one of the zero-shot configs, or a pretraining config whose val_cfg names a segmentor;
 CHECKPOINT is what pretraining wrote, as it is.
@@ -25,6 +26,13 @@ from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
 
+METRICS = {
+    'foreground': 'ForegroundIoUMetric',
+    'boundary': 'BoundaryIoUMetric',
+    'oracle': 'OracleIoUMetric',
+    'probing': 'MaskProbingMetric',
+}
+NEED_GROUPS = {'oracle', 'probing'}
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
@@ -37,6 +45,13 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
     parser.add_argument('--work-dir', help='folder of the logs; work_dirs/CONFIG otherwise')
     parser.add_argument('--out', metavar='FILE.json', help='write the result and its protocol')
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        default=[],
+        choices=METRICS,
+        help='to measure besides; oracle and probing take whole images instead of windows',
+    )
     parser.add_argument('--show-dir', help='draw every prediction into this folder')
     parser.add_argument(
         '--cfg-options',
@@ -65,6 +80,7 @@ def load_config(args):
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
     default_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
+    add_metrics(cfg, args.metrics)
     if args.show_dir:
         draw_into(cfg, args.show_dir)
     return cfg
@@ -81,6 +97,15 @@ def check_data(dataset):
                 'docs/data_preparation.md says, or name its place with '
                 '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
             )
+
+
+def add_metrics(cfg, names):
+    """Has more measured, in the same pass; segments exist of whole images only."""
+    given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    cfg.test_evaluator = [*given, *(dict(type=METRICS[name]) for name in names)]
+    if NEED_GROUPS & set(names):
+        kept = {k: v for k, v in cfg.model.test_cfg.items() if k in ('precision', 'with_scores')}
+        cfg.model.test_cfg = dict(mode='whole', with_group_map=True, **kept)
 
 
 def draw_into(cfg, folder):

@@ -86,7 +86,10 @@ class MaskProbingMetric(BaseMetric):
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps the best segment's overlap of each sample, if it has a foreground."""
+        """Keeps the best segment's overlap of each sample, not a number without a foreground.
+
+        Ranks put their results together by position, so every sample leaves one.
+        """
         for sample in data_samples:
             if 'pred_group_map' not in sample:
                 raise KeyError(
@@ -96,13 +99,14 @@ class MaskProbingMetric(BaseMetric):
             group_map = sample['pred_group_map']['data'].squeeze(0)
             label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map)
             overlap = best_overlap(group_map, label_map, self.ignore_index)
-            self.results += [] if overlap is None else [overlap]
+            self.results.append(math.nan if overlap is None else overlap)
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
         """The mean in percent, and the number of images it is of."""
-        if not results:
+        found = [overlap for overlap in results if not math.isnan(overlap)]
+        if not found:
             raise ValueError('No image has a foreground to probe: labels above 0 are needed.')
-        return dict(jaccard=100 * math.fsum(results) / len(results), images=float(len(results)))
+        return dict(jaccard=100 * math.fsum(found) / len(found), images=float(len(found)))
 
 
 def best_overlap(group_map: Tensor, label_map: Tensor, ignore_index: int = 255) -> float | None:

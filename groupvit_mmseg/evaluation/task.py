@@ -17,7 +17,7 @@ from groupvit_mmseg.text.class_list import read_class_file
 from .benchmarks import Benchmark, chosen_sets
 from .confusion import confusion_matrix, segmentation_scores
 from .journal import Journal
-from .protocols import PRESETS, Protocol, protocol
+from .protocols import PRESETS, protocol
 from .report import versions
 from .running import (
     apply_protocol,
@@ -100,8 +100,10 @@ class EvaluationTask:
         self.name = name or benchmark.name
         file = settings.class_files.get(benchmark.name)
         self.classes = read_class_file(file) if file else None
-        self.preset = self._preset({} if templates is None else dict(templates=templates))
-        self.protocol = self.preset.changed(**settings.changes)
+        given = self._given_background() | ({} if templates is None else dict(templates=templates))
+        self.preset = protocol(settings.protocol, benchmark.class_set, **given)
+        given |= settings.changes
+        self.protocol = protocol(settings.protocol, benchmark.class_set, **given)
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
@@ -120,15 +122,14 @@ class EvaluationTask:
         )
         self.journal = Journal(settings.out / 'journal', name=self.name, settings=depends_on)
 
-    def _preset(self, changes: dict[str, Any]) -> Protocol:
-        """The protocol asked for; a background given where it has none is a part of it."""
-        class_set = self.benchmark.class_set
-        if class_set not in PRESETS[self.settings.protocol].thresholds:
-            words = (self.classes or {}).get('background_words')
-            changes |= dict(background_words=words) if words else {}
-            background = ('bg_thresh', 'background_words')
-            changes |= {k: v for k, v in self.settings.changes.items() if k in background}
-        return protocol(self.settings.protocol, class_set, **changes)
+    def _given_background(self) -> dict[str, Any]:
+        """What tells the background where the preset does not: a part of it, and no change."""
+        if self.benchmark.class_set in PRESETS[self.settings.protocol].thresholds:
+            return {}
+        words = (self.classes or {}).get('background_words')
+        given: dict[str, Any] = dict(background_words=words) if words else {}
+        background = ('bg_thresh', 'background_words')
+        return given | {k: v for k, v in self.settings.changes.items() if k in background}
 
     def _image_paths(self) -> list[str]:
         """Files of the images, in order."""

@@ -62,6 +62,14 @@ def test_result_follows_from_the_journal(task):
     assert result['protocol']['changes'] == dict(short_side=32)
 
 
+def test_a_threshold_leaves_sets_without_a_background_alone(settings):
+    path = settings.configs / 'pets.py'
+    path.write_text(path.read_text().replace("'background', ", ''))
+    task = EvaluationTask(read_benchmark(path), settings)
+    assert task.protocol.bg_thresh is None
+    assert task.protocol.short_side == 32
+
+
 def test_an_incomplete_journal_is_no_result(task):
     write(task, a=[[0, 0, 16]])
     with pytest.raises(RuntimeError, match='pets has 1 of 2 images'):

@@ -3,6 +3,9 @@
 import hashlib
 import importlib.util
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +87,68 @@ def test_result_file_says_everything_the_number_depends_on(place):
     assert report['checkpoint'] == dict(file='epoch_1.pth', sha256=digest)
     assert report['data']['dataset'] == 'PascalVOCDataset'
     assert report['versions']['torch'] == torch.__version__
+
+
+def arguments_of(place, out, *options):
+    """A test that measures everything, with a foreground in three of five images."""
+    data = place / 'five'
+    if not data.exists():
+        shutil.copytree(place / 'voc', data)
+        for index in (3, 4):
+            shutil.copy(data / 'JPEGImages/p0.jpg', data / f'JPEGImages/p{index}.jpg')
+            shutil.copy(data / 'SegmentationClass/p0.png', data / f'SegmentationClass/p{index}.png')
+        for index in (2, 4):
+            empty = np.zeros((48, 60), np.uint8)
+            Image.fromarray(empty).save(data / f'SegmentationClass/p{index}.png')
+        names = ''.join(f'p{index}\n' for index in range(5))
+        (data / 'ImageSets/Segmentation/val.txt').write_text(names)
+    return [
+        *(str(CONFIGS / 'tiny_zeroshot.py'), str(place / 'epoch_1.pth'), *options),
+        *(f'--out={out}', f'--work-dir={out.parent}', '--metrics'),
+        *('foreground', 'boundary', 'oracle', 'probing', '--cfg-options'),
+        *(f'test_dataloader.dataset.data_root={data}', 'test_dataloader.num_workers=0'),
+        'env_cfg.dist_cfg.backend=gloo',
+    ]
+
+
+def test_metrics_may_be_added_on_the_command_line(place, tmp_path):
+    assert in_process('tools/test.py')(arguments_of(place, tmp_path / 'result.json')) == 0
+    report = json.loads((tmp_path / 'result.json').read_text())
+    assert report['protocol']['inference'] == dict(mode='whole', with_group_map=True)
+    metrics = report['metrics']
+    assert set(report['class_iou']) == {'IoU', 'foreground', 'boundary', 'oracle'}
+    assert metrics['oracle/mIoU'] >= metrics['mIoU']
+    assert metrics['probing/images'] == 3
+    assert 0 < metrics['probing/jaccard'] <= 100
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(place, tmp_path):
+    command = arguments_of(place, tmp_path / 'one/result.json')
+    assert in_process('tools/test.py')(command) == 0
+    config, checkpoint, *options = arguments_of(place, tmp_path / 'two/result.json')
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools/dist_test.sh'), config, checkpoint, '2', *options],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, 'PYTHON': sys.executable, 'PORT': str(free_port())},
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        json.loads((tmp_path / name / 'result.json').read_text()) for name in ('one', 'two')
+    )
+    assert one['metrics'] == pytest.approx(two['metrics'], abs=1e-6)
+    assert len(one['metrics']) >= 14
+    for name, values in one['class_iou'].items():
+        assert values == pytest.approx(two['class_iou'][name], abs=1e-6, nan_ok=True)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
 
 
 def in_process(script):
