@@ -17,6 +17,9 @@ if [ -n "${MAX_RESTARTS:-}" ]; then
     # Machines that meet again after a failure need a meeting point instead of fixed ranks.
     MEETING=(--rdzv_backend=c10d --rdzv_id="${RUN_ID:-groupvit}"
         --rdzv_endpoint="${MASTER_ADDR:-127.0.0.1}:${PORT:-29500}" --max_restarts="$MAX_RESTARTS")
+    # By default the processes find each other through one store for all restarts (since torch 2.5):
+    # they may then read an address of a process that is dead and wait for it (pytorch issue 135712).
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 else
     MEETING=(--node_rank="${NODE_RANK:-0}"
         --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")

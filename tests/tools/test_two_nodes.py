@@ -1,9 +1,11 @@
-"""Two machines, played by two launches over loopback: one process is killed, the run goes on."""
+"""Two machines, played by two launches over loopback: one is killed, the run goes on exactly."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / 'tools' / 'dist_train.sh'
-# Kills rank 1 at its seventh step, in the middle of the second epoch, the first time.
+# Kills rank 1, or all processes of its machine, at its seventh step, in the middle of the second
+# epoch, the first time.
 KILLER = """
 import os, signal
 from pathlib import Path
@@ -24,47 +27,89 @@ class KillOnceHook(Hook):
         marker = Path(os.environ['KILLED_MARKER'])
         if runner.iter == 6 and runner.rank == 1 and not marker.exists():
             marker.touch()
+            if os.environ['KILL'] == 'machine':
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
 """
+SECONDS = 400  # about 25 on an idle machine
 
 
 def free_port():
     with socket.socket() as listener:
         listener.bind(('127.0.0.1', 0))
-        return str(listener.getsockname()[1])
+        return listener.getsockname()[1]
 
 
-def train_on_two_nodes(config, work_dir, marker, folder):
-    """Start both launches and wait; gives what they printed."""
-    env = dict(
-        os.environ,
-        OMP_NUM_THREADS='1',
-        PYTHON=sys.executable,
-        PYTHONPATH=str(folder),
-        KILLED_MARKER=str(marker),
-        NNODES='2',
-        PORT=free_port(),
-        MAX_RESTARTS='2',
-        CUDA_VISIBLE_DEVICES='',
-    )
-    command = [LAUNCHER, config, '1', '--work-dir', work_dir, '--resume']
-    nodes = [
-        subprocess.Popen(
-            command, env=env, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+def wait_for_listener(port):
+    """Wait until someone accepts connections at the port."""
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        with socket.socket() as caller:
+            if caller.connect_ex(('127.0.0.1', port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f'Nobody listens at port {port}.')
+
+
+class Machines:
+    """Launches of one run; what each prints goes to a file."""
+
+    def __init__(self, folder, name, kill):
+        self.port, self.folder, self.name, self.nodes = free_port(), folder, name, []
+        marker = folder / f'{name}.killed'
+        if kill is None:
+            marker.touch()  # as if it had happened already
+        self.env = dict(
+            os.environ,
+            OMP_NUM_THREADS='1',
+            PYTHON=sys.executable,
+            PYTHONPATH=str(folder),
+            KILLED_MARKER=str(marker),
+            KILL=str(kill),
+            NNODES='2',
+            PORT=str(self.port),
+            MAX_RESTARTS='2',
+            CUDA_VISIBLE_DEVICES='',
         )
-        for _ in range(2)
-    ]
-    try:
-        printed = [node.communicate(timeout=240)[0] for node in nodes]
-    finally:
-        for node in nodes:
-            node.kill()
-    assert [node.returncode for node in nodes] == [0, 0], '\n'.join(printed)[-5000:]
-    return printed
+
+    def start(self):
+        """One more machine."""
+        command = [LAUNCHER, self.folder / 'config.py', '1', '--resume']
+        with (self.folder / f'{self.name}.{len(self.nodes)}.log').open('w') as log:
+            node = subprocess.Popen(
+                [*command, '--work-dir', self.folder / self.name],
+                env=self.env,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.nodes.append(node)
+        return node
+
+    def printed(self):
+        """What all have printed."""
+        return '\n'.join(path.read_text() for path in self.folder.glob(f'{self.name}.*.log'))
+
+    def run(self, kill):
+        """Start two, replace the one that is killed, and wait for the end."""
+        try:
+            first = self.start()  # it keeps the meeting point, so it is not the one to be killed
+            wait_for_listener(self.port)
+            second = self.start()
+            if kill == 'machine':
+                assert second.wait(SECONDS) == -signal.SIGKILL, self.printed()[-5000:]
+                second = self.start()
+            for node in (first, second):
+                assert node.wait(SECONDS) == 0, self.printed()[-5000:]
+        finally:
+            for node in self.nodes:
+                node.terminate()  # torchrun ends its processes before it ends
+                node.wait()
 
 
-@pytest.mark.slow
-def test_a_killed_process_costs_nothing_but_time(tiny_config, tmp_path):
+@pytest.fixture(scope='module')
+def folder(tiny_config, tmp_path_factory):
+    """A folder with the config and a module that the config imports."""
     cfg = tiny_config.copy()
     cfg.merge_from_dict(
         dict(
@@ -75,19 +120,28 @@ def test_a_killed_process_costs_nothing_but_time(tiny_config, tmp_path):
             log_level='INFO',
         )
     )
-    (tmp_path / 'killer.py').write_text(KILLER)
-    cfg.dump(tmp_path / 'config.py')
-    never, once = tmp_path / 'never', tmp_path / 'once'
-    never.touch()  # as if it had been killed already
-    train_on_two_nodes(tmp_path / 'config.py', tmp_path / 'whole', never, tmp_path)
-    printed = train_on_two_nodes(tmp_path / 'config.py', tmp_path / 'parts', once, tmp_path)
-    assert once.exists()
-    assert any('Resuming from ' in text and 'iter_6.pth' in text for text in printed)
-    whole, parts = (
-        torch.load(tmp_path / name / 'iter_12.pth', weights_only=True)
-        for name in ('whole', 'parts')
-    )
-    for key, value in whole['state_dict'].items():
-        assert torch.equal(parts['state_dict'][key], value), key
-    curves = [c['message_hub']['log_scalars']['train/loss']['values'] for c in (whole, parts)]
-    assert torch.equal(*curves)
+    folder = tmp_path_factory.mktemp('two_nodes')
+    (folder / 'killer.py').write_text(KILLER)
+    cfg.dump(folder / 'config.py')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def undisturbed(folder):
+    """Last checkpoint of a run in which nothing is killed."""
+    Machines(folder, 'whole', None).run(None)
+    return torch.load(folder / 'whole' / 'iter_12.pth', weights_only=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kill', ['process', 'machine'])
+def test_a_kill_costs_nothing_but_time(folder, undisturbed, kill):
+    machines = Machines(folder, kill, kill)
+    machines.run(kill)
+    assert (folder / f'{kill}.killed').exists()
+    assert f'Resuming from {folder / kill / "iter_6.pth"}' in machines.printed()
+    resumed = torch.load(folder / kill / 'iter_12.pth', weights_only=True)
+    for key, value in undisturbed['state_dict'].items():
+        assert torch.equal(resumed['state_dict'][key], value), key
+    curves = [c['message_hub']['log_scalars']['train/loss'] for c in (undisturbed, resumed)]
+    assert torch.equal(*(curve['values'] for curve in curves))
