@@ -27,6 +27,7 @@ OPENMMLAB = [
 ]
 NLTK = ['nltk>=3.8']
 HUB = ['huggingface_hub>=0.30']
+CLUSTERING = ['scikit-learn>=1.3']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
@@ -108,6 +109,7 @@ setup(
         'nltk': NLTK,
         'hub': HUB,
         'onnx': ONNX,
+        'clustering': CLUSTERING,
         'dev': DEV,
     },
     classifiers=[

@@ -25,7 +25,8 @@ class FrozenSegmentor(nn.Module):
         segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
 
     Raises:
-        ValueError: If its scores are refined by the image, which the graph does not do.
+        ValueError: If its scores are refined by the image or its patches are clustered, which the
+            graph does not do.
     """
 
     mean: Tensor
@@ -35,6 +36,8 @@ class FrozenSegmentor(nn.Module):
         super().__init__()
         if segmentor.test_cfg.get('refine_steps'):
             raise ValueError('Exports do not refine scores: set model.test_cfg.refine_steps to 0.')
+        if segmentor.with_neck:
+            raise ValueError('Exports do not cluster patches: leave the neck out of the model.')
         frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
         frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head

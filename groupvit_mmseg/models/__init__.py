@@ -9,7 +9,9 @@ grid, ``H, W`` pixels.
 from groupvit_mmseg.models.feature_pyramid import SimpleFeaturePyramid
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT, GroupViTOutput
+from groupvit_mmseg.models.image_tower import ImageTower
 from groupvit_mmseg.models.losses import ImageTextContrastiveLoss, MultiLabelContrastiveLoss
+from groupvit_mmseg.models.patch_clustering import PatchClustering
 from groupvit_mmseg.models.pretrainer import GroupViTPretrainer
 from groupvit_mmseg.models.projector import GroupViTProjector
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
@@ -26,6 +28,8 @@ __all__ = [
     'GroupViTZeroShotHead',
     'GroupingBlock',
     'ImageTextContrastiveLoss',
+    'ImageTower',
     'MultiLabelContrastiveLoss',
+    'PatchClustering',
     'SimpleFeaturePyramid',
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.losses import clamped_exp
-from groupvit_mmseg.models.towers import distinct_texts, in_parts
+from groupvit_mmseg.models.towers import check_rows_are_alone, distinct_texts, in_parts
 
 
 class ImageTextEmbeds(NamedTuple):
@@ -35,7 +35,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
     """Learns both towers from image-caption pairs (paper: section 3.2).
 
     Args:
-        backbone (dict): config of a :class:`GroupViT`.
+        backbone (dict): config of a :class:`GroupViT`, or of an :class:`ImageTower` with any other
+            backbone.
         text_encoder (dict): config of the text tower.
         image_projector (dict): config of the image tower's projector.
         text_projector (dict): config of the text tower's projector.
@@ -105,6 +106,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
 
     def embed(self, inputs: Tensor, token_ids: Tensor) -> ImageTextEmbeds:
         """Projected embeddings of images ``(B, 3, H, W)`` and texts ``(B, T, L)``."""
+        if self.micro_batch_size is not None:
+            check_rows_are_alone(self.backbone)
         parts = self._in_parts(self._encode_images, inputs, self.micro_batch_size)
         tokens, shares = (torch.cat(part) for part in zip(*parts, strict=True))
         image_embeds = self.image_projector(tokens)

@@ -46,8 +46,10 @@ def from_pretrainer(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     """Zero-shot segmentation, whole or in sliding windows (paper: section 3.3 and 4.1).
 
-    Arguments are those of ``EncoderDecoder``. Checkpoints of :class:`GroupViTPretrainer` load as
-    they are. Besides MMSegmentation's ``mode``, ``crop_size`` and ``stride``, ``test_cfg`` knows
+    Arguments are those of ``EncoderDecoder``; a ``neck`` takes and gives a :class:`GroupViTOutput`,
+    as :class:`PatchClustering` does for towers that do not group. Checkpoints of
+    :class:`GroupViTPretrainer` load as they are. Besides MMSegmentation's ``mode``, ``crop_size``
+    and ``stride``, ``test_cfg`` knows
 
     - ``window_batch_size`` (int): windows that go through the backbone together, of one image or
       of several. Defaults to 8.
@@ -86,6 +88,11 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     def extract_feat(self, inputs: Tensor) -> GroupViTOutput:
         """Segments and assignments of images ``(B, 3, H, W)`` in one pass, float32."""
+        output = self._encode(inputs)
+        return self.neck(output) if self.with_neck else output
+
+    def _encode(self, inputs: Tensor) -> GroupViTOutput:
+        """What the backbone gives, in the precision that ``test_cfg`` asks for."""
         if self.test_cfg.get('precision', 'fp32') == 'fp32' or self.training:
             return self.backbone.encode(inputs)
         with torch.autocast(inputs.device.type, torch.bfloat16):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
@@ -54,3 +55,12 @@ def distinct_texts(token_ids: Tensor) -> tuple[Tensor, Tensor]:
     ends = token_ids.argmax(dim=-1, keepdim=True)
     rows, place = torch.unique(torch.cat([ends, token_ids], 1), dim=0, return_inverse=True)
     return rows[:, 1:], place
+
+
+def check_rows_are_alone(tower: nn.Module) -> None:
+    """Raise ``ValueError`` with one sentence if the rows of a batch see each other in a tower."""
+    if any(isinstance(m, _BatchNorm) and m.training for m in tower.modules()):
+        raise ValueError(
+            'micro_batch_size gives the gradients of the whole batch only without BatchNorm in the '
+            "image tower: set norm_eval=True in the backbone's config, or micro_batch_size=None."
+        )

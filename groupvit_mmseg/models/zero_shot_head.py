@@ -288,11 +288,30 @@ class GroupViTZeroShotHead(BaseModule):
         Returns:
             Tensor: int64 ``(B, H, W)`` at the size of the images.
         """
+        if not output.soft_assignments:
+            return nearest_patches(output.patch_shape, output.image_shape, output.segments)
         probs = output.group_probs(num_stages)
         probs = F.interpolate(
             probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
         )
         return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
+
+
+def nearest_patches(
+    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
+) -> Tensor:
+    """The segment of each pixel where every patch is one, int64 ``(B, H, W)``.
+
+    That is what a map of each patch, resized bilinearly, has its maximum at; but a map of
+    ``h * w`` channels at ``H, W`` pixels never exists.
+    """
+    rows, columns = (
+        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
+        .max(dim=1)
+        .indices[0]
+        for count, size in zip(patch_shape, image_shape, strict=True)
+    )
+    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)
 
 
 def check_background(

@@ -1,0 +1,165 @@
+"""Any backbone as the image tower: GroupViT without grouping, the paper's baseline (section 4.3).
+
+A tower that does not group gives a segment per patch. Everything that takes a :class:`GroupViT`
+takes it: both losses, the zero-shot head, sliding windows, evaluation.
+"""
+
+from typing import Any, Literal
+
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from torch import Tensor
+
+from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.groupvit import GroupViTOutput
+
+
+@MODELS.register_module()
+class ImageTower(PretrainedInit, BaseModule):
+    """A backbone of MMPretrain or MMSegmentation in the place of a :class:`GroupViT`.
+
+    The backbone gives one feature map, each of whose pixels is a token: a vision transformer's
+    patches, or the last map of a convolutional network. Its name says where it comes from
+    (``mmpretrain.VisionTransformer``, ``mmseg.VisionTransformer``, ``mmpretrain.ResNet``).
+    What it must be told differs:
+
+    - of MMPretrain, vision transformers: ``out_type='featmap'``, or ``'raw'`` with a class token;
+    - of MMSegmentation, networks of several stages: ``out_indices=(3,)``, the last alone;
+      ``VisionTransformer`` with a class token: ``output_cls_token=True``.
+
+    Weights of the backbone alone are its own affair: ``init_cfg`` inside its config. An
+    ``init_cfg`` of the tower reads those of a pretrainer or of a tower.
+
+    Args:
+        backbone (dict): config of the backbone.
+        embed_dims (int): channels ``C`` of its feature map.
+        patch_size (int): pixels of the image to a pixel of the feature map, along a side: the
+            patch size of a transformer, the stride of a convolutional network.
+        pooling (str): image embedding, ``'mean'`` of the tokens or ``'class_token'``.
+            Defaults to ``'mean'``.
+        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+
+    Raises:
+        ValueError: if ``pooling`` is neither.
+    """
+
+    pretrained_part = 'backbone.'
+
+    def __init__(
+        self,
+        backbone: dict,
+        *,
+        embed_dims: int,
+        patch_size: int,
+        pooling: Literal['mean', 'class_token'] = 'mean',
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        if pooling not in ('mean', 'class_token'):
+            raise ValueError(
+                f"ImageTower: pooling must be 'mean' or 'class_token', not {pooling!r}."
+            )
+        self.network: Any = MODELS.build(backbone)
+        self.name = str(backbone['type'])
+        self.embed_dims = embed_dims
+        self.patch_size = patch_size
+        self.pooling = pooling
+
+    def encode(self, images: Tensor) -> GroupViTOutput:
+        """Tokens and image embedding of a batch; no assignments, for each token is a segment.
+
+        Args:
+            images (Tensor): ``(B, 3, H, W)``, normalised.
+
+        Returns:
+            GroupViTOutput: ``S`` is the number of patches.
+
+        Raises:
+            ValueError: if the images are smaller than a patch, or the backbone does not give what
+                the tower was told.
+        """
+        feature_map, class_token = self._features(images)
+        segments = feature_map.flatten(2).transpose(1, 2)
+        pooled = class_token if self.pooling == 'class_token' else segments.mean(dim=1)
+        return GroupViTOutput(
+            segments=segments,
+            pooled=pooled,
+            hard_assignments=(),
+            soft_assignments=(),
+            patch_shape=(feature_map.shape[2], feature_map.shape[3]),
+            image_shape=(images.shape[2], images.shape[3]),
+        )
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The feature map ``(B, C, h, w)``, as every MMSegmentation backbone gives it."""
+        return (self._features(images)[0],)
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Any]:
+        """Feature map ``(B, C, h, w)`` and, if that is the image embedding, class token."""
+        check_sides(images, self.patch_size, self.name)
+        feature_map, class_token = self._split(self.network(images), images)
+        self._check(feature_map, images)
+        if self.pooling == 'class_token' and class_token is None:
+            raise ValueError(
+                f"pooling='class_token' needs one from {self.name}: set out_type='raw' "
+                "(MMPretrain) or output_cls_token=True (MMSegmentation), or pooling='mean'."
+            )
+        return feature_map, class_token
+
+    def _split(self, output: Any, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Feature map and class token of what a backbone returns."""
+        levels = (output,) if isinstance(output, Tensor) else tuple(output)
+        if len(levels) != 1:
+            raise ValueError(
+                f'ImageTower takes one feature map, but {self.name} gives {len(levels)}: name the '
+                'last stage alone in its out_indices.'
+            )
+        (level,) = levels
+        if isinstance(level, list | tuple) and len(level) == 2:  # MMSegmentation's output_cls_token
+            return level[0], level[1]
+        if isinstance(level, Tensor) and level.dim() == 3:
+            return self._split_tokens(level, images)
+        if isinstance(level, Tensor) and level.dim() == 4:
+            return level, None
+        shape = tuple(level.shape) if isinstance(level, Tensor) else type(level).__name__
+        raise ValueError(
+            f'ImageTower takes a feature map (B, C, h, w), but {self.name} gives {shape}: set its '
+            "out_type='featmap', or gap_before_final_norm=False."
+        )
+
+    def _split_tokens(self, tokens: Tensor, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Feature map and class token of MMPretrain's ``out_type='raw'``, ``(B, 1 + N, C)``."""
+        num_extra = getattr(self.network, 'num_extra_tokens', 0)
+        height, width = (-(-side // self.patch_size) for side in images.shape[2:])
+        if tokens.shape[1] != num_extra + height * width:
+            raise ValueError(
+                f'ImageTower has patch_size = {self.patch_size}, but {self.name} gives '
+                f'{tokens.shape[1] - num_extra} tokens of {tuple(images.shape[2:])} px, not '
+                f'{height} x {width}.'
+            )
+        feature_map = tokens[:, num_extra:].transpose(1, 2).unflatten(-1, (height, width))
+        return feature_map, tokens[:, 0] if num_extra else None
+
+    def _check(self, feature_map: Tensor, images: Tensor) -> None:
+        """Raise ``ValueError`` with one sentence if the map is not what the tower was told."""
+        channels = feature_map.shape[1]
+        if channels != self.embed_dims:
+            raise ValueError(
+                f'ImageTower has embed_dims = {self.embed_dims}, but {self.name} gives {channels} '
+                "channels: set embed_dims and the image projector's in_channels to that."
+            )
+        for side, count in zip(images.shape[2:], feature_map.shape[2:], strict=True):
+            if count not in (side // self.patch_size, -(-side // self.patch_size)):
+                raise ValueError(
+                    f'ImageTower has patch_size = {self.patch_size}, but {self.name} gives '
+                    f'{count} tokens along {side} px: set patch_size to about {side // count}.'
+                )
+
+
+def check_sides(images: Tensor, patch_size: int, name: str) -> None:
+    """Raise ``ValueError`` with one sentence unless ``(B, C, H, W)`` holds a patch."""
+    if images.dim() != 4 or any(side < patch_size for side in images.shape[2:]):
+        raise ValueError(
+            f'{name} takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
+            f'but got shape {tuple(images.shape)}.'
+        )

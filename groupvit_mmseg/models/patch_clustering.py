@@ -1,0 +1,148 @@
+"""Segments for a tower that does not group: clusters of its patch tokens.
+
+Paper: section 4.3, the zero-shot baselines with a vision transformer. Without clustering every
+patch is named by itself, which is the paper's pixel-wise baseline.
+"""
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmseg.registry import MODELS
+from numpy.typing import NDArray
+from torch import Tensor
+
+from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.losses import normalize
+
+Points = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+MEAN_SHIFT_STARTS = 128
+"""int: Tokens that climb to their mode; all of a 448 px crop's 784 would take ten seconds."""
+
+
+@MODELS.register_module()
+class PatchClustering(BaseModule):
+    """The ``neck`` of a :class:`GroupViTSegmentor` whose :class:`ImageTower` does not group.
+
+    The L2-normalised tokens of each crop are clustered by themselves; a segment is the mean of its
+    tokens, as they are. Nothing is learned and nothing is random: a crop has the same clusters
+    alone, in a batch and in every run.
+
+    - ``'kmeans'``: k-means, the best of ten starts.
+    - ``'mean_shift'``: mean shift with a flat kernel, as wide as what holds three tenths of the
+      tokens on average (scikit-learn's default), from at most 128 tokens. It finds how many
+      clusters there are; if more than ``num_clusters``, tokens outside the largest ones join the
+      nearest of them.
+    - ``'spectral'``: normalised cuts of the graph whose edges are ``exp(-|a - b|^2)``.
+
+    Args:
+        method (str): one of the three.
+        num_clusters (int): segments of a crop, at most. Defaults to 8, those of a GroupViT.
+
+    Raises:
+        ImportError: if scikit-learn is not installed.
+        ValueError: if there is no such method, or no cluster.
+    """
+
+    def __init__(self, method: str, *, num_clusters: int = 8) -> None:
+        super().__init__()
+        if method not in METHODS:
+            raise ValueError(
+                f'PatchClustering: method must be one of {sorted(METHODS)}, not {method!r}; leave '
+                'the neck out to name every patch by itself.'
+            )
+        if num_clusters < 1:
+            raise ValueError(f'PatchClustering: num_clusters = {num_clusters} must be positive.')
+        if importlib.util.find_spec('sklearn') is None:
+            raise ImportError(
+                'PatchClustering needs scikit-learn; run: pip install "groupvit-mmseg[clustering]"'
+            )
+        self.method = method
+        self.num_clusters = num_clusters
+
+    @torch.no_grad()
+    def forward(self, output: GroupViTOutput) -> GroupViTOutput:
+        """Merge the tokens of each crop into segments.
+
+        Args:
+            output (GroupViTOutput): of a tower that does not group.
+
+        Returns:
+            GroupViTOutput: with ``num_clusters`` segments and one assignment ``(B, S, N)``. What a
+            crop has fewer of are copies of its first segment that own no patch: they change no
+            maximum over segments.
+
+        Raises:
+            ValueError: if the tower groups.
+        """
+        if output.hard_assignments:
+            raise ValueError(
+                'PatchClustering makes segments for a tower without groups, such as an ImageTower: '
+                'leave the neck out where the backbone is a GroupViT.'
+            )
+        (points,) = normalize(output.segments)
+        labels = torch.stack([self._labels(crop) for crop in points]).to(points.device)
+        membership = F.one_hot(labels, self.num_clusters).transpose(1, 2).to(points.dtype)
+        sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
+        means = membership @ output.segments.to(points.dtype) / sizes.clamp(min=1)
+        return output._replace(
+            segments=torch.where(sizes > 0, means, means[:, :1]),
+            hard_assignments=(membership,),
+            soft_assignments=(membership,),
+        )
+
+    def _labels(self, points: Tensor) -> Tensor:
+        """Cluster of each of the points ``(N, C)``, int64 ``(N,)``; cluster 0 is not empty."""
+        distinct, copies = np.unique(points.cpu().numpy(), axis=0, return_inverse=True)
+        if len(distinct) <= self.num_clusters:
+            return torch.from_numpy(copies.reshape(-1))
+        labels = METHODS[self.method](points.cpu().numpy(), self.num_clusters)
+        return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1))
+
+
+def kmeans(points: Points, num_clusters: int) -> Labels:
+    """The best of ten runs of k-means from spread-out starts."""
+    from sklearn.cluster import KMeans
+
+    return KMeans(num_clusters, n_init=10, random_state=0).fit_predict(points)
+
+
+def mean_shift(points: Points, num_clusters: int) -> Labels:
+    """Mean shift from some of the points; the others join the mode that is nearest."""
+    from sklearn.cluster import MeanShift, estimate_bandwidth
+
+    starts = np.unique(np.linspace(0, len(points) - 1, MEAN_SHIFT_STARTS).astype(int))
+    bandwidth = estimate_bandwidth(points, quantile=0.3)
+    labels = MeanShift(bandwidth=bandwidth, seeds=points[starts]).fit_predict(points)
+    return keep_largest(points, labels, num_clusters)
+
+
+def spectral(points: Points, num_clusters: int) -> Labels:
+    """Spectral clustering of the graph of all points."""
+    from sklearn.cluster import SpectralClustering
+
+    edges = np.exp(2 * (points @ points.T) - 2)  # of unit vectors: exp(-|a - b|^2)
+    clusters = SpectralClustering(num_clusters, affinity='precomputed', random_state=0)
+    return clusters.fit_predict(edges)
+
+
+def keep_largest(points: Points, labels: Labels, num_clusters: int) -> Labels:
+    """Labels with at most so many clusters: points of the others join the nearest mean."""
+    sizes = np.bincount(labels)
+    kept = np.sort(np.argsort(-sizes, kind='stable')[:num_clusters])
+    means = np.stack([points[labels == label].mean(axis=0) for label in kept])
+    nearest = np.linalg.norm(points[:, None] - means, axis=-1).argmin(axis=1)
+    return np.where(np.isin(labels, kept), np.searchsorted(kept, labels), nearest)
+
+
+METHODS: dict[str, Callable[[Any, int], Labels]] = {
+    'kmeans': kmeans,
+    'mean_shift': mean_shift,
+    'spectral': spectral,
+}
