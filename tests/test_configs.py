@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmseg.registry import (
     DATA_SAMPLERS,
     HOOKS,
@@ -35,6 +36,11 @@ def load(path):
     return Config.fromfile(path)
 
 
+def scope_of(cfg):
+    """Plain names mean what they do in a run of the config."""
+    return DefaultScope.overwrite_default_scope(cfg.default_scope)
+
+
 def test_lists_are_not_empty():
     assert CONFIGS / 'groupvit_pretrain.py' in LEAVES
     assert len(PAPER) == 2
@@ -44,7 +50,8 @@ def test_lists_are_not_empty():
 @pytest.mark.parametrize('path', LEAVES, ids=ids(LEAVES))
 def test_models_build(path):
     cfg = load(path)
-    model = MODELS.build(cfg.model)
+    with scope_of(cfg):
+        model = MODELS.build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 0
     if cfg.model.type == 'GroupViTPretrainer':
         segmentor = MODELS.build(cfg.val_cfg.segmentor)
@@ -57,8 +64,13 @@ def test_every_named_part_exists(path):
     cfg = load(path)
     assert RUNNERS.get(cfg.runner_type) is not None
     assert cfg.custom_imports == dict(imports=['groupvit_mmseg'], allow_failed_imports=False)
+    with scope_of(cfg):
+        assert_parts_exist(cfg)
+
+
+def assert_parts_exist(cfg):
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
-        assert HOOKS.get(hook.type), hook.type
+        assert HOOKS.build(hook), hook.type
     for name in ('train', 'val', 'test'):
         loader = cfg.get(f'{name}_dataloader')
         if loader is None:
