@@ -1,4 +1,4 @@
-"""Any backbone as the image tower: GroupViT without grouping, the paper's baseline (section 4.3).
+"""Any backbone as the image tower: GroupViT without grouping, the paper's baseline.
 
 A tower that does not group gives a segment per patch. Everything that takes a :class:`GroupViT`
 takes it: both losses, the zero-shot head, sliding windows, evaluation.

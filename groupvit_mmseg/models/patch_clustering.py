@@ -1,6 +1,6 @@
 """Segments for a tower that does not group: clusters of its patch tokens.
 
-Paper: section 4.3, the zero-shot baselines with a vision transformer. Without clustering every
+The paper's zero-shot baselines with a vision transformer. Without clustering every
 patch is named by itself, which is the paper's pixel-wise baseline.
 """
 
