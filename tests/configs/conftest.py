@@ -126,7 +126,8 @@ def at_drawn_images(node, roots):
 def two_steps(monkeypatch):
     """Trains a shrunken config for two steps, then tests an image.
 
-    Returns the losses, the scores, the model, and the parameters that moved.
+    Returns the losses, the score, the model, the parameters that moved, and those that would learn
+    but got no gradient, for which DDP would wait.
     """
 
     # A run writes its config four times; formatting takes a second each time.
@@ -135,11 +136,15 @@ def two_steps(monkeypatch):
     def run(cfg, runner_class):
         runner = runner_class.from_cfg(cfg)
         before = {name: p.detach().clone() for name, p in runner.model.named_parameters()}
+        waiting = {name for name, p in runner.model.named_parameters() if p.requires_grad}
+        for name, p in runner.model.named_parameters():
+            if p.requires_grad:
+                p.register_post_accumulate_grad_hook(lambda _, name=name: waiting.discard(name))
         runner.train()
         moved = {n for n, p in runner.model.named_parameters() if not p.equal(before[n])}
         hub = runner.message_hub
         losses = hub.get_scalar('train/loss').data[0]
-        return losses, hub.get_scalar('val/mIoU').current(), runner.model, moved
+        return losses, hub.get_scalar('val/mIoU').current(), runner.model, moved, waiting
 
     return run
 

@@ -60,11 +60,13 @@ def test_two_steps_and_an_image(path, shrunk, two_steps, shallow_backbone):
     cfg = shrunk(Config.fromfile(path))
     cfg.model.backbone.update(shallow_backbone)
     cfg.optim_wrapper.optimizer.update(lr=1e-3, weight_decay=0.0)  # only gradients move weights
-    losses, score, model, moved = two_steps(cfg, GroupViTRunner)
+    losses, score, model, moved, waiting = two_steps(cfg, GroupViTRunner)
     assert losses.shape == (2,)
     assert np.isfinite(losses).all()
     assert 0 <= score <= 100
     assert model.num_classes == model.decode_head.num_classes == cfg.num_classes
+    # Several processes wait for each gradient, unless they are told that some are missing.
+    assert bool(waiting) == cfg.get('find_unused_parameters', False), waiting
     learnt = {
         'backbone.patch_embed.proj.weight',
         'backbone.pos_embed',

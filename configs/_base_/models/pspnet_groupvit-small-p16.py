@@ -25,3 +25,4 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.4),
     ),
 )
+find_unused_parameters = True  # the FPN's levels that no head reads

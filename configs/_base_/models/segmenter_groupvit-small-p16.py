@@ -15,3 +15,4 @@ model = dict(
         loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True),
     ),
 )
+find_unused_parameters = True  # the FPN's levels that no head reads
