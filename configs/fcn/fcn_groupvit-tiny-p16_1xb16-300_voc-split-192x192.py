@@ -28,7 +28,7 @@ model = dict(
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
-        size=(224, 224),
+        size=(192, 192),
         seg_pad_val=255,
     ),
     backbone=backbone,
@@ -62,8 +62,8 @@ train_dataloader = dict(
         pipeline=[
             dict(type='LoadImageFromFile'),
             dict(type='LoadAnnotations'),
-            dict(type='RandomResize', scale=(448, 224), ratio_range=(0.75, 1.5), keep_ratio=True),
-            dict(type='RandomCrop', crop_size=(224, 224), cat_max_ratio=0.9),
+            dict(type='RandomResize', scale=(384, 192), ratio_range=(0.75, 1.5), keep_ratio=True),
+            dict(type='RandomCrop', crop_size=(192, 192), cat_max_ratio=0.9),
             dict(type='RandomFlip', prob=0.5),
             dict(type='PackSegInputs'),
         ],
@@ -80,14 +80,14 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2048, 224), keep_ratio=True),
+            dict(type='Resize', scale=(2048, 192), keep_ratio=True),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
     ),
 )
 val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
-max_iters = 400
+max_iters = 300
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='GroupViTOptimConstructor',
@@ -96,8 +96,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=40),
-    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False, begin=40, end=max_iters),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=30),
+    dict(type='CosineAnnealingLR', eta_min=0, by_epoch=False, begin=30, end=max_iters),
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
