@@ -89,7 +89,7 @@ class GroupViTRunner(Runner):
         """Build the training loop; ``by_epoch=True`` means epochs that resume in the middle."""
         if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
             loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
-            loop['type'] = 'ResumableTrainLoop'
+            loop['type'] = 'mmseg.ResumableTrainLoop'  # also under MMPretrain's scope
         return super().build_train_loop(loop)
 
     def load_or_resume(self) -> None:

@@ -6,5 +6,5 @@ max_epochs = 90
 param_scheduler = dict(
     type='CosineAnnealingLR', T_max=max_epochs, by_epoch=True, convert_to_iter_based=True
 )
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=1)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
 auto_scale_lr = dict(base_batch_size=1024, enable=False)
