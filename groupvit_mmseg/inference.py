@@ -25,6 +25,7 @@ PRETRAINING_PARTS = (
     'optim_wrapper',
     'param_scheduler',
     'auto_scale_lr',
+    'model_wrapper_cfg',
     'val_cfg',
     'val_dataloader',
     'val_evaluator',

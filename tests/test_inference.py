@@ -123,9 +123,11 @@ def test_what_belongs_to_pretraining_is_left_out():
     cfg = Config.fromfile(PRETRAIN)
     cfg.optim_wrapper = dict(type='OptimWrapper')
     cfg.custom_hooks = [dict(type='EMAHook'), dict(type='EmptyCacheHook')]
+    cfg.model_wrapper_cfg = dict(type='FullyShardedModel')
     converted = segmentation_config(cfg)
     assert converted.custom_hooks == [dict(type='EmptyCacheHook')]
     assert 'optim_wrapper' not in converted
+    assert 'model_wrapper_cfg' not in converted
     assert 'val_cfg' not in converted
     assert converted.test_cfg.type == 'TestLoop'
 

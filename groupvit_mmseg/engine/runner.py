@@ -16,6 +16,7 @@ from torch import nn
 
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.engine.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
@@ -73,12 +74,24 @@ class GroupViTRunner(Runner):
         What a FreezeHook freezes is frozen before: a wrapper waits for the gradients of the rest.
         """
         freeze_configured(self.cfg, model)
+        compile_blocks(model, self.cfg.get('compile'))
         if not self.distributed or torch.cuda.is_available() or model_wrapper_cfg is not None:
             return super().wrap_model(model_wrapper_cfg, model)
         find_unused = self.cfg.get('find_unused_parameters', False)
         return MMDistributedDataParallel(
             module=model, broadcast_buffers=False, find_unused_parameters=find_unused
         )
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """Build the validation loop; the segmentor of one may be compiled too."""
+        loop = super().build_val_loop(loop)
+        compile_blocks(getattr(loop, 'segmentor', None), self.cfg.get('compile'))
+        return loop
+
+    def _maybe_compile(self, target: str) -> None:
+        """Compile a whole ``target`` only of a model that has no blocks: it breaks into pieces."""
+        if not any(blocks_of(self.bare_model)):
+            super()._maybe_compile(target)
 
     def _init_model_weights(self) -> None:
         """Initialise the weights; sharded ones were before they were cut."""

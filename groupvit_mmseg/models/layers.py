@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
-from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 
@@ -87,6 +87,32 @@ class CrossAttention(nn.Module):
         projected = (self.q_proj(query), self.k_proj(x), self.v_proj(x))
         q, k, v = (split_heads(part, self.num_heads) for part in projected)
         return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+
+
+class DropPath(nn.Module):
+    """Leaves a branch out for some samples while training, and scales it up for the others.
+
+    mmcv's layer with the same draws. There the rate is a Python number, and ``torch.compile`` makes
+    a graph for each one until it gives up; here it is a tensor, and all blocks share a graph.
+
+    Args:
+        drop_prob (float): chance that a sample skips the branch, below 1.
+    """
+
+    keep_prob: Tensor
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+        self.register_buffer('keep_prob', torch.tensor(1 - drop_prob), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, ...)`` to ``(B, ...)``."""
+        if not self.training:
+            return x
+        drawn = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
+        factor = (drawn + self.keep_prob).floor() / self.keep_prob
+        return x * factor.to(x.dtype)
 
 
 class TransformerBlock(nn.Module):

@@ -41,8 +41,7 @@ def saved_bytes(model):
     return total
 
 
-@pytest.mark.parametrize('recompute', [False, True])
-def test_compiled_blocks_train_and_validate_alike(make_runner, recompute):
+def test_compiled_blocks_train_and_validate_alike(make_runner):
     counted = []
 
     def backend(graph, inputs):
@@ -50,7 +49,7 @@ def test_compiled_blocks_train_and_validate_alike(make_runner, recompute):
         return graph.forward
 
     options = dict(backend=backend, dynamic=False)
-    hooks = [dict(type='TransformerBlocksHook', compile=options, recompute=recompute)]
+    hooks = [dict(type='TransformerBlocksHook', compile=options)]
     changes = dict(train_cfg=dict(max_epochs=1))
     plain = trained(make_runner, 'plain', [], **changes)
     ours = make_runner('compiled', **changes)

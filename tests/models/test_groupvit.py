@@ -1,9 +1,11 @@
 import pytest
 import torch
+from mmcv.cnn import bricks as mmcv_layers
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.models.grouping import AssignAttention, compose
+from groupvit_mmseg.models.layers import DropPath
 
 TINY = dict(
     type='GroupViT',
@@ -131,6 +133,18 @@ def test_assign_scale_sharpens():
     soft = [build(assign_scale=s).encode(torch.ones(1, 3, 32, 32)) for s in (1.0, 16.0)]
     peak = [output.soft_assignments[0].amax(1).mean() for output in soft]
     assert peak[1] > peak[0]
+
+
+def test_drop_path_leaves_out_what_mmcv_leaves_out():
+    x, outputs = torch.rand(50, 2, 3) + 0.1, []
+    for layer in (mmcv_layers.DropPath(0.3), DropPath(0.3)):
+        torch.manual_seed(5)
+        outputs.append(layer.train()(x))
+        assert torch.equal(layer.eval()(x), x)
+    torch.testing.assert_close(*outputs)
+    assert 5 < (outputs[1] == 0).all(dim=(1, 2)).sum() < 25
+    half = DropPath(0.3).train()(x.bfloat16())
+    assert half.dtype is torch.bfloat16
 
 
 def test_drop_path_grows_linearly_over_all_blocks():
