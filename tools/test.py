@@ -3,8 +3,8 @@
 python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
 python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
 
-CONFIG is one of the zero-shot configs, or a pretraining config whose val_cfg names a segmentor;
-CHECKPOINT is what pretraining wrote, as it is.
+CONFIG is one of the zero-shot configs, a pretraining config whose val_cfg names a segmentor, or one
+of a head that learns from masks; CHECKPOINT is what training wrote, as it is.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from mmseg.registry import RUNNERS
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
+from groupvit_mmseg.models import GroupViTZeroShotHead
 
 METRICS = {
     'foreground': 'ForegroundIoUMetric',
@@ -120,7 +121,7 @@ def draw_into(cfg, folder):
 
 def print_background(background):
     """How the background was told, for a number that cannot be compared without it."""
-    if background['with_background']:
+    if background and background['with_background']:
         source = background['preset'] or 'the config, no preset'
         words = f', words: {", ".join(background["words"])}' if background['words'] else ''
         print(f'background threshold {background["threshold"]} ({source}){words}')
@@ -130,7 +131,9 @@ def build_runner(cfg):
     """The runner with the weights loaded: whatever does not fit comes up before the data does."""
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.load_or_resume()
-    segmentor(runner).eval().decode_head.encode_classes()
+    head = segmentor(runner).eval().decode_head
+    if isinstance(head, GroupViTZeroShotHead):
+        head.encode_classes()
     return runner
 
 

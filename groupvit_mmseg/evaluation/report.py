@@ -29,7 +29,8 @@ def evaluation_report(
 
     Args:
         cfg (Config): The segmentation config; ``load_from`` is the checkpoint.
-        head (Any): The ``GroupViTZeroShotHead`` that was evaluated.
+        head (Any): The decode head that was evaluated; any but a ``GroupViTZeroShotHead`` has
+            learnt its classes from masks and has no prompts to tell of.
         metrics (Mapping[str, float]): Aggregates that the test loop returned, in percent.
         evaluator_metrics (Iterable[Any]): The metric objects; those of ``PerClassIoUMetric`` give
             the classes.
@@ -37,7 +38,11 @@ def evaluation_report(
     Returns:
         dict[str, Any]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
         ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``; only what JSON knows.
+        ``background``, ``templates`` and ``top_k`` of the protocol are None without prompts.
     """
+    evaluator_metrics = list(evaluator_metrics)
+    prompted = hasattr(head, 'templates')
+    classes = head.class_names if prompted else evaluator_metrics[0].dataset_meta['classes']
     return {
         'metrics': {name: _finite(value) for name, value in metrics.items()},
         'class_iou': {
@@ -45,9 +50,9 @@ def evaluation_report(
             for metric in evaluator_metrics
             if isinstance(metric, PerClassIoUMetric)
         },
-        'classes': list(head.class_names),
-        'background': describe_background(head),
-        'templates': list(head.templates),
+        'classes': list(classes),
+        'background': describe_background(head) if prompted else None,
+        'templates': list(head.templates) if prompted else None,
         'protocol': describe_protocol(cfg, head),
         'data': describe_data(cfg),
         'checkpoint': describe_checkpoint(cfg.load_from),
@@ -74,7 +79,7 @@ def describe_protocol(cfg: Config, head: Any) -> dict[str, Any]:
     return {
         'resize': [dict(step) for step in resize],
         'inference': dict(cfg.model.get('test_cfg') or {}),
-        'top_k': head.top_k,
+        'top_k': getattr(head, 'top_k', None),
     }
 
 

@@ -1,7 +1,6 @@
 """Segmentation sets of a few drawn images, and a run of two steps of any config on them."""
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +78,7 @@ def shrunk(segmentation_sets, tmp_path):
     def shrink(cfg):
         cfg = cfg.copy()
         walk(cfg, lambda node: at_drawn_images(node, segmentation_sets))
-        for name in ('train_dataloader', 'val_dataloader'):
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             cfg[name].update(num_workers=0, persistent_workers=False)
         cfg.train_dataloader.batch_size = 2
         cfg.merge_from_dict(
@@ -95,7 +94,6 @@ def shrunk(segmentation_sets, tmp_path):
         cfg.default_hooks.pop('visualization', None)
         cfg.param_scheduler = None
         cfg.visualizer.name = f'visualizer-{cfg.experiment_name}'
-        cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
         return cfg
 
     return shrink
@@ -152,8 +150,3 @@ def two_steps(monkeypatch):
 @pytest.fixture(scope='session')
 def shallow_backbone():
     return SHALLOW
-
-
-@pytest.fixture(scope='session')
-def config_root():
-    return Path(__file__).resolve().parents[2] / 'configs'

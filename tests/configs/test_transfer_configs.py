@@ -1,10 +1,15 @@
 """Every config of a supervised head: builds, trains two steps, segments an image."""
 
+import json
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmseg.registry import MODELS
 
 from groupvit_mmseg.engine import GroupViTRunner
 
@@ -76,3 +81,23 @@ def test_two_steps_and_an_image(path, shrunk, two_steps, shallow_backbone):
         'backbone.norm.weight',
     }
     assert learnt <= moved
+
+
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_the_test_tool_scores_a_checkpoint(shrunk, shallow_backbone, tmp_path, monkeypatch):
+    (path,) = CONFIGS.glob('fcn/fcn_groupvit-small-p16_*')
+    cfg = shrunk(Config.fromfile(path))
+    cfg.model.backbone.update(shallow_backbone)
+    cfg.dump(tmp_path / 'config.py')
+    weights, result = tmp_path / 'weights.pth', tmp_path / 'result.json'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta={}), weights)
+    tool = str(CONFIGS.parent / 'tools' / 'test.py')
+    files = [str(tmp_path / 'config.py'), str(weights), '--out', str(result)]
+    monkeypatch.setattr(sys, 'argv', [tool, *files])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(tool, run_name='__main__')
+    assert end.value.code == 0
+    report = json.loads(result.read_text())
+    assert 0 <= report['metrics']['mIoU'] <= 100
+    assert len(report['classes']) == cfg.num_classes == 21
+    assert report['background'] is report['templates'] is None
