@@ -15,6 +15,7 @@ from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
 from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
 from groupvit_mmseg.models.pamr import affinities, refine
 from groupvit_mmseg.models.windows import WindowedImage, smallest_integers
@@ -94,7 +95,8 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     def _encode(self, inputs: Tensor) -> GroupViTOutput:
         """What the backbone gives, in the precision that ``test_cfg`` asks for."""
         if self.test_cfg.get('precision', 'fp32') == 'fp32' or self.training:
-            return self.backbone.encode(inputs)
+            with fast_linears(inputs):
+                return self.backbone.encode(inputs)
         with torch.autocast(inputs.device.type, torch.bfloat16):
             output = self.backbone.encode(inputs)
         return output._replace(segments=output.segments.float(), pooled=output.pooled.float())

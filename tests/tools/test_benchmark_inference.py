@@ -35,6 +35,8 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
     assert row[0] == '7'
     assert int(row[1]) > 1
     assert row[3].endswith('x')
+    assert [cell[-1] for cell in row[3:]] == ['x', '%'] * 3
     assert float(row[4].rstrip('%')) > 99
-    # 6 windows, one by one and twice, then a batch in fp32 and one in bf16; two rounds
-    assert calls == 2 * ([1] * 12 + [6, 6])
+    assert float(row[6].rstrip('%')) > 99
+    # 6 windows, one by one and twice, then a batch in each of three ways; two rounds
+    assert calls == 2 * ([1] * 12 + [6, 6, 6])

@@ -1,0 +1,59 @@
+"""Linear layers by oneDNN in float32 on CPUs: PyTorch sends these to MKL, slow on some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def fast_linears(inputs: Tensor) -> AbstractContextManager:
+    """A context for a model's pass over its inputs: :class:`OneDnnLinear` where it may help."""
+    if AVAILABLE and inputs.device.type == 'cpu' and not torch.compiler.is_compiling():
+        return OneDnnLinear()
+    return nullcontext()
+
+
+class OneDnnLinear(TorchFunctionMode):
+    """While it is entered, ``F.linear`` goes to oneDNN where that computes the same.
+
+    That is for float32 on a CPU without gradients and autocast, where PyTorch was built with
+    oneDNN; everything else is left alone. Sums are added in another order, so a result may differ
+    in its last bits. On AMD CPUs products take a half to a third of MKL's time.
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls the function, or oneDNN's in its place."""
+        if func is F.linear and not kwargs and _fits(*args):
+            x, weight, *bias = args
+            return torch.ops.mkldnn._linear_pointwise(
+                x, weight, bias[0] if bias else None, 'none', [], ''
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN's product is defined and the same for these."""
+    tensors = [x, weight] if bias is None else [x, weight, bias]
+    return (
+        AVAILABLE
+        and all(t.dtype == torch.float32 and t.device.type == 'cpu' for t in tensors)
+        and x.numel() > 0
+        and not torch.is_autocast_enabled('cpu')
+        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+    )
+
+
+def _available() -> bool:
+    """Whether this PyTorch has oneDNN's linear layer, which its own compiler uses."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
+
+
+AVAILABLE = _available()
