@@ -63,7 +63,7 @@ def load_config(args):
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs', Path(args.config).stem))
     if args.amp:
-        cfg.optim_wrapper.type = 'MixedPrecisionOptimWrapper'
+        cfg.optim_wrapper.type = 'mmseg.MixedPrecisionOptimWrapper'  # in any scope
         cfg.optim_wrapper.dtype = args.amp
     cfg.resume = args.resume is not None
     if args.resume not in (None, 'auto'):

@@ -13,7 +13,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 LEAVES = sorted((ROOT / 'configs' / 'classification').glob('*.py'))
 # Ours, and the one that MMPretrain installs.
-TOOLS = [ROOT / 'tools' / 'train.py', Path(mmpretrain.__path__[0], '.mim', 'tools', 'train.py')]
+OURS = ROOT / 'tools' / 'train.py'
+THEIRS = Path(mmpretrain.__path__[0], '.mim', 'tools', 'train.py')
 
 
 @pytest.fixture(scope='module')
@@ -54,11 +55,15 @@ def options(imagenet, work_dir):
     ]
 
 
-@pytest.mark.parametrize('tool', TOOLS, ids=['our tool', "MMPretrain's tool"])
+@pytest.mark.parametrize(
+    'tool,flags',
+    [(OURS, []), (OURS, ['--amp']), (THEIRS, [])],
+    ids=['our tool', 'mixed precision', "MMPretrain's tool"],
+)
 @pytest.mark.parametrize('path', LEAVES, ids=[path.stem for path in LEAVES])
 @pytest.mark.filterwarnings('ignore::UserWarning')
-def test_two_steps_and_a_score(path, tool, imagenet, tmp_path, monkeypatch):
-    arguments = [str(tool), str(path), '--cfg-options', *options(imagenet, tmp_path)]
+def test_two_steps_and_a_score(path, tool, flags, imagenet, tmp_path, monkeypatch):
+    arguments = [str(tool), str(path), *flags, '--cfg-options', *options(imagenet, tmp_path)]
     monkeypatch.setattr(sys, 'argv', arguments)
     runpy.run_path(str(tool), run_name='__main__')
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
