@@ -114,6 +114,17 @@ DISTANCES = {
 }
 
 
+def place(name):
+    """What decides the depth: ``norm``, or ``stages`` and ``blocks``."""
+    first, *rest = name.split('.')
+    return (first, rest[1]) if first == 'stages' else first
+
+
+def test_the_depths_above_are_of_all_there_is_in_a_backbone():
+    names = dict(MODELS.build(TWO_STAGES).named_parameters())
+    assert {place(name) for name in names} == {place(name) for name in DISTANCES}
+
+
 def with_layer_decay(model):
     """Rates and decays at lr .5, weight decay .1; a quarter of the rate per layer."""
     wrapper = build(
@@ -157,6 +168,15 @@ def test_layer_decay_of_a_classifier():
     for name, distance in DISTANCES.items():
         assert found[f'backbone.{name}'][0] == 0.5 * 0.25**distance, name
     assert found['head.fc.weight'] == (5.0, 0.1)
+
+
+def test_layer_decay_of_a_vision_transformer():
+    vit = dict(type='mmpretrain.VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16)
+    model = nn.ModuleDict(dict(tower=MODELS.build(vit), head=nn.Linear(2, 2)))
+    found = settings(model, build(model, layer_decay=0.5))
+    assert found['tower.patch_embed.projection.weight'][0] == 0.5 * 0.5**13  # 12 blocks above
+    assert found['tower.layers.11.ffn.layers.1.weight'][0] == 0.25
+    assert found['head.weight'][0] == 0.5
 
 
 def test_text_encoder_of_a_pretrainer_learns_at_the_full_rate(tiny_config):
