@@ -264,7 +264,7 @@ def test_a_segmentor_loads_a_pretrainers_weights(config):
     images = torch.randn(2, 3, 64, 72)
     with torch.no_grad():
         expected = pretrainer.eval().backbone.encode(images).segments
-        assert torch.equal(segmentor.extract_feat(images).segments, expected)
+        assert torch.equal(segmentor.backbone.encode(images).segments, expected)
         results = segmentor.predict(images)
     assert [tuple(r.pred_sem_seg.data.shape) for r in results] == [(1, 64, 72)] * 2
 

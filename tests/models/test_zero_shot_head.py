@@ -194,7 +194,7 @@ def test_a_pretraining_checkpoint_loads_as_it_is():
         )
         embeds = source.embed(images, ids.unsqueeze(1))
         assert torch.equal(
-            model.decode_head.image_projector(model.extract_feat(images).pooled),
+            model.decode_head.image_projector(model.backbone.encode(images).pooled),
             embeds.image_embeds,
         )
         texts = model.decode_head.text_projector(model.decode_head.text_encoder(ids))
