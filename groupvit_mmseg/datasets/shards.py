@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.logging import print_log
+from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
 
 SIZES_FILE = 'sizes.json'
@@ -159,6 +160,13 @@ def _is_remote(path: str) -> bool:
     return '://' in path or path.startswith('pipe:')
 
 
+def _scheme(path: str) -> str:
+    """What a path says it is: ``pipe``, ``https``, ...; ``file`` for local ones."""
+    if path.startswith('pipe:'):
+        return 'pipe'
+    return path.partition('://')[0] if '://' in path else 'file'
+
+
 def _join(data_root: str | None, path: str) -> str:
     """The path in its folder; absolute paths and addresses stay."""
     if data_root is None or _is_remote(path):
@@ -181,10 +189,16 @@ def _expand_glob(path: str) -> list[str]:
 
 
 def _check_shards(name: str, paths: tuple[str, ...]) -> None:
-    """Every local shard exists and is listed once."""
+    """Every shard can be opened, every local one exists, and each is listed once."""
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise ValueError(f'Source "{name}" lists "{repeated[0]}" twice: list each shard once.')
+    foreign = [path for path in paths if _scheme(path) not in {'file', *gopen_schemes}]
+    if foreign:
+        raise ValueError(
+            f'Source "{name}" lists "{foreign[0]}", which webdataset cannot open: give a command '
+            f'that prints the shard, such as "pipe:aws s3 cp {foreign[0]} -".'
+        )
     missing = [path for path in paths if not _is_remote(path) and not Path(path).is_file()]
     if missing:
         raise FileNotFoundError(
