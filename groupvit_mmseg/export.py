@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from groupvit_mmseg.models.groupvit import GroupViT
+
 OUTPUTS = ('class_map', 'group_map')
 LARGEST_SIDE = 4096
 
@@ -25,8 +27,8 @@ class FrozenSegmentor(nn.Module):
         segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
 
     Raises:
-        ValueError: If its scores are refined by the image or its patches are clustered, which the
-            graph does not do.
+        ValueError: If its scores are refined by the image, its patches are clustered or its
+            backbone is no GroupViT, which a graph of any size does not do.
     """
 
     mean: Tensor
@@ -36,8 +38,11 @@ class FrozenSegmentor(nn.Module):
         super().__init__()
         if segmentor.test_cfg.get('refine_steps'):
             raise ValueError('Exports do not refine scores: set model.test_cfg.refine_steps to 0.')
-        if segmentor.with_neck:
-            raise ValueError('Exports do not cluster patches: leave the neck out of the model.')
+        if segmentor.with_neck or not isinstance(segmentor.backbone, GroupViT):
+            raise ValueError(
+                'Exports take a GroupViT without a neck: the graphs of other backbones are of one '
+                'image size, and clustering is no graph.'
+            )
         frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
         frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head

@@ -9,6 +9,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from groupvit_mmseg.export import FrozenSegmentor
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.patch_clustering import METHODS, PatchClustering, keep_largest
 from groupvit_mmseg.models.zero_shot_head import nearest_patches
@@ -213,6 +214,12 @@ def test_the_group_map_shows_the_clusters():
     (membership,) = segmentor.extract_feat(image[None]).hard_assignments
     centres = result.pred_group_map.data[0, 3::8, 3::8]
     assert torch.equal(centres, membership[0].argmax(0).view(4, 4))
+
+
+@pytest.mark.parametrize('neck', [None, dict(type='PatchClustering', method='kmeans')])
+def test_no_graph_of_one_size_is_exported(neck):
+    with pytest.raises(ValueError, match='take a GroupViT without a neck'):
+        FrozenSegmentor(make_segmentor(neck))
 
 
 def test_a_tower_that_groups_is_refused():
