@@ -8,7 +8,11 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.dist import barrier, is_distributed, is_main_process
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper
+from mmengine.model import (
+    MMDistributedDataParallel,
+    is_model_wrapper,
+    revert_sync_batchnorm,
+)
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
@@ -67,6 +71,14 @@ class GroupViTRunner(Runner):
                 )
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def build_model(self, model: Any) -> nn.Module:
+        """Build the model; a SyncBatchNorm of its config is a BatchNorm where there are no GPUs."""
+        model = super().build_model(model)
+        if torch.cuda.is_available() or not any(map(is_sync_batchnorm, model.modules())):
+            return model
+        self.logger.info('SyncBatchNorm needs GPUs: here each process normalises its own batch.')
+        return revert_sync_batchnorm(model)
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes; on CPUs without a device of its own.
@@ -253,3 +265,8 @@ def leave_process_group() -> None:
     if is_distributed():
         barrier()
         torch.distributed.destroy_process_group()
+
+
+def is_sync_batchnorm(module: nn.Module) -> bool:
+    """Whether a module normalises over all processes."""
+    return isinstance(module, nn.SyncBatchNorm)

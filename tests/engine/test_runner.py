@@ -11,6 +11,8 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from groupvit_mmseg.engine import load_weights, read_checkpoint
 
@@ -234,3 +236,24 @@ def test_validation_works_in_an_iteration_loop(make_runner):
     hub = runner.message_hub
     assert len(hub.get_scalar('val/mIoU').data[0]) == 2  # after steps 2 and 3
     assert (Path(runner.work_dir) / 'iter_3.pth').exists()
+
+
+def test_a_sync_batchnorm_is_a_batchnorm_without_gpus(make_runner, tiny_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    head = dict(type='FCNHead', in_channels=16, in_index=0, channels=8, num_classes=3)
+    head['norm_cfg'] = dict(type='SyncBN', requires_grad=True)
+    model = make_runner(
+        model=dict(
+            _delete_=True,
+            type='EncoderDecoder',
+            backbone=tiny_config.model.backbone,
+            decode_head=head,
+            test_cfg=dict(mode='whole'),
+        ),
+        val_dataloader=None,
+        val_cfg=None,
+        val_evaluator=None,
+    ).model
+    assert not any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    assert any(isinstance(module, _BatchNorm) for module in model.decode_head.modules())
+    assert model.decode_head(model.backbone(torch.randn(2, 3, 16, 16))).shape == (2, 3, 4, 4)
