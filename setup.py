@@ -28,6 +28,8 @@ OPENMMLAB = [
 NLTK = ['nltk>=3.8']
 HUB = ['huggingface_hub>=0.30']
 CLUSTERING = ['scikit-learn>=1.3']
+# Later Pythons compile it no more.
+CRF = ['pydensecrf2>=1.1; python_version < "3.13"']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
@@ -109,6 +111,7 @@ setup(
         'nltk': NLTK,
         'hub': HUB,
         'onnx': ONNX,
+        'crf': CRF,
         'clustering': CLUSTERING,
         'dev': DEV,
     },

@@ -37,7 +37,7 @@ from groupvit_mmseg.inference import load_segmentor
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 # What a wrong checkpoint, folder or option raises, and what a wrong file raises on the way.
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (ImportError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):

@@ -46,6 +46,7 @@ class Protocol:
         top_k (int): Classes that a window lets through.
         logit_scale (float | None): Factor on the similarities; None keeps the checkpoint's.
         refine_steps (int): Iterations of PAMR on the scores; 0 for none.
+        crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
         caveat (str): What differs from the source; empty if nothing does.
     """
 
@@ -60,6 +61,7 @@ class Protocol:
     top_k: int = 5
     logit_scale: float | None = None
     refine_steps: int = 0
+    crf_steps: int = 0
     caveat: str = ''
 
     def changed(self, **changes: Any) -> Protocol:

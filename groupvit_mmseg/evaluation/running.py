@@ -84,6 +84,7 @@ def apply_protocol(
         windows if protocol.crop_size else dict(mode='whole'),
         with_scores=False,
         refine_steps=protocol.refine_steps,
+        crf_steps=protocol.crf_steps,
         **{k: v for k, v in segmentor.test_cfg.items() if k in ('window_batch_size', 'precision')},
     )
     head = segmentor.decode_head

@@ -1,24 +1,28 @@
 """MMSegmentation's ``EncoderDecoder`` for a GroupViT backbone and its zero-shot head."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
+from groupvit_mmseg.models.crf import dense_crf
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
 from groupvit_mmseg.models.pamr import affinities, refine
-from groupvit_mmseg.models.windows import WindowedImage, smallest_integers
+from groupvit_mmseg.models.windows import CHUNK_BYTES, WindowedImage, smallest_integers
 
 WINDOW_BATCH_SIZE = 8
 
@@ -60,6 +64,9 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
       needs ``mode='whole'``. Defaults to False.
     - ``refine_steps`` (int): iterations of PAMR on the scores, by the image; not with
       ``with_group_map``. It holds 192 bytes a pixel besides. Defaults to 0.
+    - ``crf_steps`` (int): iterations of a fully connected CRF on the scores, after PAMR if both are
+      asked for; not with ``with_group_map``. Needs pydensecrf2, and memory for all classes that
+      any window lets through. Defaults to 0.
     - ``precision`` (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
       Defaults to ``'fp32'``.
     """
@@ -203,11 +210,23 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     def _refiner(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         """What refines scores ``(C, H, W)`` by an image, if ``test_cfg`` asks for it."""
-        num_steps = self.test_cfg.get('refine_steps', 0)
-        if not num_steps:
-            return lambda scores: scores
-        weights = affinities(image)
-        return lambda scores: refine(scores, weights, num_steps)
+        pamr_steps, crf_steps = (self.test_cfg.get(key, 0) for key in ('refine_steps', 'crf_steps'))
+        weights = affinities(image) if pamr_steps else None
+
+        def refined(scores: Tensor) -> Tensor:
+            if weights is not None:
+                scores = refine(scores, weights, pamr_steps)
+            if crf_steps:
+                scores = dense_crf(scores, self._picture(image), num_steps=crf_steps)
+            return scores
+
+        return refined
+
+    def _picture(self, image: Tensor) -> NDArray[np.uint8]:
+        """A normalised image ``(3, H, W)`` as RGB ``(H, W, 3)``, as it was loaded."""
+        mean, std = (getattr(self.data_preprocessor, key, None) for key in ('mean', 'std'))
+        pixels = image if mean is None else image * std + mean
+        return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
@@ -227,6 +246,8 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         labels = windowed.label_map(
             lambda scores: scores_to_original_size(refined(scores), result.metainfo),
             size[0] * size[1],
+            # a CRF weighs all classes against each other
+            chunk_bytes=sys.maxsize if self.test_cfg.get('crf_steps') else CHUNK_BYTES,
         )
         result.pred_sem_seg = PixelData(data=labels[None])
         return result

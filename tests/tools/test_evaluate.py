@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -381,6 +382,12 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
 def test_wrong_options_are_one_sentence(tool, place, tmp_path, capsys, options, message):
     assert run(tool, place, tmp_path, *options) == 2
     assert message in error(capsys)
+
+
+def test_a_crf_without_its_package_is_one_sentence(tool, place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
+    assert run(tool, place, tmp_path, windows=[*WINDOWS, 'crf_steps=2']) == 2
+    assert 'pip install "groupvit-mmseg[crf]"' in error(capsys)
 
 
 def spoil_label(root):
