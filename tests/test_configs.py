@@ -133,6 +133,8 @@ def test_paper_recipe_is_complete(path):
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1.6e-3, 0.05)
     assert (tuple(optimizer.betas), optimizer.eps) == ((0.9, 0.999), 1e-8)
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
+    assert (cfg.optim_wrapper.type, optimizer.fused) == ('MixedPrecisionOptimWrapper', True)
+    assert cfg.model.text_buckets == 4
     warm, cosine = cfg.param_scheduler
     assert (warm.begin, warm.end, cosine.begin, cosine.end) == (0, 2, 2, 30)
     assert warm.start_factor * optimizer.lr == pytest.approx(4e-6)

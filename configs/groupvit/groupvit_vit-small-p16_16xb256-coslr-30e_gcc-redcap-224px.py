@@ -1,7 +1,7 @@
 # The official pretraining on CC3M + CC12M + RedCaps12M without prompts (released weights
 # "gcc_redcap"): zero-shot VOC 2012 mIoU 50.8 published.
 #
-# Command:  tools/dist_train.sh THIS_FILE 8 --amp     (on each of two machines, with NNODES=2)
+# Command:  tools/dist_train.sh THIS_FILE 8     (on each of two machines, with NNODES=2)
 # Hardware: 16 GPUs x 256 pairs; 2 days on V100s for the sibling recipe in the paper
 # Expected: VOC 2012 val 50.8 mIoU (published); here: not yet measured
 _base_ = [
@@ -13,7 +13,8 @@ _base_ = [
 ]
 model = dict(loss_multi_label=None)  # P = 0: captions only
 val_cfg = dict(type='ZeroShotValLoop', segmentor=_base_.segmentor)
-optim_wrapper = dict(optimizer=dict(fused=True))
+# bfloat16 where there is hardware for it, else float16; float32 is GuardedOptimWrapper.
+optim_wrapper = dict(type='MixedPrecisionOptimWrapper', optimizer=dict(fused=True))
 # An epoch takes hours: a checkpoint each 1,000 steps, from any of which --resume goes on exactly.
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))
 custom_hooks = [
