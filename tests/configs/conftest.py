@@ -21,6 +21,13 @@ SHALLOW = dict(
 )
 
 
+@pytest.fixture(autouse=True)
+def _unformatted_configs(monkeypatch):
+    """A run writes its config four times, and formatting takes a second each time."""
+    text = property(lambda cfg: '\n'.join(f'{key} = {value!r}' for key, value in cfg.items()))
+    monkeypatch.setattr(Config, 'pretty_text', text)
+
+
 @pytest.fixture(scope='session')
 def segmentation_sets(tmp_path_factory):
     """Roots of VOC 2012 with SBD, ADE20K and Cityscapes, four images each, by type of data set."""
@@ -121,15 +128,12 @@ def at_drawn_images(node, roots):
 
 
 @pytest.fixture
-def two_steps(monkeypatch):
+def two_steps():
     """Trains a shrunken config for two steps, then tests an image.
 
     Returns the losses, the score, the model, the parameters that moved, and those that would learn
     but got no gradient, for which DDP would wait.
     """
-
-    # A run writes its config four times; formatting takes a second each time.
-    monkeypatch.setattr(Config, 'pretty_text', property(lambda cfg: repr(cfg)))
 
     def run(cfg, runner_class):
         runner = runner_class.from_cfg(cfg)

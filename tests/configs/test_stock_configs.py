@@ -107,7 +107,6 @@ THIRD = {
 QUICK = {
     'emanet',
     'encnet',
-    'fastfcn',
     'gcnet',
     'hrnet',
     'isanet',
