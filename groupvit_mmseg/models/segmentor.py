@@ -224,8 +224,9 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     def _picture(self, image: Tensor) -> NDArray[np.uint8]:
         """A normalised image ``(3, H, W)`` as RGB ``(H, W, 3)``, as it was loaded."""
-        mean, std = (getattr(self.data_preprocessor, key, None) for key in ('mean', 'std'))
-        pixels = image if mean is None else image * std + mean
+        made = self.data_preprocessor
+        normalised = getattr(made, 'mean', None) is not None
+        pixels = image * made.std + made.mean if normalised else image
         return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
     def _scored(
