@@ -45,7 +45,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             data without prompts. Defaults to None.
         micro_batch_size (int, optional): pairs whose activations in the towers exist at a time, for
             batches that do not fit: the backward pass runs the towers again. Gradients and
-            BatchNorm statistics are those of the whole batch. Defaults to None, all at once.
+            BatchNorm statistics are those of the whole batch; a backbone with BatchNorm needs
+            ``norm_eval=True``. Defaults to None, all at once.
         text_buckets (int, optional): calls of the text encoder for a batch, short texts apart from
             long ones and equal texts once; None encodes texts as they come. Exact. Defaults to
             None.
