@@ -13,7 +13,7 @@ from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
 from groupvit_mmseg.engine.runner import GroupViTRunner, leave_process_group
 from groupvit_mmseg.engine.sharding import FullyShardedModel
-from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
+from groupvit_mmseg.engine.train_loop import ResumableIterTrainLoop, ResumableTrainLoop
 from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     'GroupViTRunner',
     'GuardedOptimWrapper',
     'MixedPrecisionOptimWrapper',
+    'ResumableIterTrainLoop',
     'ResumableTrainLoop',
     'RunSummaryHook',
     'StepSeedHook',

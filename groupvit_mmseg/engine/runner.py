@@ -25,7 +25,7 @@ from groupvit_mmseg.engine.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
 from groupvit_mmseg.engine.sharding import cut_weights, is_sharded, whole, whole_weights
-from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
+from groupvit_mmseg.engine.train_loop import RESUMABLE_LOOPS, resumable
 
 
 @RUNNERS.register_module()
@@ -111,11 +111,8 @@ class GroupViTRunner(Runner):
             super()._init_model_weights()
 
     def build_train_loop(self, loop: Any) -> Any:
-        """Build the training loop; ``by_epoch=True`` means epochs that resume in the middle."""
-        if isinstance(loop, dict) and 'type' not in loop and loop.get('by_epoch'):
-            loop = {key: value for key, value in loop.items() if key != 'by_epoch'}
-            loop['type'] = 'mmseg.ResumableTrainLoop'  # also under MMPretrain's scope
-        return super().build_train_loop(loop)
+        """Build the training loop; mmengine's two become those that resume at any step."""
+        return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
     def load_or_resume(self) -> None:
         """Load or resume; without a file named, from the newest checkpoint that is whole."""
@@ -139,7 +136,7 @@ class GroupViTRunner(Runner):
             kwargs (Any): The same by name.
         """
         super().resume(filename, *args, **kwargs)
-        if isinstance(self.train_loop, ResumableTrainLoop):
+        if isinstance(self.train_loop, RESUMABLE_LOOPS):
             self.train_loop.resume(self._loaded_meta)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: dict | None = None) -> None:
@@ -246,7 +243,7 @@ class GroupViTRunner(Runner):
         meta.setdefault('epoch', self.epoch + 1 if by_epoch else self.epoch)
         meta.setdefault('iter', self.iter if by_epoch else self.iter + 1)
         dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
-        if isinstance(self.train_loop, ResumableTrainLoop):
+        if isinstance(self.train_loop, RESUMABLE_LOOPS):
             meta.update(self.train_loop.progress(meta['iter'], by_epoch=by_epoch))
         meta.update(
             cfg=self.cfg.pretty_text,

@@ -1,13 +1,12 @@
-"""ResumableTrainLoop: an epoch goes on where it stopped, at whatever step that was."""
+"""Training loops that go on where they stopped, at whatever step that was."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmseg.registry import LOOPS
 
-from groupvit_mmseg.datasets.epoch_rest import Taken
-from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
+from groupvit_mmseg.engine.epoch_place import EpochPlace
 
 
 @LOOPS.register_module()
@@ -18,12 +17,17 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     come, or, on other numbers of ranks or loader workers, at least exactly those samples. A
     checkpoint of an epoch's end may be written before that epoch's validation; a run that goes on
     from one validates first. :class:`GroupViTRunner` makes this loop of
-    ``train_cfg = dict(by_epoch=True, ...)``.
+    ``train_cfg = dict(by_epoch=True, ...)`` and of mmengine's ``EpochBasedTrainLoop``.
+
+    Args:
+        args (Any): Those of mmengine's EpochBasedTrainLoop.
+        kwargs (Any): The same by name.
     """
 
-    _validated = 0  # epochs done at the last validation
-    _taken: tuple[Taken, ...] = ()  # steps that were done of this epoch before it was resumed
-    _first_iter = 0  # iteration at which this process began the epoch
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._place = EpochPlace(self.dataloader, world_size=self.runner.world_size)
+        self._validated = 0  # epochs done at the last validation
 
     def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
         """What a checkpoint has to say beside its epoch and iteration.
@@ -33,20 +37,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             by_epoch (bool): Whether it is of the end of an epoch.
 
         Returns:
-            dict: ``taken``, what was done of an unfinished epoch by which grids of processes (see
-            :class:`~groupvit_mmseg.datasets.epoch_rest.Taken`), and ``validated``, the epochs done
-            at the last validation.
+            dict: What :meth:`EpochPlace.note` says, with nothing done of the next epoch where one
+            has ended, and ``validated``, the epochs done at the last validation.
         """
-        taken = () if by_epoch else self._taken_at(iteration)
-        return dict(taken=[list(steps) for steps in taken], validated=self._validated)
-
-    def _taken_at(self, iteration: int) -> tuple[Taken, ...]:
-        """What was done of the current epoch up to an iteration."""
-        now = self._here(iteration - self._first_iter)
-        if self._taken and self._taken[-1].same_grid(now):
-            *before, last = self._taken
-            return (*before, now._replace(steps=now.steps + last.steps))
-        return (*self._taken, now) if now.steps else self._taken
+        note = self._place.note(iteration)
+        if by_epoch:
+            note['taken'] = []
+        return dict(note, validated=self._validated)
 
     def resume(self, meta: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint says.
@@ -59,14 +56,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 pairs per step.
         """
         self._epoch, self._iter = int(meta['epoch']), int(meta['iter'])
-        taken = meta.get('taken')
-        if taken is None:  # an older checkpoint
-            steps = self._iter - self._epoch * len(self.dataloader)
-            taken = [self._here(steps)] if steps > 0 else []
-        self._taken = tuple(Taken(*steps) for steps in taken)
-        self._first_iter = self._iter
         self._validated = int(meta.get('validated', 0))
-        self._check_step_size()
+        self._place.resume(meta, self._iter, self._iter - self._epoch * len(self.dataloader))
 
     def run(self) -> Any:
         """Train until the last epoch is done.
@@ -75,13 +66,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             nn.Module: The model.
         """
         self.runner.call_hook('before_train')
-        if self._epoch > self._validated and not self._taken:
+        if self._epoch > self._validated and not self._place.taken:
             self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate()
-        # Workers kept between epochs; left to the garbage collector each takes 5 seconds to end.
-        self.dataloader._iterator = None
+        _end_workers(self.dataloader)
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -89,14 +79,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Do the steps of an epoch that are left."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = sum(steps.steps for steps in self._taken)
-        self._first_iter = self._iter
+        done = self._place.steps_before
         if done < len(self.dataloader):
-            for index, data_batch in enumerate(self._batches(done), done):
+            for index, data_batch in enumerate(self._place.batches(self._epoch), done):
                 self.run_iter(index, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-        self._taken, self._first_iter = (), self._iter
+        self._place.enter(self._iter)
 
     def _validate(self) -> None:
         """Validate where the epoch that has just ended asks for it."""
@@ -106,37 +95,126 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self._validated = self._epoch  # the best checkpoint is written within
             self.runner.val_loop.run()
 
-    def _batches(self, done: int) -> Any:
-        """The loader, set to begin behind the steps that are done."""
-        if done == 0:
-            return self.dataloader
-        sampler = getattr(self.dataloader, 'sampler', None)
-        if not isinstance(sampler, ImageTextSampler):
-            raise ValueError(
-                f'A {type(sampler).__name__} cannot begin in the middle of an epoch: use an '
-                'ImageTextSampler, or resume from a checkpoint of the end of an epoch.'
-            )
-        *before, last = self._taken
-        if last.same_grid(self._here(0)):
-            sampler.set_epoch(self._epoch, last.steps * last.batch_size, before)
-        else:
-            sampler.set_epoch(self._epoch, 0, self._taken)
-        return self.dataloader
 
-    def _here(self, steps: int) -> Taken:
-        """Steps done by the processes of this run."""
-        loader = self.dataloader
-        batch_size = loader.batch_size or 1
-        return Taken(self.runner.world_size, max(loader.num_workers, 1), batch_size, steps)
+@LOOPS.register_module()
+class ResumableIterTrainLoop(IterBasedTrainLoop):
+    """mmengine's iterations over image-text pairs, resumed as if nothing had happened.
 
-    def _check_step_size(self) -> None:
-        """In the middle of an epoch, steps count samples only if all steps are of one size."""
-        here = self._here(0)
-        for there in self._taken:
-            if there.world_size * there.batch_size != here.world_size * here.batch_size:
-                raise ValueError(
-                    'The checkpoint is from the middle of an epoch with steps of '
-                    f'{there.world_size} x {there.batch_size} pairs, this run has '
-                    f'{here.world_size} x {here.batch_size}: choose '
-                    '`train_dataloader.batch_size` so that the product stays.'
-                )
+    The pairs are read once per pass, every pass in an order of its own; ``epoch`` counts the passes
+    that are done. What :class:`ResumableTrainLoop` says of ranks, workers and validation holds here
+    too, and a checkpoint of either loop can be resumed by the other. :class:`GroupViTRunner` makes
+    this loop of ``train_cfg = dict(by_epoch=False, ...)`` and of mmengine's ``IterBasedTrainLoop``.
+    With other samplers than ``ImageTextSampler`` it is exactly that.
+
+    Args:
+        args (Any): Those of mmengine's IterBasedTrainLoop.
+        kwargs (Any): The same by name.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._place = EpochPlace(self.dataloader, world_size=self.runner.world_size)
+        self._validated = 0  # iterations done at the last validation
+
+    def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
+        """What a checkpoint has to say beside its iteration.
+
+        Args:
+            iteration (int): Steps of the run that the checkpoint knows.
+            by_epoch (bool): Whether the hook that asks counts in epochs; makes no difference.
+
+        Returns:
+            dict: ``epoch``, the passes done; what :meth:`EpochPlace.note` says; and
+            ``validated_iter``, the iterations done at the last validation.
+        """
+        if self._place.sampler is None:
+            return {}
+        note = self._place.note(iteration)
+        return dict(note, epoch=self._epoch, validated_iter=self._validated)
+
+    def resume(self, meta: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint says.
+
+        Args:
+            meta (Mapping): ``iter``, and what :meth:`progress` gave.
+
+        Raises:
+            ValueError: If the checkpoint is from the middle of a pass with another number of pairs
+                per step.
+        """
+        self._epoch, self._iter = int(meta['epoch']), int(meta['iter'])
+        if self._place.sampler is None:
+            return
+        steps = 0
+        if 'taken' not in meta:  # an older checkpoint
+            self._epoch, steps = divmod(self._iter, len(self.dataloader))
+        self._validated = int(meta.get('validated_iter', 0))
+        self._place.resume(meta, self._iter, steps)
+
+    def run(self) -> Any:
+        """Train until the last iteration is done.
+
+        Returns:
+            nn.Module: The model.
+        """
+        if self._place.sampler is None:
+            return super().run()
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        self._validate()
+        batches = self._batches()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(batches))
+            self._validate()
+        batches.close()
+        _end_workers(self.dataloader)
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _batches(self) -> Generator[Any, None, None]:
+        """The rest of this pass over the data, then one pass after the other."""
+        while True:
+            yield from self._place.batches(self._epoch)
+            self._epoch += 1
+            self._place.enter(self._iter)
+
+    def _validate(self) -> None:
+        """Validate where the iteration that has just ended asks for it and it was not done yet."""
+        self._decide_current_val_interval()
+        due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        begun = self._iter >= self.val_begin and self._iter > self._validated
+        if self.runner.val_loop is not None and begun and due:
+            self._validated = self._iter  # the best checkpoint is written within
+            self.runner.val_loop.run()
+
+
+RESUMABLE_LOOPS = (ResumableTrainLoop, ResumableIterTrainLoop)
+# With their scope: the default one may be MMPretrain's.
+_INSTEAD_OF = {
+    'EpochBasedTrainLoop': 'mmseg.ResumableTrainLoop',
+    'IterBasedTrainLoop': 'mmseg.ResumableIterTrainLoop',
+}
+
+
+def resumable(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """A loop's config with those of this module in place of mmengine's two.
+
+    Args:
+        cfg (Mapping): ``train_cfg`` with ``type`` or ``by_epoch``.
+
+    Returns:
+        dict: The config with ``type``; other loops stay.
+    """
+    cfg = dict(cfg)
+    if 'type' not in cfg and 'by_epoch' in cfg:
+        cfg['type'] = 'EpochBasedTrainLoop' if cfg.pop('by_epoch') else 'IterBasedTrainLoop'
+    kind = cfg.get('type')
+    name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]  # a class, or a scoped name
+    return dict(cfg, type=_INSTEAD_OF[name]) if name in _INSTEAD_OF else cfg
+
+
+def _end_workers(loader: Any) -> None:
+    """End workers kept between epochs; left to the garbage collector each takes 5 seconds."""
+    loader._iterator = None

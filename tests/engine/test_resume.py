@@ -39,6 +39,12 @@ GroupViTRunner.from_cfg(Config.fromfile(sys.argv[1])).train()
 """
 
 
+EPOCHS = dict(max_epochs=3, val_interval=1)
+# 12 steps as well, with validations within the passes over the data and at the end.
+ITERATIONS = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=12, val_interval=5)
+LOOPS = (EPOCHS, ITERATIONS)
+
+
 def content(path):
     return torch.load(path, weights_only=True)
 
@@ -73,7 +79,7 @@ def assert_same_run(first, second):
 
 @pytest.fixture(scope='module')
 def whole_runs():
-    """Work dirs of uninterrupted runs by number of workers."""
+    """Work dirs of uninterrupted runs by number of workers and loop."""
     return {}
 
 
@@ -81,38 +87,53 @@ def whole_runs():
 def whole_run(make_runner, whole_runs, tmp_path_factory):
     """Work dir of an uninterrupted run that keeps a checkpoint of every step."""
 
-    def run(num_workers):
-        if num_workers not in whole_runs:
-            work_dir = tmp_path_factory.mktemp('whole')
-            make_runner(**settings(num_workers, work_dir)).train()
-            whole_runs[num_workers] = work_dir
-        return whole_runs[num_workers]
+    def run(num_workers, loop=EPOCHS):
+        key = num_workers, loop.get('type')
+        if key not in whole_runs:
+            whole_runs[key] = tmp_path_factory.mktemp('whole')
+            make_runner(**settings(num_workers, whole_runs[key], loop)).train()
+        return whole_runs[key]
 
     return run
 
 
-def settings(num_workers, work_dir):
+def settings(num_workers, work_dir, loop=EPOCHS):
     """Arguments of ``make_runner``; a ``name`` that is a whole path is the work dir."""
     loader = dict(num_workers=num_workers, persistent_workers=num_workers > 0)
-    return dict(EVERYTHING, train_dataloader=loader, name=str(work_dir))
+    return dict(EVERYTHING, train_dataloader=loader, train_cfg=dict(loop), name=str(work_dir))
 
 
 @pytest.mark.parametrize(
-    'num_workers, step',
-    [(0, 1), (0, 4), (0, 7), (2, 6)],
+    'num_workers, step, loop',
+    [
+        (0, 1, EPOCHS),
+        (0, 4, EPOCHS),
+        (0, 7, EPOCHS),
+        (2, 6, EPOCHS),
+        (0, 4, ITERATIONS),  # the end of a pass
+        (2, 5, ITERATIONS),  # written before its validation
+    ],
 )
 def test_resumed_at_any_step_equals_the_uninterrupted_run(
-    make_runner, whole_run, tmp_path, num_workers, step
+    make_runner, whole_run, tmp_path, num_workers, step, loop
 ):
-    whole = whole_run(num_workers)
+    whole = whole_run(num_workers, loop)
     runner = make_runner(
-        **settings(num_workers, tmp_path / 'rest'),
+        **settings(num_workers, tmp_path / 'rest', loop),
         resume=True,
         load_from=str(whole / f'iter_{step}.pth'),
     )
     runner.train()
     assert not (tmp_path / 'rest' / f'iter_{step}.pth').exists()
     assert_same_run(content(whole / 'iter_12.pth'), content(tmp_path / 'rest' / 'iter_12.pth'))
+
+
+def test_iterations_read_what_epochs_read(whole_run):
+    epochs, iterations = (content(whole_run(0, loop) / 'iter_12.pth') for loop in LOOPS)
+    assert_same(epochs['state_dict'], iterations['state_dict'])
+    curves = [c['message_hub']['log_scalars'] for c in (epochs, iterations)]
+    assert_same(*(curve['train/loss'] for curve in curves))
+    assert [len(curve['val/mIoU']['values']) for curve in curves] == [3 - 1, 3 - 1]
 
 
 def test_other_workers_read_what_was_left_of_the_epoch(make_runner, whole_run, tmp_path):
@@ -210,3 +231,14 @@ def test_checkpoints_between_accumulated_gradients_are_refused(make_runner):
     )
     with pytest.raises(ValueError, match='choose a multiple'):
         runner.train()
+
+
+def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(make_runner, tmp_path):
+    whole, rest = tmp_path / 'whole', tmp_path / 'rest'
+    unseeded = dict(randomness=dict(seed=None))
+    make_runner(**settings(0, whole), **unseeded).train()
+    checkpoint = str(whole / 'iter_6.pth')
+    make_runner(**settings(0, rest), **unseeded, resume=True, load_from=checkpoint).train()
+    first, second = (content(work_dir / 'iter_12.pth') for work_dir in (whole, rest))
+    assert first['meta']['data_seed'] == second['meta']['data_seed'] == first['meta']['seed']
+    assert_same_run(first, second)
