@@ -53,8 +53,9 @@ def write_together(files: Mapping[Path, Writer]) -> None:
 
 def remove_unfinished(folder: Path) -> None:
     """Remove what a process that was killed while it wrote checkpoints has left."""
-    for path in folder.glob('.*.pth.*'):
-        path.unlink(missing_ok=True)
+    for pattern in ('.*.pth.*', '.last_checkpoint.*'):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -59,6 +59,9 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = _PatientBackend()
         if is_main_process():
             remove_unfinished(Path(self.out_dir))
+        resumed = Path(runner._load_from) if runner._resume and runner._load_from else None
+        if resumed is not None and resumed.resolve().parent == Path(self.out_dir).resolve():
+            self._point_to(runner, str(resumed))
 
     def after_train_epoch(self, runner: Any) -> None:
         """Save where an epoch is a step, then remove what is no longer kept."""
@@ -85,9 +88,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict) -> None:
         """Save ``step``, note it in ``last_checkpoint``, doom what no longer is to be kept."""
         filename = self.filename_tmpl.format(step)
-        self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
+        last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         self._keep(runner, step)
-        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.message_hub.update_info('last_ckpt', last_ckpt)
         runner.save_checkpoint(
             self.out_dir,
             filename,
@@ -97,11 +100,14 @@ class AtomicCheckpointHook(CheckpointHook):
             by_epoch=self.by_epoch,
             **self.args,
         )
+        self._point_to(runner, last_ckpt)
+
+    def _point_to(self, runner: Any, path: str) -> None:
+        """Note which checkpoint is the last one, here and in ``last_checkpoint``."""
+        self.last_ckpt = path
         if is_main_process():
-            text = str(self.last_ckpt).encode()
-            write_atomically(
-                Path(runner.work_dir) / 'last_checkpoint', lambda stream: stream.write(text)
-            )
+            pointer = Path(runner.work_dir) / 'last_checkpoint'
+            write_atomically(pointer, lambda stream: stream.write(path.encode()))
 
     def _keep(self, runner: Any, step: int) -> None:
         """Count ``step`` among the kept ones; the one that falls out is doomed."""
