@@ -12,10 +12,10 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import runner as runners
-from mmseg.registry import HOOKS
+from mmseg.registry import HOOKS, OPTIM_WRAPPERS
 from torch.multiprocessing import start_processes
 
-from groupvit_mmseg.engine import GroupViTRunner
+from groupvit_mmseg.engine import GroupViTRunner, MixedPrecisionOptimWrapper
 
 WORLD_SIZE = 2
 
@@ -37,6 +37,16 @@ class PoisonHook(Hook):
             encoder.register_forward_hook(poison)
 
 
+@OPTIM_WRAPPERS.register_module()
+class Float16OnCPU(MixedPrecisionOptimWrapper):
+    """What GPUs without bfloat16 do; the scale is too high at first."""
+
+    def __init__(self, optimizer, **kwargs):
+        super().__init__(optimizer, dtype='bfloat16', **kwargs)
+        self.dtype = torch.float16
+        self.scaler = torch.amp.GradScaler('cpu', init_scale=2.0**8, growth_interval=2)
+
+
 def run_job(name, changes, folder):
     """What a run logged, and how many of its numbers this rank holds."""
     cfg = Config.fromfile(folder / 'config.py')
@@ -56,6 +66,7 @@ def run_job(name, changes, folder):
         score=scalars['val/mIoU'].data[0].tolist(),
         skipped=runner.message_hub.runtime_info.get('skipped_steps'),
         usage=[k for k in scalars if 'group_entropy' in k],
+        scale=runner.optim_wrapper.state_dict().get('scaler'),
         held=sum(part.numel() for part in local),
     )
 

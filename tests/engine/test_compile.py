@@ -111,13 +111,15 @@ def losses_and_gradients(model, images, token_ids):
     [{}, pytest.param(dict(micro_batch_size=3, text_buckets=2), marks=pytest.mark.slow)],
 )
 def test_values_and_gradients_are_those_of_the_model_as_written(tiny_config, options, changes):
-    plain = MODELS.build({**tiny_config.model, **changes}).train()
+    # float64: where a norm cancels a bias, its gradient is rounding alone.
+    plain = MODELS.build({**tiny_config.model, **changes}).double().train()
     ours = copy.deepcopy(plain)
     compile_blocks(ours, options)
     for size in (4, 5):  # batches of changing sizes
-        images, token_ids = torch.randn(size, 3, 16, 16), torch.randint(1, 400, (size, 3, 12))
+        images = torch.randn(size, 3, 16, 16, dtype=torch.float64)
+        token_ids = torch.randint(1, 400, (size, 3, 12))
         results = [losses_and_gradients(model, images, token_ids) for model in (plain, ours)]
-        torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(results[1], results[0], rtol=1e-6, atol=1e-9)
         for model in (plain, ours):
             model.zero_grad()
     assert graphs() > 0

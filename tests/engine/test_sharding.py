@@ -18,14 +18,17 @@ FEW = dict(train_cfg=dict(max_epochs=1))
 BAD = [dict(type='PoisonHook', begin=1, count=3)]
 WATCHED = [dict(type='GroupUsageHook', interval=2), dict(type='GroupMapHook', interval=3)]
 RECOMPUTED = [dict(type='TransformerBlocksHook', recompute=True)]
-COMPILED = [dict(type='TransformerBlocksHook', compile=dict(backend='eager'))]
+COMPILED = dict(compile=dict(backend='eager'), **FEW)
 MICRO = dict(model=dict(micro_batch_size=2, text_buckets=4), **FEW)
 MIXED = dict(optim_wrapper=dict(type='MixedPrecisionOptimWrapper'), **FEW)
+HALF = dict(optim_wrapper=dict(type='Float16OnCPU'))
+FROZEN = dict(custom_hooks=[dict(type='FreezeHook', patterns='text_encoder')], **FEW)
 ADDED = dict(optim_wrapper=dict(accumulative_counts=2), **FEW)
 JOBS = {
     'data_parallel': {},
     'sharded': dict(custom_hooks=WATCHED, **SHARDED),
     'sharded_goes_on': dict(resume=True, load_from='sharded/epoch_1.pth', **SHARDED),
+    'data_parallel_goes_on': dict(resume=True, load_from='sharded/epoch_1.pth'),
     'sharded_stops': dict(custom_hooks=BAD, optim_wrapper=dict(max_skipped=3), **SHARDED),
     'sharded_compressed': dict(custom_hooks=[dict(type='GradientCompressionHook')], **SHARDED),
     'sharded_averaged': dict(custom_hooks=[dict(type='EMAHook')], **SHARDED),
@@ -36,10 +39,14 @@ MORE_JOBS = {
     'sharded_micro': {**MICRO, **SHARDED},
     'mixed': MIXED,
     'sharded_mixed': {**MIXED, **SHARDED},
+    'half': HALF,
+    'sharded_half': {**HALF, **SHARDED},
+    'frozen': FROZEN,
+    'sharded_frozen': {**FROZEN, **SHARDED},
     'added': ADDED,
     'sharded_added': {**ADDED, **SHARDED},
     'sharded_recomputed': dict(custom_hooks=RECOMPUTED, **FEW, **SHARDED),
-    'sharded_compiled': dict(custom_hooks=COMPILED, **FEW, **SHARDED),
+    'sharded_compiled': {**COMPILED, **SHARDED},
     'sharded_poisoned': dict(custom_hooks=BAD, **FEW, **SHARDED),
 }
 
@@ -67,7 +74,7 @@ def run_jobs(jobs, cfg, folder):
         [sys.executable, Path(__file__).with_name('sharded_ranks.py'), folder, str(port)],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         env={**os.environ, 'CUDA_VISIBLE_DEVICES': ''},
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -139,6 +146,11 @@ def test_resumed_is_the_uninterrupted_run_bit_for_bit(folder, results):
     assert results['sharded_goes_on']['losses'] == results['sharded']['losses']
 
 
+def test_data_parallel_training_goes_on_from_it(results):
+    ours, theirs = results['data_parallel_goes_on'], results['sharded']
+    assert ours['losses'] == pytest.approx(theirs['losses'], rel=1e-4)
+
+
 def test_one_process_goes_on_from_it(folder, make_runner):
     runner = make_runner(
         resume=True, load_from=str(folder / 'sharded' / 'epoch_2.pth'), custom_hooks=[]
@@ -176,11 +188,17 @@ def test_older_torch_is_told(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', ['micro', 'mixed', 'added'])
+@pytest.mark.parametrize('name', ['micro', 'mixed', 'half', 'frozen', 'added'])
 def test_other_switches_agree(more_results, name):
     ours, theirs = more_results[f'sharded_{name}'], more_results[name]
     assert ours['losses'] == pytest.approx(theirs['losses'], rel=1e-4)
     assert ours['norms'] == pytest.approx(theirs['norms'], rel=1e-3)
+    assert (ours['skipped'], ours['scale']) == (theirs['skipped'], theirs['scale'])
+
+
+@pytest.mark.slow
+def test_the_scale_of_float16_is_found_together(more_results):
+    assert more_results['sharded_half']['skipped'] >= 1
 
 
 @pytest.mark.slow
