@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
@@ -20,11 +21,18 @@ class SimpleFeaturePyramid(BaseModule):
     Object Detection, arXiv 2203.16527, section 3). MMSegmentation's ``Feature2Pyramid`` fixes
     scales and keeps the width.
 
+    The last stages of a GroupViT have few segments, so few different tokens: a head that reads one
+    level only should read it with ``merge=True``.
+
     Args:
-        in_channels (int | Sequence[int]): width of the maps that come in, or of each.
+        in_channels (int | Sequence[int]): width of each map that comes in; one number for as many
+            maps as there are levels.
         out_channels (Sequence[int]): width of each level. Defaults to ResNet-50's.
-        scales (Sequence[float]): factor on the size for each level, of 4, 2, 1, .5, .25. Defaults
-            to strides 4, 8, 16, 32 from patches of 16 pixels.
+        scales (Sequence[float | None]): factor on the size for each level, of 4, 2, 1, .5, .25;
+            None for a level that no head reads, which is not built. Defaults to strides 4, 8, 16,
+            32 from patches of 16 pixels.
+        merge (bool): whether every level sees all maps, which then must have one size: side by
+            side, brought to the width of the first. Defaults to False.
         norm_cfg (dict, optional): config of mmcv's norm layers; None for no norm. Defaults to a
             LayerNorm.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
@@ -38,41 +46,63 @@ class SimpleFeaturePyramid(BaseModule):
         in_channels: int | Sequence[int],
         *,
         out_channels: Sequence[int] = (256, 512, 1024, 2048),
-        scales: Sequence[float] = (4, 2, 1, 0.5),
+        scales: Sequence[float | None] = (4, 2, 1, 0.5),
+        merge: bool = False,
         norm_cfg: dict | None = DEFAULT_NORM,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        widths = [in_channels] * len(scales) if isinstance(in_channels, int) else list(in_channels)
+        widths = [in_channels] * len(scales) if isinstance(in_channels, int) else [*in_channels]
+        self.num_maps = len(widths)
+        self.merge = nn.Conv2d(sum(widths), widths[0], kernel_size=1) if merge else None
+        widths = widths[:1] * len(scales) if merge else widths
         check_pyramid(widths, out_channels, scales)
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                resampling(width, scale, norm_cfg),
-                nn.Conv2d(width, out, kernel_size=1),
-                norm(out, norm_cfg),
-            )
+            nn.Identity() if scale is None else level(width, out, scale, norm_cfg)
             for width, out, scale in zip(widths, out_channels, scales, strict=True)
         )
+        self.is_built = [scale is not None for scale in scales]
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         """One level per scale.
 
         Args:
-            inputs (Sequence[Tensor]): one map ``(B, C, h, w)`` for all levels, or one for each.
+            inputs (Sequence[Tensor]): one map ``(B, C, h, w)`` for all levels, or one for each;
+                with ``merge`` as many as there are widths.
 
         Returns:
-            tuple[Tensor, ...]: ``(B, out_channels[i], h * scales[i], w * scales[i])``.
+            tuple[Tensor | None, ...]: ``(B, out_channels[i], h * scales[i], w * scales[i])``, None
+            for a level that is not built.
 
         Raises:
             ValueError: for another number of maps.
         """
-        if len(inputs) not in (1, len(self.levels)):
-            raise ValueError(
-                f'SimpleFeaturePyramid has {len(self.levels)} levels and takes one map or as many, '
-                f"but got {len(inputs)}: adapt the backbone's out_indices or the neck's scales."
-            )
+        self._check(len(inputs))
+        if self.merge is not None:
+            inputs = [self.merge(torch.cat(list(inputs), dim=1))]
         maps = list(inputs) * len(self.levels) if len(inputs) == 1 else inputs
-        return tuple(level(x) for level, x in zip(self.levels, maps, strict=True))
+        return tuple(
+            layers(x) if is_built else None
+            for layers, x, is_built in zip(self.levels, maps, self.is_built, strict=True)
+        )
+
+    def _check(self, count: int) -> None:
+        """Raise ``ValueError`` with one sentence for another number of maps."""
+        allowed = {self.num_maps} if self.merge is not None else {1, self.num_maps}
+        if count not in allowed:
+            raise ValueError(
+                f'SimpleFeaturePyramid takes {" or ".join(map(str, sorted(allowed)))} map(s), but '
+                f"got {count}: adapt the backbone's out_indices or the neck's in_channels."
+            )
+
+
+def level(width: int, out_channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
+    """Layers that make one level of a map."""
+    return nn.Sequential(
+        resampling(width, scale, norm_cfg),
+        nn.Conv2d(width, out_channels, kernel_size=1),
+        norm(out_channels, norm_cfg),
+    )
 
 
 def resampling(channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
@@ -99,7 +129,7 @@ def norm(channels: int, norm_cfg: dict | None) -> nn.Module:
 
 
 def check_pyramid(
-    in_channels: Sequence[int], out_channels: Sequence[int], scales: Sequence[float]
+    in_channels: Sequence[int], out_channels: Sequence[int], scales: Sequence[float | None]
 ) -> None:
     """Raise ``ValueError`` with one sentence unless there is one of each per level."""
     if not len(in_channels) == len(out_channels) == len(scales) > 0:
@@ -108,5 +138,5 @@ def check_pyramid(
             f'{len(scales)} scales, {len(out_channels)} out_channels and {len(in_channels)} '
             'in_channels.'
         )
-    if not set(scales) <= set(SCALES):
-        raise ValueError(f'scales = {tuple(scales)} may hold {SCALES} only.')
+    if not set(scales) <= {*SCALES, None}:
+        raise ValueError(f'scales = {tuple(scales)} may hold {SCALES} and None only.')

@@ -34,7 +34,7 @@ def neck(text):
     return f', neck={text}'
 
 
-RESNET = neck(pyramid())
+RESNET = neck(pyramid(merge=True))
 SETR = neck(pyramid(1024, 1024, 1024, 1024, scales=(1, 1, 1, 1)))
 # Where the stock config has a neck: it goes on behind the pyramid, is replaced, or is adapted.
 BEFORE_NECK = neck(f'[{pyramid()}, _base_.model.neck]')

@@ -42,6 +42,32 @@ def test_a_level_of_scale_one_is_a_normalised_projection():
     assert torch.allclose(normed.mean((1, 2, 3)), torch.zeros(2), atol=1e-5)
 
 
+def test_merged_levels_see_all_maps():
+    neck = build(in_channels=(8, 16), out_channels=(4, 4, 4), scales=(2, None, 1), merge=True)
+    maps = [torch.randn(1, 8, 3, 3), torch.randn(1, 16, 3, 3)]
+    first, unread, last = neck(maps)
+    assert unread is None
+    assert (first.shape, last.shape) == ((1, 4, 6, 6), (1, 4, 3, 3))
+    changed = neck([maps[0], maps[1] + 1])
+    assert not torch.equal(changed[0], first)
+    assert not torch.equal(changed[2], last)
+    weight, bias = neck.merge.weight[..., 0, 0], neck.merge.bias[:, None, None]
+    by_map = [torch.einsum('oc,bchw->bohw', w, x) for w, x in zip(weight.split((8, 16), 1), maps)]
+    assert torch.allclose(neck.levels[2](sum(by_map) + bias), last, atol=1e-5)
+
+
+def test_a_level_that_nobody_reads_has_no_parameters():
+    neck = build(in_channels=8, scales=(None, None, 1, 1))
+    names = {name.split('.')[1] for name, _ in neck.named_parameters()}
+    assert names == {'2', '3'}
+    assert [level is None for level in neck([torch.randn(1, 8, 3, 3)])] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_pooling_is_a_maximum():
     neck = build(in_channels=3, out_channels=(3,), scales=(0.25,), norm_cfg=None)
     with torch.no_grad():
@@ -65,6 +91,7 @@ def test_settings_that_cannot_be(settings, sentence):
         build(**settings)
 
 
-def test_another_number_of_maps_is_told():
-    with pytest.raises(ValueError, match='takes one map or as many, but got 3'):
-        build(in_channels=8)([torch.randn(1, 8, 4, 4)] * 3)
+@pytest.mark.parametrize('merge, sentence', [(False, '1 or 4'), (True, '4')])
+def test_another_number_of_maps_is_told(merge, sentence):
+    with pytest.raises(ValueError, match=rf'takes {sentence} map\(s\), but got 3'):
+        build(in_channels=8, merge=merge)([torch.randn(1, 8, 4, 4)] * 3)
