@@ -103,7 +103,11 @@ def check_data(dataset):
 def add_metrics(cfg, names):
     """Has more measured, in the same pass; segments exist of whole images only."""
     given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    cfg.test_evaluator = [*given, *(dict(type=METRICS[name]) for name in names)]
+    there = {metric['type'] for metric in given}
+    added = [
+        dict(type=kind) for kind in dict.fromkeys(METRICS[n] for n in names) if kind not in there
+    ]
+    cfg.test_evaluator = [*given, *added]
     if NEED_GROUPS & set(names):
         kept = {k: v for k, v in cfg.model.test_cfg.items() if k in ('precision', 'with_scores')}
         cfg.model.test_cfg = dict(mode='whole', with_group_map=True, **kept)
