@@ -1,7 +1,7 @@
 # GroupViT without grouping, the paper's baseline: a ViT-S/16 whose mean token is the image
 # embedding, by the recipe of groupvit_vit-small-p16_16xb256-coslr-30e_gcc-yfcc-224px.py.
 #
-# Command:  tools/dist_train.sh THIS_FILE 8 --amp     (on each of two machines, with NNODES=2)
+# Command:  tools/dist_train.sh THIS_FILE 8     (on each of two machines, with NNODES=2)
 # Hardware: 16 GPUs x 256 pairs; not yet timed
 # Expected: not yet measured; validates with every patch named by itself
 _base_ = [

@@ -47,6 +47,14 @@ class GroupUsageHook(Hook):
         self._similarity: list[Tensor] = []
         self._warned = 0
 
+    def before_train(self, runner: Any) -> None:
+        """Refuse a model that has no groups.
+
+        Raises:
+            ValueError: If nothing in its backbone groups.
+        """
+        check_groups(runner.model, type(self).__name__)
+
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Look at this step if it is one of those."""
         if (runner.iter + 1) % self.interval:
@@ -122,6 +130,12 @@ class GroupUsageHook(Hook):
             )
 
 
+def check_groups(model: nn.Module, hook: str) -> None:
+    """Raise ``ValueError`` with one sentence if nothing in a model groups."""
+    if not any(isinstance(module, GroupingBlock) for module in model.modules()):
+        raise ValueError(f'{hook} looks at groups and the model has none: leave the hook out.')
+
+
 def usage_entropy(owned: Tensor) -> float:
     """Entropy of shares over that of equal shares.
 
@@ -154,6 +168,14 @@ class GroupMapHook(Hook):
     def __init__(self, interval: int = 1000, *, num_images: int = 4) -> None:
         self.interval = interval
         self.num_images = num_images
+
+    def before_train(self, runner: Any) -> None:
+        """Refuse a model that has no groups.
+
+        Raises:
+            ValueError: If nothing in its backbone groups.
+        """
+        check_groups(runner.model, type(self).__name__)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None

@@ -86,3 +86,15 @@ def test_pictures_of_the_same_images_every_so_often(make_runner, tmp_path):
     drawn = runner.model.state_dict()
     for name, value in plain.model.state_dict().items():
         assert torch.equal(drawn[name], value), name  # looking changes nothing
+
+
+@pytest.mark.parametrize('hook', ['GroupUsageHook', 'GroupMapHook'])
+def test_a_tower_without_groups_is_refused(make_runner, hook):
+    ungrouped = dict(num_group_tokens=(0, 0), num_output_groups=())
+    runner = make_runner(
+        model=dict(backbone=ungrouped),
+        val_cfg=dict(segmentor=dict(backbone=ungrouped)),
+        custom_hooks=[dict(type=hook)],
+    )
+    with pytest.raises(ValueError, match=f'{hook} looks at groups and the model has none'):
+        runner.train()
