@@ -62,6 +62,7 @@ def test_missing_other_package_keeps_its_own_error():
     assert 'ModuleNotFoundError' in done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_pycocotools_beside_transformers_5_does_not_stop_the_import(tmp_path):
     info = tmp_path / 'pycocotools-2.0.11.dist-info'
     info.mkdir()

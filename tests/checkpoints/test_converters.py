@@ -266,6 +266,7 @@ def test_failing_disk_leaves_nothing(convert, official_file, tmp_path, capsys, m
     assert 'No space left' in refused(convert, capsys, tmp_path, *argv, '--no-check')
 
 
+@pytest.mark.slow
 def test_full_size_through_all_four(convert, same_bits, tmp_path, capsys):
     transformers = pytest.importorskip('transformers', reason='the oracle is not installed')
     model = transformers.GroupViTModel(transformers.GroupViTConfig())

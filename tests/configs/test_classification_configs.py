@@ -57,7 +57,11 @@ def options(imagenet, work_dir):
 
 @pytest.mark.parametrize(
     'tool,flags',
-    [(OURS, []), (OURS, ['--amp']), (THEIRS, [])],
+    [
+        (OURS, []),
+        pytest.param(OURS, ['--amp'], marks=pytest.mark.slow),
+        pytest.param(THEIRS, [], marks=pytest.mark.slow),
+    ],
     ids=['our tool', 'mixed precision', "MMPretrain's tool"],
 )
 @pytest.mark.parametrize('path', LEAVES, ids=[path.stem for path in LEAVES])

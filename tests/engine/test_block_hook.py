@@ -41,6 +41,7 @@ def saved_bytes(model):
     return total
 
 
+@pytest.mark.slow
 def test_compiled_blocks_train_and_validate_alike(make_runner):
     counted = []
 

@@ -161,6 +161,7 @@ def test_rates_of_dropping_paths_share_a_graph():
     assert graphs() == 1
 
 
+@pytest.mark.slow
 def test_evaluation_compiles_too(make_runner, tiny_config, tmp_path):
     trained = make_runner(train_cfg=dict(max_epochs=1))
     trained.train()

@@ -109,7 +109,7 @@ def settings(num_workers, work_dir, loop=EPOCHS):
         (0, 1, EPOCHS),
         (0, 4, EPOCHS),
         (0, 7, EPOCHS),
-        (2, 6, EPOCHS),
+        pytest.param(2, 6, EPOCHS, marks=pytest.mark.slow),
         (0, 4, ITERATIONS),  # the end of a pass
         (2, 5, ITERATIONS),  # written before its validation
     ],
@@ -186,6 +186,7 @@ def test_killed_while_writing_resumes_from_the_newest_whole_checkpoint(
     assert_same_run(content(whole_run(0) / 'iter_12.pth'), content(run / 'iter_12.pth'))
 
 
+@pytest.mark.slow
 def test_a_kill_before_validation_does_not_lose_the_best_score(make_runner, monkeypatch):
     changes = dict(default_hooks=dict(checkpoint=dict(max_keep_ckpts=-1)))
     whole = make_runner('whole', **changes)
@@ -233,6 +234,7 @@ def test_checkpoints_between_accumulated_gradients_are_refused(make_runner):
         runner.train()
 
 
+@pytest.mark.slow
 def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(make_runner, tmp_path):
     whole, rest = tmp_path / 'whole', tmp_path / 'rest'
     unseeded = dict(randomness=dict(seed=None))

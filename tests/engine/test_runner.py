@@ -94,7 +94,7 @@ def test_summary_counts_samples_and_batches(make_runner):
     )
 
 
-@pytest.mark.parametrize('amp', [False, True])
+@pytest.mark.parametrize('amp', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resumed_run_equals_the_uninterrupted_one(make_runner, amp):
     schedule = [
         dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=4),

@@ -108,6 +108,7 @@ def assert_close(ours, theirs, **tolerance):
         torch.testing.assert_close(ours[name], value, msg=lambda text, name=name: name, **tolerance)
 
 
+@pytest.mark.slow
 def test_losses_and_norms_are_those_of_data_parallel_training(results):
     ours, theirs = results['sharded'], results['data_parallel']
     assert len(theirs['losses']) == 8
@@ -117,10 +118,12 @@ def test_losses_and_norms_are_those_of_data_parallel_training(results):
     assert ours['usage'] == ['train/group_entropy_1']
 
 
+@pytest.mark.slow
 def test_a_rank_holds_half(results):
     assert results['sharded']['held'] < 0.52 * results['data_parallel']['held']
 
 
+@pytest.mark.slow
 def test_checkpoints_are_whole_and_alike(folder):
     ours, theirs = last(folder, 'sharded'), last(folder, 'data_parallel')
     assert ours.keys() == theirs.keys()
@@ -138,6 +141,7 @@ def test_checkpoints_are_whole_and_alike(folder):
         assert_close(states[index], state, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_resumed_is_the_uninterrupted_run_bit_for_bit(folder, results):
     ours, theirs = last(folder, 'sharded_goes_on'), last(folder, 'sharded')
     assert_close(ours['state_dict'], theirs['state_dict'], rtol=0, atol=0)
@@ -146,11 +150,13 @@ def test_resumed_is_the_uninterrupted_run_bit_for_bit(folder, results):
     assert results['sharded_goes_on']['losses'] == results['sharded']['losses']
 
 
+@pytest.mark.slow
 def test_data_parallel_training_goes_on_from_it(results):
     ours, theirs = results['data_parallel_goes_on'], results['sharded']
     assert ours['losses'] == pytest.approx(theirs['losses'], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_from_it(folder, make_runner):
     runner = make_runner(
         resume=True, load_from=str(folder / 'sharded' / 'epoch_2.pth'), custom_hooks=[]
@@ -159,6 +165,7 @@ def test_one_process_goes_on_from_it(folder, make_runner):
     assert (runner.epoch, runner.iter) == (3, 12)
 
 
+@pytest.mark.slow
 def test_bad_steps_in_a_row_name_module_and_rank(results):
     error = results['sharded_stops']['error']
     assert error.startswith('3 steps in a row had a loss or gradient that is not finite')
@@ -166,10 +173,12 @@ def test_bad_steps_in_a_row_name_module_and_rank(results):
     assert 'on rank 1' in error
 
 
+@pytest.mark.slow
 def test_averaging_is_refused_in_one_sentence(results):
     assert results['sharded_averaged']['error'].startswith('A FullyShardedModel cannot be copied')
 
 
+@pytest.mark.slow
 def test_compressed_gradients_are_refused_in_one_sentence(results):
     assert 'works with data parallel training only' in results['sharded_compressed']['error']
 

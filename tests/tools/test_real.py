@@ -36,6 +36,7 @@ def test_training_is_bounded(real):
         assert Runner.train_loop.stop_training is stops
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_photographs(real, tmp_path):
     try:
         data = real.find_data(None)

@@ -144,7 +144,9 @@ def test_slurm_asks_for_what_was_wished(name, given, tmp_path):
     'option, message',
     [
         ('train_dataloader.dataset.sources.0.shards=none.tar', 'lacks 1 of its 1 shards'),
-        ('model.backbone.num_group_tokens=(0,4)', 'num_group_tokens'),
+        pytest.param(
+            'model.backbone.num_group_tokens=(0,4)', 'num_group_tokens', marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_is_wrong_before_the_first_step_is_one_sentence(
