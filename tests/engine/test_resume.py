@@ -111,7 +111,8 @@ def settings(num_workers, work_dir, loop=EPOCHS):
         (0, 7, EPOCHS),
         pytest.param(2, 6, EPOCHS, marks=pytest.mark.slow),
         (0, 4, ITERATIONS),  # the end of a pass
-        (2, 5, ITERATIONS),  # written before its validation
+        # written before its validation
+        pytest.param(2, 5, ITERATIONS, marks=pytest.mark.slow),
     ],
 )
 def test_resumed_at_any_step_equals_the_uninterrupted_run(
