@@ -5,22 +5,7 @@
 #             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
 # Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch (docs/backbone.md)
-_base_ = ['../_base_/default_runtime.py']
-backbone = dict(
-    type='GroupViT',
-    img_size=112,
-    patch_size=16,
-    embed_dims=192,
-    depths=(2, 1),
-    num_heads=(3, 3),
-    num_group_tokens=(16, 0),
-    num_output_groups=(16,),
-    drop_path_rate=0.0,
-    assign_scale=8.0,
-    group_token_std=1.0,
-    out_indices=(0, 1),
-    out_type=('raw', 'featmap'),
-)
+_base_ = ['../_base_/models/groupvit_vit-tiny-p16.py', '../_base_/iter_runtime.py']
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
@@ -31,7 +16,7 @@ model = dict(
         size=(192, 192),
         seg_pad_val=255,
     ),
-    backbone=backbone,
+    backbone=dict(_base_.backbone, out_indices=(0, 1), out_type=('raw', 'featmap')),
     decode_head=dict(
         type='FCNHead',
         in_channels=[192, 192],
@@ -101,5 +86,4 @@ param_scheduler = [
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
-log_processor = dict(by_epoch=False)
-default_hooks = dict(checkpoint=dict(by_epoch=False, interval=max_iters), logger=dict(interval=20))
+default_hooks = dict(checkpoint=dict(interval=max_iters), logger=dict(interval=20))

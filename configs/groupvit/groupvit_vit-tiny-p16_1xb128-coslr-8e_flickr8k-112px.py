@@ -5,24 +5,12 @@
 # Hardware: two CPU cores, at most 15 minutes with both evaluations
 # Expected: see docs/evaluation.md, "Real photographs"
 _base_ = [
+    '../_base_/models/groupvit_vit-tiny-p16.py',
     '../_base_/datasets/flickr8k.py',
     '../_base_/datasets/pascal_voc12_448.py',
     '../_base_/default_runtime.py',
 ]
 
-backbone = dict(
-    type='GroupViT',
-    img_size=112,
-    patch_size=16,
-    embed_dims=192,
-    depths=(2, 1),
-    num_heads=(3, 3),
-    num_group_tokens=(16, 0),
-    num_output_groups=(16,),
-    drop_path_rate=0.0,
-    assign_scale=8.0,
-    group_token_std=1.0,
-)
 text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=1)
 image_projector = dict(
     type='GroupViTProjector', in_channels=192, hidden_channels=512, out_channels=128
@@ -35,7 +23,7 @@ std = [58.395, 57.12, 57.375]
 model = dict(
     type='GroupViTPretrainer',
     data_preprocessor=dict(type='ImgDataPreprocessor', mean=mean, std=std, bgr_to_rgb=True),
-    backbone=backbone,
+    backbone=_base_.backbone,
     text_encoder=text_encoder,
     image_projector=image_projector,
     text_projector=text_projector,
@@ -47,7 +35,7 @@ model = dict(
 segmentor = dict(
     type='GroupViTSegmentor',
     data_preprocessor=dict(type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True),
-    backbone=backbone,
+    backbone=_base_.backbone,
     decode_head=dict(
         type='GroupViTZeroShotHead',
         text_encoder=text_encoder,
