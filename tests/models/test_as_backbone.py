@@ -10,8 +10,6 @@ from mmseg.structures import SegDataSample
 
 import groupvit_mmseg  # noqa: F401
 
-pytestmark = pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
-
 TINY = dict(
     img_size=32,
     patch_size=8,
