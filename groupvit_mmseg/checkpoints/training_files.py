@@ -1,6 +1,7 @@
 """Checkpoints of training: read without running what they contain, loaded if every key fits."""
 
 import pickle
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from groupvit_mmseg.checkpoints.torch_files import check_archive
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
 Checkpoint = dict[str, Any]
+
+SHAPES_TOLD = 5
+"""int: Tensors of another shape that a message names; the others are counted."""
 
 
 def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
@@ -82,7 +86,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str
         source (str): Where the weights come from, for the message.
 
     Raises:
-        RuntimeError: If keys are missing or unexpected or shapes differ; lists every one of them.
+        RuntimeError: If keys are missing or unexpected or shapes differ; lists the keys.
     """
     plain = OrderedDict((key.removeprefix('module.'), value) for key, value in state_dict.items())
     metadata = getattr(state_dict, '_metadata', None)
@@ -95,7 +99,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str
 
 
 def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
-    """Count and list what torch reports: missing, unexpected, of another shape."""
+    """Count what torch reports, and list all keys and the first shapes that differ."""
     entries = [entry.strip() for entry in str(error).split('\n\t')[1:]]
     listed = {'missing': 'Missing key', 'unexpected': 'Unexpected key'}
     parts = []
@@ -103,11 +107,19 @@ def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
         keys = [k for e in entries if e.startswith(prefix) for k in e.split('"')[1::2]]
         if keys:
             parts.append(f'{len(keys)} {label}: {", ".join(keys)}')
-    shapes = [e.removeprefix('size mismatch for ') for e in entries if e.startswith('size')]
+    shapes = [_shapes_of(e) for e in entries if e.startswith('size mismatch for ')]
     if shapes:
-        parts.append(f'{len(shapes)} of another shape: {" | ".join(shapes)}')
+        more = f' and {len(shapes) - SHAPES_TOLD} more' if len(shapes) > SHAPES_TOLD else ''
+        parts.append(f'{len(shapes)} of another shape: {", ".join(shapes[:SHAPES_TOLD])}{more}')
     rest = '; '.join(parts) or str(error)
     return (
         f'{source} does not fit {type(model).__name__}; '
         f'give a checkpoint of this configuration ({rest}).'
     )
+
+
+def _shapes_of(entry: str) -> str:
+    """``name (2, 3) instead of (2, 4)`` of torch's longer entry."""
+    name = entry.removeprefix('size mismatch for ').partition(':')[0]
+    found = re.findall(r'torch\.Size\(\[([\d, ]*)\]\)', entry)
+    return f'{name} ({found[0]}) instead of ({found[1]})' if len(found) == 2 else name

@@ -102,7 +102,7 @@ def test_misfit_counts_and_lists_every_key():
     assert '2 missing: 0.bias, 1.bias' in message
     assert '1 unexpected: head.weight' in message
     assert '1 of another shape: 0.weight' in message
-    assert '[3, 5]' in message
+    assert '0.weight (3, 5) instead of (3, 2)' in message
     assert '[3, 2]' in message
 
 
