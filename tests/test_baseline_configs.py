@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -94,4 +95,7 @@ def test_a_zero_shot_baseline_reads_the_pretrainings_checkpoint():
     weights = MODELS.build(pretraining.model).state_dict()
     for path in [CONFIGS / 'baselines/vit-small-p16_zeroshot-argmax_voc12-448.py', *CLUSTERED]:
         if 'voc12' in path.stem:
-            MODELS.build(Config.fromfile(path).model).load_state_dict(weights)
+            segmentor = MODELS.build(Config.fromfile(path).model)
+            segmentor.load_state_dict(weights)
+            for name, value in segmentor.backbone.state_dict().items():
+                assert torch.equal(value, weights[f'backbone.{name}']), name
