@@ -3,7 +3,6 @@
 import glob
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ from pathlib import Path
 from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
+
+from groupvit_mmseg.checkpoints.writing import write_atomically
 
 SIZES_FILE = 'sizes.json'
 
@@ -138,10 +139,8 @@ def write_sizes(folder: Path, sizes: dict[str, int]) -> Path:
     """
     file = folder / SIZES_FILE
     known = _read_table(file) if file.is_file() else {}
-    temporary = file.with_suffix('.tmp')
-    text = json.dumps(dict(sorted({**known, **sizes}.items())), indent=1)
-    temporary.write_text(text + '\n', encoding='utf-8')
-    os.replace(temporary, file)
+    text = json.dumps(dict(sorted({**known, **sizes}.items())), indent=1) + '\n'
+    write_atomically(file, lambda stream: stream.write(text.encode()))
     return file
 
 

@@ -21,10 +21,14 @@ from groupvit_mmseg.models.feature_maps import (
     feature_level,
     hard_assignments,
 )
-from groupvit_mmseg.models.freezing import check_frozen_stages, freeze
 from groupvit_mmseg.models.groupvit_output import GroupViTOutput
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
-from groupvit_mmseg.models.stages import build_stages, check_heads, check_stages
+from groupvit_mmseg.models.stages import (
+    build_stages,
+    check_frozen_stages,
+    check_heads,
+    check_stages,
+)
 
 
 class PatchEmbed(nn.Module):
@@ -141,7 +145,8 @@ class GroupViT(PretrainedInit, BaseModule):
         self.frozen_stages = check_frozen_stages(frozen_stages, len(depths))
         self.norm_eval = norm_eval
         for part in (*self._frozen_parts(), *self._unused_parts()):
-            freeze(part)
+            part.requires_grad_(False)
+        self.train()  # frozen stages in evaluation mode
 
     def _reset_parameters(self, group_token_std: float) -> None:
         """Truncated normal .02 for linear layers and positions, zero biases, unit norms."""
@@ -286,10 +291,10 @@ def reset_linear(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def check_image_shape(images: Tensor, patch_size: int) -> None:
-    """Raise ``ValueError`` with one sentence unless ``(B, 3, H, W)`` holds a patch."""
+def check_image_shape(images: Tensor, patch_size: int, name: str = 'GroupViT') -> None:
+    """Raise ``ValueError`` with one sentence unless ``(B, C, H, W)`` holds a patch."""
     if images.dim() != 4 or any(n < patch_size for n in images.shape[2:]):
         raise ValueError(
-            f'GroupViT takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
+            f'{name} takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
             f'but got shape {tuple(images.shape)}.'
         )

@@ -47,7 +47,10 @@ class GroupViTOutput(NamedTuple):
 
     def segment_shares(self) -> Tensor:
         """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
-        return self._on_grid(self.hard_assignments).flatten(2).mean(dim=-1)
+        if not self.hard_assignments:
+            count = self.segments.shape[1]
+            return torch.full((len(self.segments), count), 1 / count, device=self.segments.device)
+        return compose(self.hard_assignments).mean(dim=-1)
 
     def feature_map(self) -> Tensor:
         """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""

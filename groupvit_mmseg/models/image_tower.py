@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.groupvit import GroupViTOutput, check_image_shape
 
 
 @MODELS.register_module()
@@ -96,7 +96,7 @@ class ImageTower(PretrainedInit, BaseModule):
 
     def _features(self, images: Tensor) -> tuple[Tensor, Any]:
         """Feature map ``(B, C, h, w)`` and, if that is the image embedding, class token."""
-        check_sides(images, self.patch_size, self.name)
+        check_image_shape(images, self.patch_size, self.name)
         feature_map, class_token = self._split(self.network(images), images)
         self._check(feature_map, images)
         if self.pooling == 'class_token' and class_token is None:
@@ -154,12 +154,3 @@ class ImageTower(PretrainedInit, BaseModule):
                     f'ImageTower has patch_size = {self.patch_size}, but {self.name} gives '
                     f'{count} tokens along {side} px: set patch_size to about {side // count}.'
                 )
-
-
-def check_sides(images: Tensor, patch_size: int, name: str) -> None:
-    """Raise ``ValueError`` with one sentence unless ``(B, C, H, W)`` holds a patch."""
-    if images.dim() != 4 or any(side < patch_size for side in images.shape[2:]):
-        raise ValueError(
-            f'{name} takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
-            f'but got shape {tuple(images.shape)}.'
-        )

@@ -191,3 +191,13 @@ def check_heads(widths: Sequence[int], num_heads: Sequence[int]) -> None:
             raise ValueError(
                 f'num_heads[{i}] = {heads} does not divide the width {width} of stage {i}.'
             )
+
+
+def check_frozen_stages(frozen_stages: int, num_stages: int) -> int:
+    """Raise ``ValueError`` with one sentence for stages that there are not."""
+    if not -1 <= frozen_stages <= num_stages:
+        raise ValueError(
+            f'frozen_stages = {frozen_stages} must be -1 (nothing), 0 (the embeddings) or up to '
+            f'the number of stages, {num_stages}.'
+        )
+    return frozen_stages

@@ -1,5 +1,6 @@
 """The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3)."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -271,10 +272,13 @@ class GroupViTZeroShotHead(BaseModule):
         first = int(self.with_background)
         if len(labels) - len(self.background_words) == self.num_classes - first:
             return affinity[..., : self.num_classes - first]
-        columns = []
-        for label in range(first, self.num_classes):
-            words = affinity[..., [i for i, other in enumerate(labels) if other == label]]
-            columns.append(words.amax(-1) if self.alias_pooling == 'max' else words.mean(-1))
+        words_of: dict[int, list[int]] = defaultdict(list)
+        for word, label in enumerate(labels):
+            words_of[label].append(word)
+        pool = torch.amax if self.alias_pooling == 'max' else torch.mean
+        columns = [
+            pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
+        ]
         return torch.stack(columns, dim=-1)
 
     def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:

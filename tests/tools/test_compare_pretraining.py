@@ -91,6 +91,9 @@ def test_both_starts_are_trained_once_and_put_side_by_side(
     monkeypatch.setattr(tool.RUNNERS, 'build', lambda cfg: pytest.fail('trained again'))
     assert run(tool, place, tiny_data, '--seeds', '0') == 0
     assert (out / 'table.md').read_text() == table
+    torch.save({}, place / 'weights.pth')
+    assert run(tool, place, tiny_data, '--seeds', '0') == 2
+    assert 'is of other settings' in capsys.readouterr().err
 
 
 def test_the_tables_numbers_are_means_and_deviations(tool):
@@ -111,5 +114,5 @@ def test_the_tables_numbers_are_means_and_deviations(tool):
     ],
 )
 def test_what_is_missing_is_told(tool, place, tiny_data, capsys, options, sentence):
-    assert run(tool, place, tiny_data, *options) == 1
+    assert run(tool, place, tiny_data, *options) == 2
     assert sentence in capsys.readouterr().err

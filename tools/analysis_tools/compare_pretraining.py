@@ -23,6 +23,7 @@ from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
+from groupvit_mmseg.evaluation.running import digest
 
 STARTS = ('scratch', 'pretrained')
 ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -72,14 +73,26 @@ def make_config(args, start, seed):
 def train(args, start, seed):
     """Metrics of the last validation of a run, made now or before."""
     cfg = make_config(args, start, seed)
-    file = Path(cfg.work_dir, 'metrics.json')
+    file, depends_on = Path(cfg.work_dir, 'metrics.json'), settings_of(cfg, args, start)
     if not file.is_file():
         runner = RUNNERS.build(cfg)
         runner.train()
         scalars = runner.message_hub.log_scalars
         metrics = {name: float(scalars[f'val/{name}'].current()) for name in ('mIoU', 'aAcc')}
-        write_json(metrics, file)
-    return json.loads(file.read_text())
+        write_json(dict(metrics, settings=depends_on), file)
+    metrics = json.loads(file.read_text())
+    if metrics.pop('settings') != depends_on:
+        raise ValueError(
+            f'{file} is of other settings: choose another --out, or remove {args.out}.'
+        )
+    return metrics
+
+
+def settings_of(cfg, args, start):
+    """What the number of a run depends on."""
+    names = [(args.out / f'{part}.txt').read_text() for part in ('train', 'test')]
+    weights = describe_checkpoint(args.weights)['sha256'] if start == 'pretrained' else ''
+    return digest([cfg.pretty_text, weights, *names])
 
 
 def table(rows):
@@ -120,7 +133,7 @@ def main(argv=None):
         run(args)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 
