@@ -1,14 +1,20 @@
 """GroupViT in MMSegmentation's own config files, taken as they are: two lines are changed."""
 
+import re
 from pathlib import Path
 
 import mmseg
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 
+ROOT = Path(__file__).resolve().parents[2]
 STOCK = Path(mmseg.__path__[0], '.mim', 'configs')
 
 # A config as a user would write it. What stock configs call pretrained is for other backbones.
@@ -184,3 +190,22 @@ def test_two_lines_in_a_stock_config(stock, levels, neck, tmp_path, shrunk, two_
     assert 'backbone.patch_embed.proj.weight' in moved
     # Levels that no head reads; on several processes: find_unused_parameters = True.
     assert all(name.startswith('neck.') for name in waiting)
+
+
+@pytest.mark.parametrize('page', ['README.md', 'docs/backbone.md'])
+def test_the_documented_example_learns_everywhere(page, tmp_path):
+    """As written, but shallow and without weights: every parameter that learns has a gradient."""
+    text = (ROOT / page).read_text(encoding='utf-8')
+    (code,) = re.findall(r"```python\n(_base_ = \['pspnet.*?)```", text, re.DOTALL)
+    code = re.sub(r'init_cfg=dict\(.*?\),', '', code)
+    code = code.replace("['pspnet", f"['{STOCK}/pspnet/pspnet")
+    (tmp_path / 'child.py').write_text(code.replace("'GroupViT',", f"'GroupViT', {SHALLOW},"))
+    cfg = Config.fromfile(tmp_path / 'child.py')
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+    mask = PixelData(data=torch.randint(0, 19, (1, 64, 128)))
+    sample = SegDataSample(metainfo=dict(img_shape=(64, 128)), gt_sem_seg=mask)
+    losses = model.loss(torch.randn(2, 3, 64, 128), [sample, sample])
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert type(model.backbone).__name__ == 'GroupViT'
+    learns = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert not [name for name, parameter in learns.items() if parameter.grad is None]
