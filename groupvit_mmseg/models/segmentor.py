@@ -2,11 +2,12 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
@@ -17,14 +18,14 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
-from groupvit_mmseg.models.crf import dense_crf
+from groupvit_mmseg.evaluation.inference_options import InferenceOptions, read_options
+from groupvit_mmseg.models.crf import dense_crf, load_library
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
 from groupvit_mmseg.models.pamr import affinities, refine
 from groupvit_mmseg.models.windows import CHUNK_BYTES, WindowedImage, smallest_integers
-
-WINDOW_BATCH_SIZE = 8
+from groupvit_mmseg.text.class_list import ClassList
 
 # Where the pretrainer's weights live in the segmentor; what has no place there is dropped.
 PRETRAINER_TO_SEGMENTOR = {
@@ -53,23 +54,34 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     Arguments are those of ``EncoderDecoder``; a ``neck`` takes and gives a :class:`GroupViTOutput`,
     as :class:`PatchClustering` does for towers that do not group. Checkpoints of
-    :class:`GroupViTPretrainer` load as they are. Besides MMSegmentation's ``mode``, ``crop_size``
-    and ``stride``, ``test_cfg`` knows
+    :class:`GroupViTPretrainer` load as they are. ``test_cfg`` has the fields of
+    :class:`InferenceOptions`: MMSegmentation's ``mode``, ``crop_size`` and ``stride``, and more.
+    A whole image is one window: every option means the same in both modes.
 
-    - ``window_batch_size`` (int): windows that go through the backbone together, of one image or
-      of several. Defaults to 8.
-    - ``with_scores`` (bool): whether results hold ``seg_logits``, a value per class and pixel.
-      Without them memory does not grow with the number of classes. Defaults to True.
-    - ``with_group_map`` (bool): whether results hold ``pred_group_map``, the segment of each pixel;
-      needs ``mode='whole'``. Defaults to False.
-    - ``refine_steps`` (int): iterations of PAMR on the scores, by the image; not with
-      ``with_group_map``. It holds 192 bytes a pixel besides. Defaults to 0.
-    - ``crf_steps`` (int): iterations of a fully connected CRF on the scores, after PAMR if both are
-      asked for; not with ``with_group_map``. Needs pydensecrf2, and memory for all classes that
-      any window lets through. Defaults to 0.
-    - ``precision`` (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
-      Defaults to ``'fp32'``.
+    Raises:
+        ValueError: if ``test_cfg`` has an option that does not exist, or a value out of its range.
+        ImportError: if it asks for a CRF and pydensecrf2 is not installed.
     """
+
+    @property
+    def test_cfg(self) -> ConfigDict:
+        """Options of the segmentation; checked when they are set and when they are used."""
+        return self._test_cfg
+
+    @test_cfg.setter
+    def test_cfg(self, test_cfg: Mapping[str, Any] | None) -> None:
+        self._test_cfg = ConfigDict(test_cfg or {})
+        if self.options.crf_steps:
+            load_library()
+
+    @property
+    def options(self) -> InferenceOptions:
+        """``test_cfg`` with its defaults filled in.
+
+        Raises:
+            ValueError: if there is no such option, or a value is out of its range.
+        """
+        return read_options(self._test_cfg)
 
     def _init_decode_head(self, decode_head: dict) -> None:
         """Build the head; what depends on its classes is read from it, for they may change."""
@@ -90,9 +102,11 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         """How scores are resized."""
         return self.decode_head.align_corners
 
-    def set_classes(self, class_names: str | Sequence[str], **kwargs: Any) -> None:
+    def set_classes(
+        self, class_names: ClassList | str | Sequence[str], **class_options: Any
+    ) -> None:
         """Segment other classes; see :meth:`GroupViTZeroShotHead.set_classes`."""
-        self.decode_head.set_classes(class_names, **kwargs)
+        self.decode_head.set_classes(class_names, **class_options)
 
     def extract_feat(self, inputs: Tensor) -> GroupViTOutput:
         """Segments and assignments of images ``(B, 3, H, W)`` in one pass, float32."""
@@ -101,7 +115,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     def _encode(self, inputs: Tensor) -> GroupViTOutput:
         """What the backbone gives, in the precision that ``test_cfg`` asks for."""
-        if self.test_cfg.get('precision', 'fp32') == 'fp32' or self.training:
+        if self.options.precision == 'fp32' or self.training:
             with fast_linears(inputs):
                 return self.backbone.encode(inputs)
         with torch.autocast(inputs.device.type, torch.bfloat16):
@@ -147,11 +161,14 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
             the original size.
         """
         samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
-        if self.test_cfg.get('with_group_map'):
-            return self._predict_with_group_map(inputs, samples)
+        predict_one = self._scored if self.options.with_scores else self._labelled
         windowed = self.segment_windows(inputs)
-        predict_one = self._scored if self.test_cfg.get('with_scores', True) else self._labelled
         return [predict_one(*one) for one in zip(windowed, inputs, samples, strict=True)]
+
+    def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+        """Scores as :meth:`predict` makes them, refined, ``(B, num_classes, H, W)``."""
+        windowed = self.segment_windows(inputs)
+        return torch.stack([self._refined(*one) for one in zip(windowed, inputs, strict=True)])
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Averaged scores of all windows, ``(B, num_classes, H, W)``."""
@@ -175,7 +192,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
             for index, (rows, columns) in enumerate(windows):
                 crop = image[:, rows, columns]
                 places[tuple(crop.shape)].append((results[-1], index, crop))
-        batch_size = self.test_cfg.get('window_batch_size', WINDOW_BATCH_SIZE)
+        batch_size = self.options.window_batch_size
         for same_size in places.values():
             for start in range(0, len(same_size), batch_size):
                 self._segment_batch(same_size[start : start + batch_size])
@@ -189,28 +206,9 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
             image.put(index, group_map, table)
 
-    def _predict_with_group_map(
-        self, inputs: Tensor | Sequence[Tensor], samples: list[SegDataSample | None]
-    ) -> list[SegDataSample]:
-        """Whole images with the segment of each pixel."""
-        if self.test_cfg.get('mode', 'whole') != 'whole':
-            raise ValueError(
-                "with_group_map=True needs test_cfg mode='whole': in sliding windows each window "
-                'has groups of its own.'
-            )
-        if not isinstance(inputs, Tensor):
-            alone = (self._predict_with_group_map(i[None], [s]) for i, s in zip(inputs, samples))
-            return [result for (result,) in alone]
-        output = self.extract_feat(inputs)
-        scores = self.decode_head.predict(output, [], self.test_cfg)
-        results = self.postprocess_result(scores, None if None in samples else samples)
-        for result, group_map in zip(results, self.decode_head.group_map(output), strict=True):
-            result.pred_group_map = PixelData(data=to_original_size(group_map, result))
-        return results
-
     def _refiner(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         """What refines scores ``(C, H, W)`` by an image, if ``test_cfg`` asks for it."""
-        pamr_steps, crf_steps = (self.test_cfg.get(key, 0) for key in ('refine_steps', 'crf_steps'))
+        pamr_steps, crf_steps = self.options.refine_steps, self.options.crf_steps
         weights = affinities(image) if pamr_steps else None
 
         def refined(scores: Tensor) -> Tensor:
@@ -229,13 +227,18 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         pixels = image * made.std + made.mean if normalised else image
         return pixels.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy()
 
+    def _refined(self, windowed: WindowedImage, image: Tensor) -> Tensor:
+        """Scores of all classes at the size of the input, ``(num_classes, H, W)``."""
+        return self._refiner(image)(windowed.pixel_scores())
+
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
     ) -> SegDataSample:
-        """The sample with scores and labels, as MMSegmentation makes them."""
-        scores = self._refiner(image)(windowed.pixel_scores())
-        samples = None if sample is None else [sample]
-        return self.postprocess_result(scores[None], samples)[0]
+        """The sample with scores and labels."""
+        result = SegDataSample() if sample is None else sample
+        scores = scores_to_original_size(self._refined(windowed, image), result.metainfo)
+        result.seg_logits = PixelData(data=scores)
+        return self._finished(result, windowed, scores.argmax(dim=0))
 
     def _labelled(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
@@ -248,9 +251,18 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
             lambda scores: scores_to_original_size(refined(scores), result.metainfo),
             size[0] * size[1],
             # a CRF weighs all classes against each other
-            chunk_bytes=sys.maxsize if self.test_cfg.get('crf_steps') else CHUNK_BYTES,
+            chunk_bytes=sys.maxsize if self.options.crf_steps else CHUNK_BYTES,
         )
+        return self._finished(result, windowed, labels)
+
+    def _finished(
+        self, result: SegDataSample, windowed: WindowedImage, labels: Tensor
+    ) -> SegDataSample:
+        """The sample with its labels and, if they are asked for, its segments."""
         result.pred_sem_seg = PixelData(data=labels[None])
+        if self.options.with_group_map:
+            (group_map,) = windowed.group_maps
+            result.pred_group_map = PixelData(data=to_original_size(group_map, result))
         return result
 
     def _load_from_state_dict(self, state_dict: dict, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3)."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,10 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.evaluation.presets import background_threshold
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.losses import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
-from groupvit_mmseg.text.class_list import make_class_list
-from groupvit_mmseg.text.vocabulary import class_names as known_class_names
+from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 
 @MODELS.register_module()
@@ -32,20 +30,14 @@ class GroupViTZeroShotHead(BaseModule):
         text_projector (dict): config of the text tower's projector.
         class_names (str | Sequence[str]): name of a known set (``'pascal_voc'``) or the names in
             order; with a background, that is index 0 and never prompted.
-        with_background (bool): whether index 0 is a background. Defaults to False.
-        bg_thresh (float | str, optional): pixels whose best score is below it are background, in
-            [0, 1], or the name of the preset that gives it for the known set (``'official'``,
-            ``'paper'``); None for no threshold. Defaults to None.
-        background_words (Sequence[str]): words whose pixels are background too. Defaults to ().
-        templates (str | Sequence[str]): name of a template set or the templates.
-            Defaults to ``'simple'``.
-        aliases (Mapping[str, Sequence[str]], optional): other words for a class, by its name; its
-            affinity is pooled over its words. Defaults to None.
-        class_templates (Mapping, optional): templates of single classes, by name.
-            Defaults to None.
-        alias_pooling (str): ``'max'`` or ``'mean'``. Defaults to ``'max'``.
         top_k (int): classes that the image as a whole lets through per crop. Defaults to 5.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        **class_options: the other fields of a :class:`ClassList`: ``with_background``,
+            ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``
+            and ``alias_pooling``, as :func:`make_class_list` takes them.
+
+    Raises:
+        ValueError: as :meth:`set_classes`, or if no class is let through.
     """
 
     class_embeds: Tensor | None
@@ -57,17 +49,13 @@ class GroupViTZeroShotHead(BaseModule):
         image_projector: dict,
         text_projector: dict,
         class_names: str | Sequence[str],
-        with_background: bool = False,
-        bg_thresh: float | str | None = None,
-        background_words: Sequence[str] = (),
-        templates: str | Sequence[str] = 'simple',
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        class_templates: Mapping[str, str | Sequence[str]] | None = None,
-        alias_pooling: str = 'max',
         top_k: int = 5,
         init_cfg: dict | None = None,
+        **class_options: Any,
     ) -> None:
         super().__init__(init_cfg)
+        if not isinstance(top_k, int) or top_k < 1:
+            raise ValueError(f'top_k = {top_k} lets no class through: give a positive number.')
         self.text_encoder = MODELS.build(text_encoder)
         self.image_projector = MODELS.build(image_projector)
         self.text_projector = MODELS.build(text_projector)
@@ -75,59 +63,64 @@ class GroupViTZeroShotHead(BaseModule):
         self.align_corners = False
         self.top_k = top_k
         self.register_buffer('class_embeds', None, persistent=False)
-        self.set_classes(
-            class_names,
-            with_background=with_background,
-            bg_thresh=bg_thresh,
-            background_words=background_words,
-            templates=templates,
-            aliases=aliases,
-            class_templates=class_templates,
-            alias_pooling=alias_pooling,
-        )
+        self.set_classes(class_names, **class_options)
 
     def set_classes(
-        self,
-        class_names: str | Sequence[str],
-        *,
-        with_background: bool = False,
-        bg_thresh: float | str | None = None,
-        background_words: Sequence[str] = (),
-        templates: str | Sequence[str] = 'simple',
-        aliases: Mapping[str, Sequence[str]] | None = None,
-        class_templates: Mapping[str, str | Sequence[str]] | None = None,
-        alias_pooling: str = 'max',
+        self, class_names: ClassList | str | Sequence[str], **class_options: Any
     ) -> None:
-        """Segment other classes from now on; arguments as in the constructor.
+        """Segment other classes from now on.
+
+        Of names, options that are not given take their defaults; of a :class:`ClassList`, such as
+        ``head.classes``, they stay as they are: ``head.set_classes(head.classes, bg_thresh=0.3)``.
+
+        Args:
+            class_names (ClassList | str | Sequence[str]): a whole list, or names as in the
+                constructor.
+            **class_options: as in the constructor.
 
         Raises:
-            ValueError: for an empty list, an empty name, a name given twice, an unknown set of
-                classes or templates, or a threshold or background words that do not fit.
+            ValueError: for an unknown option, an empty list, an empty name, a name given twice, an
+                unknown set of classes or templates, or a threshold or background words that do not
+                fit.
         """
-        if isinstance(bg_thresh, str):
-            bg_thresh = background_threshold(bg_thresh, class_names)
-        if isinstance(class_names, str):
-            class_names = known_class_names(class_names)
-        classes = make_class_list(
-            class_names,
-            with_background=with_background,
-            background_words=background_words,
-            aliases=aliases,
-            templates=templates,
-            class_templates=class_templates,
-        )
-        check_background(with_background, bg_thresh, tuple(background_words))
-        if alias_pooling not in ('max', 'mean'):
-            raise ValueError(f"alias_pooling = {alias_pooling!r} is neither 'max' nor 'mean'.")
-        self.classes = classes
-        self.class_names, self.prompted_names = classes.names, classes.words
-        self.with_background = with_background
-        self.bg_thresh = bg_thresh
-        self.background_words = tuple(background_words)
-        self.templates = get_templates(templates)
-        self.alias_pooling = alias_pooling
-        self.num_classes = self.out_channels = len(self.class_names)
+        self.classes = make_class_list(class_names, **class_options)
+        self.prompted_names, self.word_classes = self.classes.words, self.classes.word_classes
         self.class_embeds = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by label, the background included."""
+        return self.classes.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """Classes, the background included."""
+        return len(self.classes.class_names)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the scores."""
+        return self.num_classes
+
+    @property
+    def with_background(self) -> bool:
+        """Whether index 0 is a background."""
+        return self.classes.with_background
+
+    @property
+    def bg_thresh(self) -> float | None:
+        """The background threshold."""
+        return self.classes.bg_thresh
+
+    @property
+    def background_words(self) -> tuple[str, ...]:
+        """Words whose pixels are background."""
+        return self.classes.background_words
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates of classes without their own."""
+        return self.classes.templates
 
     @torch.no_grad()
     def encode_classes(self) -> Tensor:
@@ -141,10 +134,7 @@ class GroupViTZeroShotHead(BaseModule):
             RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
         rows = [
-            self.embed_names([word], templates)
-            for word, templates in zip(
-                self.prompted_names, self.classes.word_templates, strict=True
-            )
+            self.embed_names([prompt.word], prompt.templates) for prompt in self.classes.prompts
         ]
         self.class_embeds = torch.cat(rows)
         return self.class_embeds
@@ -268,14 +258,14 @@ class GroupViTZeroShotHead(BaseModule):
 
     def foreground_affinity(self, affinity: Tensor) -> Tensor:
         """Affinities to words ``(B, S, K)`` pooled to those to the classes but the background."""
-        labels = self.classes.word_classes
+        labels = self.word_classes
         first = int(self.with_background)
         if len(labels) - len(self.background_words) == self.num_classes - first:
             return affinity[..., : self.num_classes - first]
         words_of: dict[int, list[int]] = defaultdict(list)
         for word, label in enumerate(labels):
             words_of[label].append(word)
-        pool = torch.amax if self.alias_pooling == 'max' else torch.mean
+        pool = torch.amax if self.classes.alias_pooling == 'max' else torch.mean
         columns = [
             pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
         ]
@@ -316,21 +306,3 @@ def nearest_patches(
         for count, size in zip(patch_shape, image_shape, strict=True)
     )
     return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)
-
-
-def check_background(
-    with_background: bool, bg_thresh: float | None, background_words: tuple[str, ...]
-) -> None:
-    """Raise ``ValueError`` with one sentence for a background that cannot be told apart."""
-    if bg_thresh is not None and not 0 <= bg_thresh <= 1:
-        raise ValueError(f'bg_thresh = {bg_thresh} is outside [0, 1].')
-    if with_background and bg_thresh is None and not background_words:
-        raise ValueError(
-            'with_background=True needs a bg_thresh in [0, 1] or background_words to tell the '
-            'background by.'
-        )
-    if not with_background and (bg_thresh is not None or background_words):
-        raise ValueError(
-            'bg_thresh and background_words need with_background=True and the background as class '
-            'index 0.'
-        )

@@ -14,78 +14,172 @@ a background, told by the words after it, a threshold or both; ``other:`` is a c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .templates import get_templates
-from .vocabulary import parse_class_names
+from groupvit_mmseg.evaluation.presets import background_threshold
+
+from .templates import TEMPLATE_SETS, get_templates
+from .vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, parse_class_names
+from .vocabulary import class_names as known_class_names
 
 Templates = str | Sequence[str]
 
 
+class Prompt(NamedTuple):
+    """A word, the label that it stands for, and the sentences that it is put into."""
+
+    word: str
+    label: int
+    templates: tuple[str, ...]
+
+
 class ClassList(NamedTuple):
-    """Classes and the words they are prompted by.
+    """What is prompted: every option of ``set_classes``; made by :func:`make_class_list`.
+
+    It is passed on as a whole; :meth:`changed` changes single fields.
 
     Attributes:
-        names (tuple[str, ...]): By label; ``background`` is first where there is one.
-        words (tuple[str, ...]): Prompted, the background's last.
-        word_classes (tuple[int, ...]): Label of each word.
-        word_templates (tuple[tuple[str, ...], ...]): Sentences that each word is put into.
+        class_names (tuple[str, ...]): By label; with a background, that is first and not prompted.
+        with_background (bool): Whether label 0 is a background. Defaults to False.
+        bg_thresh (float, optional): Pixels whose best score is below it are background, in [0, 1].
+            Defaults to None, no threshold.
+        background_words (tuple[str, ...]): Words whose pixels are background. Defaults to ().
+        templates (tuple[str, ...]): Sentences that words are put into. Defaults to those of
+            ``'simple'``.
+        aliases (Mapping[str, tuple[str, ...]]): Other words for a class, by its name; its affinity
+            is pooled over its words. Defaults to none.
+        class_templates (Mapping[str, tuple[str, ...]]): Templates of single classes, by name.
+            Defaults to none.
+        alias_pooling (str): ``'max'`` or ``'mean'``. Defaults to ``'max'``.
     """
 
-    names: tuple[str, ...]
-    words: tuple[str, ...]
-    word_classes: tuple[int, ...]
-    word_templates: tuple[tuple[str, ...], ...]
+    class_names: tuple[str, ...]
+    with_background: bool = False
+    bg_thresh: float | None = None
+    background_words: tuple[str, ...] = ()
+    templates: tuple[str, ...] = TEMPLATE_SETS['simple']
+    aliases: Mapping[str, tuple[str, ...]] = {}
+    class_templates: Mapping[str, tuple[str, ...]] = {}
+    alias_pooling: str = 'max'
+
+    @property
+    def foreground(self) -> tuple[str, ...]:
+        """Names of the classes but the background."""
+        return self.class_names[int(self.with_background) :]
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """What is prompted, in the order of the labels, the background's words last."""
+        found = [
+            Prompt(word, label, self.class_templates.get(name, self.templates))
+            for label, name in enumerate(self.foreground, start=int(self.with_background))
+            for word in (name, *self.aliases.get(name, ()))
+        ]
+        return (*found, *(Prompt(word, 0, self.templates) for word in self.background_words))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Word of each prompt."""
+        return tuple(prompt.word for prompt in self.prompts)
+
+    @property
+    def word_classes(self) -> tuple[int, ...]:
+        """Label of each word."""
+        return tuple(prompt.label for prompt in self.prompts)
+
+    @property
+    def word_templates(self) -> tuple[tuple[str, ...], ...]:
+        """Sentences that each word is put into."""
+        return tuple(prompt.templates for prompt in self.prompts)
+
+    def changed(self, **changes: Any) -> ClassList:
+        """The list with some fields changed, given and checked as :func:`make_class_list` does."""
+        return make_class_list(**(self._asdict() | changes))
+
+    def looking_for(self, names: str | Sequence[str] | None = None, **changes: Any) -> ClassList:
+        """The list for other classes, everything else kept.
+
+        Aliases and templates of classes that are no longer there go with them. There is a
+        background where a threshold or words tell one.
+
+        Args:
+            names (str | Sequence[str], optional): A known set, names separated by commas, or a
+                list; without a background. None keeps them. Defaults to None.
+            **changes: Other fields to change.
+
+        Returns:
+            ClassList: The new list.
+
+        Raises:
+            ValueError: As :func:`make_class_list`.
+        """
+        names = self.foreground if names is None else foreground_names(names)
+        told = self._asdict() | changes
+        background = told['bg_thresh'] is not None or bool(told['background_words'])
+        for key in ('aliases', 'class_templates'):
+            if key not in changes:
+                told[key] = {name: value for name, value in told[key].items() if name in names}
+        told['class_names'] = ('background', *names) if background else names
+        return make_class_list(**(told | dict(with_background=background)))
 
 
-def make_class_list(
-    names: Sequence[str],
-    *,
-    with_background: bool = False,
-    background_words: Sequence[str] = (),
-    aliases: Mapping[str, Sequence[str]] | None = None,
-    templates: Templates = 'simple',
-    class_templates: Mapping[str, Templates] | None = None,
-) -> ClassList:
-    """Puts a class list together.
+def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any) -> ClassList:
+    """Puts a class list together, and checks it.
 
     Args:
-        names (Sequence[str]): By label, the background included; each is prompted but that.
-        with_background (bool): Whether label 0 is a background. Defaults to False.
-        background_words (Sequence[str]): Words whose pixels are background. Defaults to ().
-        aliases (Mapping[str, Sequence[str]], optional): Other words by class name.
-            Defaults to None.
-        templates (str | Sequence[str]): Sentences, or the name of a set. Defaults to ``'simple'``.
-        class_templates (Mapping, optional): Sentences of single classes by name. Defaults to None.
+        class_names (ClassList | str | Sequence[str]): A list to change; the name of a known set
+            (``'pascal_voc'``); or names by label, the background included.
+        **options: Fields of :class:`ClassList`. Besides, ``bg_thresh`` may be the name of the
+            preset that has one for the known set (``'official'``, ``'paper'``), ``templates`` that
+            of a template set, and words may be a text with commas between them.
 
     Returns:
-        ClassList: The words in the order of the labels.
+        ClassList: With every field in its one form.
 
     Raises:
-        ValueError: If there is no class, an empty word, one given twice, or an unknown class.
+        ValueError: If there is no such option, no class, an empty word, one given twice, an unknown
+            class or set, or a threshold or background words that do not fit.
     """
-    names, aliases, own = tuple(names), dict(aliases or {}), dict(class_templates or {})
-    unknown = sorted({*aliases, *own} - set(names[int(with_background) :]))
+    if isinstance(class_names, ClassList):
+        return class_names.changed(**options)
+    unknown = sorted(set(options) - set(ClassList._fields))
     if unknown:
         raise ValueError(
-            f'There is no class {", ".join(unknown)} to give aliases or templates to: '
-            'name them as class_names does.'
+            f'A class list has no option {", ".join(unknown)}: it has '
+            f'{", ".join(ClassList._fields)}.'
         )
-    common = get_templates(templates)
-    words: list[str] = []
-    labels: list[int] = []
-    sentences: list[tuple[str, ...]] = []
-    for label in range(int(with_background), len(names)):
-        own_words = (names[label], *aliases.get(names[label], ()))
-        words += own_words
-        labels += [label] * len(own_words)
-        sentences += [get_templates(own.get(names[label], common))] * len(own_words)
-    words += background_words
-    labels += [0] * len(background_words)
-    sentences += [common] * len(background_words)
-    check_class_names(names, tuple(words), with_background)
-    return ClassList(names, tuple(words), tuple(labels), tuple(sentences))
+    given = ClassList(class_names, **options)  # type: ignore[arg-type]
+    threshold: Any = given.bg_thresh
+    if isinstance(threshold, str):
+        threshold = background_threshold(threshold, class_names)
+    names = known_class_names(class_names) if isinstance(class_names, str) else tuple(class_names)
+    made = given._replace(
+        class_names=names,
+        bg_thresh=float(threshold) if isinstance(threshold, Real) else threshold,
+        background_words=as_words(given.background_words),
+        templates=get_templates(given.templates),
+        aliases={name: as_words(words) for name, words in dict(given.aliases or {}).items()},
+        class_templates={
+            name: get_templates(own) for name, own in dict(given.class_templates or {}).items()
+        },
+    )
+    _check(made)
+    return made
+
+
+def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
+    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters)."""
+    return parse_class_names(words) if isinstance(words, str) else tuple(words)
+
+
+def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of a known set but the background, of a text with commas, or of a list."""
+    if isinstance(names, str) and (names in CLASS_NAMES or names in DATASETS_OWN_NAMES):
+        known = known_class_names(names)
+        return known[int(known[0] == 'background') :]
+    return as_words(names)
 
 
 def read_class_file(path: str | Path) -> dict[str, Any]:
@@ -141,17 +235,52 @@ def _class_line(line: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return parse_class_names(listed.replace('other:', 'other,', 1)), templates
 
 
-def check_class_names(
-    names: tuple[str, ...], prompted: tuple[str, ...], with_background: bool
-) -> None:
+def _check(classes: ClassList) -> None:
     """Raises ``ValueError`` with one sentence for a class list that cannot be used."""
-    if len(names) <= int(with_background):
+    _check_names(classes)
+    _check_background(classes)
+    unknown = sorted({*classes.aliases, *classes.class_templates} - set(classes.foreground))
+    if unknown:
+        raise ValueError(
+            f'There is no class {", ".join(unknown)} to give aliases or templates to: '
+            'name them as class_names does.'
+        )
+    if classes.alias_pooling not in ('max', 'mean'):
+        raise ValueError(f"alias_pooling = {classes.alias_pooling!r} is neither 'max' nor 'mean'.")
+
+
+def _check_names(classes: ClassList) -> None:
+    """Refuses no class, an empty word, and a word that stands for two things."""
+    names, words = classes.class_names, classes.words
+    if not classes.foreground:
         raise ValueError(
             f'class_names = {list(names)} holds no class to look for'
-            + (' besides the background.' if with_background else '.')
+            + (' besides the background.' if classes.with_background else '.')
         )
-    if not all(isinstance(name, str) and name.strip() for name in names + prompted):
+    if not all(isinstance(name, str) and name.strip() for name in names + words):
         raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
-    twice = sorted({name for name in prompted if prompted.count(name) > 1})
+    told = (*names[: int(classes.with_background)], *words)
+    twice = sorted({name for name in told if told.count(name) > 1})
     if twice:
-        raise ValueError(f'class_names holds {", ".join(twice)} more than once.')
+        raise ValueError(
+            f'class_names holds {", ".join(twice)} more than once, aliases and background words '
+            'included: a word stands for one class.'
+        )
+
+
+def _check_background(classes: ClassList) -> None:
+    """Refuses a background that cannot be told apart, or is told of where there is none."""
+    threshold = classes.bg_thresh
+    if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+        raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')
+    told = threshold is not None or bool(classes.background_words)
+    if classes.with_background and not told:
+        raise ValueError(
+            'with_background=True needs a bg_thresh in [0, 1] or background_words to tell the '
+            'background by.'
+        )
+    if told and not classes.with_background:
+        raise ValueError(
+            'bg_thresh and background_words need with_background=True and the background as class '
+            'index 0.'
+        )

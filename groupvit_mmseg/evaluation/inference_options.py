@@ -1,0 +1,143 @@
+"""Every option of a ``GroupViTSegmentor``'s ``test_cfg``, with its default and its range."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+PRECISIONS = ('fp32', 'bf16')
+
+
+class InferenceOptions(NamedTuple):
+    """How images are segmented; read from a ``test_cfg`` by :func:`read_options`.
+
+    Attributes:
+        mode (str): ``'whole'``, or ``'slide'`` for windows. Defaults to ``'whole'``.
+        crop_size (tuple[int, int], optional): Height and width of a window in pixels; used by
+            ``'slide'``. Defaults to None.
+        stride (tuple[int, int], optional): Pixels between windows, at most ``crop_size``; used by
+            ``'slide'``. Defaults to None.
+        window_batch_size (int): Windows that go through the backbone together, of one image or of
+            several. Defaults to 8.
+        with_scores (bool): Whether results hold ``seg_logits``, a value per class and pixel.
+            Without them memory does not grow with the number of classes. Defaults to True.
+        with_group_map (bool): Whether results hold ``pred_group_map``, the segment of each pixel;
+            needs ``mode='whole'``. Defaults to False.
+        refine_steps (int): Iterations of PAMR on the scores, by the image. It holds 192 bytes a
+            pixel besides. Defaults to 0.
+        crf_steps (int): Iterations of a fully connected CRF on the scores, after PAMR if both are
+            asked for. Needs pydensecrf2, and memory for all classes that any window lets through.
+            Defaults to 0.
+        precision (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
+            Defaults to ``'fp32'``.
+    """
+
+    mode: str = 'whole'
+    crop_size: tuple[int, int] | None = None
+    stride: tuple[int, int] | None = None
+    window_batch_size: int = 8
+    with_scores: bool = True
+    with_group_map: bool = False
+    refine_steps: int = 0
+    crf_steps: int = 0
+    precision: str = 'fp32'
+
+    def changed(self) -> dict[str, Any]:
+        """Options that are not at their default; sizes of windows count where there are windows."""
+        unused = () if self.mode == 'slide' else ('crop_size', 'stride')
+        return {
+            name: value
+            for name, value in self._asdict().items()
+            if name not in unused and value != self._field_defaults[name]
+        }
+
+
+def read_options(test_cfg: Mapping[str, Any] | None) -> InferenceOptions:
+    """The options that a ``test_cfg`` asks for.
+
+    Args:
+        test_cfg (Mapping[str, Any], optional): Some of the fields of :class:`InferenceOptions`.
+
+    Returns:
+        InferenceOptions: These, the others at their default.
+
+    Raises:
+        ValueError: If there is no such option, a value is out of its range, or two do not fit.
+    """
+    given = dict(test_cfg or {})
+    unknown = sorted(set(given) - set(InferenceOptions._fields))
+    if unknown:
+        raise ValueError(
+            f'test_cfg has no option {", ".join(unknown)}: it has '
+            f'{", ".join(InferenceOptions._fields)}.'
+        )
+    options = InferenceOptions(**given)
+    _check_values(options)
+    if options.mode == 'slide':
+        _check_windows(options)
+        if options.with_group_map:
+            raise ValueError(
+                "with_group_map=True needs test_cfg mode='whole': in sliding windows each window "
+                'has groups of its own.'
+            )
+    return options
+
+
+def refuse_options(options: InferenceOptions, carried: tuple[str, ...], what: str) -> None:
+    """Raises ``ValueError`` for options that something would pass over, new ones included.
+
+    Args:
+        options (InferenceOptions): Those asked for.
+        carried (tuple[str, ...]): Names of options that are kept or change nothing there.
+        what (str): What passes the others over, as the beginning of a sentence.
+    """
+    for name, value in options.changed().items():
+        if name not in carried:
+            raise ValueError(
+                f'{what} without {name}, but model.test_cfg has {name}={value!r}: set it to '
+                f'{options._field_defaults[name]!r}.'
+            )
+
+
+def _check_values(options: InferenceOptions) -> None:
+    """Refuses a value out of its range."""
+    choices = dict(
+        mode=('whole', 'slide'),
+        precision=PRECISIONS,
+        with_scores=(True, False),
+        with_group_map=(True, False),
+    )
+    for name, allowed in choices.items():
+        if getattr(options, name) not in allowed:
+            raise ValueError(
+                f'test_cfg {name} = {getattr(options, name)!r} is none of '
+                f'{", ".join(map(repr, allowed))}.'
+            )
+    for name, least in dict(window_batch_size=1, refine_steps=0, crf_steps=0).items():
+        if not is_count(getattr(options, name), least):
+            raise ValueError(
+                f'test_cfg {name} = {getattr(options, name)!r} must be a whole number of at least '
+                f'{least}.'
+            )
+
+
+def _check_windows(options: InferenceOptions) -> None:
+    """Refuses windows without a size, or with pixels between them."""
+    for name in ('crop_size', 'stride'):
+        size = getattr(options, name)
+        if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_count, size))):
+            raise ValueError(
+                f"test_cfg mode='slide' needs {name}=(HEIGHT, WIDTH) in pixels, not {size!r}."
+            )
+    assert options.crop_size is not None
+    assert options.stride is not None
+    if any(step > side for side, step in zip(options.crop_size, options.stride)):
+        raise ValueError(
+            f'test_cfg stride = {tuple(options.stride)} is larger than crop_size = '
+            f'{tuple(options.crop_size)}: no window would see the pixels between two.'
+        )
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is a whole number of at least so much."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
