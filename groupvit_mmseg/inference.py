@@ -18,6 +18,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.models.original_size import to_original_size
+from groupvit_mmseg.text.class_list import ClassList
 
 PRETRAINING_PARTS = (
     'train_cfg',
@@ -90,13 +91,14 @@ def load_segmentor(config: str | Path | Config, checkpoint: str | Path, **test_c
     Args:
         config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
         checkpoint (str | Path): Weights of a pretrainer or a segmentor.
-        **test_cfg: How it segments; whole images unless told otherwise.
+        **test_cfg: How it segments; whole images unless told otherwise, else as the config says.
 
     Returns:
         Any: A ``GroupViTSegmentor`` in evaluation mode, on the CPU.
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If there is no such option of ``test_cfg``, or a value is out of its range.
     """
     if not isinstance(config, Config):
         if not Path(config).is_file():
@@ -104,11 +106,27 @@ def load_segmentor(config: str | Path | Config, checkpoint: str | Path, **test_c
         config = Config.fromfile(config)
     init_default_scope('mmseg')
     model = segmentation_config(config).model
-    model.decode_head.update(class_names=['thing'], with_background=False, bg_thresh=None)
-    model.test_cfg = dict(mode='whole') | test_cfg
+    for option in set(ClassList._fields) - {'templates', 'alias_pooling'}:  # of no class
+        model.decode_head.pop(option, None)
+    model.decode_head.class_names = ['thing']
+    model.test_cfg = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
     segmentor = MODELS.build(model)
     load_weights(segmentor, read_checkpoint(checkpoint)['state_dict'], source=str(checkpoint))
     return segmentor.eval()
+
+
+def check_device(device: str) -> str:
+    """The device, if PyTorch has it here.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise ValueError(f'PyTorch cannot use the device {device!r} here: {reason}.') from error
+    return device
 
 
 class GroupViTInferencer:
@@ -118,11 +136,13 @@ class GroupViTInferencer:
         config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
         checkpoint (str | Path, optional): Weights of a pretrainer or a segmentor; None takes those
             of the config's ``init_cfg``, or leaves the random ones. Defaults to None.
-        class_names (Sequence[str], optional): What to look for; None keeps the config's classes.
-            Defaults to None.
-        bg_thresh (float, optional): Background threshold in [0, 1]; None keeps the config's.
-            Defaults to None.
+        class_names (ClassList | str | Sequence[str], optional): What to look for; None keeps the
+            config's classes. Defaults to None.
         device (str): Where to compute. Defaults to 'cpu'.
+        **class_options: What else :meth:`set_classes` takes, ``bg_thresh`` say.
+
+    Raises:
+        ValueError: As :meth:`set_classes`, or if there is no such device.
     """
 
     def __init__(
@@ -130,10 +150,11 @@ class GroupViTInferencer:
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
         *,
-        class_names: Sequence[str] | None = None,
-        bg_thresh: float | None = None,
+        class_names: ClassList | str | Sequence[str] | None = None,
         device: str = 'cpu',
+        **class_options: Any,
     ) -> None:
+        check_device(device)
         cfg = config if isinstance(config, Config) else Config.fromfile(config)
         cfg = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
@@ -144,11 +165,12 @@ class GroupViTInferencer:
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()
-        if self.segmentor.test_cfg.get('mode', 'whole') == 'whole':
-            self.segmentor.test_cfg = {**self.segmentor.test_cfg, 'with_group_map': True}
+        # What a result holds; everything else is as the config says.
+        whole = self.segmentor.test_cfg.get('mode', 'whole') == 'whole'
+        holds = dict(with_scores=True, with_group_map=whole)
+        self.segmentor.test_cfg = {**self.segmentor.test_cfg, **holds}
         self._pipeline = _array_pipeline(cfg.test_dataloader.dataset.pipeline)
-        if class_names is not None or bg_thresh is not None:
-            self.set_classes(class_names, bg_thresh=bg_thresh)
+        self.set_classes(class_names, **class_options)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -156,28 +178,26 @@ class GroupViTInferencer:
         return self.segmentor.decode_head.class_names
 
     def set_classes(
-        self, class_names: Sequence[str] | None = None, *, bg_thresh: float | None = None
+        self, class_names: ClassList | str | Sequence[str] | None = None, **class_options: Any
     ) -> None:
-        """Looks for other things from now on.
+        """Looks for other things from now on; what is not given stays as it is.
 
         Args:
-            class_names (Sequence[str], optional): The names, without a background; None keeps them.
-            bg_thresh (float, optional): Background threshold in [0, 1]; None keeps the present
-                one. Where there is none yet, a number adds a background as class 0.
+            class_names (ClassList | str | Sequence[str], optional): A whole list; or the names,
+                without a background: a known set, a text with commas, or a list. None keeps them.
+                Defaults to None.
+            **class_options: Fields of a :class:`ClassList` to change; None keeps one. Where there
+                is no background yet, ``bg_thresh`` or ``background_words`` add one as class 0.
+
+        Raises:
+            ValueError: If the names or an option cannot be used; the present ones stay.
         """
         head = self.segmentor.decode_head
-        names = head.class_names[int(head.with_background) :]
-        bg_thresh = head.bg_thresh if bg_thresh is None else bg_thresh
-        words = head.background_words
-        names = names if class_names is None else tuple(class_names)
-        with_background = bg_thresh is not None or bool(words)
-        head.set_classes(
-            ('background', *names) if with_background else names,
-            with_background=with_background,
-            bg_thresh=bg_thresh,
-            background_words=words,
-            templates=head.templates,
-        )
+        changes = {name: value for name, value in class_options.items() if value is not None}
+        if isinstance(class_names, ClassList):
+            head.set_classes(class_names, **changes)
+        elif class_names is not None or changes:
+            head.set_classes(head.classes.looking_for(class_names, **changes))
 
     @torch.no_grad()
     def __call__(self, image: str | Path | NDArray[np.uint8]) -> InferenceResult:

@@ -10,8 +10,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .calibration import SegmentEvidence
+from .inference_options import refuse_options
 
 Window = tuple[slice, slice]
+
+# Options of the segmentation that the evidence keeps, or that change nothing about it.
+CARRIED = (
+    'mode',
+    'crop_size',
+    'stride',
+    'precision',
+    'window_batch_size',
+    'with_scores',
+    'with_group_map',
+)
 
 
 def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentEvidence]:
@@ -29,8 +41,10 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         SegmentEvidence: One per crop of each image.
 
     Raises:
-        ValueError: If the head has no background, or background words besides it.
+        ValueError: If the head has no background, or background words besides it, or the scores
+            are refined after the threshold.
     """
+    refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
     head = segmentor.decode_head
     if not head.with_background or head.background_words:
         raise ValueError(

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from groupvit_mmseg.text.class_list import ClassList, as_words, make_class_list
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
-from .presets import THRESHOLD_PRESETS
+from .inference_options import is_count, read_options
+from .presets import THRESHOLD_PRESETS, background_threshold
 
 WITH_BACKGROUND = ('pascal_voc', 'pascal_context', 'coco_object')
 EVERY_CLASS = 10**6
+MAX_LOGIT_SCALE = 100
 
 ClassSet = str | tuple[str, ...]
 
@@ -47,7 +50,12 @@ class Protocol:
         logit_scale (float | None): Factor on the similarities; None keeps the checkpoint's.
         refine_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
+        alias_pooling (str | None): ``max`` or ``mean`` over the words of a class; None keeps the
+            model's.
         caveat (str): What differs from the source; empty if nothing does.
+
+    Raises:
+        ValueError: If a figure is out of its range.
     """
 
     name: str
@@ -62,7 +70,77 @@ class Protocol:
     logit_scale: float | None = None
     refine_steps: int = 0
     crf_steps: int = 0
+    alias_pooling: str | None = None
     caveat: str = ''
+
+    def __post_init__(self) -> None:
+        """Words given as a text become a tuple; figures out of their range are refused."""
+        object.__setattr__(self, 'background_words', as_words(self.background_words))
+        read_options(self.test_cfg())
+        for name in ('short_side', 'top_k'):
+            if not is_count(getattr(self, name)):
+                raise ValueError(f'{name} = {getattr(self, name)!r} must be a positive number.')
+        if self.logit_scale is not None and not 0 < self.logit_scale <= MAX_LOGIT_SCALE:
+            raise ValueError(
+                f'logit_scale = {self.logit_scale} is not above 0 and at most {MAX_LOGIT_SCALE}, '
+                'where the model clamps it.'
+            )
+
+    def test_cfg(self) -> dict[str, Any]:
+        """What a segmentor's ``test_cfg`` must have for it: labels only, windows, refinement."""
+        size, step = (self.crop_size,) * 2, (self.stride,) * 2
+        windows = dict(mode='slide', crop_size=size, stride=step)
+        return dict(
+            windows if self.crop_size else dict(mode='whole'),
+            with_scores=False,
+            with_group_map=False,
+            refine_steps=self.refine_steps,
+            crf_steps=self.crf_steps,
+        )
+
+    def class_list(
+        self,
+        class_set: ClassSet,
+        classes: Mapping[str, Any] | None = None,
+        *,
+        alias_pooling: str = 'max',
+    ) -> ClassList:
+        """What is prompted for a set.
+
+        Args:
+            class_set (str | tuple[str, ...]): As ``class_names`` knows it, or names.
+            classes (Mapping[str, Any], optional): What ``read_class_file`` gives, in the place of
+                the set's own spellings. Defaults to None.
+            alias_pooling (str): Of the model, for protocols that have none. Defaults to ``'max'``.
+
+        Raises:
+            ValueError: If the classes cannot be used, or their background is not that of the set
+                and of the protocol.
+        """
+        has = has_background(class_set)
+        given: dict[str, Any] = {
+            'class_names': class_set,
+            'with_background': has,
+            **(classes or {}),
+        }
+        if given['with_background'] != has:
+            raise ValueError(
+                f'{_told(class_set)} has {"a" if has else "no"} background, but the class file has '
+                f'{"none" if has else "one"}: a line "background:" tells of one.'
+            )
+        words = tuple(given.pop('background_words', ()))
+        if words and words != self.background_words:
+            raise ValueError(
+                f'The class file has the background words {", ".join(words)}, the protocol '
+                f'{", ".join(self.background_words) or "none"}: give them in one place.'
+            )
+        return make_class_list(
+            **given,
+            bg_thresh=self.bg_thresh,
+            background_words=self.background_words,
+            templates=self.templates,
+            alias_pooling=self.alias_pooling or alias_pooling,
+        )
 
     def changed(self, **changes: Any) -> Protocol:
         """The protocol with some fields changed.
@@ -175,7 +253,10 @@ def protocol(name: str, class_set: ClassSet, **changes: Any) -> Protocol:
     preset = PRESETS[name]
     key = class_set if isinstance(class_set, str) else ''  # presets say nothing about other sets
     own = {'bg_thresh': preset.thresholds.get(key), **preset.per_set.get(key, {})}
-    chosen = preset.common.changed(**(own | changes))
+    given = own | changes
+    if isinstance(given['bg_thresh'], str):
+        given['bg_thresh'] = background_threshold(given['bg_thresh'], class_set)
+    chosen = preset.common.changed(**given)
     if not has_background(class_set):
         return dataclasses.replace(chosen, bg_thresh=None, background_words=())
     if chosen.bg_thresh is None and not chosen.background_words:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
@@ -18,7 +18,7 @@ from .benchmarks import Benchmark, dataset_config
 from .checks import check_class_count, check_files, check_masks
 from .confusion import count_pairs
 from .journal import Journal
-from .protocols import ClassSet, Protocol, has_background
+from .protocols import ClassSet, Protocol
 
 
 def segmentation_pipeline(protocol: Protocol) -> list[dict]:
@@ -77,25 +77,16 @@ def apply_protocol(
         logit_scale (float): The checkpoint's, for protocols that have none of their own.
         classes (Mapping[str, Any], optional): What ``read_class_file`` gives, in the place of the
             set's own spellings. Defaults to None.
+
+    Raises:
+        ValueError: If the classes do not fit the set and the protocol.
     """
-    size = (protocol.crop_size, protocol.crop_size)
-    windows = dict(mode='slide', crop_size=size, stride=(protocol.stride, protocol.stride))
-    segmentor.test_cfg = ConfigDict(
-        windows if protocol.crop_size else dict(mode='whole'),
-        with_scores=False,
-        refine_steps=protocol.refine_steps,
-        crf_steps=protocol.crf_steps,
-        **{k: v for k, v in segmentor.test_cfg.items() if k in ('window_batch_size', 'precision')},
-    )
     head = segmentor.decode_head
-    chosen = dict(
-        class_names=class_set,
-        with_background=has_background(class_set),
-        background_words=protocol.background_words,
-    ) | dict(classes or {})
-    head.set_classes(**chosen, bg_thresh=protocol.bg_thresh, templates=protocol.templates)
+    pooling = head.classes.alias_pooling
+    head.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
     head.top_k = protocol.top_k
     head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
+    segmentor.test_cfg = {**segmentor.test_cfg, **protocol.test_cfg()}
     head.encode_classes()
 
 

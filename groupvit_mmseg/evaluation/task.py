@@ -13,6 +13,7 @@ from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 from mmpretrain.evaluation import Accuracy
 
 from groupvit_mmseg.text.class_list import read_class_file
+from groupvit_mmseg.text.templates import get_templates
 
 from .benchmarks import Benchmark, chosen_sets
 from .confusion import confusion_matrix, segmentation_scores
@@ -43,6 +44,7 @@ class Settings:
         protocol (str): Preset.
         changes (Mapping[str, Any]): Fields of the protocol to change.
         class_files (Mapping[str, str]): Class files, by set.
+        model (str): What tells configs of the model apart.
         precision (str): ``fp32`` or ``bf16``.
         device (str): Where the model is.
         batch_size (int): Images that share batches of windows.
@@ -57,6 +59,7 @@ class Settings:
     protocol: str = 'official'
     changes: Mapping[str, Any] = field(default_factory=dict)
     class_files: Mapping[str, str] = field(default_factory=dict)
+    model: str = ''
     precision: str = 'fp32'
     device: str = 'cpu'
     batch_size: int = 1
@@ -100,20 +103,25 @@ class EvaluationTask:
         self.name = name or benchmark.name
         file = settings.class_files.get(benchmark.name)
         self.classes = read_class_file(file) if file else None
-        given = self._given_background() | ({} if templates is None else dict(templates=templates))
+        given = self._given_background()
+        changes = {**settings.changes}
+        if templates is not None:  # they are what tells this row from another
+            given['templates'] = changes['templates'] = templates
         self.preset = protocol(settings.protocol, benchmark.class_set, **given)
-        given |= settings.changes
-        self.protocol = protocol(settings.protocol, benchmark.class_set, **given)
+        self.protocol = protocol(settings.protocol, benchmark.class_set, **(given | changes))
+        self.prompted = self._prompted()
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
-            classes=digest([*self.names, json.dumps(self.classes)]),
+            classes=digest([*self.names, json.dumps(self.prompted)]),
             images=digest([Path(path).name for path in self._image_paths()]),
         )
         depends_on = dict(
             set=self.name,
             protocol=self.protocol.fields(),
+            pipeline=[repr(step) for step in self.dataset.pipeline.transforms],
+            model=settings.model,
             weights=settings.weights['sha256'],
             precision=settings.precision,
             device=settings.device.partition(':')[0],
@@ -124,12 +132,25 @@ class EvaluationTask:
 
     def _given_background(self) -> dict[str, Any]:
         """What tells the background where the preset does not: a part of it, and no change."""
+        file, changes = self.classes or {}, self.settings.changes
+        given: dict[str, Any] = {}
+        if file.get('with_background') and not (
+            'background_words' in changes and not file['background_words']
+        ):
+            given['background_words'] = file['background_words']
         if self.benchmark.class_set in PRESETS[self.settings.protocol].thresholds:
-            return {}
-        words = (self.classes or {}).get('background_words')
-        given: dict[str, Any] = dict(background_words=words) if words else {}
+            return given
         background = ('bg_thresh', 'background_words')
-        return given | {k: v for k, v in self.settings.changes.items() if k in background}
+        return given | {k: v for k, v in changes.items() if k in background}
+
+    def _prompted(self) -> dict[str, Any]:
+        """All that is prompted, by name; raises before any image what would be raised after."""
+        if self.is_classification:
+            if self.classes:
+                raise ValueError(f'{self.benchmark.title} takes no class file: leave it out.')
+            sentences = get_templates(self.protocol.templates)
+            return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
+        return self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
 
     def _image_paths(self) -> list[str]:
         """Files of the images, in order."""
@@ -206,7 +227,10 @@ class EvaluationTask:
                 evaluated=self.num_images, files=len(self.dataset), digest=self.digests['images']
             ),
             classes=dict(
-                count=len(self.names), digest=self.digests['classes'], changed=self.classes
+                count=len(self.names),
+                digest=self.digests['classes'],
+                changed=self.classes,
+                prompted=self.prompted,
             ),
             checkpoint=self.settings.weights,
             precision=self.settings.precision,

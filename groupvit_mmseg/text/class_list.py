@@ -106,7 +106,8 @@ class ClassList(NamedTuple):
 
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
-                list; without a background. None keeps them. Defaults to None.
+                list; without a background, unless ``with_background=True`` says that the first is
+                it. None keeps them. Defaults to None.
             **changes: Other fields to change.
 
         Returns:
@@ -115,14 +116,16 @@ class ClassList(NamedTuple):
         Raises:
             ValueError: As :func:`make_class_list`.
         """
-        names = self.foreground if names is None else foreground_names(names)
         told = self._asdict() | changes
+        names = self.foreground if names is None else foreground_names(names)
+        if changes.get('with_background'):
+            names = names[1:]
         background = told['bg_thresh'] is not None or bool(told['background_words'])
-        for key in ('aliases', 'class_templates'):
-            if key not in changes:
-                told[key] = {name: value for name, value in told[key].items() if name in names}
-        told['class_names'] = ('background', *names) if background else names
-        return make_class_list(**(told | dict(with_background=background)))
+        told['with_background'] = background or bool(changes.get('with_background'))
+        for key in {'aliases', 'class_templates'} - set(changes):
+            told[key] = {name: value for name, value in told[key].items() if name in names}
+        told['class_names'] = ('background', *names) if told['with_background'] else names
+        return make_class_list(**told)
 
 
 def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any) -> ClassList:
