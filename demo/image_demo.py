@@ -21,8 +21,8 @@ from groupvit_mmseg.visualization import (
     save_picture,
 )
 
-# What a wrong picture, config, checkpoint or word raises while everything is set up.
-SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+# What a wrong picture, config, checkpoint, word or place raises.
+ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):
@@ -81,11 +81,11 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         image, inferencer = prepare(args)
-    except SETUP_ERRORS as error:
+        result = inferencer(image)
+        save_picture(draw(image, result), args.out)
+    except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    result = inferencer(image)
-    save_picture(draw(image, result), args.out)
     print_shares(result)
     print(f'wrote {args.out}')
     return 0

@@ -96,9 +96,12 @@ def segment(picture, model, short_side=None):
     metadata = session.get_modelmeta().custom_metadata_map
     if 'class_names' not in metadata:
         raise ValueError(f'{model} is not of export_onnx.py: it names no classes.')
-    side = max(
-        short_side or json.loads(metadata['short_side']), json.loads(metadata['smallest_side'])
-    )
+    smallest, trained = (json.loads(metadata[key]) for key in ('smallest_side', 'short_side'))
+    if short_side is not None and short_side < smallest:
+        raise ValueError(
+            f'--short-side {short_side} is below the {smallest} pixels of two patches.'
+        )
+    side = max(trained if short_side is None else short_side, smallest)
     maps = session.run(['class_map', 'group_map'], {'image': resize(picture, side)[None]})
     height, width = picture.shape[:2]
     class_map, group_map = (nearest(m[0], height, width) for m in maps)

@@ -12,9 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from groupvit_mmseg.evaluation.inference_options import refuse_options
 from groupvit_mmseg.models.groupvit import GroupViT
+from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 OUTPUTS = ('class_map', 'group_map')
+# Options of the segmentation that change nothing about one whole image's maps.
+CARRIED = ('window_batch_size', 'with_scores', 'with_group_map')
 LARGEST_SIDE = 4096
 
 
@@ -27,8 +31,8 @@ class FrozenSegmentor(nn.Module):
         segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
 
     Raises:
-        ValueError: If its scores are refined by the image, its patches are clustered or its
-            backbone is no GroupViT, which a graph of any size does not do.
+        ValueError: If ``test_cfg`` has an option that the graph does not carry, its patches are
+            clustered, its backbone is no GroupViT or its head no zero-shot head.
     """
 
     mean: Tensor
@@ -36,13 +40,7 @@ class FrozenSegmentor(nn.Module):
 
     def __init__(self, segmentor: Any) -> None:
         super().__init__()
-        if segmentor.test_cfg.get('refine_steps'):
-            raise ValueError('Exports do not refine scores: set model.test_cfg.refine_steps to 0.')
-        if segmentor.with_neck or not isinstance(segmentor.backbone, GroupViT):
-            raise ValueError(
-                'Exports take a GroupViT without a neck: the graphs of other backbones are of one '
-                'image size, and clustering is no graph.'
-            )
+        check_exportable(segmentor)
         frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
         frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head
@@ -50,8 +48,9 @@ class FrozenSegmentor(nn.Module):
         self.eval()
         preprocessor = frozen.data_preprocessor
         self.reads_rgb = turns_channels(preprocessor)
-        self.register_buffer('mean', preprocessor.mean.flatten())
-        self.register_buffer('std', preprocessor.std.flatten())
+        mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
+        self.register_buffer('mean', torch.zeros(3) if mean is None else mean.flatten())
+        self.register_buffer('std', torch.ones(3) if std is None else std.flatten())
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Segment a picture.
@@ -76,6 +75,26 @@ class FrozenSegmentor(nn.Module):
         """RGB uint8 ``(1, H, W, 3)`` to what the backbone reads, ``(1, 3, H, W)``."""
         channels = image.float() if self.reads_rgb else image.float().flip(-1)
         return ((channels - self.mean) / self.std).permute(0, 3, 1, 2)
+
+
+def check_exportable(segmentor: Any) -> None:
+    """Refuses a segmentor that does what the graph does not.
+
+    Raises:
+        ValueError: Names the part or the option.
+    """
+    if segmentor.with_neck or not isinstance(segmentor.backbone, GroupViT):
+        raise ValueError(
+            'Exports take a GroupViT without a neck: the graphs of other backbones are of one '
+            'image size, and clustering is no graph.'
+        )
+    if not isinstance(segmentor.decode_head, GroupViTZeroShotHead):
+        raise ValueError(
+            'Exports take a GroupViTZeroShotHead: other heads have no words to freeze.'
+        )
+    refuse_options(segmentor.options, CARRIED, 'Exports segment whole images')
+    if getattr(segmentor.data_preprocessor, 'test_cfg', None):
+        raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')
 
 
 def turns_channels(preprocessor: Any) -> bool:

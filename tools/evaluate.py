@@ -11,6 +11,7 @@ processes.
 """
 
 import argparse
+import json
 import os
 import pickle
 import subprocess
@@ -21,18 +22,20 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.writing import write_atomically
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
+from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
+from groupvit_mmseg.evaluation.inference_options import PRECISIONS
 from groupvit_mmseg.evaluation.pictures import chosen_images, draw_confusion, draw_images
 from groupvit_mmseg.evaluation.protocols import PRESETS
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
+from groupvit_mmseg.evaluation.running import digest
 from groupvit_mmseg.evaluation.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.evaluation.task import Settings, make_tasks
-from groupvit_mmseg.inference import load_segmentor
+from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -74,7 +77,9 @@ def parse_args(argv=None):
         metavar='SET=FILE',
         help='class files',
     )
-    parser.add_argument('--precision', default='fp32', choices=['fp32', 'bf16'])
+    parser.add_argument(
+        '--precision', default='fp32', choices=PRECISIONS, help='whatever the config says'
+    )
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--processes', type=int, default=1)
     parser.add_argument('--rank', type=int, help='do the part of one process only, on any machine')
@@ -85,6 +90,38 @@ def parse_args(argv=None):
     parser.add_argument('--limit', type=int, help='images per set, for a try')
     parser.add_argument('--pictures', type=int, default=3, help='best, worst and random, of each')
     return parser.parse_args(argv)
+
+
+def check_options(args):
+    """Refuses what would be passed over: numbers out of their range, sets that are not chosen."""
+    least = dict(processes=1, workers=0, batch_size=1, limit=1, pictures=0)
+    for name, number in least.items():
+        given = getattr(args, name)
+        if given is not None and given < number:
+            option = name.replace('_', '-')
+            raise ValueError(f'--{option} {given} must be at least {number}.')
+    if args.rank is not None and not 0 <= args.rank < args.processes:
+        raise ValueError(
+            f'--rank {args.rank} is no process of --processes {args.processes}: they are counted '
+            'from 0.'
+        )
+    names = [benchmark.name for benchmark in chosen_sets(args.sets)]
+    for option in ('root', 'classes'):
+        unknown = sorted(set(getattr(args, option)) - set(names))
+        if unknown:
+            raise ValueError(
+                f'--{option} names {", ".join(unknown)}, which --sets does not: use '
+                f'{", ".join(names)}.'
+            )
+    check_device(args.device)
+
+
+def describe_model(config):
+    """What tells configs of the model apart."""
+    if not Path(config).is_file():
+        raise FileNotFoundError(f'There is no config at {config}.')
+    model = segmentation_config(Config.fromfile(config)).model.to_dict()
+    return digest([json.dumps(model, sort_keys=True, default=str)])
 
 
 def read_settings(args):
@@ -100,6 +137,7 @@ def read_settings(args):
         protocol=args.protocol,
         changes=args.change,
         class_files=args.classes,
+        model=describe_model(args.config),
         precision=args.precision,
         device=args.device,
         batch_size=args.batch_size,
@@ -170,6 +208,7 @@ def main(argv=None):
     args = parse_args(argv)
     init_default_scope('mmseg')
     try:
+        check_options(args)
         tasks, missing = make_tasks(args.sets, read_settings(args))
         if args.rank is not None:
             run_tasks(tasks, args)

@@ -143,7 +143,7 @@ class ZeroShot:
         classes = ['background', *self.things]
         head.set_classes(classes, with_background=True, bg_thresh=0.0)
         found = calibrate_threshold(self._evidence())
-        head.bg_thresh = found.threshold
+        head.set_classes(head.classes, bg_thresh=found.threshold)
         told = dict(bg_thresh=round(found.threshold, 6), bg_thresh_source=found.provenance)
         print(f'background threshold {found.threshold:.4f}, {found.provenance}')
         result['things_and_background'] = {**self._measure('things + background'), **told}

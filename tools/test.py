@@ -35,7 +35,14 @@ METRICS = {
 }
 NEED_GROUPS = {'oracle', 'probing'}
 # What a wrong config, checkpoint or folder raises while everything is set up.
-SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+SETUP_ERRORS = (
+    FileNotFoundError,
+    ImportError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 
 
 def parse_args(argv=None):
@@ -109,8 +116,9 @@ def add_metrics(cfg, names):
     ]
     cfg.test_evaluator = [*given, *added]
     if NEED_GROUPS & set(names):
-        kept = {k: v for k, v in cfg.model.test_cfg.items() if k in ('precision', 'with_scores')}
-        cfg.model.test_cfg = dict(mode='whole', with_group_map=True, **kept)
+        given, windows = cfg.model.get('test_cfg') or {}, ('crop_size', 'stride')
+        kept = {option: value for option, value in given.items() if option not in windows}
+        cfg.model.test_cfg = {**kept, 'mode': 'whole', 'with_group_map': True}
 
 
 def draw_into(cfg, folder):

@@ -37,8 +37,9 @@ def evaluation_report(
 
     Returns:
         dict[str, Any]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
-        ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``; only what JSON knows.
-        ``background``, ``templates`` and ``top_k`` of the protocol are None without prompts.
+        ``prompted``, ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``; only what
+        JSON knows. ``background``, ``templates``, ``prompted`` (every field of the class list) and
+        ``top_k`` of the protocol are None without prompts.
     """
     evaluator_metrics = list(evaluator_metrics)
     prompted = hasattr(head, 'templates')
@@ -53,6 +54,7 @@ def evaluation_report(
         'classes': list(classes),
         'background': describe_background(head) if prompted else None,
         'templates': list(head.templates) if prompted else None,
+        'prompted': head.classes._asdict() if prompted else None,
         'protocol': describe_protocol(cfg, head),
         'data': describe_data(cfg),
         'checkpoint': describe_checkpoint(cfg.load_from),

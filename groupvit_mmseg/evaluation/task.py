@@ -19,7 +19,7 @@ from .benchmarks import Benchmark, chosen_sets
 from .confusion import confusion_matrix, segmentation_scores
 from .journal import Journal
 from .protocols import PRESETS, protocol
-from .report import versions
+from .report import PACKAGES, versions
 from .running import (
     apply_protocol,
     build_dataset,
@@ -126,6 +126,7 @@ class EvaluationTask:
             precision=settings.precision,
             device=settings.device.partition(':')[0],
             batch_size=settings.batch_size,
+            versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
         )
         self.journal = Journal(settings.out / 'journal', name=self.name, settings=depends_on)
@@ -150,7 +151,8 @@ class EvaluationTask:
                 raise ValueError(f'{self.benchmark.title} takes no class file: leave it out.')
             sentences = get_templates(self.protocol.templates)
             return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
-        return self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
+        found = self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
+        return found | dict(alias_pooling=self.protocol.alias_pooling)
 
     def _image_paths(self) -> list[str]:
         """Files of the images, in order."""

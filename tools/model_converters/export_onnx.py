@@ -1,6 +1,7 @@
-"""Exports a segmentor with its words frozen in: picture in, class map and group map out.
+r"""Exports a segmentor with its words frozen in: picture in, class map and group map out.
 
-python tools/model_converters/export_onnx.py CONFIG CHECKPOINT --classes "a cat, a dog" --out F.onnx
+python tools/model_converters/export_onnx.py CONFIG CHECKPOINT --whole \
+    --classes "a cat, a dog" --out F.onnx
 
 The file takes an RGB uint8 picture (1, H, W, 3) of any size and gives int64 maps (1, H, W); class
 names, threshold and the size to resize pictures to are in its metadata. --out FILE.pt2 writes a
@@ -47,6 +48,11 @@ def parse_args(argv=None):
     parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
     parser.add_argument('--background-threshold', type=float, help='in [0, 1]')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
+    parser.add_argument(
+        '--whole',
+        action='store_true',
+        help='segment pictures whole where the config slides windows, which a graph does not',
+    )
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE', help='to compare on')
     parser.add_argument('--no-check', action='store_true', help='write without comparing')
     return parser.parse_args(argv)
@@ -58,23 +64,43 @@ def build(args):
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
+    if args.check and args.no_check:
+        raise ValueError('--check IMAGE and --no-check exclude each other: give one of them.')
     names = None if args.classes is None else parse_class_names(args.classes)
-    return GroupViTInferencer(
+    inferencer = GroupViTInferencer(
         args.config, args.checkpoint, class_names=names, bg_thresh=args.background_threshold
     )
+    segmentor = inferencer.segmentor
+    if segmentor.test_cfg.get('mode') == 'slide':
+        if not args.whole:
+            raise ValueError(
+                f'{args.config} slides windows over pictures, and the exported graph takes them '
+                'whole, which gives other labels: say --whole to have that.'
+            )
+        segmentor.test_cfg = {**segmentor.test_cfg, 'mode': 'whole'}
+    return inferencer
 
 
 def short_side(config, backbone):
     """Pixels to which the config resizes the shorter side of a picture.
 
     Where it resizes none, the side of the pictures that the backbone learnt from.
+
+    Raises:
+        ValueError: If the config does something else to pictures.
     """
-    cfg = segmentation_config(config)
-    for step in cfg.test_dataloader.dataset.pipeline:
-        if step.get('type', '').endswith('Resize'):
+    side = min(backbone.grid_shape) * backbone.patch_size
+    for step in segmentation_config(config).test_dataloader.dataset.pipeline:
+        kind = step['type'].rpartition('.')[-1]
+        if kind == 'Resize' and step.get('keep_ratio'):
             scale = step['scale']
-            return min(scale) if isinstance(scale, (tuple, list)) else scale
-    return min(backbone.grid_shape) * backbone.patch_size
+            side = min(scale) if isinstance(scale, (tuple, list)) else scale
+        elif not kind.startswith(('Load', 'Pack')):
+            raise ValueError(
+                f'The test pipeline has a {kind} that an export does not carry: use a Resize with '
+                'keep_ratio=True alone.'
+            )
+    return side
 
 
 def generated_picture(side):
