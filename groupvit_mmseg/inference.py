@@ -85,21 +85,26 @@ def segmentation_config(cfg: Config) -> Config:
     return cfg
 
 
-def load_segmentor(config: str | Path | Config, checkpoint: str | Path, **test_cfg: Any) -> Any:
+def load_segmentor(
+    config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu', **test_cfg: Any
+) -> Any:
     """The segmentor of a config with a checkpoint's weights, looking for nothing in particular yet.
 
     Args:
         config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.
         checkpoint (str | Path): Weights of a pretrainer or a segmentor.
+        device (str): Where to compute. Defaults to 'cpu'.
         **test_cfg: How it segments; whole images unless told otherwise, else as the config says.
 
     Returns:
-        Any: A ``GroupViTSegmentor`` in evaluation mode, on the CPU.
+        Any: A ``GroupViTSegmentor`` in evaluation mode.
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If there is no such option of ``test_cfg``, or a value is out of its range.
+        ValueError: If there is no such device or option of ``test_cfg``, or a value is out of its
+            range.
     """
+    check_device(device)
     if not isinstance(config, Config):
         if not Path(config).is_file():
             raise FileNotFoundError(f'There is no config at {config}.')
@@ -112,7 +117,7 @@ def load_segmentor(config: str | Path | Config, checkpoint: str | Path, **test_c
     model.test_cfg = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
     segmentor = MODELS.build(model)
     load_weights(segmentor, read_checkpoint(checkpoint)['state_dict'], source=str(checkpoint))
-    return segmentor.eval()
+    return segmentor.to(device).eval()
 
 
 def check_device(device: str) -> str:

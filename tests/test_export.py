@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +17,16 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.evaluation.inference_options import InferenceOptions
 from groupvit_mmseg.export import (
+    CARRIED,
     FrozenSegmentor,
     difference,
     export_program,
     margins,
     onnx_maps,
 )
+from groupvit_mmseg.models import segmentor as segmentor_module
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -46,6 +50,7 @@ def segmentor():
                 parameter.mul_(12 if '.assign.' in name else 3)
     names = ('background', *(name.split()[-1] for name in CLASSES.split(',')))
     model.set_classes(names, with_background=True, bg_thresh=0.35)
+    model.test_cfg = dict(mode='whole')
     return model
 
 
@@ -54,7 +59,8 @@ def exported(segmentor, tmp_path_factory):
     """The tool's ONNX file of that segmentor."""
     folder = tmp_path_factory.mktemp('exported')
     save_checkpoint({'state_dict': segmentor.state_dict()}, folder / 'tiny.pth')
-    argv = [CONFIG, folder / 'tiny.pth', '--classes', CLASSES, '--background-threshold', '0.35']
+    argv = [CONFIG, folder / 'tiny.pth', '--whole', '--classes', CLASSES]
+    argv += ['--background-threshold', '0.35']
     assert export(*argv, '--out', folder / 'tiny.onnx') == 0
     return folder
 
@@ -118,7 +124,8 @@ def test_full_size_on_real_photographs(tmp_path, capsys):
             if parameter.dim() > 1:
                 parameter.mul_(3 if '.assign.' in name else 1.5)
     save_checkpoint({'state_dict': model.state_dict()}, tmp_path / 'full.pth')
-    argv = [config, tmp_path / 'full.pth', '--classes', CLASSES, '--out', tmp_path / 'full.onnx']
+    argv = [config, tmp_path / 'full.pth', '--whole', '--classes', CLASSES]
+    argv += ['--out', tmp_path / 'full.onnx']
     assert export(*argv, '--check', *PHOTOGRAPHS[:3]) == 0
     assert capsys.readouterr().out.count(' 0 of them with a margin of 1e-4 or more') == 3
 
@@ -127,7 +134,6 @@ def test_frozen_segmentor_gives_the_segmentors_labels(segmentor):
     image = picture(48, 72)
     inputs = torch.from_numpy(image.copy()).permute(2, 0, 1)[[2, 1, 0]]  # pipelines read BGR
     batch = segmentor.data_preprocessor(dict(inputs=[inputs]), False)
-    segmentor.test_cfg = dict(mode='whole')
     with torch.no_grad():
         logits = segmentor.encode_decode(batch['inputs'], [{}])
         class_map, group_map = FrozenSegmentor(segmentor)(torch.from_numpy(image)[None])
@@ -155,7 +161,7 @@ def test_pictures_are_resized_as_the_backbone_learnt_where_the_config_resizes_no
     cfg.test_dataloader.dataset.pipeline = [s for s in pipeline if s['type'] != 'Resize']
     cfg.dump(tmp_path / 'unresized.py')
     out = tmp_path / 'unresized.onnx'
-    assert export(tmp_path / 'unresized.py', exported / 'tiny.pth', '--out', out) == 0
+    assert export(tmp_path / 'unresized.py', exported / 'tiny.pth', '--whole', '--out', out) == 0
     backbone = segmentor.backbone
     metadata = onnxruntime.InferenceSession(str(out)).get_modelmeta().custom_metadata_map
     side = min(backbone.grid_shape) * backbone.patch_size
@@ -181,7 +187,8 @@ def test_metadata_tells_how_to_use_the_file(exported):
 
 
 def test_torch_export_program(segmentor, exported):
-    argv = [CONFIG, exported / 'tiny.pth', '--classes', CLASSES, '--background-threshold', '0.35']
+    argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES]
+    argv += ['--background-threshold', '0.35']
     assert export(*argv, '--out', exported / 'tiny.pt2') == 0
     extra = {'class_names': ''}
     program = torch.export.load(exported / 'tiny.pt2', extra_files=extra).module()
@@ -210,11 +217,97 @@ def test_aliases_and_background_words_are_exported(segmentor):
     assert plain.pixels > 0  # the words matter
 
 
-def test_what_the_graph_does_not_do_is_refused(segmentor):
+NOT_CARRIED = dict(
+    mode=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
+    crop_size=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
+    stride=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
+    refine_steps=dict(refine_steps=10),
+    crf_steps=dict(crf_steps=10),
+    precision=dict(precision='bf16'),
+)
+
+
+def test_every_option_is_carried_or_known_not_to_be():
+    assert set(NOT_CARRIED) | set(CARRIED) == set(InferenceOptions._fields)
+    assert not set(NOT_CARRIED) & set(CARRIED)
+
+
+@pytest.mark.parametrize('test_cfg', NOT_CARRIED.values(), ids=NOT_CARRIED)
+def test_what_the_graph_does_not_do_is_refused(segmentor, monkeypatch, test_cfg):
+    monkeypatch.setattr(segmentor_module, 'load_library', lambda: None)
     other = copy.deepcopy(segmentor)
-    other.test_cfg = dict(mode='whole', refine_steps=10)
-    with pytest.raises(ValueError, match='do not refine scores'):
+    other.test_cfg = test_cfg
+    name = next(iter(test_cfg))
+    with pytest.raises(
+        ValueError, match=f'without {name}, but model.test_cfg has {name}='
+    ) as error:
         FrozenSegmentor(other)
+    assert '\n' not in str(error.value)
+
+
+def test_options_that_change_no_map_do_not_stop_an_export(segmentor):
+    other = copy.deepcopy(segmentor)
+    other.test_cfg = dict(
+        mode='whole',
+        crop_size=(32, 32),  # left over from sliding windows
+        stride=(16, 16),
+        window_batch_size=2,
+        with_scores=False,
+        with_group_map=True,
+    )
+    image = torch.from_numpy(picture(40, 48))[None]
+    maps = [FrozenSegmentor(model)(image) for model in (segmentor, other)]
+    assert all(torch.equal(one, two) for one, two in zip(*maps, strict=True))
+
+
+def test_padding_is_refused(segmentor):
+    other = copy.deepcopy(segmentor)
+    other.data_preprocessor.test_cfg = dict(size_divisor=32)
+    with pytest.raises(ValueError, match='do not pad'):
+        FrozenSegmentor(other)
+
+
+def test_a_segment_near_the_threshold_is_not_decided(segmentor):
+    image = torch.from_numpy(picture(60, 90, seed=4))[None]
+    with torch.no_grad():
+        output = segmentor.backbone.encode(FrozenSegmentor(segmentor).normalised(image))
+        head = segmentor.decode_head
+        best = head.foreground_affinity(head.segment_affinity(output))[0].amax(dim=-1)
+        group_map = head.group_map(output)
+    shown = group_map.unique()
+    near = shown[best[shown].argmin()]  # below the image's best, which is the least threshold
+    assert best[near] < best.max() - 1e-3
+    decided, close = (copy.deepcopy(segmentor) for _ in range(2))
+    decided.set_classes(head.classes, bg_thresh=1.0)
+    close.set_classes(head.classes, bg_thresh=best[near].item() + 1e-5)
+    pixels = group_map == near
+    widths = [margins(FrozenSegmentor(model), image)[pixels].max() for model in (decided, close)]
+    assert widths[0] > 1e-3
+    assert 0 < widths[1] < 2e-5
+
+
+@pytest.mark.parametrize(
+    'change, options, message',
+    [
+        ({}, [], 'slides windows over pictures.*say --whole'),
+        ({'model.test_cfg.refine_steps': 4}, ['--whole'], 'without refine_steps'),
+        ({'model.test_cfg.refine_step': 4}, ['--whole'], 'no option refine_step'),
+        ({'test_dataloader.dataset.pipeline.1.keep_ratio': False}, ['--whole'], 'has a Resize'),
+        ({}, ['--whole', '--no-check', '--check', 'a.jpg'], 'exclude each other'),
+    ],
+)
+def test_what_an_export_passes_over_is_one_sentence(
+    exported, tmp_path, capsys, change, options, message
+):
+    cfg = Config.fromfile(CONFIG)
+    cfg.merge_from_dict(change)
+    cfg.dump(tmp_path / 'changed.py')
+    argv = [tmp_path / 'changed.py', exported / 'tiny.pth', '--out', tmp_path / 'a.onnx']
+    assert export(*argv, *options) == 2
+    errors = capsys.readouterr().err
+    assert errors.count('\n') == 1
+    assert re.search(message, errors)
+    assert not (tmp_path / 'a.onnx').exists()
 
 
 def test_demo_needs_neither_torch_nor_pillow(exported, tmp_path):
@@ -252,6 +345,9 @@ def test_demo_shows_the_class_map(exported, tmp_path, monkeypatch):
     assert names[0] == 'background'
     ramp = np.arange(8, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(3, 2) * 30
     assert onnx_demo.resize(ramp, 16)[:, 0, 0].tolist()[:5] == [0, 8, 22, 38, 52]
+    for side in (0, 15):
+        with pytest.raises(ValueError, match=f'--short-side {side} is below the 16 pixels'):
+            onnx_demo.segment(image, exported / 'tiny.onnx', side)
 
 
 @pytest.mark.parametrize('name', ['nothing.onnx', 'bad.onnx'])

@@ -150,7 +150,7 @@ def load_model(args):
     device = args.device
     if device == 'cuda' and args.rank is not None:
         device = f'cuda:{args.rank % torch.cuda.device_count()}'
-    return load_segmentor(args.config, args.checkpoint, precision=args.precision).to(device)
+    return load_segmentor(args.config, args.checkpoint, device=device, precision=args.precision)
 
 
 def run_tasks(tasks, args):

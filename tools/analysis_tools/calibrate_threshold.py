@@ -100,7 +100,7 @@ def open_split(args, benchmark, chosen):
 
 def calibrate(args, benchmark, chosen, images):
     """The calibration of the checkpoint on the images."""
-    segmentor = load_segmentor(args.config, args.checkpoint).to(args.device)
+    segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
     scale = segmentor.decode_head.logit_scale.exp().item()
     apply_protocol(segmentor, chosen, benchmark.class_set, scale)
     check_class_count(segmentor.num_classes, images.dataset.metainfo['classes'], benchmark.name)
@@ -156,6 +156,8 @@ def main(argv=None):
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
         words = dict(background_words=(), bg_thresh=0.5)  # the threshold alone tells, any will do
+        if 'bg_thresh' in args.change:
+            raise ValueError('The threshold is what is chosen: leave bg_thresh out of --change.')
         benchmark = find_set(args.set)
         chosen = protocol(args.protocol, benchmark.class_set, **(words | args.change))
         images, names, on_test_images = open_split(args, benchmark, chosen)

@@ -60,6 +60,8 @@ def open_task(args, out):
     """The set and its protocol."""
     if args.set in ('all', 'imagenet'):
         raise ValueError(f'{args.set} is no set to segment: name one with --set.')
+    if args.images is not None and args.images < 1:
+        raise ValueError(f'--images {args.images} must be at least 1.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
     (benchmark,) = chosen_sets([args.set])
@@ -102,7 +104,7 @@ def measure(args):
     """The result file's content."""
     with tempfile.TemporaryDirectory() as out:
         task = open_task(args, Path(out))
-    segmentor = load_segmentor(args.config, args.checkpoint).to(args.device)
+    segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
     task.set_up(segmentor, segmentor.decode_head.logit_scale.exp().item())
     chosen = indices(len(task.dataset), args.images)
     alike, total, pairs = compare(segmentor, task, chosen)

@@ -101,7 +101,7 @@ def probe(args):
     train = open_folder(args.train)
     classes = train.metainfo['classes']
     test = open_folder(args.test, classes)
-    segmentor = load_segmentor(args.config, args.checkpoint).to(args.device)
+    segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
     known, labels = (tensor.clone() for tensor in embed(segmentor, train, args))
     embeds, truth = embed(segmentor, test, args)
     votes = neighbour_scores(embeds, known, labels, len(classes), num_neighbours=args.neighbours)

@@ -110,7 +110,7 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         words, paths = read_words(args.words), list_images(args.images, args.limit)
-        segmentor = load_segmentor(args.config, args.checkpoint).to(args.device)
+        segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
         seen = [look(segmentor, path, args.size) for path in paths]
         embeds = segmentor.decode_head.embed_names(words).cpu()
         concepts = segment_concepts(
