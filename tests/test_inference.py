@@ -9,7 +9,13 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
-from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
+from groupvit_mmseg.inference import (
+    GroupViTInferencer,
+    load_image,
+    load_segmentor,
+    segmentation_config,
+)
+from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIGS = Path(__file__).parent / 'data' / 'configs'
 ZERO_SHOT, PRETRAIN = CONFIGS / 'tiny_zeroshot.py', CONFIGS / 'tiny_pretrain.py'
@@ -157,3 +163,102 @@ def test_bad_pictures_are_refused(tmp_path, picture):
         load_image(tmp_path / 'text.png')
     with pytest.raises(ValueError, match=r'\(50, 70\) uint8'):
         GroupViTInferencer(ZERO_SHOT)(picture[..., 0])
+
+
+OPTIONS = dict(
+    bg_thresh=0.2,
+    background_words=['sky'],
+    templates=['a {}.'],
+    aliases={'cat': ['kitten']},
+    class_templates={'dog': ['the {}.']},
+    alias_pooling='mean',
+)
+
+
+def with_options():
+    """A config with every option of a class list."""
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.decode_head.update(class_names=['background', 'cat', 'dog'], **OPTIONS)
+    return cfg
+
+
+@pytest.mark.parametrize('name', OPTIONS)
+def test_changing_one_option_forgets_no_other(picture, checkpoint, name):
+    inferencer = GroupViTInferencer(with_options(), checkpoint)
+    before = inferencer.segmentor.decode_head.classes
+    changes = dict(OPTIONS, bg_thresh=0.3, background_words=['wall'], templates=['{}'])
+    changes |= dict(aliases={'dog': ['puppy']}, class_templates={}, alias_pooling='max')
+    inferencer.set_classes(**{name: changes[name]})
+    after = inferencer.segmentor.decode_head.classes
+    differing = [key for key in before._fields if getattr(before, key) != getattr(after, key)]
+    assert differing == [name]
+
+
+def test_other_words_keep_templates_background_words_and_pooling(picture, checkpoint):
+    inferencer = GroupViTInferencer(with_options(), checkpoint, class_names=['cat', 'bus'])
+    expected = make_class_list(
+        **{**OPTIONS, 'class_templates': {}},
+        class_names=['background', 'cat', 'bus'],
+        with_background=True,
+    )
+    assert inferencer.segmentor.decode_head.classes == expected
+    inferencer.set_classes('a cow, a horse', bg_thresh=None)
+    assert inferencer.class_names == ('background', 'cow', 'horse')
+    assert inferencer.segmentor.decode_head.bg_thresh == 0.2
+    given = make_class_list(['cat'])
+    inferencer.set_classes(given)
+    assert inferencer.segmentor.decode_head.classes == given
+
+
+def test_words_matter_to_the_scores(picture, checkpoint):
+    scores = {}
+    for name in (None, *OPTIONS):
+        cfg = with_options()
+        if name == 'bg_thresh':
+            cfg.model.decode_head[name] = None
+        elif name is not None:
+            cfg.model.decode_head.pop(name)
+        scores[name] = GroupViTInferencer(cfg, checkpoint)(picture).scores
+    for name in OPTIONS:
+        assert not np.array_equal(scores[name], scores[None]), name
+
+
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_scores_are_refined_in_every_mode(picture, checkpoint, mode):
+    results = []
+    for steps in (0, 3):
+        cfg = Config.fromfile(ZERO_SHOT)
+        cfg.model.test_cfg.update(mode=mode, refine_steps=steps, with_scores=False)
+        results.append(GroupViTInferencer(cfg, checkpoint)(picture))
+    assert not np.array_equal(results[0].scores, results[1].scores)
+    assert np.array_equal(results[0].group_map, results[1].group_map)
+
+
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_one_word_without_a_background(picture, checkpoint, mode):
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.decode_head.update(class_names=['cat'], with_background=False, bg_thresh=None)
+    cfg.model.test_cfg.mode = mode
+    result = GroupViTInferencer(cfg, checkpoint)(picture)
+    assert result.scores.shape == (1, 50, 70)
+    assert not result.label_map.any()
+
+
+def test_options_that_are_not_there_are_refused(checkpoint):
+    with pytest.raises(ValueError, match='no option bg_treshold'):
+        GroupViTInferencer(ZERO_SHOT, checkpoint, bg_treshold=0.5)
+    with pytest.raises(ValueError, match="cannot use the device 'gpu'"):
+        GroupViTInferencer(ZERO_SHOT, checkpoint, device='gpu')
+    with pytest.raises(ValueError, match='no option refine_step'):
+        load_segmentor(ZERO_SHOT, checkpoint, refine_step=10)
+
+
+def test_a_segmentor_without_words_keeps_what_is_of_no_class(checkpoint):
+    cfg = with_options()
+    cfg.model.test_cfg.update(window_batch_size=3, precision='bf16')
+    segmentor = load_segmentor(cfg, checkpoint, refine_steps=2)
+    expected = make_class_list(['thing'], templates=['a {}.'], alias_pooling='mean')
+    assert segmentor.decode_head.classes == expected
+    assert segmentor.options.changed() == dict(
+        window_batch_size=3, precision='bf16', refine_steps=2
+    )

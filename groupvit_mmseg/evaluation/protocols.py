@@ -50,8 +50,8 @@ class Protocol:
         logit_scale (float | None): Factor on the similarities; None keeps the checkpoint's.
         refine_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
-        alias_pooling (str | None): ``max`` or ``mean`` over the words of a class; None keeps the
-            model's.
+        alias_pooling (str | None): ``max`` or ``mean`` over the words of a class; None keeps that
+            of the model as it is.
         caveat (str): What differs from the source; empty if nothing does.
 
     Raises:

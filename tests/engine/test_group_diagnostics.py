@@ -57,6 +57,15 @@ def test_similarity_against_the_definition():
     assert hook._values()['segment_similarity'] == pytest.approx(float(cosines[:, apart].mean()))
 
 
+@pytest.mark.parametrize(
+    'owned, dead', [([0.0, 1.0, 2.0, 4.0], 0.25), ([0.0, 0.0, 1.0, 9.0], 0.5), ([1.0, 1.0], 0.0)]
+)
+def test_a_group_with_one_patch_is_not_dead(owned, dead):
+    hook = group_diagnostics.GroupUsageHook()
+    hook._owned = {1: torch.tensor(owned, dtype=torch.float64)}
+    assert hook._values()['dead_groups_1'] == dead
+
+
 def test_collapse_is_said_at_the_first_and_at_doubled_counts(caplog, monkeypatch):
     lines = []
     monkeypatch.setattr(

@@ -1,12 +1,18 @@
 """One row of the table, without a model: what it depends on, and what follows from a journal."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from groupvit_mmseg.evaluation import running
+from groupvit_mmseg.evaluation import task as task_module
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, read_benchmark
 from groupvit_mmseg.evaluation.pictures import chosen_images
 from groupvit_mmseg.evaluation.task import EvaluationTask, Settings, make_tasks
+from groupvit_mmseg.text.class_list import ClassList
 
 CONFIG = """
 test_dataloader = dict(
@@ -99,3 +105,148 @@ def test_best_and_worst_images_are_those_of_the_journal():
     assert chosen['best'] == [8, 3]
     assert chosen['worst'] == [5, 3]
     assert set(chosen['random']) < {3, 5, 8}
+
+
+PROTOCOL_CHANGES = dict(
+    short_side=33,
+    crop_size=0,
+    stride=8,
+    templates='subset',
+    bg_thresh=0.25,
+    background_words='sky',
+    top_k=2,
+    logit_scale=7.0,
+    refine_steps=3,
+    crf_steps=2,
+    alias_pooling='mean',
+)
+SETTINGS_CHANGES = dict(
+    weights=dict(file='y.pth', sha256='1' * 64),
+    model='abc',
+    precision='bf16',
+    device='cuda:1',
+    batch_size=2,
+)
+# What images are of, and how many are looked at, is no setting of the results.
+OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit'}
+CLASS_FILES = dict(
+    class_names='background:\ncat\ncow',
+    background_words='background: sky\ncat\ndog',
+    aliases='background:\ncat, kitten\ndog',
+    class_templates='background:\ncat\ndog | a drawing of a {}.',
+)
+OF_THE_PROTOCOL = {'bg_thresh', 'templates', 'alias_pooling', 'with_background'}
+
+
+def key(settings, **changes):
+    """What a journal's results depend on."""
+    benchmark = read_benchmark(settings.configs / 'pets.py')
+    task = EvaluationTask(benchmark, dataclasses.replace(settings, **changes))
+    return task.journal.settings
+
+
+@pytest.mark.parametrize('name', PROTOCOL_CHANGES)
+def test_every_field_of_a_protocol_is_in_the_key(settings, task, name):
+    assert set(PROTOCOL_CHANGES) == set(task.protocol.fields())
+    change = {name: PROTOCOL_CHANGES[name]}
+    found = key(settings, changes={**settings.changes, **change})
+    assert found != task.journal.settings
+    expected = ['sky'] if name == 'background_words' else PROTOCOL_CHANGES[name]
+    assert found['protocol'] == task.journal.settings['protocol'] | {name: expected}
+
+
+@pytest.mark.parametrize('name', SETTINGS_CHANGES)
+def test_every_setting_is_in_the_key(settings, task, name):
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    assert fields - OF_NO_RESULT == {*SETTINGS_CHANGES, 'protocol', 'changes', 'class_files'}
+    assert key(settings, **{name: SETTINGS_CHANGES[name]}) != task.journal.settings
+
+
+def test_the_key_knows_presets_that_differ(settings, task):
+    assert key(settings, protocol='sclip')['protocol'] != task.journal.settings['protocol']
+
+
+@pytest.mark.parametrize('name', CLASS_FILES)
+def test_every_field_of_a_class_list_is_in_the_key_and_in_the_result(settings, tmp_path, name):
+    assert set(CLASS_FILES) | OF_THE_PROTOCOL == set(ClassList._fields)
+    keys, prompted = {}, {}
+    for kind in ('plain', 'changed'):
+        text = 'background:\ncat\ndog' if kind == 'plain' else CLASS_FILES[name]
+        (tmp_path / 'classes.txt').write_text(text)
+        changed = dataclasses.replace(
+            settings, out=tmp_path / kind, class_files=dict(pets=str(tmp_path / 'classes.txt'))
+        )
+        task = EvaluationTask(read_benchmark(settings.configs / 'pets.py'), changed)
+        keys[kind] = task.journal.settings
+        write(task, a=[[0, 0, 16]], b=[[0, 0, 16]])
+        prompted[kind] = json.loads(json.dumps(task.result()))['classes']['prompted']
+    assert keys['plain'] != keys['changed']
+    differing = {k for k in prompted['plain'] if prompted['plain'][k] != prompted['changed'][k]}
+    assert differing == {name}
+
+
+def test_how_images_are_read_and_by_which_versions_is_in_the_key(settings, task, monkeypatch):
+    pipeline = running.segmentation_pipeline
+
+    def reading(protocol):
+        first, *others = pipeline(protocol)
+        return [dict(first, imdecode_backend='pillow'), *others]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, 'segmentation_pipeline', reading)
+        assert key(settings) != task.journal.settings
+    others = {**task_module.versions(), 'torch': '1.0'}
+    monkeypatch.setattr(task_module, 'versions', lambda: others)
+    assert key(settings) != task.journal.settings
+
+
+def test_a_journal_of_another_precision_is_refused(settings, task):
+    write(task, a=[[0, 0, 16]])
+    with pytest.raises(ValueError, match='begun with another precision'):
+        key(settings, precision='bf16')
+
+
+def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tmp_path):
+    (tmp_path / 'classes.txt').write_text('background: sky, wall\ncat\ndog')
+    files = dict(class_files=dict(pets=str(tmp_path / 'classes.txt')))
+    assert key(settings, **files)['protocol']['background_words'] == ['sky', 'wall']
+    twice = dict(files, changes=dict(bg_thresh=0.5, background_words='grass'))
+    with pytest.raises(ValueError, match='background words sky, wall, the protocol grass'):
+        key(settings, **twice)
+    (tmp_path / 'classes.txt').write_text('background:\ncat\ndog')
+    assert key(settings, **twice)['protocol']['background_words'] == ['grass']
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('field\ncat\ndog', 'has a background, but the class file has none'),
+        ('background:\ncat, dog\ndog', 'dog more than once'),
+    ],
+)
+def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_path, text, message):
+    (tmp_path / 'classes.txt').write_text(text)
+    with pytest.raises(ValueError, match=message):
+        key(settings, class_files=dict(pets=str(tmp_path / 'classes.txt')))
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (dict(refine_steps=-1), 'refine_steps = -1'),
+        (dict(crf_steps='many'), "crf_steps = 'many'"),
+        (dict(crop_size=32, stride=64), 'larger than crop_size'),
+        (dict(stride=0), 'needs stride='),
+        (dict(short_side=0), 'short_side = 0'),
+        (dict(top_k=0), 'top_k = 0'),
+        (dict(logit_scale=0), 'logit_scale = 0 is not above 0'),
+        (dict(logit_scale=200), 'at most 100'),
+        (dict(bg_thresh=1.5), 'outside'),
+        (dict(bg_thresh='high'), 'Unknown background threshold preset'),
+        (dict(templates='all'), 'no template set'),
+        (dict(alias_pooling='sum'), "neither 'max' nor 'mean'"),
+    ],
+)
+def test_figures_out_of_their_range_are_told_before_any_model(settings, change, message):
+    with pytest.raises(ValueError, match=message):
+        key(settings, changes=dict(bg_thresh=0.5) | change)

@@ -10,6 +10,7 @@ from mmseg.structures import SegDataSample
 
 import groupvit_mmseg
 from groupvit_mmseg.models.segmentor import from_pretrainer
+from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 NAMES = ['cat', 'dog', 'tree']
 
@@ -218,9 +219,8 @@ def test_results_have_the_original_size_and_group_map():
 
 
 def test_group_map_in_windows_is_refused():
-    model = segmentor(dict(mode='slide', with_group_map=True, crop_size=(32, 32), stride=(16, 16)))
     with pytest.raises(ValueError, match="mode='whole'"):
-        model.predict(torch.randn(1, 3, 40, 48))
+        segmentor(dict(mode='slide', with_group_map=True, crop_size=(32, 32), stride=(16, 16)))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,13 @@ def test_group_map_in_windows_is_refused():
         (dict(bg_thresh=0.5), 'with_background=True'),
         (dict(templates='fool'), 'full'),
         (dict(templates=['a photo']), '{}'),
+        (dict(bg_treshold=0.5), 'no option bg_treshold'),
+        (dict(with_background=True, bg_thresh=[0.5]), 'outside'),
+        (
+            dict(class_names=['background', 'background'], with_background=True, bg_thresh=0.5),
+            'bac',
+        ),
+        (dict(top_k=0), 'top_k = 0'),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, message):
@@ -278,3 +285,60 @@ def test_a_class_may_have_templates_of_its_own():
 def test_an_unknown_pooling_is_refused():
     with pytest.raises(ValueError, match="neither 'max' nor 'mean'"):
         segmentor(alias_pooling='sum')
+
+
+FULL = dict(
+    class_names=['background', *NAMES],
+    with_background=True,
+    bg_thresh=0.3,
+    background_words=['sky'],
+    templates=['a {}.', 'the {}.'],
+    aliases={'cat': ['kitten']},
+    class_templates={'dog': ['a drawing of a {}.']},
+    alias_pooling='mean',
+)
+CHANGES = dict(
+    class_names=['background', 'cat', 'dog', 'bus'],
+    bg_thresh=0.7,
+    background_words=['wall', 'floor'],
+    templates='subset',
+    aliases={'tree': ['palm']},
+    class_templates={'cat': ['a {}']},
+    alias_pooling='max',
+)
+
+
+@pytest.mark.parametrize('name', CHANGES)
+def test_one_option_of_a_class_list_changes_alone(name):
+    assert set(CHANGES) | {'with_background'} == set(ClassList._fields)
+    head = segmentor(**FULL).decode_head
+    before = head.classes
+    assert all(before._asdict()[key] != value for key, value in ClassList._field_defaults.items())
+    head.encode_classes()
+    head.set_classes(before.changed(**{name: CHANGES[name]}))
+    after = make_class_list(**(FULL | {name: CHANGES[name]}))
+    assert head.classes == after
+    assert [key for key in ClassList._fields if getattr(after, key) != getattr(before, key)] == [
+        name
+    ]
+    assert head.class_embeds is None
+    assert head.prompted_names == after.words
+    head.set_classes(after, bg_thresh=0.9)
+    assert head.classes == after._replace(bg_thresh=0.9)
+
+
+def test_options_that_a_head_shows_cannot_be_set_past_its_class_list():
+    head = segmentor(**FULL).decode_head
+    for name in ('bg_thresh', 'templates', 'class_names'):
+        with pytest.raises(AttributeError):
+            setattr(head, name, None)
+    assert head.bg_thresh == head.classes.bg_thresh == 0.3
+
+
+def test_a_list_that_cannot_be_used_leaves_the_present_one():
+    head = segmentor(**FULL).decode_head
+    embeds, before = head.encode_classes(), head.classes
+    with pytest.raises(ValueError, match='outside'):
+        head.set_classes(before, bg_thresh=2)
+    assert head.classes is before
+    assert head.class_embeds is embeds

@@ -3,6 +3,7 @@
 import pytest
 
 from groupvit_mmseg.text.class_list import make_class_list, read_class_file
+from groupvit_mmseg.text.vocabulary import class_names
 
 FILE = """
 # animals
@@ -80,3 +81,75 @@ def test_no_class_file_is_one_sentence(tmp_path):
 def test_lists_that_do_not_fit_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         make_class_list(['cat', 'dog'], **settings)
+
+
+FULL = make_class_list(
+    ['background', 'cat', 'dog'],
+    with_background=True,
+    bg_thresh=0.4,
+    background_words=['sky'],
+    templates='identity',
+    aliases={'cat': ['kitten'], 'dog': ['puppy']},
+    class_templates={'dog': ['a {}.']},
+    alias_pooling='mean',
+)
+
+
+def test_other_classes_keep_everything_that_is_not_of_a_class():
+    found = FULL.looking_for(['bus', 'dog'])
+    expected = FULL._asdict() | dict(
+        class_names=('background', 'bus', 'dog'), aliases={'dog': ('puppy',)}
+    )
+    assert found._asdict() == expected
+    assert FULL.looking_for() == FULL
+    assert FULL.looking_for(bg_thresh=0.1) == FULL.changed(bg_thresh=0.1)
+
+
+@pytest.mark.parametrize(
+    'names, expected',
+    [
+        ('a cat, a bus', ('cat', 'bus')),
+        ('pascal_voc', class_names('pascal_voc')[1:]),
+        ('pascal_voc20', class_names('pascal_voc20')),
+    ],
+)
+def test_a_text_is_a_known_set_or_names_with_commas_never_letters(names, expected):
+    assert FULL.looking_for(names).foreground == expected
+    plain = make_class_list(['thing']).looking_for(names)
+    assert (plain.class_names, plain.with_background) == (expected, False)
+    words = FULL.changed(background_words='a wall, sand', aliases={'cat': 'kitten'})
+    assert words.background_words == ('wall', 'sand')
+    assert words.aliases == {'cat': ('kitten',)}
+
+
+def test_what_a_class_file_says_replaces_its_part_alone(tmp_path):
+    (tmp_path / 'classes.txt').write_text(FILE)
+    read = read_class_file(tmp_path / 'classes.txt')
+    expected = make_class_list(**read, bg_thresh=0.4, templates='identity', alias_pooling='mean')
+    assert FULL.looking_for(read.pop('class_names'), **read) == expected
+
+
+def test_a_background_comes_and_goes_with_what_tells_it():
+    plain = make_class_list(['cat', 'dog'])
+    told = plain.looking_for(background_words=['sky'])
+    assert (told.class_names, told.with_background) == (('background', 'cat', 'dog'), True)
+    assert FULL.looking_for(bg_thresh=None, background_words=()).class_names == ('cat', 'dog')
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(bg_tresh=0.5), 'no option bg_tresh: it has class_names, with_background'),
+        (dict(class_names=['background', 'sky']), 'sky more than once'),
+        (dict(bg_thresh=-0.1), r'outside \[0, 1\]'),
+        (dict(bg_thresh='high'), 'Unknown background threshold preset'),
+        (dict(with_background=False), 'need with_background=True'),
+        (dict(bg_thresh=None, background_words=()), 'needs a bg_thresh'),
+        (dict(alias_pooling='median'), "neither 'max' nor 'mean'"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused(changes, message):
+    assert FULL.class_names
+    bare = FULL.changed(aliases=None, class_templates=None)
+    with pytest.raises(ValueError, match=message):
+        bare.changed(**changes)
