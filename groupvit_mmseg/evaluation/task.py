@@ -148,7 +148,7 @@ class EvaluationTask:
         """All that is prompted, by name; raises before any image what would be raised after."""
         if self.is_classification:
             if self.classes:
-                raise ValueError(f'{self.benchmark.title} takes no class file: leave it out.')
+                raise ValueError(f'{self.benchmark.name} takes no class file: leave it out.')
             sentences = get_templates(self.protocol.templates)
             return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
         found = self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()

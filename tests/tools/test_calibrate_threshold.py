@@ -50,11 +50,11 @@ def place(tmp_path_factory):
     return place
 
 
-def run(tool, place, out, split, *options):
+def run(tool, place, out, split, *options, change=()):
     arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--workers=0']
     arguments += [f'--root={place}', f'--split=ImageSets/Segmentation/{split}.txt', f'--out={out}']
     windows = ['short_side=48', 'crop_size=32', 'stride=16']
-    return tool.main([*arguments, *options, '--change', *windows])
+    return tool.main([*arguments, *options, '--change', *windows, *change])
 
 
 def test_the_choice_is_written_with_where_it_comes_from(tool, place, tmp_path, capsys):
@@ -87,3 +87,22 @@ def test_test_images_are_refused_unless_asked_for_and_told(
 def test_a_missing_list_is_one_sentence(tool, place, tmp_path, capsys):
     assert run(tool, place, tmp_path / 'chosen.json', 'none') == 2
     assert 'There is no list of images' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ('bg_thresh=0.5', 'leave bg_thresh out of --change'),
+        ('refine_steps=10', 'calibrated without refine_steps, but model.test_cfg has'),
+        ('background_words=sky', 'leave background_words out'),
+        ('refine_steps=-1', 'refine_steps = -1'),
+    ],
+)
+def test_changes_that_the_choice_would_pass_over_are_refused(
+    tool, place, tmp_path, capsys, change, message
+):
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=[change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+    assert not (tmp_path / 'chosen.json').exists()

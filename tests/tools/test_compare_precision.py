@@ -67,8 +67,8 @@ def test_share_of_equal_labels_is_that_of_the_pixels(tool, place, monkeypatch):
     """A bf16 pass that turns one class into another is found out by its pixels."""
     load = tool.load_segmentor
 
-    def turning(*arguments):
-        segmentor = load(*arguments)
+    def turning(*arguments, **options):
+        segmentor = load(*arguments, **options)
         step = segmentor.test_step
 
         def test_step(data):
@@ -102,7 +102,13 @@ def test_both_precisions_run_and_nearly_agree(tool, place, capsys):
 
 @pytest.mark.parametrize(
     'option, message',
-    [('--set=all', 'no set to segment'), ('--set=voc22', 'Unknown set'), ('--root=x', 'no x for')],
+    [
+        ('--set=all', 'no set to segment'),
+        ('--set=voc22', 'Unknown set'),
+        ('--root=x', 'no x for'),
+        ('--images=0', '--images 0 must be at least 1'),
+        ('--device=gpu', "cannot use the device 'gpu'"),
+    ],
 )
 def test_wrong_options_are_one_sentence(tool, place, capsys, option, message):
     assert run(tool, place, option) == 2

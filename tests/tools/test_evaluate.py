@@ -377,11 +377,74 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
         (['--sets', 'pets.py'], 'There is no config of a set at pets.py'),
         (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
         (['--change', 'treshold=0.5'], 'no treshold to change'),
+        (['--change', 'refine_steps=-1'], 'refine_steps = -1'),
+        (
+            ['--classes', 'voc12=words.txt'],
+            '--classes names voc12, which --sets does not: use voc21',
+        ),
+        (['--root', 'voc20=data'], '--root names voc20, which --sets does not'),
+        (['--device', 'gpu'], "cannot use the device 'gpu'"),
+        (['--processes', 0], '--processes 0 must be at least 1'),
+        (['--batch-size', 0], '--batch-size 0 must be at least 1'),
+        (['--limit', 0], '--limit 0 must be at least 1'),
+        (['--workers', -1], '--workers -1 must be at least 0'),
+        (['--rank', 1], '--rank 1 is no process of --processes 1'),
+        (['--config', 'none.py'], 'There is no config at none.py'),
     ],
 )
 def test_wrong_options_are_one_sentence(tool, place, tmp_path, capsys, options, message):
     assert run(tool, place, tmp_path, *options) == 2
     assert message in error(capsys)
+
+
+MODEL_CHANGES = dict(
+    window_batch_size=dict(test_cfg=dict(window_batch_size=2)),
+    alias_pooling=dict(decode_head=dict(alias_pooling='mean')),
+    backbone=dict(backbone=dict(num_heads=(1, 1))),
+    normalisation=dict(data_preprocessor=dict(mean=[0, 0, 0])),
+)
+
+
+@pytest.mark.parametrize('name', MODEL_CHANGES)
+def test_a_journal_knows_configs_of_the_model_apart(
+    tool, place, everything, tmp_path, capsys, name
+):
+    cfg = Config.fromfile(CONFIG)
+    cfg.dump(tmp_path / 'same.py')
+    cfg.merge_from_dict(dict(model=MODEL_CHANGES[name]))
+    cfg.dump(tmp_path / 'other.py')
+    assert tool.describe_model(tmp_path / 'same.py') == tool.describe_model(CONFIG)
+    assert tool.describe_model(tmp_path / 'other.py') != tool.describe_model(CONFIG)
+    assert run(tool, place, everything, f'--config={tmp_path / "other.py"}') == 2
+    assert 'begun with another model' in error(capsys)
+
+
+def settings_of(tool, place, out, *options):
+    given = [str(place / 'weights.pth'), f'--config={CONFIG}', f'--data-root={place / "data"}']
+    return tool.read_settings(tool.parse_args([*given, f'--out={out}', *map(str, options)]))
+
+
+def test_settings_hold_what_the_command_line_says(tool, place, tmp_path):
+    options = ['--precision=bf16', '--batch-size=3', '--limit=2', '--device=cuda', '--protocol=tcl']
+    settings = settings_of(tool, place, tmp_path, *options, '--change', 'top_k=2')
+    assert (settings.precision, settings.batch_size, settings.limit) == ('bf16', 3, 2)
+    assert (settings.device, settings.protocol, settings.changes) == ('cuda', 'tcl', dict(top_k=2))
+    args = tool.parse_args([str(place / 'weights.pth'), f'--out={tmp_path}', '--precision=bf16'])
+    args.config, args.device = CONFIG, 'cpu'
+    assert tool.load_model(args).options.precision == 'bf16'
+
+
+def test_rows_that_are_told_apart_by_their_templates_keep_them(tool, place, tmp_path):
+    settings = settings_of(tool, place, tmp_path, '--change', 'templates=simple')
+    rows, _ = tool.make_tasks(['imagenet', 'voc20'], settings)
+    assert [row.protocol.templates for row in rows] == ['subset', 'full', 'simple']
+
+
+def test_words_for_a_set_that_takes_none_are_refused(tool, place, tmp_path, capsys):
+    (tmp_path / 'words.txt').write_text('cat')
+    options = ['--classes', f'imagenet={tmp_path / "words.txt"}']
+    assert run(tool, place, tmp_path / 'out', *options, sets=['imagenet']) == 2
+    assert 'imagenet takes no class file' in error(capsys)
 
 
 def test_a_crf_without_its_package_is_one_sentence(tool, place, tmp_path, capsys, monkeypatch):

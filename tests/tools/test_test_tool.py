@@ -17,6 +17,8 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
+from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.vocabulary import class_names
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +126,43 @@ def test_metrics_may_be_added_on_the_command_line(place, tmp_path):
     assert 0 < metrics['probing/jaccard'] <= 100
 
 
+def test_metrics_of_segments_keep_every_option_of_the_segmentation(place, tmp_path, monkeypatch):
+    refined = []
+    refine = segmentor_module.refine
+    monkeypatch.setattr(
+        segmentor_module, 'refine', lambda *rest: refined.append(rest[2]) or refine(*rest)
+    )
+    options = ['model.test_cfg.refine_steps=3', 'model.test_cfg.window_batch_size=2']
+    command = [*arguments_of(place, tmp_path / 'result.json'), *options]
+    assert in_process('tools/test.py')(command) == 0
+    report = json.loads((tmp_path / 'result.json').read_text())
+    expected = dict(mode='whole', with_group_map=True, refine_steps=3, window_batch_size=2)
+    assert report['protocol']['inference'] == expected
+    assert refined == [3] * 5
+    assert report['metrics']['oracle/mIoU'] > 0
+
+
+def test_the_result_names_everything_that_was_prompted(place, tmp_path):
+    command = arguments_of(place, tmp_path / 'result.json')
+    options = ['model.decode_head.alias_pooling=mean', 'model.decode_head.aliases.cat=kitten']
+    assert in_process('tools/test.py')([*command, *options]) == 0
+    prompted = json.loads((tmp_path / 'result.json').read_text())['prompted']
+    assert set(prompted) == set(ClassList._fields)
+    assert prompted['aliases'] == dict(cat=['kitten'])
+    assert prompted['alias_pooling'] == 'mean'
+
+
+def test_a_crf_without_its_package_is_told_before_the_first_image(
+    place, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
+    command = arguments_of(place, tmp_path / 'result.json')
+    assert in_process('tools/test.py')([*command, 'model.test_cfg.crf_steps=2']) == 2
+    error = capsys.readouterr().err
+    assert 'pip install "groupvit-mmseg[crf]"' in error
+    assert error.count('\n') == 1
+
+
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(place, tmp_path):
     command = arguments_of(place, tmp_path / 'one/result.json')
@@ -188,6 +227,25 @@ def test_demo_without_its_picture_says_so(place, capsys):
 
 
 @pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--out=x.nothing'], 'nothing'),
+        (['--out=x.png', '--device=gpu'], "cannot use the device 'gpu'"),
+        (['--out=x.png', '--background-threshold=1.5'], 'bg_thresh = 1.5 is outside'),
+        (['--out=x.png', '--classes=cat,,dog'], 'empty name'),
+    ],
+)
+def test_what_the_demo_cannot_do_is_one_sentence(place, tmp_path, capsys, options, message):
+    paths = [place / 'voc/JPEGImages/p0.jpg', CONFIGS / 'tiny_zeroshot.py', place / 'epoch_1.pth']
+    options[0] = options[0].replace('x.', f'{tmp_path}/x.')
+    assert in_process('demo/image_demo.py')([*map(str, paths), *options]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert message in error
+    assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize(
     'config, checkpoint, options, message',
     [
         ('none.py', 'epoch_1.pth', [], 'There is no config at'),
@@ -212,6 +270,11 @@ def test_missing_things_are_said_in_one_sentence(
         ('model.decode_head.bg_thresh=mine', "Unknown background threshold preset 'mine'"),
         ('model.decode_head.bg_thresh=1.5', 'bg_thresh = 1.5 is outside [0, 1]'),
         ('model.decode_head.templates=imagenet', 'imagenet'),
+        ('model.decode_head.bg_treshold=0.5', 'no option bg_treshold'),
+        ('model.decode_head.top_k=0', 'top_k = 0'),
+        ('model.test_cfg.refine_step=10', 'no option refine_step'),
+        ('model.test_cfg.refine_steps=-1', 'refine_steps = -1'),
+        ('model.test_cfg.crop_sizes=(32,32)', 'no option crop_sizes'),
         ('model.backbone.embed_dims=20', 'of another shape'),
         ('model.backbone.num_group_tokens=(6,4)', 'num_group_tokens'),
     ],
