@@ -161,7 +161,7 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
     made = given._replace(
         class_names=names,
         bg_thresh=float(threshold) if isinstance(threshold, Real) else threshold,
-        background_words=as_words(given.background_words),
+        background_words=as_words(given.background_words or ()),
         templates=get_templates(given.templates),
         aliases={name: as_words(words) for name, words in dict(given.aliases or {}).items()},
         class_templates={
