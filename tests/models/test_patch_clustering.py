@@ -151,11 +151,10 @@ def test_small_clusters_join_the_nearest_large_one():
     labels = torch.tensor([0, 0, 1, 1, 1, 2, 3]).numpy()
     assert keep_largest(points, labels, 2).tolist() == [0, 0, 1, 1, 1, 0, 1]
     assert keep_largest(points, labels, 9).tolist() == labels.tolist()
-    # Where the smallest were kept, the largest would be torn between them.
-    points = torch.tensor([[0.0], [0.2], [0.4], [1.0], [5.0], [5.1]]).numpy()
-    labels = torch.tensor([0, 0, 0, 1, 2, 2]).numpy()
-    assert keep_largest(points, labels, 1).tolist() == [0] * 6
-    assert keep_largest(points, labels, 2).tolist() == [0, 0, 0, 0, 1, 1]
+    # The smallest is the last label: were it kept, the first two would be numbered otherwise.
+    points = torch.tensor([[0.0], [0.1], [0.2], [10.0], [10.1], [4.0]]).numpy()
+    labels = torch.tensor([0, 0, 0, 1, 1, 2]).numpy()
+    assert keep_largest(points, labels, 2).tolist() == [0, 0, 0, 1, 1, 0]
 
 
 @pytest.mark.parametrize(
