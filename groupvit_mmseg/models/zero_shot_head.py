@@ -16,6 +16,11 @@ from groupvit_mmseg.text import get_templates, tokenize
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 
+def _of_the_class_list(field: str) -> property:
+    """A field of ``self.classes`` to read; ``set_classes`` changes it."""
+    return property(lambda head: getattr(head.classes, field))
+
+
 @MODELS.register_module()
 class GroupViTZeroShotHead(BaseModule):
     """Names segments by the words whose embeddings they are near.
@@ -41,6 +46,11 @@ class GroupViTZeroShotHead(BaseModule):
     """
 
     class_embeds: Tensor | None
+    class_names = _of_the_class_list('class_names')
+    with_background = _of_the_class_list('with_background')
+    bg_thresh = _of_the_class_list('bg_thresh')
+    background_words = _of_the_class_list('background_words')
+    templates = _of_the_class_list('templates')
 
     def __init__(
         self,
@@ -88,11 +98,6 @@ class GroupViTZeroShotHead(BaseModule):
         self.class_embeds = None
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names by label, the background included."""
-        return self.classes.class_names
-
-    @property
     def num_classes(self) -> int:
         """Classes, the background included."""
         return len(self.classes.class_names)
@@ -101,26 +106,6 @@ class GroupViTZeroShotHead(BaseModule):
     def out_channels(self) -> int:
         """Channels of the scores."""
         return self.num_classes
-
-    @property
-    def with_background(self) -> bool:
-        """Whether index 0 is a background."""
-        return self.classes.with_background
-
-    @property
-    def bg_thresh(self) -> float | None:
-        """The background threshold."""
-        return self.classes.bg_thresh
-
-    @property
-    def background_words(self) -> tuple[str, ...]:
-        """Words whose pixels are background."""
-        return self.classes.background_words
-
-    @property
-    def templates(self) -> tuple[str, ...]:
-        """The templates of classes without their own."""
-        return self.classes.templates
 
     @torch.no_grad()
     def encode_classes(self) -> Tensor:
