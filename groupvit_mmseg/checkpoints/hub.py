@@ -11,6 +11,7 @@ URL_PREFIXES = ('http://', 'https://')
 HUB_PREFIX = 'hf://'
 WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 CONFIG = 'config.json'
+IMAGE_PROCESSOR = 'preprocessor_config.json'
 
 
 def fetch(name: str) -> Path:
