@@ -98,6 +98,7 @@ def agreed(settings: Iterable[Settings]) -> Told:
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     for each in settings:
+        check_kinds(each)
         for name, value in each.hints._asdict().items():
             if value is None:
                 continue
@@ -110,6 +111,25 @@ def agreed(settings: Iterable[Settings]) -> Told:
             values.setdefault(name, value)
             places.setdefault(name, each.where)
     return Told(Hints(**values), places)
+
+
+def check_kinds(settings: Settings) -> None:
+    """Raise ``ValueError`` if a place gives a value of another kind than its setting has."""
+    heads, text_heads, size, scale, _ = settings.hints
+    kinds = {
+        'num_heads': (heads, 'one number for each stage', _are_counts(heads)),
+        'text_heads': (text_heads, 'a number', _are_counts((text_heads,))),
+        'img_size': (size, 'height and width', _are_counts(size) and len(size or ()) == 2),
+        'assign_scale': (scale, 'a number', isinstance(scale, int | float)),
+    }
+    for name, (value, kind, is_kind) in kinds.items():
+        if value is not None and not is_kind:
+            raise ValueError(f'{settings.where} says {name} = {value!r}, which must be {kind}.')
+
+
+def _are_counts(values: Any) -> bool:
+    """Whether these are several numbers of 1 or more."""
+    return isinstance(values, tuple) and all(isinstance(n, int) and n > 0 for n in values)
 
 
 def plain(value: Any) -> Any:

@@ -75,12 +75,20 @@ def _of_official(path: Path, weights: WeightFile) -> list[Settings | None]:
     inside, beside = f'the settings in {path}', path.with_suffix('.json')
     found = _with_record(from_official, weights.settings, inside)
     trained = next(_holders(weights.training_config, 'img_encoder'), None)
-    found.append(_read(from_official, trained, f'the training config in {path}'))
+    found.append(_of_training(trained, f'the training config in {path}'))
     if beside.is_file():
         content = read_json(beside)
         if 'img_encoder' in content:
             found += _with_record(from_official, content, str(beside))
     return found
+
+
+def _of_training(config: Mapping | None, where: str) -> Settings | None:
+    """The heads, if plain numbers: other values may refer to each other, and shapes tell them."""
+    heads = (config or {}).get('img_encoder', {}).get('num_heads')
+    if not isinstance(heads, list) or not all(isinstance(n, int) for n in heads):
+        return None
+    return Settings(where, {'num_heads': tuple(heads)})
 
 
 def _of_hugging_face(path: Path, weights: WeightFile) -> list[Settings | None]:
