@@ -139,7 +139,7 @@ def check_fits_hugging_face(structure: Structure) -> None:
         'projectors of two layers': all(p['num_layers'] == 2 for p in projectors),
         'projectors of one shape': len({p.get('hidden_channels') for p in projectors}) == 1,
         'an integer mlp_ratio': float(backbone['mlp_ratio']).is_integer(),
-        'pictures in RGB': structure.normalization.rgb,
+        'pictures in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
     }
     broken = [limit for limit, kept in limits.items() if not kept]
     if broken:
