@@ -3,7 +3,7 @@
 import argparse
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,16 +14,18 @@ from groupvit_mmseg.checkpoints.fingerprint import check_answers, probe_batch
 from groupvit_mmseg.checkpoints.hints import Settings, plain
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
-from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, PLUGIN, Naming, Tensors
+from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
 from groupvit_mmseg.checkpoints.output_files import output_files, target_paths
 from groupvit_mmseg.checkpoints.reference import Embeddings
 from groupvit_mmseg.checkpoints.settings_readers import from_config_text
-from groupvit_mmseg.checkpoints.travelling import read_json, travelling_settings
+from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
 from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights
 from groupvit_mmseg.checkpoints.writing import write_together
 
 # What a wrong file, option or disk raises; each says what to do in one sentence.
 ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
+
+MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
 def run(source: Naming, target: Naming, doc: str, argv: Sequence[str] | None = None) -> int:
@@ -80,6 +82,8 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
     model = decode(weights.tensors, source, settings, where=path)
     tensors, lost = encode(model, target)
     report(path, weights, model, lost)
+    for remark in remarks(model, target):
+        print(f'note: {remark}')
     if args.no_check:
         print('numeric check: skipped')
         answers = embed(model.tensors, PLUGIN, model.structure, probe_batch(model.structure))
@@ -122,6 +126,28 @@ def check(
     difference = compare(answers, embed(tensors, namings[1], model.structure, batch))
     print(f'numeric check: largest difference {difference:.1e} in float64')
     return answers
+
+
+def remarks(model: Model, target: Naming) -> Iterator[str]:
+    """What the target's own code will compute otherwise than the source's, though names fit."""
+    scale = float(model.tensors['loss_contrastive.logit_scale'].exp())
+    if scale > MAX_LOGIT_SCALE:
+        yield (
+            f'the logit scale is {scale:.1f}; this plugin and the official code compute with '
+            f'{MAX_LOGIT_SCALE:g}, transformers with {scale:.1f}'
+        )
+    rule, structure = naming_settings(target, model.tensors), model.structure
+    own = {
+        'text_heads': structure.text_encoder['num_heads'],
+        'normalization': structure.normalization,
+    }
+    for name, value in own.items():
+        known = getattr(rule.hints, name)
+        if target is OFFICIAL and value != known:
+            yield (
+                f'{rule.where} knows no {name} but {plain(known)}, and this model has '
+                f'{plain(value)}: only this plugin reads that from the result'
+            )
 
 
 def report(path: Path, weights: WeightFile, model: Model, lost: dict[str, str]) -> None:

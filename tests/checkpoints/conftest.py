@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,19 +144,25 @@ def pretrainer_cfg(**changes):
     )
 
 
-@pytest.fixture
-def trained(tmp_path):
+@pytest.fixture(scope='session')
+def write_trained():
     """Writes what training of a small pretrainer wrote: its file and the model."""
 
-    def write(name='trained/epoch_1.pth', *, with_config=True, seed=0, **changes):
+    def write(path, *, with_config=True, seed=0, **changes):
         cfg = pretrainer_cfg(**changes)
-        model = MODELS.build(cfg)
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            model = MODELS.build(cfg)
         shapes = {key: value.shape for key, value in model.state_dict().items()}
         model.load_state_dict(random_like(shapes, seed))
-        path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         meta = {'cfg': Config(dict(model=cfg)).pretty_text} if with_config else {}
         torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
         return path, model.eval()
 
     return write
+
+
+@pytest.fixture
+def trained(write_trained, tmp_path):
+    """The same, under a name in the test's folder."""
+    return lambda name='trained/epoch_1.pth', **options: write_trained(tmp_path / name, **options)

@@ -1,6 +1,7 @@
 """What lies beside Hugging Face's weights: every value is read, and none defaults silently."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,17 +10,26 @@ from mmengine.config import Config
 from groupvit_mmseg.checkpoints import read_weights
 
 
-@pytest.fixture
-def folder(convert, trained, tmp_path):
+@pytest.fixture(scope='module')
+def written(run_tool, write_trained, tmp_path_factory):
     """A folder of Hugging Face's, as if another tool had written it."""
     pytest.importorskip('transformers', reason='it computes the source')
-    assert not convert('plugin_to_hf', trained()[0], tmp_path / 'hf')
-    (tmp_path / 'hf/model.safetensors').rename(tmp_path / 'hf/kept.safetensors')
-    torch.save(read_weights(tmp_path / 'hf/kept.safetensors').tensors, tmp_path / 'hf/a.bin')
-    config = json.loads((tmp_path / 'hf/config.json').read_text())
+    place = tmp_path_factory.mktemp('written')
+    source, _ = write_trained(place / 'trained' / 'epoch_1.pth')
+    folder = place / 'hf'
+    assert not run_tool('tools/model_converters/plugin_to_hf', source, folder)
+    (folder / 'model.safetensors').rename(folder / 'kept.safetensors')
+    torch.save(read_weights(folder / 'kept.safetensors').tensors, folder / 'a.bin')
+    config = json.loads((folder / 'config.json').read_text())
     del config['groupvit_mmseg']
-    (tmp_path / 'hf/config.json').write_text(json.dumps(config))
-    return tmp_path / 'hf'
+    (folder / 'config.json').write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def folder(written, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(written, tmp_path / 'hf')
 
 
 def change(folder, part=None, **values):

@@ -74,20 +74,22 @@ def test_token_ids_of_random_texts_are_ours(clip_tokenizer):
         assert clip_tokenizer(clean, truncation=True).input_ids == our_ids(text), text
 
 
-@pytest.fixture
-def whole(convert, trained, tmp_path):
+@pytest.fixture(scope='module')
+def whole(run_tool, write_trained, tmp_path_factory):
     """A folder of a model with CLIP's vocabulary, and the plugin's files of the same model."""
     pytest.importorskip('transformers', reason='it reads the folder')
     text = dict(vocab_size=49408, context_length=16)
-    source, _ = trained(text_encoder=text, backbone=dict(assign_scale=500.0), seed=2)
+    place, tools = tmp_path_factory.mktemp('whole'), 'tools/model_converters'
+    changes = dict(text_encoder=text, backbone=dict(assign_scale=500.0), seed=2)
+    source, _ = write_trained(place / 'trained.pth', **changes)
     content = torch.load(source, weights_only=True)
     for key, value in content['state_dict'].items():  # biases are what all segments share
         if key.endswith('bias') or ('norm' in key and key.endswith('weight')):
             value.fill_(key.endswith('weight'))
     torch.save(content, source)
-    assert not convert('plugin_to_hf', source, tmp_path / 'hf')
-    assert not convert('hf_to_plugin', tmp_path / 'hf', tmp_path / 'p.pth')
-    return tmp_path / 'hf', tmp_path / 'p.pth'
+    assert not run_tool(f'{tools}/plugin_to_hf', source, place / 'hf')
+    assert not run_tool(f'{tools}/hf_to_plugin', place / 'hf', place / 'p.pth')
+    return place / 'hf', place / 'p.pth'
 
 
 def label_map(plugin, picture):

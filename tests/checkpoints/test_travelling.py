@@ -74,6 +74,23 @@ def test_report_says_where_each_value_comes_from(convert, trained, tmp_path, cap
     assert 'img_size 32 (assumed: a square)' in output
 
 
+def test_what_other_code_computes_otherwise_is_noted(convert, trained, tmp_path, capsys):
+    source, _ = trained()
+    content = torch.load(source, weights_only=True)
+    content['state_dict']['loss_contrastive.logit_scale'].fill_(5.0)
+    torch.save(content, source)
+    assert not convert('plugin_to_official', source, tmp_path / 'o.pth')
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('note: ')]
+    assert len(notes) == 3
+    assert 'the logit scale is 148.4' in notes[0]
+    assert 'knows no text_heads but 1, and this model has 2' in notes[1]
+    assert 'knows no normalization but ' in notes[2]
+    imagenet = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    source, _ = trained(text_encoder=dict(num_heads=1), data_preprocessor=imagenet)
+    assert not convert('plugin_to_official', source, tmp_path / 'p.pth')
+    assert 'note: ' not in capsys.readouterr().out
+
+
 def test_heads_that_nothing_tells_are_asked_for(refuse, trained, tmp_path, capsys):
     source, _ = trained(with_config=False)
     for tool in ('plugin_to_official', 'plugin_to_hf'):
