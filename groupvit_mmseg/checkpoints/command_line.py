@@ -145,8 +145,8 @@ def remarks(model: Model, target: Naming) -> Iterator[str]:
         known = getattr(rule.hints, name)
         if target is OFFICIAL and value != known:
             yield (
-                f'{rule.where} knows no {name} but {plain(known)}, and this model has '
-                f'{plain(value)}: only this plugin reads that from the result'
+                f'{rule.where} knows no {name} but {plain(known) or "one for 64 channels"}, and '
+                f'this model has {plain(value)}: only this plugin reads that from the result'
             )
 
 
