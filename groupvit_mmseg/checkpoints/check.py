@@ -1,6 +1,7 @@
 """The numeric check of a conversion: the same pictures and texts through source and target."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -79,9 +80,10 @@ def _hugging_face(
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
         raise ValueError(f'The config.json is not of these weights ({error}).') from error
-    output = model(
-        input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
-    )
+    with _float64_by_default():
+        output = model(
+            input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
+        )
     # Normalised embeddings are all that it gives.
     return Embeddings(
         output.vision_model_output.last_hidden_state,
@@ -89,6 +91,17 @@ def _hugging_face(
         output.text_embeds,
         output.logits_per_image,
     )
+
+
+@contextmanager
+def _float64_by_default() -> Iterator[None]:
+    """Old versions of ``transformers`` make the causal mask in the default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def compare(first: Embeddings, second: Embeddings) -> float:

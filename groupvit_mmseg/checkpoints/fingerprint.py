@@ -29,10 +29,8 @@ def probe_batch(structure: Structure) -> tuple[Tensor, Tensor]:
     shape = (2, structure.backbone['in_channels'], *structure.image_shape)
     places = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
     images = ((places * places * GOLDEN_RATIO).frac() * 12**0.5 - 3**0.5).reshape(shape)
-    length, end = (
-        structure.text_encoder['context_length'],
-        end_token(structure.text_encoder['vocab_size']),
-    )
+    length = structure.text_encoder['context_length']
+    end = end_token(structure.text_encoder['vocab_size'])
     numbers = torch.arange(2 * length).reshape(2, length)
     token_ids = numbers * numbers * 7919 % max(end - 2, 1) + 1
     token_ids[0, length // 2 :] = 0
