@@ -1,6 +1,7 @@
-"""The numeric check of a conversion: one image and one text through source and target."""
+"""The numeric check of a conversion: the same pictures and texts through source and target."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,36 +16,33 @@ from groupvit_mmseg.checkpoints.structure import Structure
 TOLERANCE = 1e-8  # of the largest value; both sides compute in float64
 
 
-def random_batch(structure: Structure, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images ``(2, 3, H, W)`` and texts ``(2, L)`` that end in the highest token."""
-    generator = torch.Generator().manual_seed(seed)
-    shape = (2, structure.backbone['in_channels'], *structure.image_shape)
-    images = torch.randn(shape, generator=generator, dtype=torch.float64)
-    vocab_size = structure.text_encoder['vocab_size']
-    length = structure.text_encoder['context_length']
-    token_ids = torch.randint(1, vocab_size - 2, (2, length), generator=generator)
-    token_ids[0, length // 2 :] = 0
-    token_ids[0, length // 2], token_ids[1, -1] = vocab_size - 1, vocab_size - 1
-    return images, token_ids
-
-
 @torch.no_grad()
 def embed(
     tensors: Mapping[str, Tensor],
     naming: Naming,
     structure: Structure,
     batch: tuple[Tensor, Tensor],
+    hub_config: Mapping[str, Any] | None = None,
 ) -> Embeddings:
     """What the implementation that a naming belongs to makes of a batch, in float64.
 
     The official names are computed by :class:`OfficialForward`, Hugging Face's by ``transformers``.
+
+    Args:
+        tensors (Mapping[str, Tensor]): With the names.
+        naming (Naming): Whose they are.
+        structure (Structure): Of the model.
+        batch (tuple[Tensor, Tensor]): Images and texts, of ``probe_batch``.
+        hub_config (Mapping, optional): Content of the ``config.json`` that came with Hugging
+            Face's weights, for ``transformers`` to read by itself. Defaults to that of the
+            structure.
     """
     double = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
     if naming is OFFICIAL:
         heads = structure.backbone['num_heads'], structure.text_encoder['num_heads']
         return OfficialForward(double, num_heads=heads[0], text_heads=heads[1])(*batch)
     if naming is HUGGING_FACE:
-        return _hugging_face(double, structure, *batch)
+        return _hugging_face(double, hub_config or hugging_face_config(structure), *batch)
     return _plugin(double, structure, *batch)
 
 
@@ -62,12 +60,13 @@ def _plugin(
 
 
 def _hugging_face(
-    tensors: Mapping[str, Tensor], structure: Structure, images: Tensor, token_ids: Tensor
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], images: Tensor, token_ids: Tensor
 ) -> Embeddings:
     """Through ``transformers.GroupViTModel``.
 
     Raises:
         ImportError: If ``transformers`` is not installed.
+        ValueError: If it makes another model of the config.
     """
     try:
         from transformers import GroupViTConfig, GroupViTModel
@@ -76,11 +75,15 @@ def _hugging_face(
             'The numeric check needs transformers; run: pip install transformers, or convert with '
             '--no-check.'
         ) from error
-    model = GroupViTModel(GroupViTConfig(**hugging_face_config(structure))).double().eval()
-    model.load_state_dict(dict(tensors))
-    output = model(
-        input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
-    )
+    model = GroupViTModel(GroupViTConfig.from_dict(dict(config))).double().eval()
+    try:
+        model.load_state_dict(dict(tensors))
+    except RuntimeError as error:
+        raise ValueError(f'The config.json is not of these weights ({error}).') from error
+    with _float64_by_default():
+        output = model(
+            input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
+        )
     # Normalised embeddings are all that it gives.
     return Embeddings(
         output.vision_model_output.last_hidden_state,
@@ -88,6 +91,17 @@ def _hugging_face(
         output.text_embeds,
         output.logits_per_image,
     )
+
+
+@contextmanager
+def _float64_by_default() -> Iterator[None]:
+    """Old versions of ``transformers`` make the causal mask in the default type."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def compare(first: Embeddings, second: Embeddings) -> float:

@@ -1,33 +1,31 @@
 """What the four converters of ``tools/model_converters`` have in common."""
 
 import argparse
-import json
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from mmengine.config import Config
 
-from groupvit_mmseg.checkpoints.check import compare, embed, random_batch
+from groupvit_mmseg.checkpoints.check import compare, embed
 from groupvit_mmseg.checkpoints.conversion import Model, decode, encode
-from groupvit_mmseg.checkpoints.hints import Hints, hints_from_config, hints_from_hugging_face
+from groupvit_mmseg.checkpoints.fingerprint import check_answers, probe_batch
+from groupvit_mmseg.checkpoints.hints import Settings, plain
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
-from groupvit_mmseg.checkpoints.model_configs import (
-    hugging_face_config,
-    official_config,
-    segmentation_config_text,
-)
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
-from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile, locate, read_weights
-from groupvit_mmseg.checkpoints.writing import Writer, write_together
+from groupvit_mmseg.checkpoints.output_files import output_files, target_paths
+from groupvit_mmseg.checkpoints.reference import Embeddings
+from groupvit_mmseg.checkpoints.settings_readers import from_config_text
+from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
+from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights
+from groupvit_mmseg.checkpoints.writing import write_together
 
 # What a wrong file, option or disk raises; each says what to do in one sentence.
 ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
-SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
+
+MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
 def run(source: Naming, target: Naming, doc: str, argv: Sequence[str] | None = None) -> int:
@@ -62,8 +60,8 @@ def parse_args(source: Naming, doc: str, argv: Sequence[str] | None) -> argparse
         add('--from', dest='hub', metavar='OWNER/NAME', help='of the hub, in the place of SRC')
     if source is PLUGIN:
         add('--config', help='the config of the weights, for what their shapes do not tell')
-    add('--num-heads', type=int, nargs='+', help='of each stage; 64 channels per head otherwise')
-    add('--text-heads', type=int, help='of the text tower; 64 channels per head otherwise')
+    add('--num-heads', type=int, nargs='+', help='of each stage, where nothing with SRC says them')
+    add('--text-heads', type=int, help='of the text tower, where nothing with SRC says them')
     add('--img-size', type=int, nargs=2, metavar=('H', 'W'), help='of models not for squares')
     add('--no-check', action='store_true', help='skip the numeric comparison with the source')
     add('--overwrite', action='store_true', help='replace files that are already there')
@@ -80,93 +78,95 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
     weights = read_weights(path)
-    model = decode(weights.tensors, source, find_hints(args, path, weights), where=path)
+    settings = [*given_settings(args), *travelling_settings(path, weights, source)]
+    model = decode(weights.tensors, source, settings, where=path)
     tensors, lost = encode(model, target)
     report(path, weights, model, lost)
+    for remark in remarks(model, target):
+        print(f'note: {remark}')
     if args.no_check:
         print('numeric check: skipped')
+        answers = embed(model.tensors, PLUGIN, model.structure, probe_batch(model.structure))
     else:
-        batch = random_batch(model.structure)
-        results = [
-            embed(each, naming, model.structure, batch)
-            for each, naming in ((model.source, source), (tensors, target))
-        ]
-        print(f'numeric check: largest difference {compare(*results):.1e} in float64')
-    write_together(dict(zip(paths, writers(model, tensors, target, paths[0]), strict=True)))
-    print(f'wrote {paths[0]} and {paths[1]}')
+        hub_config = path.parent / HUGGING_FACE_CONFIG
+        own = read_json(hub_config) if source is HUGGING_FACE and hub_config.is_file() else None
+        answers = check(model, tensors, (source, target), settings, hub_config=own)
+    files = output_files(model.structure, tensors, target, paths=paths, answers=answers)
+    write_together(files)
+    print(f'wrote {", ".join(map(str, files))}')
 
 
-def find_hints(args: argparse.Namespace, path: Path, weights: WeightFile) -> Hints:
-    """The command line first, then what lies with the weights."""
-    told = Hints(args.num_heads, args.text_heads, tuple(args.img_size) if args.img_size else None)
+def given_settings(args: argparse.Namespace) -> list[Settings]:
+    """What the command line says, and the config that it names."""
+    size = tuple(args.img_size) if args.img_size else None
+    heads = tuple(args.num_heads) if args.num_heads else None
+    image = {'num_heads': heads, 'img_size': size}
+    given = [Settings('the command line', image, {'num_heads': args.text_heads})]
     if getattr(args, 'config', None):
-        told = told.completed(hints_from_config(Config.fromfile(args.config).pretty_text))
-    if weights.config_text:
-        told = told.completed(hints_from_config(weights.config_text))
-    beside = path.parent / HUGGING_FACE_CONFIG
-    if hasattr(args, 'hub') and beside.is_file():
-        try:
-            told = told.completed(hints_from_hugging_face(json.loads(beside.read_text())))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f'{beside} is not a config of Hugging Face ({error}).') from error
-    return told
+        text = Config.fromfile(args.config).pretty_text
+        given.append(from_config_text(text, str(args.config)))
+    return given
 
 
-def target_paths(name: str, target: Naming, *, overwrite: bool) -> tuple[Path, Path]:
-    """The file of the weights and that of their config, neither of them there yet.
+def check(
+    model: Model,
+    tensors: Tensors,
+    namings: tuple[Naming, Naming],
+    settings: Sequence[Settings],
+    *,
+    hub_config: dict | None,
+) -> Embeddings:
+    """Compare source, target and what is recorded of the source; the source's answers."""
+    batch = probe_batch(model.structure)
+    answers = embed(model.source, namings[0], model.structure, batch, hub_config)
+    recorded = [each for each in settings if each.answers]
+    for each in recorded:
+        check_answers(each, answers)
+        print(f'numeric check: as recorded in {each.where}')
+    difference = compare(answers, embed(tensors, namings[1], model.structure, batch))
+    print(f'numeric check: largest difference {difference:.1e} in float64')
+    return answers
 
-    Raises:
-        FileExistsError: If one is there and may not be replaced.
-        ValueError: If the name says no known format.
-    """
-    weights = Path(name).expanduser()
-    if target is HUGGING_FACE and weights.suffix not in SUFFIXES:
-        weights = weights / 'model.safetensors'
-    if weights.suffix not in SUFFIXES:
-        raise ValueError(f'DST {name} must end in one of {", ".join(SUFFIXES)}.')
-    config = {
-        PLUGIN.title: weights.with_suffix('.py'),
-        OFFICIAL.title: weights.with_suffix('.json'),
-        HUGGING_FACE.title: weights.parent / HUGGING_FACE_CONFIG,
-    }[target.title]
-    there = [str(path) for path in (weights, config) if path.exists()]
-    if there and not overwrite:
-        raise FileExistsError(f'{" and ".join(there)} exists: name another DST or --overwrite.')
-    return weights, config
+
+def remarks(model: Model, target: Naming) -> Iterator[str]:
+    """What the target's own code will compute otherwise than the source's, though names fit."""
+    scale = float(model.tensors['loss_contrastive.logit_scale'].exp())
+    if scale > MAX_LOGIT_SCALE:
+        yield (
+            f'the logit scale is {scale:.1f}; this plugin and the official code compute with '
+            f'{MAX_LOGIT_SCALE:g}, transformers with {scale:.1f}'
+        )
+    rule, structure = naming_settings(target, model.tensors), model.structure
+    own = {
+        'text_heads': structure.text_encoder['num_heads'],
+        'normalization': structure.normalization,
+    }
+    for name, value in own.items():
+        known = getattr(rule.hints, name)
+        if target is OFFICIAL and value != known:
+            yield (
+                f'{rule.where} knows no {name} but {plain(known) or "one for 64 channels"}, and '
+                f'this model has {plain(value)}: only this plugin reads that from the result'
+            )
 
 
 def report(path: Path, weights: WeightFile, model: Model, lost: dict[str, str]) -> None:
-    """Say what was read, what it is, and everything that was left out."""
-    backbone = model.structure.backbone
-    print(f'{path}: {len(model.source)} tensors, widths {list(model.structure.widths)}')
-    for name in ('depths', 'num_heads', 'num_group_tokens', 'num_output_groups', 'img_size'):
+    """Say what was read, what it is and where from, and everything that was left out."""
+    structure, backbone = model.structure, model.structure.backbone
+    print(f'{path}: {len(model.source)} tensors, widths {list(structure.widths)}')
+    for name in ('depths', 'num_group_tokens', 'num_output_groups'):
         print(f'  {name} {backbone[name]}')
+    untold = {
+        'num_heads': (backbone['num_heads'], "assumed: the paper's"),
+        'text_heads': (structure.text_encoder['num_heads'], "assumed: the paper's"),
+        'img_size': (backbone['img_size'], 'assumed: a square'),
+        'assign_scale': (backbone.get('assign_scale', 1.0), "assumed: the paper's"),
+        'normalization': (plain(structure.normalization), "assumed: ImageNet's"),
+    }
+    for name, (value, assumed) in untold.items():
+        place = model.places.get(name)
+        print(f'  {name} {value} ({f"from {place}" if place else assumed})')
     for remark in weights.skipped:
         print(f'skipped {remark}')
     for key, reason in {**model.dropped, **lost}.items():
         print(f'dropped {key}: {reason}')
-
-
-def writers(model: Model, tensors: Tensors, target: Naming, path: Path) -> tuple[Writer, Writer]:
-    """What writes the weights and their config."""
-    configs = {
-        PLUGIN.title: lambda: segmentation_config_text(model.structure),
-        OFFICIAL.title: lambda: json.dumps(official_config(model.structure), indent=2),
-        HUGGING_FACE.title: lambda: json.dumps(hugging_face_config(model.structure), indent=2),
-    }
-    text = configs[target.title]()
-    return _weights_writer(tensors, target, path, text), lambda s: s.write(text.encode())
-
-
-def _weights_writer(tensors: Tensors, target: Naming, path: Path, text: str) -> Writer:
-    """What writes the weights in the format that the name ends in."""
-    if path.suffix == '.safetensors':
-        metadata = {'format': 'pt'} | ({CONFIG_ENTRY: text} if target is PLUGIN else {})
-        whole = {key: value.contiguous() for key, value in tensors.items()}
-        return lambda stream: stream.write(safetensors.torch.save(whole, metadata))
-    content = {
-        PLUGIN.title: dict(state_dict=tensors, meta={CONFIG_ENTRY: text}),
-        OFFICIAL.title: dict(model=tensors),
-        HUGGING_FACE.title: tensors,
-    }[target.title]
-    return lambda stream: torch.save(content, stream)

@@ -1,6 +1,6 @@
 """Conversions of whole models between the three namings: complete, checked, and reported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import torch
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.hints import Hints
+from groupvit_mmseg.checkpoints.hints import Settings, agreed, check_belongs
 from groupvit_mmseg.checkpoints.model_configs import check_fits_hugging_face, pretrainer_config
 from groupvit_mmseg.checkpoints.naming import (
     HUGGING_FACE,
@@ -24,6 +24,7 @@ from groupvit_mmseg.checkpoints.structure import (
     Structure,
     infer_structure,
 )
+from groupvit_mmseg.checkpoints.travelling import naming_settings
 
 
 class Model(NamedTuple):
@@ -34,45 +35,60 @@ class Model(NamedTuple):
         structure (Structure): What they belong to.
         source (dict[str, Tensor]): The same under the names they came with.
         dropped (dict[str, str]): Names that were left out -> the reason.
+        places (dict[str, str]): Where that comes from which shapes do not tell, by the names of
+            :class:`Hints`; what is not in it was assumed.
     """
 
     tensors: Tensors
     structure: Structure
     source: Tensors
     dropped: dict[str, str]
+    places: dict[str, str]
 
 
 def decode(
-    tensors: Mapping[str, Tensor], naming: Naming, hints: Hints, *, where: str | Path
+    tensors: Mapping[str, Tensor],
+    naming: Naming,
+    settings: Sequence[Settings],
+    *,
+    where: str | Path,
 ) -> Model:
     """A whole model from anybody's names.
 
     Args:
         tensors (Mapping[str, Tensor]): All of its tensors.
         naming (Naming): Whose names they must have.
-        hints (Hints): What the shapes do not tell of its structure.
+        settings (Sequence[Settings]): What is said of it.
         where (str | Path): Where they come from, for messages.
 
     Raises:
-        ValueError: If names are unknown, missing (listed), or shapes differ.
+        ValueError: If names are unknown, missing (listed), or shapes differ; if what is said of the
+            model is of another one, contradicts itself, or does not suffice.
     """
     found = naming_of(tensors)
     if found is not naming:
         names = 'no names of a GroupViT' if found is None else f'the {found.title} names'
         raise ValueError(f'{where} has {names}, not the {naming.title} ones: give such a file.')
+    hints, places = agreed(settings)
     try:
         named = to_pretrainer_names(tensors, naming)
-        structure = infer_structure(named.tensors, hints)
+        rule = naming_settings(naming, named.tensors)
+        for name, value in rule.hints._asdict().items():
+            if value is not None:
+                places.setdefault(name, rule.where)
+        structure = infer_structure(named.tensors, hints.completed(rule.hints))
     except MissingTensorsError as error:
         keys = [_name_in(naming, key) for key in error.keys]
         raise ValueError(f'{where}: {len(keys)} tensors are missing: {", ".join(keys)}.') from error
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error
+    for each in settings:
+        check_belongs(each, structure)
     source = {k: v for k, v in without_prefix(tensors, naming).items() if k not in named.dropped}
     check_complete(named.tensors, structure, naming, where=where)
     if naming is PLUGIN:
         source = named.tensors
-    return Model(named.tensors, structure, source, named.dropped)
+    return Model(named.tensors, structure, source, named.dropped, places)
 
 
 def _name_in(naming: Naming, key: str) -> str:

@@ -1,8 +1,24 @@
-"""What shapes do not tell of a model, and where it may be read."""
+"""What shapes do not tell of a model, and what the files with the weights say of it."""
 
-import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+
+class Normalization(NamedTuple):
+    """How pictures become the input of a model.
+
+    Attributes:
+        mean (tuple[float, ...]): Subtracted from pixels in [0, 255], per channel.
+        std (tuple[float, ...]): What they are divided by then.
+        rgb (bool): Whether the channels are red, green, blue; otherwise blue, green, red.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    rgb: bool = True
+
+
+IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 class Hints(NamedTuple):
@@ -12,78 +28,148 @@ class Hints(NamedTuple):
         num_heads (Sequence[int], optional): Attention heads per stage of the image tower.
         text_heads (int, optional): Attention heads of the text tower.
         img_size (tuple[int, int], optional): ``H, W`` in pixels of the position embedding.
-        assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
+        assign_scale (float, optional): Factor on the assignment logits.
+        normalization (Normalization, optional): Of the pictures.
     """
 
     num_heads: Sequence[int] | None = None
     text_heads: int | None = None
     img_size: tuple[int, int] | None = None
-    assign_scale: float = 1.0
+    assign_scale: float | None = None
+    normalization: Normalization | None = None
 
     def completed(self, other: 'Hints') -> 'Hints':
         """These, with another's where these say nothing."""
+        said = {name: value for name, value in self._asdict().items() if value is not None}
+        return other._replace(**said)
+
+
+class Settings(NamedTuple):
+    """What one place says of a model, under the names of the plugin's configs.
+
+    Attributes:
+        where (str): The place, for messages.
+        backbone (Mapping): Of the image tower; sequences are tuples, sizes ``(H, W)``.
+        text_encoder (Mapping): Of the text tower.
+        normalization (Normalization, optional): Of the pictures.
+        answers (Mapping, optional): What the model answered when it was written; see
+            :mod:`groupvit_mmseg.checkpoints.fingerprint`.
+    """
+
+    where: str
+    backbone: Mapping[str, Any] = {}
+    text_encoder: Mapping[str, Any] = {}
+    normalization: Normalization | None = None
+    answers: Mapping[str, Any] | None = None
+
+    @property
+    def hints(self) -> Hints:
+        """The part that shapes do not tell."""
         return Hints(
-            self.num_heads or other.num_heads,
-            self.text_heads or other.text_heads,
-            self.img_size or other.img_size,
-            self.assign_scale if self.assign_scale != 1.0 else other.assign_scale,
+            self.backbone.get('num_heads'),
+            self.text_encoder.get('num_heads'),
+            self.backbone.get('img_size'),
+            self.backbone.get('assign_scale'),
+            self.normalization,
         )
 
 
-def hints_from_config(text: str) -> Hints:
-    """What the text of a plugin config tells beyond shapes, without running it.
+class Told(NamedTuple):
+    """What all places together say.
+
+    Attributes:
+        hints (Hints): The values.
+        places (dict[str, str]): Where each comes from, by the name of the field.
+    """
+
+    hints: Hints
+    places: dict[str, str]
+
+
+def agreed(settings: Iterable[Settings]) -> Told:
+    """What several places say, if they do not contradict each other.
 
     Args:
-        text (str): A config, as it travels in a checkpoint.
+        settings (Iterable[Settings]): Of one model, of each place.
+
+    Raises:
+        ValueError: If two places say different things; names both.
     """
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
-        return Hints()
-    # `model` first: what it inherited may stand beside it unchanged.
-    models = [n for n in tree.body if isinstance(n, ast.Assign) and _assigns(n, 'model')]
-    nodes = [node for root in (*models, tree) for node in ast.walk(root)]
-    dicts = [_literals(node) for node in nodes if isinstance(node, ast.Call | ast.Dict)]
-    backbone = next((d for d in dicts if d.get('type') == 'GroupViT'), {})
-    text_encoder = next((d for d in dicts if d.get('type') == 'GroupViTTextEncoder'), {})
-    size = backbone.get('img_size')
-    return Hints(
-        num_heads=backbone.get('num_heads'),
-        text_heads=text_encoder.get('num_heads'),
-        img_size=(size, size) if isinstance(size, int) else size,
-        assign_scale=backbone.get('assign_scale', 1.0),
-    )
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for each in settings:
+        check_kinds(each)
+        for name, value in each.hints._asdict().items():
+            if value is None:
+                continue
+            if name in values and values[name] != value:
+                raise ValueError(
+                    f'{places[name]} and {each.where} disagree on {name}, {plain(values[name])} '
+                    f'and {plain(value)}: leave the option out, or move away the file that is not '
+                    'of this model.'
+                )
+            values.setdefault(name, value)
+            places.setdefault(name, each.where)
+    return Told(Hints(**values), places)
 
 
-def _assigns(node: ast.Assign, name: str) -> bool:
-    """Whether ``name = ...``."""
-    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+def check_kinds(settings: Settings) -> None:
+    """Raise ``ValueError`` if a place gives a value of another kind than its setting has."""
+    heads, text_heads, size, scale, _ = settings.hints
+    kinds = {
+        'num_heads': (heads, 'one number for each stage', _are_counts(heads)),
+        'text_heads': (text_heads, 'a number', _are_counts((text_heads,))),
+        'img_size': (size, 'height and width', _are_counts(size) and len(size or ()) == 2),
+        'assign_scale': (scale, 'a number', isinstance(scale, int | float)),
+    }
+    for name, (value, kind, is_kind) in kinds.items():
+        if value is not None and not is_kind:
+            raise ValueError(f'{settings.where} says {name} = {value!r}, which must be {kind}.')
 
 
-def _literals(node: ast.Call | ast.Dict) -> dict[str, Any]:
-    """The plain values in ``dict(...)`` or ``{...}``."""
-    if isinstance(node, ast.Dict):
-        pairs = [
-            (k.value, v) for k, v in zip(node.keys, node.values) if isinstance(k, ast.Constant)
-        ]
-    else:
-        pairs = [(keyword.arg, keyword.value) for keyword in node.keywords]
-    values = {}
-    for name, value in pairs:
-        try:
-            values[str(name)] = ast.literal_eval(value)
-        except (ValueError, TypeError):
-            continue
-    return values
+def _are_counts(values: Any) -> bool:
+    """Whether these are several numbers of 1 or more."""
+    return isinstance(values, tuple) and all(isinstance(n, int) and n > 0 for n in values)
 
 
-def hints_from_hugging_face(config: Mapping[str, Any]) -> Hints:
-    """What a ``config.json`` of Hugging Face's tells beyond shapes."""
-    vision, text = config.get('vision_config') or {}, config.get('text_config') or {}
-    heads, depths = vision.get('num_attention_heads', 6), vision.get('depths', (6, 3, 3))
-    size = vision.get('image_size', 224)
-    return Hints(
-        num_heads=[heads] * len(depths),
-        text_heads=text.get('num_attention_heads', 4),
-        img_size=(size, size) if isinstance(size, int) else tuple(size),
-    )
+def plain(value: Any) -> Any:
+    """A setting as a message shows it."""
+    if isinstance(value, Normalization):
+        return {key: plain(part) for key, part in value._asdict().items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+# Shapes tell these, so a place that says otherwise is of another model.
+SHAPED = {
+    'backbone': (
+        'patch_size',
+        'in_channels',
+        'embed_dims',
+        'depths',
+        'num_group_tokens',
+        'num_output_groups',
+    ),
+    'text_encoder': ('context_length', 'embed_dims', 'num_layers', 'vocab_size'),
+}
+
+
+def check_belongs(settings: Settings, structure: Any) -> None:
+    """Compare what a place says with the structure that the shapes tell.
+
+    Args:
+        settings (Settings): Of the place.
+        structure (Structure): Of the tensors.
+
+    Raises:
+        ValueError: If the place is of another model; names one difference.
+    """
+    for part, names in SHAPED.items():
+        said, found = getattr(settings, part), getattr(structure, part)
+        for name in names:
+            value = tuple(found[name]) if isinstance(found[name], list) else found[name]
+            if name in said and said[name] != value:
+                raise ValueError(
+                    f'{settings.where} is of another model: its {part} has {name} = '
+                    f'{plain(said[name])}, the weights have {plain(value)}; give the one that '
+                    'belongs to them.'
+                )

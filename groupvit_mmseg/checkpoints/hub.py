@@ -1,5 +1,6 @@
 """Weights from elsewhere: an address, or Hugging Face's hub through ``huggingface_hub``."""
 
+import contextlib
 import socket
 import urllib.parse
 import urllib.request
@@ -11,10 +12,11 @@ URL_PREFIXES = ('http://', 'https://')
 HUB_PREFIX = 'hf://'
 WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 CONFIG = 'config.json'
+IMAGE_PROCESSOR = 'preprocessor_config.json'
 
 
 def fetch(name: str) -> Path:
-    """Weights of a repository, downloaded or from the cache; ``config.json`` comes beside them.
+    """Weights of a repository, downloaded or from the cache, and its configs beside them.
 
     Args:
         name (str): Such as ``nvidia/groupvit-gcc-yfcc``.
@@ -35,6 +37,8 @@ def fetch(name: str) -> Path:
         try:
             weights = Path(hf_hub_download(name, file, local_files_only=offline))
             hf_hub_download(name, CONFIG, local_files_only=offline)
+            with contextlib.suppress(EntryNotFoundError):  # not every repository has one
+                hf_hub_download(name, IMAGE_PROCESSOR, local_files_only=offline)
             return weights
         except EntryNotFoundError as error:  # perhaps the repository holds the other kind
             offline = offline or isinstance(error, LocalEntryNotFoundError)

@@ -1,13 +1,15 @@
 """Pickled checkpoints read without running anything that they contain.
 
 Only dicts, lists, numbers, texts and tensors come to life; whatever else a file refers to becomes
-an :class:`Inert` object that keeps nothing and does nothing, and its name is reported. Tensors are
-read from the file when they are asked for, so an optimiser's state costs no memory.
+an :class:`Inert` object that keeps nothing and does nothing, and its name is reported. Objects of
+the libraries that official training configs are made of become :class:`Kept`: they do nothing
+either, but their values can be read. Tensors are read from the file when they are asked for, so an
+optimiser's state costs no memory.
 """
 
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -50,6 +52,56 @@ class Inert:
 
     extend = append
     add = append
+
+
+class Kept(Inert):
+    """Stands for a settings object: keeps its items and its state as data, and does nothing."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Empty, and complete even where the pickle calls no constructor."""
+        made = super().__new__(cls)
+        made.__dict__.update(items={}, elements=[], state=None)
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep the state."""
+        self.__dict__['state'] = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Keep an item."""
+        self.__dict__['items'][key] = value
+
+    def append(self, item: Any) -> None:
+        """Keep an element."""
+        self.__dict__['elements'].append(item)
+
+    def extend(self, items: Any) -> None:
+        """Keep several elements."""
+        self.__dict__['elements'].extend(items)
+
+
+# Of which libraries: argparse's Namespace, omegaconf's nodes, yacs's and mmcv's dicts.
+SETTINGS_LIBRARIES = ('addict', 'argparse', 'mmcv', 'mmengine', 'omegaconf', 'yacs')
+MAX_SETTINGS = 50_000  # a pickle of a few bytes can mean more values than there are atoms
+
+
+def as_plain(value: Any, places: Iterator[int] | None = None) -> Any:
+    """The dicts, lists, numbers and texts in settings of any library; None for the rest."""
+    places = iter(range(MAX_SETTINGS)) if places is None else places
+    if next(places, None) is None or value is None or isinstance(value, str | int | float):
+        return value if isinstance(value, str | int | float) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(part, places) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(part, places) for part in value]
+    if not isinstance(value, Kept):
+        return None
+    kept = vars(value)
+    state = kept['state'] if isinstance(kept['state'], Mapping) else {}
+    for content in ('_val', '_content', '_cfg_dict'):  # of omegaconf's nodes, of mmcv's Config
+        if content in state:
+            return as_plain(state[content], places)
+    return as_plain(kept['elements'] or {**state, **kept['items']}, places)
 
 
 class Storage(NamedTuple):
@@ -134,7 +186,8 @@ class InertUnpickler(pickle.Unpickler):
         if module in ('torch', 'torch.storage') and name in STORAGE_TYPES:
             return STORAGE_TYPES[name]
         self.skipped.add(f'{module}.{name}')
-        return type(name, (Inert,), {})
+        is_settings = module.partition('.')[0] in SETTINGS_LIBRARIES
+        return type(name, (Kept if is_settings else Inert,), {})
 
     def persistent_load(self, reference: Any) -> Storage:
         """The place of a tensor's numbers."""

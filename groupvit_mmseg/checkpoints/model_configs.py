@@ -4,9 +4,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.checkpoints.structure import Structure
-
-IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
 
 def pretrainer_config(structure: Structure) -> dict[str, Any]:
@@ -27,9 +26,15 @@ def pretrainer_config(structure: Structure) -> dict[str, Any]:
 def segmentor_config(structure: Structure) -> dict[str, Any]:
     """Config of a :class:`GroupViTSegmentor` with the protocol of the paper's evaluation of VOC."""
     height, width = structure.image_shape
+    mean, std, rgb = structure.normalization
     return dict(
         type='GroupViTSegmentor',
-        data_preprocessor=dict(type='SegDataPreProcessor', **IMAGENET),
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            mean=list(mean),
+            std=list(std),
+            bgr_to_rgb=rgb,
+        ),
         backbone=structure.backbone,
         decode_head=dict(
             type='GroupViTZeroShotHead',
@@ -98,8 +103,10 @@ def hugging_face_config(structure: Structure) -> dict[str, Any]:
             num_attention_heads=text['num_heads'],
             max_position_embeddings=text['context_length'],
             vocab_size=text['vocab_size'],
-            bos_token_id=text['vocab_size'] - 2,
-            eos_token_id=text['vocab_size'] - 1,
+            bos_token_id=end_token(text['vocab_size']) - 1,
+            eos_token_id=end_token(text['vocab_size']),
+            hidden_act='quick_gelu',
+            layer_norm_eps=1e-5,
         ),
         vision_config=dict(
             model_type='groupvit_vision_model',
@@ -115,6 +122,9 @@ def hugging_face_config(structure: Structure) -> dict[str, Any]:
             patch_size=backbone['patch_size'],
             num_channels=backbone['in_channels'],
             assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
+            hidden_act='gelu',
+            layer_norm_eps=1e-5,
+            assign_eps=1.0,
         ),
     )
 
@@ -129,6 +139,7 @@ def check_fits_hugging_face(structure: Structure) -> None:
         'projectors of two layers': all(p['num_layers'] == 2 for p in projectors),
         'projectors of one shape': len({p.get('hidden_channels') for p in projectors}) == 1,
         'an integer mlp_ratio': float(backbone['mlp_ratio']).is_integer(),
+        'pictures in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
     }
     broken = [limit for limit, kept in limits.items() if not kept]
     if broken:

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.module_settings import check_module
 from groupvit_mmseg.checkpoints.naming import Tensors, naming_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.training_files import load_weights
-from groupvit_mmseg.checkpoints.weight_files import read_weights
+from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
 
 # Belongs to the training, not to what was learnt: Hugging Face's models have none.
 SECOND_SCALE = 'loss_multi_label.logit_scale'
@@ -75,15 +76,17 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
 
     Raises:
         RuntimeError: If keys are missing or unexpected, or shapes differ; counts and lists them.
-        ValueError: If the file holds nothing of the part.
+        ValueError: If the file holds nothing of the part, or was trained with other heads.
     """
-    tensors = read_weights(source).tensors
+    path = locate(source)
+    weights = read_weights(path)
     part = getattr(module, 'pretrained_part', '') if prefix is None else prefix
-    state_dict = select_part(tensors, part, source=source)
+    state_dict = select_part(weights.tensors, part, source=source)
     state_dict = resize_positions(state_dict, module)
     if not part:
         state_dict = settle_second_scale(state_dict, module, source=source)
     load_weights(module, state_dict, source=source)
+    check_module(module, path, weights)
     print_log(f'{type(module).__name__}: loaded {len(state_dict)} tensors of {source}', 'current')
 
 

@@ -1,6 +1,7 @@
 """The structure of a model, read off the shapes of its tensors.
 
-Heads leave no trace in the shapes: 64 channels each, as the paper's, unless told otherwise.
+Attention heads leave no trace in the shapes: they must be told, except those of the towers of the
+released models, which the paper gives.
 """
 
 import math
@@ -10,9 +11,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.hints import Hints
+from groupvit_mmseg.checkpoints.hints import IMAGENET, Hints, Normalization
 
-CHANNELS_PER_HEAD = 64
+# Towers of the released models (paper: section 4.1): widths and depths -> heads.
+RELEASED_IMAGE_TOWER: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = {
+    ((384, 384, 384), (6, 3, 3)): [6, 6, 6]
+}
+RELEASED_TEXT_TOWER = {(256, 12): 4}
 
 
 class MissingTensorsError(ValueError):
@@ -36,6 +41,7 @@ class Structure(NamedTuple):
         image_projector (dict): Of the image tower's projector.
         text_projector (dict): Of the text tower's projector.
         multi_label (bool): Whether there is a second logit scale.
+        normalization (Normalization): Of the pictures. Defaults to ImageNet's, the paper's.
     """
 
     backbone: dict[str, Any]
@@ -43,6 +49,7 @@ class Structure(NamedTuple):
     image_projector: dict[str, Any]
     text_projector: dict[str, Any]
     multi_label: bool
+    normalization: Normalization = IMAGENET
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -71,7 +78,10 @@ def infer_structure(state_dict: Mapping[str, Tensor], hints: Hints) -> Structure
     shapes = {key: tuple(value.shape) for key, value in state_dict.items()}
     _require(shapes)
     text_width = shapes['text_encoder.pos_embed'][1]
+    num_layers = _count(shapes, r'text_encoder\.blocks\.(\d+)\.')
     backbone = _backbone(shapes, hints)
+    text_heads = hints.text_heads or RELEASED_TEXT_TOWER.get((text_width, num_layers))
+    _require_heads(backbone, text_width, text_heads)
     image_width = shapes['backbone.norm.weight'][0]
     return Structure(
         backbone=backbone,
@@ -79,14 +89,31 @@ def infer_structure(state_dict: Mapping[str, Tensor], hints: Hints) -> Structure
             type='GroupViTTextEncoder',
             context_length=shapes['text_encoder.pos_embed'][0],
             embed_dims=text_width,
-            num_layers=_count(shapes, r'text_encoder\.blocks\.(\d+)\.'),
-            num_heads=hints.text_heads or _heads(text_width, 'the text tower', '--text-heads'),
+            num_layers=num_layers,
+            num_heads=text_heads,
             vocab_size=shapes['text_encoder.token_embedding.weight'][0],
         ),
         image_projector=_projector(shapes, 'image_projector', image_width),
         text_projector=_projector(shapes, 'text_projector', text_width),
         multi_label='loss_multi_label.logit_scale' in shapes,
+        normalization=hints.normalization or IMAGENET,
     )
+
+
+def _require_heads(backbone: dict[str, Any], text_width: int, text_heads: int | None) -> None:
+    """Raise ``ValueError`` that asks for heads that nothing tells."""
+    embed_dims = backbone['embed_dims']
+    widths = [int(embed_dims * factor) for factor in backbone['embed_factors']]
+    wanted = []
+    if backbone['num_heads'] is None:
+        wanted.append(f'--num-heads, one number for each stage (widths {widths})')
+    if text_heads is None:
+        wanted.append(f'--text-heads (width {text_width})')
+    if wanted:
+        raise ValueError(
+            'the tensors do not tell the attention heads, and nothing that lies with them does: '
+            f'give {" and ".join(wanted)}.'
+        )
 
 
 # Without these nothing can be said about the rest.
@@ -127,6 +154,8 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]], hints: Hints) -> dict[str, 
     width, in_channels, patch_size, _ = shapes['backbone.patch_embed.proj.weight']
     stages = [f'backbone.stages.{i}.' for i in range(_count(shapes, r'backbone\.stages\.(\d+)\.'))]
     widths = [shapes[stage + 'blocks.0.norm1.weight'][0] for stage in stages]
+    depths = [_count(shapes, re.escape(stage) + r'blocks\.(\d+)\.') for stage in stages]
+    heads = hints.num_heads or RELEASED_IMAGE_TOWER.get((tuple(widths), tuple(depths)))
     config = dict(
         type='GroupViT',
         img_size=_img_size(shapes['backbone.pos_embed'][1], patch_size, hints),
@@ -134,13 +163,13 @@ def _backbone(shapes: Mapping[str, tuple[int, ...]], hints: Hints) -> dict[str, 
         in_channels=in_channels,
         embed_dims=width,
         embed_factors=[_factor(width, other) for other in widths],
-        depths=[_count(shapes, re.escape(stage) + r'blocks\.(\d+)\.') for stage in stages],
-        num_heads=list(hints.num_heads or _stage_heads(widths)),
+        depths=depths,
+        num_heads=list(heads) if heads else None,
         num_group_tokens=[shapes.get(s + 'group_tokens', (1, 0))[1] for s in stages],
         num_output_groups=list(_output_groups(shapes, stages)),
         mlp_ratio=_mlp_ratio(shapes, stages, widths),
     )
-    if hints.assign_scale != 1.0:
+    if hints.assign_scale not in (None, 1.0):
         config['assign_scale'] = hints.assign_scale
     return config
 
@@ -187,25 +216,6 @@ def _factor(base: int, value: int) -> float:
     if int(base * factor) != value:
         factor = math.nextafter(factor, math.inf)
     return int(factor) if factor.is_integer() else factor
-
-
-def _stage_heads(widths: Sequence[int]) -> list[int]:
-    """64 channels per head."""
-    return [_heads(w, f'stage {i}', '--num-heads') for i, w in enumerate(widths)]
-
-
-def _heads(width: int, where: str, option: str) -> int:
-    """64 channels per head, if that divides.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    if width % CHANNELS_PER_HEAD:
-        raise ValueError(
-            f'The width {width} of {where} does not tell its heads, which are {CHANNELS_PER_HEAD} '
-            f'channels each where that divides: give them with {option}.'
-        )
-    return width // CHANNELS_PER_HEAD
 
 
 def _projector(

@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
-from groupvit_mmseg.checkpoints.inert_pickle import StoredTensor
+from groupvit_mmseg.checkpoints.inert_pickle import StoredTensor, as_plain
+from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.torch_files import InertFile, open_inert
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
@@ -22,6 +23,9 @@ FILES_IN_FOLDERS = (
     'pytorch_model.bin.index.json',
 )
 CONFIG_ENTRY = 'cfg'
+SETTINGS_ENTRY = 'settings'
+# Where the official training, and scripts made from it, keep their settings.
+TRAINING_CONFIGS = ('config', 'cfg', 'opt', 'args')
 
 
 class WeightFile(NamedTuple):
@@ -32,11 +36,18 @@ class WeightFile(NamedTuple):
         config_text (str, optional): Text of the plugin's config that travels with the weights;
             never executed here.
         skipped (tuple[str, ...]): A remark for everything in the file that was left out.
+        record (Mapping, optional): What a converter of the plugin noted of the model.
+        settings (Mapping, optional): The official or Hugging Face's settings that a converter of
+            the plugin put into the file.
+        training_config (Any): Plain values of the official training's settings.
     """
 
     tensors: dict[str, Tensor]
     config_text: str | None
     skipped: tuple[str, ...]
+    record: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] | None = None
+    training_config: Any = None
 
 
 def read_weights(source: str | Path) -> WeightFile:
@@ -112,8 +123,19 @@ def _is_pickled(path: Path) -> bool:
 def _from_safetensors(path: Path) -> WeightFile:
     """A safetensors file."""
     with safe_open(path, framework='pt') as file:
-        config_text = (file.metadata() or {}).get(CONFIG_ENTRY)
-        return WeightFile({key: file.get_tensor(key) for key in file.keys()}, config_text, ())  # noqa: SIM118
+        metadata = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    record, settings = (_json(metadata.get(entry)) for entry in (RECORD, SETTINGS_ENTRY))
+    return WeightFile(tensors, metadata.get(CONFIG_ENTRY), (), record, settings)
+
+
+def _json(text: str | None) -> Mapping[str, Any] | None:
+    """A mapping written as JSON; None for anything else."""
+    try:
+        content = json.loads(text or 'null')
+    except ValueError:
+        return None
+    return content if isinstance(content, Mapping) else None
 
 
 def _from_pickle(file: InertFile, path: Path) -> WeightFile:
@@ -129,16 +151,20 @@ def _from_pickle(file: InertFile, path: Path) -> WeightFile:
     tensors = {str(k): file.read(v) for k, v in state_dict.items() if isinstance(v, StoredTensor)}
     skipped = [f'{key}: not a tensor' for key in state_dict if key not in tensors]
     if entry is not None:
-        skipped = [f'{key}: not weights' for key in content if key != entry] + skipped
+        others = [key for key in content if key not in (entry, SETTINGS_ENTRY)]
+        skipped = [f'{key}: not weights' for key in others] + skipped
     skipped += [f'type {name}: not brought to life' for name in file.skipped]
-    return WeightFile(tensors, _config_text(content), tuple(skipped))
-
-
-def _config_text(content: Mapping) -> str | None:
-    """The config in a checkpoint of mmengine's runner, as text."""
     meta = content.get('meta')
-    text: Any = meta.get(CONFIG_ENTRY) if isinstance(meta, Mapping) else None
-    return text if isinstance(text, str) else None
+    meta = meta if isinstance(meta, Mapping) else {}
+    text, record, settings = meta.get(CONFIG_ENTRY), meta.get(RECORD), content.get(SETTINGS_ENTRY)
+    return WeightFile(
+        tensors,
+        text if isinstance(text, str) else None,
+        tuple(skipped),
+        record if isinstance(record, Mapping) else None,
+        settings if isinstance(settings, Mapping) else None,
+        [as_plain(content[entry]) for entry in TRAINING_CONFIGS if entry in content],
+    )
 
 
 def _read_shards(index: Path) -> WeightFile:
@@ -146,11 +172,13 @@ def _read_shards(index: Path) -> WeightFile:
     places = _shard_index(index)
     tensors: dict[str, Tensor] = {}
     skipped: list[str] = []
+    first: WeightFile | None = None
     for name in sorted(set(places.values())):
         path = index.parent / name
         if not path.is_file():
             raise FileNotFoundError(f'{index} names the shard {name}, which is not beside it.')
         shard = _read_file(path)
+        first = first or shard
         tensors.update(shard.tensors)
         skipped += [remark for remark in shard.skipped if remark not in skipped]
     missing = [key for key in places if key not in tensors]
@@ -158,7 +186,9 @@ def _read_shards(index: Path) -> WeightFile:
         raise ValueError(
             f'{index} names {len(missing)} tensors that its shards lack: {", ".join(missing)}.'
         )
-    return WeightFile({key: tensors[key] for key in places}, None, tuple(skipped))
+    assert first is not None
+    ordered = {key: tensors[key] for key in places}
+    return first._replace(tensors=ordered, config_text=None, skipped=tuple(skipped))
 
 
 def _shard_index(index: Path) -> dict[str, str]:

@@ -235,7 +235,7 @@ def test_wrong_keys_and_shapes_are_listed(convert, official, official_file, tmp_
 
 def test_heads_that_nothing_tells_must_be_given(convert, official_file, tmp_path, capsys):
     argv = ('official_to_plugin', official_file(), tmp_path / 'out.pth')
-    assert 'give them with --num-heads' in refused(convert, capsys, tmp_path, *argv)
+    assert 'give --num-heads, one number for each' in refused(convert, capsys, tmp_path, *argv)
     wrong = refused(convert, capsys, tmp_path, *argv, '--num-heads', 5, 5, 5)
     assert 'does not divide the width 48' in wrong
 

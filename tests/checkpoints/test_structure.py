@@ -1,10 +1,12 @@
 """What shapes tell, and what configs that travel with weights add to it."""
 
 import pytest
+import torch
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.hints import Hints, hints_from_config
+from groupvit_mmseg.checkpoints.hints import Hints, Normalization
 from groupvit_mmseg.checkpoints.model_configs import pretrainer_config
+from groupvit_mmseg.checkpoints.settings_readers import from_config_text
 from groupvit_mmseg.checkpoints.structure import infer_structure
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
@@ -48,29 +50,51 @@ def test_structure_is_read_off_the_shapes(case, layers):
     assert not structure.multi_label
 
 
-def test_heads_are_sixty_four_channels_where_that_divides():
+def state_dict_of(backbone, text):
+    """Tensors of a pretrainer, without numbers."""
     config = dict(
         type='GroupViTPretrainer',
-        backbone=dict(
-            type='GroupViT', img_size=16, patch_size=8, embed_dims=128, depths=(1, 1),
-            num_heads=(4, 4), num_group_tokens=(3, 0), num_output_groups=(2,),
-        ),
-        text_encoder=dict(TEXT, embed_dims=64),
-        image_projector=dict(PROJECTOR, in_channels=128),
-        text_projector=dict(PROJECTOR, in_channels=64),
+        backbone=dict(type='GroupViT', img_size=16, patch_size=8, **backbone),
+        text_encoder=dict(TEXT, **text),
+        image_projector=dict(PROJECTOR, in_channels=backbone.get('embed_dims', 384)),
+        text_projector=dict(PROJECTOR, in_channels=text['embed_dims']),
         loss_contrastive=dict(type='ImageTextContrastiveLoss'),
         loss_multi_label=dict(type='MultiLabelContrastiveLoss'),
-    )  # fmt: skip
-    structure = infer_structure(MODELS.build(config).state_dict(), Hints())
-    assert structure.backbone['num_heads'] == [2, 2]
-    assert structure.text_encoder['num_heads'] == 1
+    )
+    with torch.device('meta'):
+        return MODELS.build(config).state_dict()
+
+
+def test_heads_that_shapes_do_not_tell_are_asked_for():
+    stages = dict(depths=(1, 1), num_heads=(4, 4), num_group_tokens=(3, 0), num_output_groups=(2,))
+    tensors = state_dict_of(dict(embed_dims=128, **stages), dict(embed_dims=64))
+    with pytest.raises(
+        ValueError, match=r'--num-heads, .* \(widths \[128, 128\]\) and --text-heads'
+    ):
+        infer_structure(tensors, Hints())
+    with pytest.raises(ValueError, match=r'give --text-heads \(width 64\)\.'):
+        infer_structure(tensors, Hints(num_heads=(4, 4)))
+    structure = infer_structure(tensors, Hints((4, 4), 2))
+    assert structure.backbone['num_heads'] == [4, 4]
+    assert structure.text_encoder['num_heads'] == 2
     assert structure.multi_label
+
+
+def test_heads_of_the_released_towers_are_known():
+    structure = infer_structure(state_dict_of({}, dict(embed_dims=256, num_layers=12)), Hints())
+    assert structure.backbone['num_heads'] == [6, 6, 6]
+    assert structure.text_encoder['num_heads'] == 4
+    with pytest.raises(ValueError, match='--num-heads'):
+        infer_structure(
+            state_dict_of(dict(depths=(1, 1, 1)), dict(embed_dims=256, num_layers=12)), Hints()
+        )
 
 
 CONFIG = """
 raise SystemExit('a config is never executed here')
 backbone = dict(type='GroupViT', num_heads=(1, 1), img_size=8)
 model = dict(
+    data_preprocessor=dict(type='ImgDataPreprocessor', mean=[1, 2, 3], std=[4, 5, 6]),
     backbone={'type': 'GroupViT', 'num_heads': (3, 5), 'assign_scale': 8.0, 'img_size': (8, 16)},
     text_encoder=dict(type='GroupViTTextEncoder', num_heads=int('7'), embed_dims=8),
 )
@@ -78,6 +102,21 @@ model = dict(
 
 
 def test_hints_are_read_from_a_config_without_running_it():
-    assert hints_from_config(CONFIG) == Hints((3, 5), None, (8, 16), 8.0)
-    assert hints_from_config('model = (') == Hints()
-    assert hints_from_config('a\0b') == Hints()
+    bgr = Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), rgb=False)
+    assert from_config_text(CONFIG, 'x').hints == Hints((3, 5), None, (8, 16), 8.0, bgr)
+    assert from_config_text('model = (', 'x').hints == Hints()
+    assert from_config_text('a\0b', 'x').hints == Hints()
+
+
+def test_a_config_that_names_no_heads_means_the_defaults():
+    text = """
+model = dict(
+    backbone=dict(type='groupvit_mmseg.models.GroupViT', img_size=64),
+    text_encoder=dict(type='mmseg.GroupViTTextEncoder', embed_dims=192),
+    data_preprocessor=dict(type='SegDataPreProcessor'),
+)
+"""
+    pixels = Normalization((0.0,) * 3, (1.0,) * 3, rgb=False)
+    assert from_config_text(text, 'x').hints == Hints((6, 6, 6), 3, (64, 64), 1.0, pixels)
+    # What it inherits may say otherwise, and is not in the text.
+    assert from_config_text("_base_ = ['y.py']\n" + text, 'x').hints == Hints()

@@ -275,5 +275,5 @@ def test_hub_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
     assert read_weights('hf://nvidia/groupvit-gcc-yfcc').tensors['w'].item() == 1
     name = 'nvidia/groupvit-gcc-yfcc'
-    files = ('model.safetensors', 'pytorch_model.bin', 'config.json')
+    files = ('model.safetensors', 'pytorch_model.bin', 'config.json', 'preprocessor_config.json')
     assert asked == [(name, file) for file in files]

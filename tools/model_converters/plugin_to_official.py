@@ -3,7 +3,7 @@
 python tools/model_converters/plugin_to_official.py CHECKPOINT group_vit.pth
 
 CHECKPOINT is of pretraining or of a segmentor. The settings of the structure, under their official
-names, go into a .json beside DST.
+names, go into DST and into a .json beside it.
 """
 
 import sys
