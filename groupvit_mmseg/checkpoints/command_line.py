@@ -22,7 +22,14 @@ from groupvit_mmseg.checkpoints.model_configs import (
     segmentation_config_text,
 )
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
-from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile, locate, read_weights
+from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.checkpoints.weight_files import (
+    CONFIG_ENTRY,
+    WeightFile,
+    locate,
+    read_weights,
+    shard_names,
+)
 from groupvit_mmseg.checkpoints.writing import Writer, write_together
 
 # What a wrong file, option or disk raises; each says what to do in one sentence.
@@ -79,6 +86,8 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
     """Read, convert, check, and only then write."""
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
+    for out in paths:
+        check_output(out, reads=files_read(args, path), name='DST')
     weights = read_weights(path)
     model = decode(weights.tensors, source, find_hints(args, path, weights), where=path)
     tensors, lost = encode(model, target)
@@ -94,6 +103,14 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
         print(f'numeric check: largest difference {compare(*results):.1e} in float64')
     write_together(dict(zip(paths, writers(model, tensors, target, paths[0]), strict=True)))
     print(f'wrote {paths[0]} and {paths[1]}')
+
+
+def files_read(args: argparse.Namespace, path: Path) -> list[Path]:
+    """Every file of the source: weights, an index with its shards, configs; none is replaced."""
+    shards = [path.parent / name for name in shard_names(path)] if path.suffix == '.json' else []
+    config = getattr(args, 'config', None)
+    beside = [path.parent / HUGGING_FACE_CONFIG] if hasattr(args, 'hub') else []
+    return [path, *shards, *beside, *([Path(config)] if config else [])]
 
 
 def find_hints(args: argparse.Namespace, path: Path, weights: WeightFile) -> Hints:

@@ -134,10 +134,12 @@ def _history(checkpoint: dict[str, Any]) -> list[str]:
 def _nothing_left(runner: Any, checkpoint: Mapping[str, Any]) -> list[str]:
     """Runs that are at their end already."""
     cfg, meta = runner.cfg.get('train_cfg') or {}, checkpoint['meta']
-    for name, step in (('max_epochs', 'epoch'), ('max_iters', 'iter')):
-        if cfg.get(name) is not None and meta[step] >= cfg[name]:
+    taken = sum(steps[-1] for steps in meta.get('taken') or ())
+    whole = int(taken > 0 and taken >= len(runner.train_dataloader))  # an epoch, its end not noted
+    for name, done in (('max_epochs', meta['epoch'] + whole), ('max_iters', meta['iter'])):
+        if cfg.get(name) is not None and done >= cfg[name]:
             return [
-                f'The checkpoint is of {step} {meta[step]} and train_cfg.{name} is {cfg[name]}: '
+                f'The checkpoint has {done} of the {cfg[name]} that train_cfg.{name} allows: '
                 'nothing is left to train.'
             ]
     return []

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.export import (
     FrozenSegmentor,
@@ -58,6 +59,7 @@ def build(args):
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
+    check_output(args.out, reads=[args.config, args.checkpoint, *args.check])
     names = None if args.classes is None else parse_class_names(args.classes)
     return GroupViTInferencer(
         args.config, args.checkpoint, class_names=names, bg_thresh=args.background_threshold
