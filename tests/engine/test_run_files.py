@@ -193,3 +193,13 @@ def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
     hook._take_over(runner)
     (warning,) = warnings
     assert f'{tmp_path / "run"} holds checkpoints of another run (epoch_7.pth)' in warning
+
+
+def test_without_a_checkpoint_a_resumed_run_starts_from_its_weights(make_runner, tmp_path):
+    """``--resume`` of a fine-tuning that was never begun, or of one that was."""
+    runner = make_runner('run', resume=True, start_from=str(tmp_path / 'weights.pth'))
+    weights = {k: torch.zeros_like(v) for k, v in runner.bare_model.state_dict().items()}
+    torch.save(weights, tmp_path / 'weights.pth')
+    runner.load_or_resume()
+    assert not runner.bare_model.backbone.pos_embed.any()
+    assert (runner._resume, runner.named_checkpoint) == (False, str(tmp_path / 'weights.pth'))
