@@ -34,9 +34,9 @@ class GroupViTRunner(Runner):
 
     A checkpoint is a dict of plain values and tensors, which ``torch.load(weights_only=True)``
     accepts as it is: ``meta`` (config text, seed, epoch, iteration, place in an unfinished epoch,
-    kinds of optimiser and schedules, time, versions, data set),
-    ``state_dict``, ``message_hub`` (log histories, best score, names of kept files), and where the
-    hook asks for them ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
+    kinds of optimiser and schedules, time, versions, data set), ``state_dict``, ``message_hub``
+    (log histories, best score, names of kept files), and where the hook asks for them
+    ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
     """
 
     _load_from: str | None
@@ -119,14 +119,11 @@ class GroupViTRunner(Runner):
         return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
     def load_or_resume(self) -> None:
-        """Load or resume; without a file named, from the newest checkpoint that is whole.
-
-        Where there is none, training starts anew, from ``cfg.start_from`` if that is set.
-        """
+        """Load the file named, else the newest that is whole, else that of ``cfg.start_from``."""
         if self._has_loaded:
             return
         found = None
-        if self._resume and self._load_from is None:
+        if self._resume and not self._load_from:
             found = self._newest_checkpoint()
             self._resume = found is not None
             self._load_from = found or self.cfg.get('start_from')
@@ -162,6 +159,7 @@ class GroupViTRunner(Runner):
         """
         self._resume = True  # hooks look at it
         self._wanted = dict(with_optimizer=resume_optimizer, with_schedules=resume_param_scheduler)
+        resume_param_scheduler &= self.param_schedulers is not None
         super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
         if isinstance(self.train_loop, RESUMABLE_LOOPS):
             self.train_loop.resume(self._loaded_meta)
