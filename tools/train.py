@@ -33,10 +33,8 @@ class Start(Hook):
     def before_train(self, runner):
         self.iteration = runner.iter
 
-    def is_to_blame(self, error, runner):
-        """Whether an error comes from the settings rather than from a step of training."""
-        if self.iteration is None:
-            return True
+    def explains(self, error, runner):
+        """Whether an error behind it is still one of the data: before the first step is done."""
         return isinstance(error, DATA_ERRORS) and runner.iter == self.iteration
 
 
@@ -89,6 +87,7 @@ def load_config(args):
     if args.amp:
         cfg.optim_wrapper.type = 'mmseg.MixedPrecisionOptimWrapper'  # in any scope
         cfg.optim_wrapper.dtype = args.amp
+    cfg.setdefault('runner_type', 'GroupViTRunner')
     resume(cfg, args.resume)
     return cfg
 
@@ -96,9 +95,9 @@ def load_config(args):
 def resume(cfg, wish):
     """What to read first: the file given, else the newest of the work dir, else ``load_from``."""
     cfg.resume = wish is not None
-    if wish == 'auto':
-        cfg.start_from, cfg.load_from = cfg.get('load_from'), None
-    elif wish is not None:
+    if wish == 'auto' and 'GroupViTRunner' in str(cfg.runner_type):
+        cfg.resume = 'auto'  # others would resume from the config's load_from
+    elif wish not in (None, 'auto'):
         if not Path(wish).is_file():
             raise FileNotFoundError(
                 f'There is no checkpoint {wish} to resume from; check the path.'
@@ -119,12 +118,11 @@ def main(argv=None):
     runner, start = None, Start()
     try:
         cfg = load_config(args)
-        cfg.setdefault('runner_type', 'GroupViTRunner')
         runner = RUNNERS.build(cfg)
         runner.register_hook(start)
         runner.train()
     except SETUP_ERRORS as error:
-        if not start.is_to_blame(error, runner):
+        if start.iteration is not None and not start.explains(error, runner):
             raise
         print(f'error: {told(error)}', file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import find_latest_checkpoint
 from mmseg.registry import HOOKS
 
 from groupvit_mmseg.checkpoints.writing import remove_unfinished, write_atomically
@@ -110,7 +111,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _files_of(self, runner: Any) -> RunFiles:
         """The run's files; what it was told to read may not be among those it will write."""
-        read = Path(runner._load_from) if runner._load_from else None
+        source = runner._load_from
+        if runner._resume and not source:  # under mmengine's own Runner, which does not note it
+            source = find_latest_checkpoint(runner.work_dir)
+        read = Path(source) if source else None
         named = getattr(runner, 'named_checkpoint', runner._load_from)
         files = RunFiles(
             folder=self.folder(runner.work_dir),

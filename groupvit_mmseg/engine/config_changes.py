@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 # What differs between any two runs, and decides nothing.
-OF_ONE_RUN = ('work_dir', 'load_from', 'start_from', 'resume', 'launcher', 'experiment_name')
+OF_ONE_RUN = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 OF_ONE_RUN_TOO = ('visualizer', 'vis_backends', 'log_level', 'log_processor', 'dist_params')
 ABSENT = 'not set'
 

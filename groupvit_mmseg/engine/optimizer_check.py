@@ -150,7 +150,7 @@ def _schedule_note(schedule: Any, state: Mapping[str, Any], source: str) -> list
         for name in own
         if name in state and name not in COUNTERS and not same(state[name], own[name])
     }
-    if own.keys() - state.keys() - set(COUNTERS):
+    if own.keys() - state.keys() and state.keys() - own.keys():  # versions only add settings
         raise ValueError(f'it was written with another schedule than {type(schedule).__name__}')
     if not changed:
         return []

@@ -32,8 +32,8 @@ class RunFiles(NamedTuple):
 
     def has_name_of_checkpoint(self, path: str | Path) -> bool:
         """Whether a run gives its checkpoints such names."""
-        path = Path(path)
-        return any(path.match(pattern) for pattern in (self.template.format('*'), 'best_*.pth'))
+        pattern = self.template.format('*')
+        return any(Path(path).match(name) for name in (pattern, f'best_*_{pattern}'))
 
     def could_replace(self, path: Path) -> bool:
         """Whether a run may write its checkpoints over a path."""

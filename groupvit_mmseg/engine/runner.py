@@ -40,7 +40,7 @@ class GroupViTRunner(Runner):
     """
 
     _load_from: str | None
-    _resume: bool
+    _resume: bool | str
     _has_loaded: bool
     named_checkpoint: str | None = None  # what the run was told to read, not what it found
     _wanted: Mapping[str, bool] = {}
@@ -119,16 +119,16 @@ class GroupViTRunner(Runner):
         return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
     def load_or_resume(self) -> None:
-        """Load the file named, else the newest that is whole, else that of ``cfg.start_from``."""
+        """Load or resume; ``resume='auto'`` takes the newest whole checkpoint before others."""
         if self._has_loaded:
             return
         found = None
-        if self._resume and not self._load_from:
+        if self._resume == 'auto' or (self._resume and not self._load_from):
             found = self._newest_checkpoint()
-            self._resume = found is not None
-            self._load_from = found or self.cfg.get('start_from')
-            told = found or 'nothing, there is no checkpoint: training starts anew'
+            start = f'from the weights of {self._load_from}' if self._load_from else 'anew'
+            told = found or f'nothing, there is no checkpoint: training starts {start}'
             self.logger.info(f'Resuming from {told}.')
+            self._resume, self._load_from = found is not None, found or self._load_from
         self.named_checkpoint = None if found else self._load_from
         super().load_or_resume()
 

@@ -196,10 +196,17 @@ def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
 
 
 def test_without_a_checkpoint_a_resumed_run_starts_from_its_weights(make_runner, tmp_path):
-    """``--resume`` of a fine-tuning that was never begun, or of one that was."""
-    runner = make_runner('run', resume=True, start_from=str(tmp_path / 'weights.pth'))
+    source = str(tmp_path / 'weights.pth')
+    runner = make_runner('run', resume='auto', load_from=source)
     weights = {k: torch.zeros_like(v) for k, v in runner.bare_model.state_dict().items()}
-    torch.save(weights, tmp_path / 'weights.pth')
+    torch.save(weights, source)
     runner.load_or_resume()
     assert not runner.bare_model.backbone.pos_embed.any()
-    assert (runner._resume, runner.named_checkpoint) == (False, str(tmp_path / 'weights.pth'))
+    assert (runner._resume, runner.named_checkpoint) == (False, source)
+
+
+def test_a_run_that_was_begun_prefers_its_checkpoint_to_its_weights(finished, make_runner):
+    runner = make_runner('first', resume='auto', load_from='weights.pth')
+    runner.load_or_resume()
+    assert (runner._load_from, runner.named_checkpoint) == (str(finished / 'epoch_1.pth'), None)
+    assert runner.epoch == 1

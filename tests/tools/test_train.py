@@ -236,11 +236,11 @@ def test_resume_prefers_the_work_dir_to_the_weights_of_the_config(
 
     def load(*options):
         cfg = train_tool.load_config(train_tool.parse_args([*names, *options]))
-        return cfg.resume, cfg.load_from, cfg.get('start_from')
+        return cfg.resume, cfg.load_from
 
-    assert load() == (False, 'a.pth', None)
-    assert load('--resume') == (True, None, 'a.pth')
-    assert load('--resume', str(config_file)) == (True, str(config_file), None)
+    assert load() == (False, 'a.pth')
+    assert load('--resume') == ('auto', 'a.pth')
+    assert load('--resume', str(config_file)) == (True, str(config_file))
 
 
 def test_errors_behind_the_first_step_keep_their_traceback(
