@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.inference import GroupViTInferencer, load_image
 from groupvit_mmseg.text.vocabulary import parse_class_names
 from groupvit_mmseg.visualization import (
@@ -59,6 +60,7 @@ def prepare(args):
     image = load_image(args.image)
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
+    check_output(args.out, reads=[args.image, args.config, args.checkpoint])
     inferencer = GroupViTInferencer(
         args.config,
         args.checkpoint,

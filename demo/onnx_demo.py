@@ -27,6 +27,14 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
+def check_out(args):
+    """The result replaces neither the picture nor the model."""
+    out = Path(args.out)
+    for source in (args.image, args.model):
+        if out.exists() and Path(source).exists() and out.samefile(source):
+            raise ValueError(f'--out {out} would replace {source}: name another file.')
+
+
 def read_picture(path):
     """RGB uint8 (H, W, 3)."""
     path = Path(path)
@@ -139,6 +147,7 @@ def write_png(path, picture):
 def main(argv=None):
     args = parse_args(argv)
     try:
+        check_out(args)
         class_map, group_map, names = segment(read_picture(args.image), args.model, args.short_side)
         write_png(args.out, palette(len(names))[class_map])
     except (ImportError, OSError, ValueError) as error:

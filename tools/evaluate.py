@@ -25,6 +25,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
@@ -145,6 +146,14 @@ def read_settings(args):
     )
 
 
+def check_outputs(tasks, args):
+    """No file of the results replaces one that this command reads."""
+    reads = [args.checkpoint, args.config, *args.sets, *args.classes.values()]
+    names = ['table.md', 'table.csv', *(f'{task.name}.json' for task in tasks)]
+    for name in names:
+        check_output(args.out / name, reads=reads)
+
+
 def load_model(args):
     """The segmentor with the checkpoint's weights."""
     device = args.device
@@ -209,7 +218,9 @@ def main(argv=None):
     init_default_scope('mmseg')
     try:
         check_options(args)
+        check_folder(args.out)
         tasks, missing = make_tasks(args.sets, read_settings(args))
+        check_outputs(tasks, args)
         if args.rank is not None:
             run_tasks(tasks, args)
             return 0

@@ -22,6 +22,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
@@ -85,6 +86,9 @@ def load_config(args):
         cfg.merge_from_dict(args.cfg_options)
     cfg = segmentation_config(cfg)
     check_data(cfg.test_dataloader.dataset)
+    check_output(args.out, reads=[args.config, args.checkpoint, *listed(cfg)])
+    if args.show_dir:
+        check_folder(args.show_dir, name='--show-dir')
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
     default_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
@@ -105,6 +109,12 @@ def check_data(dataset):
                 'docs/data_preparation.md says, or name its place with '
                 '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
             )
+
+
+def listed(cfg):
+    """The file that lists the images, if there is one."""
+    dataset = cfg.test_dataloader.dataset
+    return [Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')]
 
 
 def add_metrics(cfg, names):

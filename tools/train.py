@@ -10,12 +10,32 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 from mmengine.config import Config, DictAction
+from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.engine import leave_process_group
 
-# What wrong settings, missing data and foreign checkpoints raise before the first step.
-SETUP_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
+# What missing data and foreign files raise until the first step is done.
+DATA_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
+# What wrong settings, folders and checkpoints raise while everything is set up.
+SETUP_ERRORS = (*DATA_ERRORS, OSError, RuntimeError, ImportError, LookupError)
+SETUP_ERRORS += (AssertionError, AttributeError, SyntaxError, TypeError)
+
+
+class Start(Hook):
+    """Notes the iteration at which training begins, once all is set up."""
+
+    priority = 'LOWEST'
+
+    def __init__(self):
+        self.iteration = None
+
+    def before_train(self, runner):
+        self.iteration = runner.iter
+
+    def explains(self, error, runner):
+        """Whether an error behind it is still one of the data: before the first step is done."""
+        return isinstance(error, DATA_ERRORS) and runner.iter == self.iteration
 
 
 def parse_args(argv=None):
@@ -53,7 +73,9 @@ def parse_args(argv=None):
 def load_config(args):
     """The config with the command line's wishes in it."""
     if not Path(args.config).is_file():
-        sys.exit(f'There is no config {args.config}; configs/ holds those that ship.')
+        raise FileNotFoundError(
+            f'There is no config {args.config}; configs/ holds those that ship.'
+        )
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
@@ -65,28 +87,48 @@ def load_config(args):
     if args.amp:
         cfg.optim_wrapper.type = 'mmseg.MixedPrecisionOptimWrapper'  # in any scope
         cfg.optim_wrapper.dtype = args.amp
-    cfg.resume = args.resume is not None
-    if args.resume not in (None, 'auto'):
-        if not Path(args.resume).is_file():
-            sys.exit(f'There is no checkpoint {args.resume} to resume from; check the path.')
-        cfg.load_from = args.resume
+    cfg.setdefault('runner_type', 'GroupViTRunner')
+    resume(cfg, args.resume)
     return cfg
 
 
+def resume(cfg, wish):
+    """What to read first: the file given, else the newest of the work dir, else ``load_from``."""
+    cfg.resume = wish is not None
+    if wish == 'auto' and 'GroupViTRunner' in str(cfg.runner_type):
+        cfg.resume = 'auto'  # others would resume from the config's load_from
+    elif wish not in (None, 'auto'):
+        if not Path(wish).is_file():
+            raise FileNotFoundError(
+                f'There is no checkpoint {wish} to resume from; check the path.'
+            )
+        cfg.load_from = wish
+
+
+def told(error):
+    """What an error says, in one line; of a type that says too little, with its name."""
+    text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+    text = ' '.join(text.split())
+    speaks = isinstance(error, (OSError, RuntimeError, ValueError, pickle.UnpicklingError))
+    return text if speaks else f'{type(error).__name__}: {text}'
+
+
 def main(argv=None):
-    cfg = load_config(parse_args(argv))
-    cfg.setdefault('runner_type', 'GroupViTRunner')
-    runner = None
+    args = parse_args(argv)
+    runner, start = None, Start()
     try:
+        cfg = load_config(args)
         runner = RUNNERS.build(cfg)
+        runner.register_hook(start)
         runner.train()
     except SETUP_ERRORS as error:
-        # Not `runner.iter`, which would build the loop that has just failed to be built.
-        if getattr(getattr(runner, '_train_loop', None), 'iter', 0) > 0:
+        if start.iteration is not None and not start.explains(error, runner):
             raise
-        sys.exit(f'error: {error}')
+        print(f'error: {told(error)}', file=sys.stderr)
+        return 2
     leave_process_group()
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

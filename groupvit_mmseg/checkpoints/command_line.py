@@ -16,10 +16,11 @@ from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
 from groupvit_mmseg.checkpoints.output_files import output_files, target_paths
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.reference import Embeddings
 from groupvit_mmseg.checkpoints.settings_readers import from_config_text
 from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
-from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights
+from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
 from groupvit_mmseg.checkpoints.writing import write_together
 
 # What a wrong file, option or disk raises; each says what to do in one sentence.
@@ -77,6 +78,8 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
     """Read, convert, check, and only then write."""
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
+    for out in paths:
+        check_output(out, reads=files_read(args, path), name='DST')
     weights = read_weights(path)
     settings = [*given_settings(args), *travelling_settings(path, weights, source)]
     model = decode(weights.tensors, source, settings, where=path)
@@ -94,6 +97,14 @@ def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
     files = output_files(model.structure, tensors, target, paths=paths, answers=answers)
     write_together(files)
     print(f'wrote {", ".join(map(str, files))}')
+
+
+def files_read(args: argparse.Namespace, path: Path) -> list[Path]:
+    """Every file of the source: weights, an index with its shards, configs; none is replaced."""
+    shards = [path.parent / name for name in shard_names(path)] if path.suffix == '.json' else []
+    config = getattr(args, 'config', None)
+    beside = [path.parent / HUGGING_FACE_CONFIG] if hasattr(args, 'hub') else []
+    return [path, *shards, *beside, *([Path(config)] if config else [])]
 
 
 def given_settings(args: argparse.Namespace) -> list[Settings]:

@@ -36,17 +36,19 @@ class InertFile(NamedTuple):
     read: Callable[[StoredTensor], Tensor]
 
 
-def open_inert(path: Path) -> InertFile:
+def open_inert(path: Path, *, unpickler: type[InertUnpickler] = InertUnpickler) -> InertFile:
     """Read a file of ``torch.save``, in the zip format or the one before.
 
     Args:
         path (Path): The file.
+        unpickler (type[InertUnpickler]): Knows more types than :class:`InertUnpickler`, in the zip
+            format. Defaults to InertUnpickler.
 
     Raises:
         UnpicklingError: If it is neither, torn, or asks for more than it holds.
     """
     with refusing():
-        return _open_zip(path) if is_zip(path) else _open_legacy(path)
+        return _open_zip(path, unpickler) if is_zip(path) else _open_legacy(path)
 
 
 @contextlib.contextmanager
@@ -90,7 +92,7 @@ def check_archive(path: Path) -> None:
         )
 
 
-def _open_zip(path: Path) -> InertFile:
+def _open_zip(path: Path, unpickler: type[InertUnpickler]) -> InertFile:
     """A file of today's ``torch.save``: a pickle and one entry per storage, uncompressed."""
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
@@ -103,7 +105,7 @@ def _open_zip(path: Path) -> InertFile:
             raise pickle.UnpicklingError('its numbers are big-endian')
         skipped: set[str] = set()
         data = archive.read(pickled)
-        content = InertUnpickler(BoundedStream(io.BytesIO(data), len(data)), skipped).load()
+        content = unpickler(BoundedStream(io.BytesIO(data), len(data)), skipped).load()
 
     def read(tensor: StoredTensor) -> Tensor:
         with zipfile.ZipFile(path) as archive:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
+from groupvit_mmseg.checkpoints.plain_pickle import read_plain
 from groupvit_mmseg.checkpoints.torch_files import check_archive
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
@@ -23,7 +24,8 @@ SHAPES_TOLD = 5
 def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
     """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
 
-    Nothing stored in it is executed.
+    Nothing stored in it is executed. Log histories and NumPy numbers, which checkpoints of
+    mmengine's own runner hold beside tensors, come back as this plugin writes them.
 
     Args:
         source (str | Path): A file or an http(s) address.
@@ -48,8 +50,9 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
     except Exception as error:  # what torch raises for a foreign or torn file is of any type
         raise pickle.UnpicklingError(
             f'{source} is not a checkpoint that can be read safely (weights_only=True): '
-            f'{_reason(error)}; use a complete file of tensors and plain values, and convert '
-            'official releases with tools/model_converters/official_to_plugin.py.'
+            f'{_reason(error)}; use a complete file that training here or with MMSegmentation '
+            'wrote, and convert official releases with '
+            'tools/model_converters/official_to_plugin.py.'
         ) from error
     if not isinstance(content, Mapping):
         raise ValueError(
@@ -67,7 +70,12 @@ def _load(path: Path, map_location: Any) -> Any:
         weights = read_weights(path)
         return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}
     check_archive(path)
-    return torch.load(path, map_location=map_location, weights_only=True)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if 'Unsupported global' not in str(error):
+            raise
+        return read_plain(path, map_location=map_location)
 
 
 def _reason(error: Exception) -> str:

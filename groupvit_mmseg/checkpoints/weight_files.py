@@ -94,6 +94,15 @@ def locate(source: str | Path) -> Path:
     return path
 
 
+def shard_names(index: Path) -> list[str]:
+    """Names of the files that lie beside the index of sharded weights.
+
+    Raises:
+        ValueError: If it is not such an index.
+    """
+    return sorted(set(_shard_index(index).values()))
+
+
 def _read_file(path: Path) -> WeightFile:
     """One file, whatever its name ends in: its first bytes tell the format."""
     try:
@@ -173,7 +182,7 @@ def _read_shards(index: Path) -> WeightFile:
     tensors: dict[str, Tensor] = {}
     skipped: list[str] = []
     first: WeightFile | None = None
-    for name in sorted(set(places.values())):
+    for name in shard_names(index):
         path = index.parent / name
         if not path.is_file():
             raise FileNotFoundError(f'{index} names the shard {name}, which is not beside it.')

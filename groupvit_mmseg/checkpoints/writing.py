@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import IO, Any
 import torch
 
 Writer = Callable[[IO[bytes]], object]
+UNFINISHED = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
+"""re.Pattern: Names of temporary neighbours, which ``tempfile`` ends so; group 1 is the file's."""
 
 
 def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
@@ -51,10 +54,16 @@ def write_together(files: Mapping[Path, Writer]) -> None:
         raise
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed while it wrote checkpoints has left."""
-    for pattern in ('.*.pth.*', '.last_checkpoint.*'):
-        for path in folder.glob(pattern):
+def remove_unfinished(folder: Path, of_run: Callable[[str], bool]) -> None:
+    """Remove what a process that was killed while it wrote checkpoints has left.
+
+    Args:
+        folder (Path): Where it wrote.
+        of_run (Callable[[str], bool]): Whether it gives its checkpoints such a name.
+    """
+    for path in folder.glob('.*'):
+        name = UNFINISHED.fullmatch(path.name)
+        if name and (name[1] == 'last_checkpoint' or of_run(name[1])):
             path.unlink(missing_ok=True)
 
 

@@ -3,77 +3,105 @@
 import logging
 import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
+from groupvit_mmseg.checkpoints.plain_pickle import open_plain
 from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 
 # What checkpoints of training are called; best_*.pth hold no optimiser.
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
-_NONE_WHOLE = ''
 
 
-def latest_whole_checkpoint(work_dir: str | Path) -> str | None:
+def latest_whole_checkpoint(
+    work_dir: str | Path, *, folder: str | Path | None = None, patterns: Sequence[str] = PATTERNS
+) -> str | None:
     """The checkpoint of most steps that can be read to its end, the same for all ranks.
 
     Args:
-        work_dir (str | Path): Folder of a run; checkpoints of ``last_checkpoint`` elsewhere count.
+        work_dir (str | Path): Folder of a run. If its ``last_checkpoint`` is of the place from
+            which the folder was moved or copied, the file of that name here counts.
+        folder (str | Path, optional): Of the checkpoints, if another one. Defaults to None.
+        patterns (Sequence[str]): Names of checkpoints. Defaults to those of epochs and iterations.
 
     Returns:
         str | None: Its path; None where there is no checkpoint at all.
 
     Raises:
-        FileNotFoundError: If there are checkpoints, but none that can be read.
+        FileNotFoundError: If there are checkpoints, but none that can be read, or if
+            ``last_checkpoint`` names one and there is none here.
     """
-    found = [_search(Path(work_dir)) if is_main_process() else None]
-    broadcast_object_list(found)
-    if found[0] == _NONE_WHOLE:
-        raise FileNotFoundError(
-            f'None of the checkpoints in {work_dir} can be read: name another with '
-            '--resume CHECKPOINT, or start anew in another --work-dir.'
-        )
-    return found[0]
+    places = [Path(work_dir)] + ([] if folder is None else [Path(folder)])
+    found = _search(places, patterns) if is_main_process() else (None, None)
+    told = [found]
+    broadcast_object_list(told)
+    path, problem = told[0]
+    if problem:
+        raise FileNotFoundError(problem)
+    return path
 
 
-def _search(work_dir: Path) -> str | None:
-    """Read candidates from the newest on until one is whole."""
-    candidates = sorted(_candidates(work_dir), key=_progress, reverse=True)
-    for path in candidates:
+def _search(places: list[Path], patterns: Sequence[str]) -> tuple[str | None, str | None]:
+    """The first whole candidate from the newest on, or what is wrong."""
+    work_dir = places[0]
+    candidates = {path for place in places for p in patterns for path in place.glob(p)}
+    named = _named_last(work_dir)
+    missing = named is not None and named.name not in {path.name for path in candidates}
+    if not candidates and missing:
+        return None, _nothing_here(work_dir, named)
+    if missing:
+        _warn(f'{work_dir / "last_checkpoint"} names {named}, which is not here: not used.')
+    for path in sorted(candidates, key=_progress, reverse=True):
         try:
             read_checkpoint(path)
         except (OSError, ValueError, pickle.UnpicklingError) as error:
-            print_log(
-                f'{path} cannot be resumed from, the one before is tried ({error}).',
-                logger='current',
-                level=logging.WARNING,
-            )
+            _warn(f'{path} cannot be resumed from, the one before is tried ({error}).')
             continue
-        return str(path)
-    return _NONE_WHOLE if candidates else None
+        return str(path), None
+    problem = (
+        f'None of the checkpoints in {work_dir} can be read: name another with '
+        '--resume CHECKPOINT, or start anew in another --work-dir.'
+    )
+    return None, problem if candidates else None
 
 
-def _candidates(work_dir: Path) -> set[Path]:
-    """Checkpoints of the work dir, and the one that ``last_checkpoint`` names."""
-    paths = {path for pattern in PATTERNS for path in work_dir.glob(pattern)}
+def _named_last(work_dir: Path) -> Path | None:
+    """What ``last_checkpoint`` names; None without it."""
     pointer = work_dir / 'last_checkpoint'
-    if pointer.is_file():
-        named = Path(pointer.read_text(encoding='utf-8').strip())
-        paths |= {path for path in [named, *named.parent.glob('*.pth')] if _of_training(path)}
-    return paths
+    if not pointer.is_file():
+        return None
+    return Path(pointer.read_text(encoding='utf-8', errors='replace').strip())
 
 
-def _of_training(path: Path) -> bool:
-    """Whether a file is called as a checkpoint of training."""
-    return path.is_file() and any(path.match(pattern) for pattern in PATTERNS)
+def _nothing_here(work_dir: Path, named: Path | None) -> str:
+    """What to do where only ``last_checkpoint`` is left."""
+    state = 'is in another folder' if named is not None and named.is_file() else 'does not exist'
+    return (
+        f'{work_dir / "last_checkpoint"} names {named}, which {state}, and {work_dir} holds no '
+        'checkpoint: name the one to go on from with --resume CHECKPOINT, or delete '
+        'last_checkpoint to start anew.'
+    )
+
+
+def _warn(text: str) -> None:
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def _progress(path: Path) -> tuple[int, int]:
     """Iteration and epoch that a file says it is of; those that do not say are tried first."""
-    try:
-        meta = torch.load(path, map_location='meta', weights_only=True, mmap=True)['meta']
-        return int(meta['iter']), int(meta['epoch'])
-    except Exception:  # of any type for a torn file; whoever reads it whole tells the reason
-        return sys.maxsize, 0
+    for read in (_head, lambda file: open_plain(file).content):
+        try:
+            meta = read(path)['meta']
+            return int(meta['iter']), int(meta['epoch'])
+        except Exception:  # of any type for a torn file; whoever reads it whole tells the reason
+            continue
+    return sys.maxsize, 0
+
+
+def _head(path: Path) -> dict:
+    """A checkpoint without the numbers of its tensors."""
+    return torch.load(path, map_location='meta', weights_only=True, mmap=True)

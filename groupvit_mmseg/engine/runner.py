@@ -2,17 +2,14 @@
 
 import copy
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mmengine
 import torch
 from mmengine.dist import barrier, is_distributed, is_main_process
-from mmengine.model import (
-    MMDistributedDataParallel,
-    is_model_wrapper,
-    revert_sync_batchnorm,
-)
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
@@ -21,9 +18,12 @@ from torch import nn
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks
+from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.latest import latest_whole_checkpoint
+from groupvit_mmseg.engine.optimizer_check import kinds_of
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
+from groupvit_mmseg.engine.resume_check import check_resumable
 from groupvit_mmseg.engine.sharding import cut_weights, is_sharded, whole, whole_weights
 from groupvit_mmseg.engine.train_loop import RESUMABLE_LOOPS, resumable
 
@@ -33,13 +33,17 @@ class GroupViTRunner(Runner):
     """Runner whose checkpoints are read safely, must fit, are whole, and resume exactly.
 
     A checkpoint is a dict of plain values and tensors, which ``torch.load(weights_only=True)``
-    accepts as it is: ``meta`` (config text, seed, epoch, iteration, place in an
-    unfinished epoch, time, versions, data set),
-    ``state_dict``, ``message_hub`` (log histories, best score, names of kept files), and where the
-    hook asks for them ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
+    accepts as it is: ``meta`` (config text, seed, epoch, iteration, place in an unfinished epoch,
+    kinds of optimiser and schedules, time, versions, data set), ``state_dict``, ``message_hub``
+    (log histories, best score, names of kept files), and where the hook asks for them
+    ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
     """
 
     _load_from: str | None
+    _resume: bool | str
+    _has_loaded: bool
+    named_checkpoint: str | None = None  # what the run was told to read, not what it found
+    _wanted: Mapping[str, bool] = {}
 
     @classmethod
     def from_cfg(cls, cfg: Any) -> 'GroupViTRunner':
@@ -115,27 +119,48 @@ class GroupViTRunner(Runner):
         return super().build_train_loop(resumable(loop) if isinstance(loop, dict) else loop)
 
     def load_or_resume(self) -> None:
-        """Load or resume; without a file named, from the newest checkpoint that is whole."""
-        load_from: str | None = self._load_from
-        if self._resume and load_from is None and not self._has_loaded:
-            load_from = latest_whole_checkpoint(self.work_dir)
-            found = load_from or 'nothing, there is no checkpoint: training starts anew'
-            self.logger.info(f'Resuming from {found}.')
-            if load_from is None:
-                return
-            self._load_from = load_from
+        """Load or resume; ``resume='auto'`` takes the newest whole checkpoint before others."""
+        if self._has_loaded:
+            return
+        found = None
+        if self._resume == 'auto' or (self._resume and not self._load_from):
+            found = self._newest_checkpoint()
+            start = f'from the weights of {self._load_from}' if self._load_from else 'anew'
+            told = found or f'nothing, there is no checkpoint: training starts {start}'
+            self.logger.info(f'Resuming from {told}.')
+            self._resume, self._load_from = found is not None, found or self._load_from
+        self.named_checkpoint = None if found else self._load_from
         super().load_or_resume()
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+    def _newest_checkpoint(self) -> str | None:
+        """The newest whole checkpoint of this run's folder."""
+        for hook in self.hooks:
+            if isinstance(hook, AtomicCheckpointHook):
+                return hook.newest(self.work_dir)
+        return latest_whole_checkpoint(self.work_dir)
+
+    def resume(
+        self,
+        filename: str,
+        resume_optimizer: bool = True,
+        resume_param_scheduler: bool = True,
+        map_location: Any = 'default',
+    ) -> None:
         """Resume weights, optimiser, schedules, histories and the place in the epoch.
 
         Args:
             filename (str): File or http(s) address.
-            args (Any): ``resume_optimizer``, ``resume_param_scheduler``, ``map_location`` as in
-                mmengine's Runner.
-            kwargs (Any): The same by name.
+            resume_optimizer (bool): Whether to take over the optimiser. Defaults to True.
+            resume_param_scheduler (bool): Whether to take over schedules. Defaults to True.
+            map_location (Any): Where tensors go. Defaults to 'default', the device of training.
+
+        Raises:
+            ValueError: If the run could not go on from the file as from its own.
         """
-        super().resume(filename, *args, **kwargs)
+        self._resume = True  # hooks look at it
+        self._wanted = dict(with_optimizer=resume_optimizer, with_schedules=resume_param_scheduler)
+        resume_param_scheduler &= self.param_schedulers is not None
+        super().resume(filename, resume_optimizer, resume_param_scheduler, map_location)
         if isinstance(self.train_loop, RESUMABLE_LOOPS):
             self.train_loop.resume(self._loaded_meta)
 
@@ -166,10 +191,13 @@ class GroupViTRunner(Runner):
 
         Raises:
             RuntimeError: If the keys do not fit; lists them.
+            ValueError: If the run resumes, and could not go on from the file as from its own.
         """
         if not strict or revise_keys:
             raise ValueError('GroupViTRunner loads every key as it is; convert the file instead.')
         checkpoint = read_checkpoint(filename, map_location=map_location)
+        if self._resume:
+            check_resumable(self, checkpoint, source=str(filename), **self._wanted)
         self._restore(checkpoint)
         self._loaded_meta = checkpoint.get('meta', {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
@@ -245,6 +273,7 @@ class GroupViTRunner(Runner):
         dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
         if isinstance(self.train_loop, RESUMABLE_LOOPS):
             meta.update(self.train_loop.progress(meta['iter'], by_epoch=by_epoch))
+        meta.update(kinds_of(self.optim_wrapper, self.param_schedulers))
         meta.update(
             cfg=self.cfg.pretty_text,
             seed=self.seed,

@@ -57,7 +57,22 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """
         self._epoch, self._iter = int(meta['epoch']), int(meta['iter'])
         self._validated = int(meta.get('validated', 0))
-        self._place.resume(meta, self._iter, self._iter - self._epoch * len(self.dataloader))
+        steps = 0 if 'taken' in meta else self._steps_of_epoch()
+        self._place.resume(meta, self._iter, steps)
+
+    def _steps_of_epoch(self) -> int:
+        """Steps done of the epoch, for checkpoints that say no more than epoch and iteration."""
+        length = len(self.dataloader)
+        if self._epoch == 0:  # those of mmengine's loop by iterations never count it
+            self._epoch = self._iter // length
+        steps = self._iter - self._epoch * length
+        if not 0 <= steps < length:
+            raise ValueError(
+                f'The checkpoint is of epoch {self._epoch} and iteration {self._iter}, which '
+                f'{length} steps per epoch do not give: keep the data and '
+                '`train_dataloader.batch_size`.'
+            )
+        return steps
 
     def run(self) -> Any:
         """Train until the last epoch is done.

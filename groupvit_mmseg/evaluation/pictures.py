@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
+from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_picture
 
 from .confusion import confusion_matrix, segmentation_scores
@@ -91,5 +92,5 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: str | 
     axes.set_xlabel('labelled as')
     axes.set_ylabel('is')
     figure.colorbar(picture, ax=axes, shrink=0.7, label='% of the pixels of a class')
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    kind = Path(path).suffix[1:]
+    write_atomically(path, lambda stream: figure.savefig(stream, dpi=110, format=kind))

@@ -76,13 +76,17 @@ def run_tool():
     """Runs a tool of this project in this process: its exit status."""
     modules = {}
 
-    def run(name, *argv):
+    def module(name):
         if name not in modules:
             spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / f'{name}.py')
             modules[name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(modules[name])
-        return modules[name].main([str(arg) for arg in argv])
+        return modules[name]
 
+    def run(name, *argv):
+        return module(name).main([str(arg) for arg in argv])
+
+    run.module = module
     return run
 
 

@@ -295,3 +295,25 @@ def test_what_does_not_fit_is_said_in_one_sentence(place, tmp_path, capsys, opti
     assert code == 2
     assert message in error
     assert 'Traceback' not in error
+
+
+def test_results_do_not_replace_what_is_read_nor_go_nowhere(place, capsys):
+    spec = importlib.util.spec_from_file_location('test_tool', ROOT / 'tools/test.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    listing = place / 'voc/ImageSets/Segmentation/val.txt'
+    checkpoint = place / 'epoch_1.pth'
+    before = listing.read_bytes(), checkpoint.read_bytes()
+    roots = [f'{part}_dataloader.dataset.data_root={place / "voc"}' for part in ('val', 'test')]
+    for option, path, sentence in [
+        ('--out', checkpoint, f'--out {checkpoint} would replace'),
+        ('--out', listing, 'val.txt, which this command reads'),
+        ('--out', place, 'is a folder: name a file'),
+        ('--show-dir', checkpoint, 'is a file and no folder'),
+    ]:
+        given = [CONFIGS / 'tiny_pretrain.py', checkpoint, option, path, '--cfg-options', *roots]
+        assert tool.main([str(argument) for argument in given]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith('error: ')
+        assert sentence in line
+    assert (listing.read_bytes(), checkpoint.read_bytes()) == before

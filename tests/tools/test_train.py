@@ -1,6 +1,7 @@
 """tools/train.py and its launchers, as a person calls them."""
 
 import importlib.util
+import itertools
 import os
 import re
 import socket
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
+from groupvit_mmseg.engine import GroupViTRunner
+
+COUNTER = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
 
@@ -24,18 +29,46 @@ def call(*command, **environment):
     )
 
 
-@pytest.fixture
-def train(capfd):
-    """Calls the tool's ``main`` in this process; gives what it printed."""
+@pytest.fixture(scope='module')
+def train_tool():
+    """tools/train.py as a module."""
     spec = importlib.util.spec_from_file_location('train_tool', TOOLS / 'train.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train(train_tool, capfd):
+    """Calls the tool's ``main`` in this process; gives what it printed."""
 
     def main(*arguments):
-        module.main([str(argument) for argument in arguments])
+        assert train_tool.main([str(argument) for argument in arguments]) == 0
         return capfd.readouterr().out
 
     return main
+
+
+@pytest.fixture
+def refused(train_tool, capfd, tmp_path):
+    """Calls the tool, which must refuse with status 2 and one line; gives the line."""
+
+    def main(*arguments):
+        options = [str(argument) for argument in arguments]
+        if '--cfg-options' not in options:
+            options.append('--cfg-options')
+        assert train_tool.main([*options, *unique(tmp_path)[1:]]) == 2
+        (line,) = capfd.readouterr().err.splitlines()
+        assert line.startswith('error: ')
+        return line
+
+    return main
+
+
+def unique(tmp_path):
+    """Options with names of a run's own: mmengine keeps loggers for the life of the process."""
+    name = f'{tmp_path.name}-{next(COUNTER)}'
+    return ['--cfg-options', f'experiment_name={name}', f'visualizer.name={name}']
 
 
 def free_port():
@@ -54,6 +87,18 @@ def config_file(tiny_config, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope='module')
+def finished(tiny_config, tmp_path_factory):
+    """Work dir of a run of one epoch."""
+    cfg = tiny_config.copy()
+    folder = tmp_path_factory.mktemp('finished')
+    cfg.merge_from_dict(dict(train_cfg=dict(max_epochs=1), work_dir=str(folder), launcher='none'))
+    cfg.experiment_name = cfg.visualizer.name = folder.name
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        GroupViTRunner.from_cfg(cfg).train()
+    return folder
+
+
 def last_checkpoint(work_dir):
     return torch.load((work_dir / 'last_checkpoint').read_text(), weights_only=True)
 
@@ -66,13 +111,17 @@ def last_checkpoint(work_dir):
             ['configs/groupvit_pretrain.py', '--resume', 'none.pth'],
             'There is no checkpoint none.pth to resume from',
         ),
+        (['torn.py'], 'SyntaxError: '),
+        (['orphan.py'], 'nobody.py'),
     ],
 )
-def test_wrong_path_is_one_sentence(train, arguments, sentence):
-    with pytest.raises(SystemExit) as error:
-        train(*arguments)
-    assert str(error.value).startswith(sentence)
-    assert '\n' not in str(error.value)
+def test_wrong_path_is_one_sentence(refused, tmp_path, monkeypatch, arguments, sentence):
+    (tmp_path / 'torn.py').write_text('model = dict(\n')
+    (tmp_path / 'orphan.py').write_text("_base_ = ['nobody.py']\n")
+    name, *rest = arguments
+    path = tmp_path / name if (tmp_path / name).is_file() else name
+    monkeypatch.chdir(ROOT)
+    assert sentence in refused(path, *rest)
 
 
 def test_options_reach_the_run_and_resume_goes_on(train, config_file, tmp_path):
@@ -141,17 +190,65 @@ def test_slurm_asks_for_what_was_wished(name, given, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'option, message',
+    'options, message',
     [
-        ('train_dataloader.dataset.sources.0.shards=none.tar', 'lacks 1 of its 1 shards'),
-        ('model.backbone.num_group_tokens=(0,4)', 'num_group_tokens'),
+        (['train_dataloader.dataset.sources.0.shards=none.tar'], 'lacks 1 of its 1 shards'),
+        (['model.backbone.num_group_tokens=(0,4)'], 'num_group_tokens'),
+        (['model.backbone.num_grouptokens=(0,4)'], 'num_grouptokens'),
+        (['model.type=GroupWit'], 'GroupWit is not in'),
+        (['default_hooks.checkpoint.rule=higher'], 'rule must be greater, less or None'),
     ],
 )
 def test_what_is_wrong_before_the_first_step_is_one_sentence(
-    config_file, tmp_path, train, option, message
+    config_file, tmp_path, refused, options, message
 ):
-    with pytest.raises(SystemExit) as stopped:
-        train(config_file, '--work-dir', tmp_path, '--cfg-options', option)
-    assert stopped.value.code.startswith('error: ')
-    assert message in stopped.value.code
-    assert '\n' not in stopped.value.code
+    assert message in refused(config_file, '--work-dir', tmp_path, '--cfg-options', *options)
+
+
+def test_a_best_checkpoint_is_not_resumed_from(config_file, finished, tmp_path, refused):
+    best = finished / 'best_mIoU_epoch_1.pth'
+    before = best.read_bytes()
+    line = refused(config_file, '--work-dir', tmp_path, '--resume', best)
+    assert f'{best} cannot be resumed from: it holds no optimiser state' in line
+    assert line.endswith(f'give --cfg-options load_from={best} without --resume.')
+    assert best.read_bytes() == before
+
+
+def test_weights_alone_are_not_resumed_from_and_misfits_are_listed(
+    config_file, finished, tmp_path, refused
+):
+    weights = torch.load(finished / 'epoch_1.pth', weights_only=True)['state_dict']
+    torch.save(weights, tmp_path / 'weights.pth')
+    where = ['--work-dir', tmp_path / 'run']
+    line = refused(config_file, *where, '--resume', tmp_path / 'weights.pth')
+    assert 'it holds no optimiser state and no epoch and iteration' in line
+    weights.pop('backbone.norm.weight')
+    torch.save(weights, tmp_path / 'weights.pth')
+    options = ['--cfg-options', f'load_from={tmp_path / "weights.pth"}']
+    assert '1 missing: backbone.norm.weight' in refused(config_file, *where, *options)
+
+
+def test_resume_prefers_the_work_dir_to_the_weights_of_the_config(
+    train_tool, config_file, tmp_path
+):
+    """A restarted fine-tuning goes on; one that has not begun starts from its weights."""
+    names = [str(config_file), '--work-dir', str(tmp_path), '--cfg-options', 'load_from=a.pth']
+
+    def load(*options):
+        cfg = train_tool.load_config(train_tool.parse_args([*names, *options]))
+        return cfg.resume, cfg.load_from
+
+    assert load() == (False, 'a.pth')
+    assert load('--resume') == ('auto', 'a.pth')
+    assert load('--resume', str(config_file)) == (True, str(config_file))
+
+
+def test_errors_behind_the_first_step_keep_their_traceback(
+    train_tool, config_file, tmp_path, monkeypatch
+):
+    def fails(self, *args, **kwargs):
+        raise RuntimeError('in the middle of a step')
+
+    monkeypatch.setattr('groupvit_mmseg.models.pretrainer.GroupViTPretrainer.forward', fails)
+    with pytest.raises(RuntimeError, match='in the middle of a step'):
+        train_tool.main([str(config_file), '--work-dir', str(tmp_path), *unique(tmp_path)])

@@ -15,6 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
 
 COLUMNS = 4
@@ -33,6 +34,10 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if args.n < 1:
         parser.error('-n must be at least 1')
+    try:
+        check_output(args.out, reads=[args.config])
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -24,6 +24,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.checks import check_class_count, check_files
@@ -59,6 +60,16 @@ def parse_args(argv=None):
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--workers', type=int, default=2)
     return parser.parse_args(argv)
+
+
+def check_outputs(args):
+    """The result and the curve beside it are two files, neither of them an input."""
+    curve = args.out.with_suffix('.png')
+    if curve == args.out:
+        raise ValueError(f'--out {args.out} must end in .json: the curve is drawn to {curve}.')
+    for path in (args.out, curve):
+        root = args.root or Path()
+        check_output(path, reads=[args.checkpoint, args.config, args.set, root / args.split])
 
 
 def find_set(name):
@@ -155,6 +166,7 @@ def main(argv=None):
     try:
         if not Path(args.checkpoint).is_file():
             raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+        check_outputs(args)
         words = dict(background_words=(), bg_thresh=0.5)  # the threshold alone tells, any will do
         if 'bg_thresh' in args.change:
             raise ValueError('The threshold is what is chosen: leave bg_thresh out of --change.')

@@ -20,6 +20,7 @@ from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.benchmarks import chosen_sets
 from groupvit_mmseg.evaluation.confusion import (
     confusion_matrix,
@@ -126,6 +127,7 @@ def main(argv=None):
     args = parse_args(argv)
     init_default_scope('mmseg')
     try:
+        check_output(args.out, reads=[args.checkpoint, args.config, args.set])
         result = measure(args)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)

@@ -22,6 +22,7 @@ import torch
 from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.running import digest
 
@@ -49,6 +50,9 @@ def split_in_two(args):
     names = (args.data_root / args.list).read_text().split()
     if len(names) < 2:
         raise ValueError(f'{args.data_root / args.list} lists {len(names)} images; two are needed.')
+    for name in ('train.txt', 'test.txt', 'result.json', 'table.md'):
+        reads = [args.config, args.weights, args.data_root / args.list]
+        check_output(args.out / name, reads=reads)
     args.out.mkdir(parents=True, exist_ok=True)
     for part, chosen in dict(train=names[::2], test=names[1::2]).items():
         (args.out / f'{part}.txt').write_text('\n'.join(chosen) + '\n')

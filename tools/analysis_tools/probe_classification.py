@@ -23,6 +23,7 @@ from mmpretrain.evaluation import Accuracy
 from mmseg.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.probing import fit_linear, neighbour_scores, standardised
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.inference import load_segmentor
@@ -130,6 +131,7 @@ def main(argv=None):
     args = parse_args(argv)
     init_default_scope('mmseg')
     try:
+        check_output(args.out, reads=[args.checkpoint, args.config])
         result = probe(args)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)

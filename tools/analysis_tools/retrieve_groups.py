@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.retrieval import SegmentSight, segment_concepts
 from groupvit_mmseg.inference import load_image, load_segmentor
@@ -110,6 +111,8 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         words, paths = read_words(args.words), list_images(args.images, args.limit)
+        for name in ('groups.png', 'groups.json'):
+            check_output(args.out / name, reads=[args.checkpoint, args.config, *paths])
         segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
         seen = [look(segmentor, path, args.size) for path in paths]
         embeds = segmentor.decode_head.embed_names(words).cpu()

@@ -17,6 +17,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.text.class_list import read_class_file
@@ -75,6 +76,7 @@ def near_pairs(embeds, classes):
 def main(argv=None):
     args = parse_args(argv)
     try:
+        check_output(args.out, reads=[args.checkpoint, args.config, args.classes])
         head = load_segmentor(args.config, args.checkpoint).decode_head
         head.set_classes(**read_classes(args.classes), templates=args.templates)
         pairs = near_pairs(head.encode_classes().cpu(), head.classes)

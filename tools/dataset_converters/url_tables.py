@@ -49,6 +49,8 @@ def parse_args(argv=None):
     for table in args.tables:
         if not table.is_file():
             parser.error(f'there is no table {table}')
+        if args.out.exists() and args.out.samefile(table):
+            parser.error(f'--out {args.out} would replace the table {table}: name another file')
     return args
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.export import (
     FrozenSegmentor,
@@ -66,6 +67,7 @@ def build(args):
         raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
     if args.check and args.no_check:
         raise ValueError('--check IMAGE and --no-check exclude each other: give one of them.')
+    check_output(args.out, reads=[args.config, args.checkpoint, *args.check])
     names = None if args.classes is None else parse_class_names(args.classes)
     inferencer = GroupViTInferencer(
         args.config, args.checkpoint, class_names=names, bg_thresh=args.background_threshold

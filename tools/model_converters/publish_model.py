@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
 from groupvit_mmseg.checkpoints.writing import write_atomically
@@ -80,12 +81,14 @@ def publish(args):
     out = Path(args.out)
     if out.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'DST {out} must end in .pth or .safetensors.')
+    check_output(out, reads=[args.config, args.checkpoint], name='DST')
     cfg = load_config(args.config)
     checkpoint = read_checkpoint(args.checkpoint)
     weights = dict(checkpoint['state_dict'])
     content = pack(weights, meta_of(cfg, args.checkpoint), out.suffix)
     digest = hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
     path = out.with_name(f'{out.stem}-{digest}{out.suffix}')
+    check_output(path, reads=[args.config, args.checkpoint], name='DST')
     write_atomically(path, lambda stream: stream.write(content))
     left_out = [key for key in checkpoint if key not in ('state_dict', 'meta')]
     print(f'left out {", ".join(left_out) or "nothing"}')

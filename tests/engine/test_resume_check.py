@@ -1,0 +1,227 @@
+"""Resuming says what it takes over, and refuses what it could not go on from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import CosineAnnealingLR, LinearLR
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from groupvit_mmseg.engine.config_changes import config_changes
+from groupvit_mmseg.engine.optimizer_check import optimizer_notes, schedule_notes
+from groupvit_mmseg.engine.resume_check import check_resumable
+
+SCHEDULE = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=2),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=2, end=4, T_max=2),
+]
+# Steps of 16 of 32 pairs: two per epoch; nothing is measured.
+SHORT = dict(
+    train_cfg=dict(max_epochs=1, val_begin=9),
+    train_dataloader=dict(batch_size=16),
+    default_hooks=dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1)),
+)
+
+
+@pytest.fixture(scope='module')
+def build(tiny_config, tmp_path_factory):
+    """Builds a runner with schedules and averaged weights, ready to load a checkpoint."""
+    from groupvit_mmseg.engine import GroupViTRunner
+
+    def ready(ema=True, schedules=SCHEDULE, **changes):
+        cfg = tiny_config.copy()
+        folder = tmp_path_factory.mktemp('run')
+        cfg.merge_from_dict(dict(SHORT, work_dir=str(folder), launcher='none'))
+        cfg.custom_hooks = [dict(type='EMAHook')] if ema else []
+        cfg.param_scheduler = schedules
+        cfg.experiment_name = cfg.visualizer.name = folder.name
+        cfg.merge_from_dict(changes)
+        return GroupViTRunner.from_cfg(cfg)
+
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield ready
+
+
+@pytest.fixture(scope='module')
+def runner(build):
+    """A run of one epoch of two steps, done; each step has its checkpoint."""
+    runner = build()
+    runner.train()
+    runner.said = []
+    runner.logger.info = runner.logger.warning = lambda text: runner.said.append(str(text))
+    return runner
+
+
+@pytest.fixture
+def check(runner):
+    """Checks whether a runner could resume from a step's changed checkpoint; what it says."""
+
+    def run(step=2, *, change=None, by=None):
+        content = torch.load(Path(runner.work_dir, f'iter_{step}.pth'), weights_only=True)
+        if change:
+            change(content)
+        runner.said.clear()
+        by = by or runner
+        by.logger = runner.logger
+        check_resumable(by, content, source='given.pth')
+        return list(runner.said)
+
+    return run
+
+
+def drop(*names):
+    return lambda content: [content.pop(name) for name in names]
+
+
+def test_what_fits_is_told_without_a_remark_but_that_it_is_done(check):
+    assert check(1) == []
+    (line,) = check(2)
+    assert line.startswith('The checkpoint has 1 of the 1 that train_cfg.max_epochs allows')
+
+
+@pytest.mark.parametrize(
+    'change, sentence',
+    [
+        (drop('optimizer'), 'it holds no optimiser state, as best, published and converted files'),
+        (
+            drop('optimizer', 'meta', 'message_hub', 'param_schedulers'),
+            'it holds no optimiser state and no epoch and iteration, as best',
+        ),
+        (drop('param_schedulers'), 'no states of the schedules LinearLR, CosineAnnealingLR'),
+        (lambda c: c['param_schedulers'].pop(), 'other schedules'),
+        (lambda c: c['meta'].update(optimizer='Lion'), 'written with Lion, this run has AdamW'),
+    ],
+    ids=['best', 'weights', 'no schedules', 'fewer schedules', 'optimiser'],
+)
+def test_files_that_lack_what_a_resume_needs_are_refused(check, change, sentence):
+    with pytest.raises(ValueError, match=r'^given\.pth cannot be resumed from: ') as error:
+        check(change=change)
+    message = str(error.value)
+    assert sentence in message
+    assert message.endswith(' give --cfg-options load_from=given.pth without --resume.')
+
+
+def test_averaged_weights_without_their_hook_are_refused(check, build):
+    with pytest.raises(ValueError, match=r'written with an EMAHook.* add the EMAHook to custom_h'):
+        check(by=build(ema=False))
+
+
+def test_averages_and_histories_that_begin_here_are_told(check):
+    said = check(1, change=drop('ema_state_dict', 'message_hub'))
+    assert [line.split(':')[0] for line in said] == [
+        'The checkpoint holds no averaged weights',
+        'The checkpoint holds no log histories and no best score',
+    ]
+
+
+def test_other_data_within_an_epoch_is_refused_and_told_at_its_end(check):
+    def fewer(content):
+        content['message_hub']['runtime_info']['run_summary']['samples_per_epoch'] = 48
+
+    def fewer_at_an_end(content):
+        fewer(content)
+        content['meta'].update(epoch=0, taken=[])
+
+    with pytest.raises(ValueError, match='from the middle of an epoch of 48 samples, this run has'):
+        check(1, change=fewer)
+    (line,) = check(2, change=fewer_at_an_end)
+    assert line == 'From here on other data or steps than before: samples_per_epoch 48 -> 32.'
+
+
+def test_changed_settings_are_named(check, build):
+    said = check(1, by=build(train_cfg=dict(max_epochs=5), randomness=dict(seed=3)))
+    (line,) = [line for line in said if line.startswith('Settings that differ')]
+    assert line.endswith(': randomness.seed 0 -> 3; train_cfg.max_epochs 1 -> 5.')
+
+
+def test_a_scale_of_gradients_that_is_missing_is_told(check, runner, monkeypatch):
+    scaler = torch.amp.GradScaler('cpu')
+    monkeypatch.setattr(runner.optim_wrapper, 'scaler', scaler, raising=False)
+    assert any('no scale of gradients: float16 finds one anew' in line for line in check(1))
+
+
+def test_the_runner_checks_before_it_loads(build, runner, tmp_path):
+    """Through the runner: nothing of a refused file is taken over."""
+    content = torch.load(Path(runner.work_dir, 'iter_1.pth'), weights_only=True)
+    content.pop('optimizer')
+    torch.save(content, tmp_path / 'given.pth')
+    other = build(resume=True, load_from=str(tmp_path / 'given.pth'))
+    before = other.bare_model.backbone.pos_embed.clone()
+    with pytest.raises(ValueError, match='it holds no optimiser state'):
+        other.train()
+    assert torch.equal(other.bare_model.backbone.pos_embed, before)
+    assert other.iter == 0
+
+
+def optimizer_of(kind=torch.optim.AdamW, shapes=((2, 3), (3,)), groups=1, **settings):
+    """An optimiser after one step, and its state."""
+    parameters = [nn.Parameter(torch.ones(shape)) for shape in shapes]
+    parts = [parameters[i::groups] for i in range(groups)]
+    optimizer = kind([dict(params=part) for part in parts], **(dict(lr=0.1) | settings))
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    'written_by, kind, sentence',
+    [
+        (dict(kind=torch.optim.Adam), 'Adam', 'written with Adam, this run has AdamW'),
+        (dict(kind=torch.optim.SGD, momentum=0.9), None, 'with momentum, this run has AdamW'),
+        (dict(groups=2), None, '2 groups of together 2 parameters, that of this run 1 of 2'),
+        (dict(shapes=((2, 3),)), None, '1 groups of together 1 parameters'),
+        (dict(shapes=((3,), (2, 3))), None, r'exp_avg of shape \(3,\) where this run has a param'),
+    ],
+)
+def test_states_of_other_optimisers_are_refused(written_by, kind, sentence):
+    state = optimizer_of(**written_by).state_dict()
+    with pytest.raises(ValueError, match=sentence):
+        optimizer_notes(optimizer_of(), state, kind=kind, source='a.pth')
+
+
+def test_settings_that_a_state_replaces_are_told():
+    state = optimizer_of(lr=0.1, weight_decay=0.01).state_dict()
+    here = optimizer_of(lr=0.2, weight_decay=0.05)
+    assert optimizer_notes(here, state, kind='AdamW', source='a.pth') == [
+        'lr 0.2 of the config is not used: the optimiser goes on with the 0.1 of a.pth.',
+        'weight_decay 0.05 of the config is not used: '
+        'the optimiser goes on with the 0.01 of a.pth.',
+    ]
+    assert optimizer_notes(optimizer_of(), optimizer_of().state_dict(), kind=None, source='') == []
+
+
+def test_a_longer_run_keeps_the_schedule_and_says_where_it_ends():
+    def schedules(end):
+        optimizer = optimizer_of()
+        return [
+            LinearLR(optimizer, start_factor=0.1, by_epoch=False, begin=0, end=5),
+            CosineAnnealingLR(optimizer, by_epoch=False, begin=5, end=end, T_max=end - 5),
+        ]
+
+    states = [schedule.state_dict() for schedule in schedules(12)]
+    kinds = ['LinearLR', 'CosineAnnealingLR']
+    (note,) = schedule_notes(schedules(20), states, kinds=kinds, source='a.pth')
+    assert note == (
+        'CosineAnnealingLR goes on as a.pth has it, not as the config says (T_max 7, not 15, end '
+        '12, not 20); from step 12 on it changes nothing.'
+    )
+    with pytest.raises(ValueError, match=r'other schedules \(PolyLR\) than those of this run'):
+        schedule_notes(schedules(12), states[:1], kinds=['PolyLR'], source='a.pth')
+    with pytest.raises(ValueError, match='with another schedule than CosineAnnealingLR'):
+        schedule_notes(schedules(12), states[:1] * 2, kinds=None, source='a.pth')
+    assert 'this run none' in schedule_notes(None, states, kinds=None, source='a.pth')[0]
+
+
+def test_changes_of_configs_are_read_and_not_run(tmp_path):
+    before = "model = dict(type='A', depths=[1, 2], hooks=[dict(type='X', n=1)])\nwork_dir = 'a'"
+    now = "model = dict(type='A', depths=[1, 3], hooks=[dict(type='X', n=2), dict(type='Y')])"
+    assert config_changes(before, now) == [
+        'model.depths [1, 2] -> [1, 3]',
+        'model.hooks.0.n 1 -> 2',
+        "model.hooks.1.type not set -> 'Y'",
+    ]
+    assert config_changes(before, f'import os\nos.mkdir({str(tmp_path / "x")!r})') == []
+    assert config_changes('no config (', now) == []
+    assert not (tmp_path / 'x').exists()

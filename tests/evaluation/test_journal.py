@@ -1,0 +1,64 @@
+"""Journals: only files of the set are read, and only journals are cut."""
+
+import pytest
+
+from groupvit_mmseg.evaluation.journal import Journal
+
+SETTINGS = dict(set='pets', weights='0')
+
+
+def journal(folder, name='pets', **changes):
+    return Journal(folder, name=name, settings=SETTINGS | changes)
+
+
+@pytest.mark.parametrize('name', ['pets', 'set[1]', 'pets.v2', 'a*'])
+def test_results_are_those_of_the_set_whatever_its_name(tmp_path, name):
+    for other in ('pets.more', 'set1', 'pets'):
+        if other != name:
+            with journal(tmp_path, other, set=other).writer(0) as writer:
+                writer.add(9, pairs=[])
+    first = journal(tmp_path, name, set=name)
+    with first.writer(0) as writer:
+        writer.add(3, pairs=[[0, 0, 1]])
+    found = journal(tmp_path, name, set=name).results()
+    assert found == {3: dict(index=3, pairs=[[0, 0, 1]])}
+
+
+@pytest.mark.parametrize('content', [b'my notes', b'my notes\nof today\n', b'[1]\n', b'\xff\n'])
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path, content):
+    path = tmp_path / 'pets.0.jsonl'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'Line 1 of .*pets\.0\.jsonl is not one of a journal'):
+        journal(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_a_file_that_came_later_is_not_cut(tmp_path):
+    writing = journal(tmp_path)
+    path = tmp_path / 'pets.1.jsonl'
+    path.write_bytes(b'my notes')
+    with pytest.raises(ValueError, match='not one of a journal'):
+        writing.writer(1)
+    assert path.read_bytes() == b'my notes'
+
+
+def test_a_broken_line_within_is_named(tmp_path):
+    with journal(tmp_path).writer(0) as writer:
+        writer.add(0, pairs=[])
+    path = tmp_path / 'pets.0.jsonl'
+    path.write_bytes(path.read_bytes() + b'{"index":1,"pa{"index":2,"pairs":[]}\n')
+    with pytest.raises(ValueError, match=r'Line 3 of .*pets\.0\.jsonl is not one'):
+        journal(tmp_path).results()
+
+
+@pytest.mark.parametrize('kept', [0, 5, -1, -4])
+def test_what_an_interruption_tore_is_done_again(tmp_path, kept):
+    with journal(tmp_path).writer(0) as writer:
+        writer.add(0, pairs=[])
+    path = tmp_path / 'pets.0.jsonl'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    with journal(tmp_path).writer(0) as writer:
+        assert journal(tmp_path).results() == {}
+        writer.add(0, pairs=[])
+    assert path.read_bytes() == whole
