@@ -41,7 +41,11 @@ def image_member(data: bytes, *, max_pixels: int | None = None) -> str:
 def check_image(data: bytes, member: str) -> None:
     """Decode an image as training does; raises ``BadSample`` where training could not use it."""
     members = {member: data, 'txt': b'an image'}
-    LoadImageText().transform(dict(key='', members=members, error=None))
+    try:
+        LoadImageText().transform(dict(key='', members=members, error=None))
+    # Whatever a decoder raises for damaged data; the reason is one for all, so that they count.
+    except Exception as error:
+        raise BadSample('damaged: training cannot decode it') from error
 
 
 def _open(data: bytes) -> Image.Image:

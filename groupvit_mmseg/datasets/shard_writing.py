@@ -92,8 +92,7 @@ class ShardSet:
         if old:
             write_sizes(self.folder, {}, remove=old)
         for shard in self._sizes:
-            _to_disk(self.staging / shard)
-            os.replace(self.staging / shard, self.folder / shard)
+            _move(self.staging / shard, self.folder / shard)
         for shard in old - self._sizes.keys():
             (self.folder / shard).unlink(missing_ok=True)
         for file, text in (extra or {}).items():
@@ -142,7 +141,8 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
-def _to_disk(path: Path) -> None:
-    """Wait until a file is on disk, so that its new name never stands for half of it."""
+def _move(path: Path, target: Path) -> None:
+    """Rename a file once it is on disk, so that its new name never stands for half of it."""
     with path.open('rb') as stream:
         os.fsync(stream.fileno())
+    os.replace(path, target)

@@ -36,7 +36,11 @@ def test_quotes_that_open_and_never_close_are_text(read):
 def test_stray_quotes_of_csv_are_text_too(read):
     text = 'image,caption\na0.jpg,"big cat\na1.jpg,a dog 5" tall\na2.jpg,"quoted" word\n'
     rows, _ = read(text, delimiter=',')
-    assert rows == [('a0.jpg', '"big cat'), ('a1.jpg', 'a dog 5" tall'), ('a2.jpg', '"quoted" word')]
+    assert rows == [
+        ('a0.jpg', '"big cat'),
+        ('a1.jpg', 'a dog 5" tall'),
+        ('a2.jpg', '"quoted" word'),
+    ]
 
 
 @pytest.mark.parametrize('delimiter', [',', '\t'])

@@ -55,7 +55,7 @@ def read(path):
     """The annotation file's content."""
     if not path.is_file():
         raise FileNotFoundError(f'There are no annotations at {path}.')
-    content = read_json(path)
+    content = json.loads(path.read_text(encoding='utf-8'))
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{path} has no {", ".join(sorted(missing))}: give instances_*.json.')
