@@ -21,7 +21,9 @@ from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.text_files import read_lines
 
 # A name that ends like this is one of an image, whether training reads the format or not.
-IMAGE_NAME = re.compile(r'\.(jpe?g?|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf]|jp2)$', re.IGNORECASE)
+IMAGE_NAME = re.compile(
+    r'\.(jpe?g?|jfif|png|webp|gif|bmp|p[bgp]m|tiff?|avif|hei[cf]|jp2)$', re.IGNORECASE
+)
 ADDRESS = re.compile(r'^[a-z][a-z0-9+]+://', re.IGNORECASE)
 
 
