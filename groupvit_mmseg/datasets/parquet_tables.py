@@ -1,7 +1,7 @@
 """Rows of images and captions from Parquet, as Hugging Face's data sets have them; needs pyarrow.
 
 A row's image is its bytes, a struct of bytes and path, or a path. Row groups are read one at a
-time, and of each a few rows.
+time, and of each some rows, so that a file takes as much memory as some of its pages.
 """
 
 import random
@@ -13,6 +13,7 @@ from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, kept_captions
 
 BATCH = 64  # rows decoded at a time
+BUFFER = 2**20  # bytes read at a time
 
 
 class ParquetRow(NamedTuple):
@@ -91,9 +92,10 @@ class ParquetTable:
             account.drop('the row group is damaged', place, size - done)
 
     def _open(self, path: Path) -> Any:
-        """An open file; its row groups are not loaded."""
+        """An open file; its row groups are read a page at a time."""
         try:
-            return self._parquet.ParquetFile(path, pre_buffer=False)
+            # Without a buffer of fixed size pyarrow loads whole row groups.
+            return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
         except (OSError, ValueError) as error:
             raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
 
