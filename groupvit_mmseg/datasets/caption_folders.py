@@ -88,7 +88,11 @@ def walk(source: Path, account: Account) -> Iterator[Files]:
         Files: Folder by folder.
     """
     seen: set[str] = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
+
+    def unlisted(error: OSError) -> None:
+        account.note('folders cannot be listed', str(error.filename))
+
+    for folder, folders, names in os.walk(source, onerror=unlisted, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             account.note('folders are links to others and listed once', folder)

@@ -179,9 +179,14 @@ def read_delimited(path: Path, delimiter: str, columns: Columns, account: Accoun
         places = table.header.index(names[0]), table.header.index(names[1])
     image, caption = places
 
-    def is_row(fields: list[str]) -> bool:
-        complete = len(fields) >= len(table.header)
-        return complete and (delimiter == '\t' or bool(IMAGE_NAME.search(fields[image].strip())))
+    def is_row(fields: list[str], opening: list[str]) -> bool:
+        """Whether a line is a row: it has all columns, and a name like that of the line before."""
+        if delimiter == '\t' or len(fields) < len(table.header):
+            return len(fields) >= len(table.header)
+        name = fields[image].strip(' "')
+        if len(opening) > image and not IMAGE_NAME.search(opening[image].strip(' "')):
+            return len(name.split()) == 1  # names without an ending
+        return bool(IMAGE_NAME.search(name))
 
     for record in table.records(is_row, has_header=has_header):
         row = make_row(record.fields[image], record.fields[caption], record.place, account)

@@ -16,6 +16,7 @@ from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.text_files import LONGEST_LINE, Line, read_lines
 
 LONGEST_RECORD = 1000  # lines
+IsRow = Callable[[list[str], list[str]], bool]
 
 
 class Record(NamedTuple):
@@ -55,14 +56,12 @@ class DelimitedTable:
         csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
         self.header = parse(self._first.text, delimiter) or self._split(self._first)
 
-    def records(
-        self, is_row: Callable[[list[str]], bool], *, has_header: bool = True
-    ) -> Iterator[Record]:
+    def records(self, is_row: IsRow, *, has_header: bool = True) -> Iterator[Record]:
         """Read the rows; those of another number of columns are dropped and counted.
 
         Args:
-            is_row (Callable): Whether the fields of a line look like a row of its own. Such a line
-                is not taken for the continuation of a quoted field.
+            is_row (Callable): Whether the fields of a line look like a row of its own, given those
+                of a line before it whose quote is open. Such a line does not continue that field.
             has_header (bool): Whether the first line is no row. Defaults to True.
 
         Yields:
@@ -91,13 +90,14 @@ class DelimitedTable:
             fields.pop()
         return fields
 
-    def _continue(self, line: Line, is_row: Callable[[list[str]], bool]) -> list[str] | None:
+    def _continue(self, line: Line, is_row: IsRow) -> list[str] | None:
         """A record whose quoted field goes on in the next lines; None if it does not."""
-        alone = len(self._split(line)) >= len(self.header)
+        opening = self._split(line)
+        alone = len(opening) >= len(self.header)
         parts, taken = [line.text], []
         for following in islice(self._lines, LONGEST_RECORD):
             taken.append(following)
-            row = is_row(self._split(following))
+            row = is_row(self._split(following), opening)
             if row and alone:
                 break
             parts.append(following.text)

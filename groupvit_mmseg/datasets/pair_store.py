@@ -25,9 +25,8 @@ class PairStore:
     def __init__(self, file: Path, seed: int = 0) -> None:
         self._numbers = count()
         self._order = random.Random(seed) if seed >= 0 else None
-        # Sorting takes as much space again, which /tmp may not have.
-        os.environ['SQLITE_TMPDIR'] = str(file.parent)
         self._database = sqlite3.connect(file)
+        self._sort_in(str(file.parent))
         self._database.executescript(
             'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;'
             f'PRAGMA cache_size = -{CACHE_KIB};'
@@ -71,7 +70,13 @@ class PairStore:
 
     def close(self) -> None:
         """Close the file."""
+        self._sort_in('')
         self._database.close()
+
+    def _sort_in(self, folder: str) -> None:
+        """Where SQLite sorts: it takes as much space again, which /tmp may not have."""
+        quoted = folder.replace("'", "''")
+        self._database.execute(f"PRAGMA temp_store_directory = '{quoted}'")
 
     def _entry(self, number: int, row: Row) -> tuple[int, int, bytes, str, str]:
         """A row as it is stored; names of files need not be valid text."""

@@ -63,8 +63,10 @@ class ShardSet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._writer.finish()
-        shutil.rmtree(self.staging, ignore_errors=True)
+        try:
+            self._writer.finish()
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
 
     def write(self, key: str, members: Mapping[str, object]) -> None:
         """Write one sample.

@@ -74,7 +74,7 @@ def read_lines(path: Path, account: Account) -> Iterator[Line]:
             if problem is not None:
                 account.read += 1
                 account.drop(f'the line {problem}', f'{path.name}, line {number}')
-            elif text.strip():
+            elif text.strip(' '):  # a line of tabs is a row of empty cells
                 yield Line(number, text)
 
 

@@ -43,6 +43,18 @@ def test_stray_quotes_of_csv_are_text_too(read):
     ]
 
 
+def test_names_without_an_ending_are_rows_of_their_own_too(read):
+    text = 'id,caption\n17,"big cat\n18,a dog\n19,the end"\n'
+    rows, _ = read(text, delimiter=',', columns=Columns('id'))
+    assert rows == [('17', '"big cat'), ('18', 'a dog'), ('19', 'the end"')]
+
+
+def test_rows_of_empty_cells_are_counted_and_empty_lines_are_none(read):
+    rows, account = read('image\tcaption\n\t\n\n  \na.jpg\ta\n')
+    assert rows == [('a.jpg', 'a')]
+    assert places(account) == {'the name of the image is missing': ['pairs.tsv, line 2']}
+
+
 @pytest.mark.parametrize('delimiter', [',', '\t'])
 def test_fields_quoted_properly_may_hold_anything(read, delimiter):
     lines = ['image,caption', 'a.jpg,"a ""big"" cat', 'in, the sun"', '"b.jpg","a, b"', '']

@@ -111,6 +111,9 @@ def test_annotations_of_redcaps_with_nulls_are_counted(convert):
     rows, account = convert('redcaps', '\ufeff' + json.dumps(content), suffix='.json')
     assert rows == [('http://x.org/1.jpg', 'a')]
     assert 'rows: 6 read, 1 kept, 5 dropped' in account
+    assert (
+        'note: 1 addresses have several captions: the first is taken (table.json, annot' in account
+    )
     assert '2: no address (table.json, annotation 1; table.json, annotation 6)' in account
 
 

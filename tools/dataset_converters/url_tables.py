@@ -104,7 +104,7 @@ def read_yfcc14m(table: Path, account: Account) -> Iterator[Row]:
     reader = DelimitedTable(table, ',' if table.suffix.lower() == '.csv' else '\t', account)
     url, *parts = (header_place(reader, name) for name in ('url', 'title', 'description'))
 
-    def is_row(fields):
+    def is_row(fields, _):
         return len(fields) >= len(reader.header) and fields[url].strip('" ').startswith(SCHEMES)
 
     for fields, place in reader.records(is_row):
@@ -147,6 +147,13 @@ def clean(text: str) -> str:
     return SPACES.sub(' ', TAGS.sub(' ', html.unescape(text))).strip()
 
 
+def cleaned(value: Any) -> Any:
+    """A caption or a list of them, cleaned; other values as they are."""
+    if isinstance(value, list):
+        return [cleaned(text) for text in value]
+    return clean(value) if isinstance(value, str) else value
+
+
 def usable_rows(args, account: Account) -> Iterator[tuple[str, str]]:
     """Address and caption of usable rows, each once; counts the others."""
     seen: set[int] = set()
@@ -156,8 +163,9 @@ def usable_rows(args, account: Account) -> Iterator[tuple[str, str]]:
             if not url.lower().startswith(SCHEMES):
                 account.drop('no address', row.place)
                 continue
-            text = clean(row.caption) if isinstance(row.caption, str) else row.caption
-            captions = kept_captions(text, row.place, account)
+            captions = kept_captions(cleaned(row.caption), row.place, account)
+            if len(captions) > 1:
+                account.note('addresses have several captions: the first is taken', row.place)
             if captions and is_new(url, captions[0], seen):
                 account.kept += 1
                 yield url, captions[0]
