@@ -51,13 +51,15 @@ def read_coco(path: Path, account: Account) -> Iterator[Row]:
 
 def _image_names(images: list[Any], path: Path, account: Account) -> dict[str, Any]:
     """File names by id; entries without an id are counted."""
-    names = {}
+    names: dict[str, Any] = {}
     for number, image in enumerate(images, 1):
-        owner = _id_of(image, 'id')
-        if owner:
-            names[owner] = image.get('file_name')
+        owner, place = _id_of(image, 'id'), f'{path.name}, image {number}'
+        if not owner:
+            account.note('entries of "images" have no id', place)
+        elif owner in names:
+            account.note('entries of "images" have the id of another', place)
         else:
-            account.note('entries of "images" have no id', f'{path.name}, image {number}')
+            names[owner] = image.get('file_name')
     return names
 
 

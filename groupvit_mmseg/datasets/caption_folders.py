@@ -131,6 +131,7 @@ class _Captions:
         self.files, self.source, self.account = files, source, account
         self.images_of: Counter[str] = Counter()
         self.unusable: set[str] = set()
+        self.passed_over: set[str] = set()
         # By the name before the ending, then by 'text' or 'json'.
         self.beside: dict[str, dict[str, str]] = {}
         for name in files.others:
@@ -154,6 +155,7 @@ class _Captions:
         if not found:
             self.drop('an image without a caption file', image)
             return []
+        self.passed_over.update(found[1:])
         captions = self._read(found[0], image)
         if captions:
             self.images_of[found[0]] += 1
@@ -180,8 +182,8 @@ class _Captions:
                     self.account.kept += 1
                 elif name in self.unusable:
                     self.drop('a caption file without a usable caption', name)
-                elif any(self.images_of[other] for other in kinds.values()):
-                    self.drop('JSON beside a text, which is taken', name)
+                elif name in self.passed_over:
+                    self.drop('another caption file of its image is taken', name)
                 else:
                     self.drop('a caption file without an image', name)
                 if self.images_of[name] > 1:

@@ -128,8 +128,8 @@ class ShardSet:
             )
         if listed and not self.overwrite:
             raise FileExistsError(
-                f'{self.folder} holds {len(listed)} shards called {self.name}: choose another name '
-                'or folder, or replace them with --overwrite.'
+                f'{self.folder} lists {len(listed)} shards called {self.name} in its {SIZES_FILE}: '
+                'choose another name or folder, or replace them with --overwrite.'
             )
         if self.staging.exists() and not self.overwrite:
             raise FileExistsError(

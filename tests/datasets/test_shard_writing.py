@@ -31,7 +31,7 @@ def test_shards_of_several_names_share_a_folder(tmp_path):
 def test_a_second_conversion_does_not_mix_with_the_first(tmp_path):
     write(tmp_path, count=3)
     before = (tmp_path / 'mine-000000.tar').read_bytes()
-    with pytest.raises(FileExistsError, match='holds 3 shards called mine'):
+    with pytest.raises(FileExistsError, match='lists 3 shards called mine'):
         write(tmp_path, count=1)
     assert (tmp_path / 'mine-000000.tar').read_bytes() == before
     (tmp_path / 'notes.txt').write_text('mine')

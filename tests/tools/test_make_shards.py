@@ -117,6 +117,7 @@ def test_files_of_a_folder_are_used_or_counted(convert, tmp_path):
         'a.txt': '\ufeffa cat\r\n\r\nthe cat\r\n',
         'b.TXT': 'upper case',
         'c.jpg.txt': 'a double ending',
+        'c.txt': 'not taken',
         'deep/d.json': '{"texts": ["from JSON", null]}',
         'e.text': 'a text',
         'e.json': '"not taken"',
@@ -139,7 +140,7 @@ def test_files_of_a_folder_are_used_or_counted(convert, tmp_path):
         4: ['a text'],
     }
     for line in (
-        'files: 24 read, 12 kept, 12 dropped',
+        'files: 25 read, 12 kept, 13 dropped',
         '2: a hidden file (._a.jpg; ._a.txt)',
         '1: neither an image nor captions (notes.md)',
         '1: an image without a caption file (alone.jpg)',
@@ -147,7 +148,7 @@ def test_files_of_a_folder_are_used_or_counted(convert, tmp_path):
         '1: the caption is not UTF-8 text (latin.jpg)',
         '3: a caption file without a usable caption (empty.txt; latin.txt; null.json)',
         '1: a caption file without an image (lost.txt)',
-        '1: JSON beside a text, which is taken (e.json)',
+        '2: another caption file of its image is taken (c.txt; e.json)',
         'images: 6 read, 5 kept, 1 dropped',
         '1: the format is GIF: convert it to JPEG, PNG or WebP (moving.gif)',
         'note: 1 captions are left out of several: one is empty (deep/d.jpeg)',
@@ -199,7 +200,7 @@ def test_lines_of_json_as_people_write_them(convert, photos):
 
 def test_annotations_of_coco_without_image_caption_or_file(convert, photos):
     content = dict(
-        images=[dict(id=1, file_name='1.jpg'), dict(id=2, file_name='2.jpg'), dict(id=3), 'x'],
+        images=[*({'id': i, 'file_name': f'{i}.jpg'} for i in (1, 2, 2)), dict(id=3), 'x'],
         annotations=[
             dict(image_id=1, caption='a'),
             dict(image_id=9, caption='b'),
@@ -217,7 +218,8 @@ def test_annotations_of_coco_without_image_caption_or_file(convert, photos):
         'the caption is empty (captions.json, annotation 3)',
         'the name of the image is missing (captions.json, annotation 4)',
         'note: 1 images have no annotation (2.jpg)',
-        'note: 1 entries of "images" have no id (captions.json, image 4)',
+        'note: 1 entries of "images" have no id (captions.json, image 5)',
+        'note: 1 entries of "images" have the id of another (captions.json, image 3)',
     ):
         assert line in printed
     convert('coco', '{"images": 3}', status=2)
