@@ -73,7 +73,7 @@ def check_paths(parser, args) -> None:
         if not table.is_file():
             parser.error(f'there is no table {table}')
         if args.out.exists() and args.out.samefile(table):
-            parser.error(f'--out {args.out} is one of the tables: name another file')
+            parser.error(f'--out {args.out} would replace the table {table}: name another file')
     if args.out.is_dir():
         parser.error(f'--out {args.out} is a folder: name a file in it')
     if args.out.exists() and not (args.overwrite or args.dry_run):
