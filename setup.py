@@ -30,6 +30,7 @@ HUB = ['huggingface_hub>=0.30']
 CLUSTERING = ['scikit-learn>=1.3']
 # Later Pythons compile it no more.
 CRF = ['pydensecrf2>=1.1; python_version < "3.13"']
+PARQUET = ['pyarrow>=14']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
@@ -111,6 +112,7 @@ setup(
         'nltk': NLTK,
         'hub': HUB,
         'onnx': ONNX,
+        'parquet': PARQUET,
         'crf': CRF,
         'clustering': CLUSTERING,
         'dev': DEV,

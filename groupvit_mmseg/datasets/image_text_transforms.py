@@ -1,7 +1,6 @@
 """From the raw members of a shard to an image, a caption, prompts and token ids."""
 
 import io
-import json
 import random
 import warnings
 from collections.abc import Sequence
@@ -15,12 +14,11 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 from PIL import Image
 
+from groupvit_mmseg.datasets.captions import captions_of_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
 
 IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
-TEXT_EXTENSIONS = ('txt', 'text')
-CAPTION_KEYS = ('captions', 'caption', 'texts', 'text')
 
 # How a file that was written to its end ends.
 _COMPLETE_ENDINGS = (b'\xff\xd9', b'IEND\xaeB`\x82')
@@ -58,46 +56,10 @@ class LoadImageText(BaseTransform):
         if results['error'] is not None:
             raise BadSample(results['error'])
         members = results['members']
-        results['caption'] = self._choose_caption(members)
+        results['caption'] = random.choice(captions_of_members(members, self.captions))
         results['img'] = _decode_image(members, self.max_pixels)
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
-
-    def _choose_caption(self, members: dict[str, bytes]) -> str:
-        """One non-empty caption, drawn if there are several."""
-        texts = [name for name in TEXT_EXTENSIONS if name in members]
-        if texts and (self.captions == 'text' or 'json' not in members):
-            captions = [_decode_text(members[texts[0]])]
-        elif 'json' in members:
-            captions = _json_captions(members['json'])
-        else:
-            raise BadSample('it has no caption member (.txt, .text or .json)')
-        captions = [caption.strip() for caption in captions if caption.strip()]
-        if not captions:
-            raise BadSample('the caption is empty')
-        return random.choice(captions)
-
-
-def _decode_text(data: bytes) -> str:
-    """UTF-8 text."""
-    try:
-        return data.decode('utf-8')
-    except UnicodeDecodeError as error:
-        raise BadSample('the caption is not UTF-8 text') from error
-
-
-def _json_captions(data: bytes) -> list[str]:
-    """All captions of a JSON member."""
-    try:
-        content = json.loads(_decode_text(data))
-    except json.JSONDecodeError as error:
-        raise BadSample('the JSON member is not valid') from error
-    if isinstance(content, dict):
-        content = next((content[key] for key in CAPTION_KEYS if content.get(key)), [])
-    captions = [content] if isinstance(content, str) else content
-    if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
-        raise BadSample(f'the JSON member has no caption under {", ".join(CAPTION_KEYS)}')
-    return captions
 
 
 def _open_header(data: bytes) -> Image.Image:

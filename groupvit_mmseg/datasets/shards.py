@@ -4,7 +4,7 @@ import glob
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,19 +127,26 @@ def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
     return _proportional(sum(source.length for source in sources), weights)
 
 
-def write_sizes(folder: Path, sizes: dict[str, int]) -> Path:
+def read_sizes(folder: Path) -> dict[str, int]:
+    """Read the ``sizes.json`` of a folder; empty where there is none."""
+    file = folder / SIZES_FILE
+    return _read_table(file) if file.is_file() else {}
+
+
+def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] = ()) -> Path:
     """Add sizes to the ``sizes.json`` of a folder; the file is replaced whole.
 
     Args:
         folder (Path): Where the shards are.
         sizes (dict[str, int]): Samples by file name.
+        remove (Collection[str]): Shards that are no longer listed. Defaults to ().
 
     Returns:
         Path: The file.
     """
     file = folder / SIZES_FILE
-    known = _read_table(file) if file.is_file() else {}
-    text = json.dumps(dict(sorted({**known, **sizes}.items())), indent=1) + '\n'
+    kept = {name: size for name, size in read_sizes(folder).items() if name not in remove}
+    text = json.dumps(dict(sorted({**kept, **sizes}.items())), indent=1) + '\n'
     write_atomically(file, lambda stream: stream.write(text.encode()))
     return file
 

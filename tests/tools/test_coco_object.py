@@ -248,3 +248,32 @@ def test_check_tells_what_is_wrong(tool, tmp_path, capsys):
     cv2.imwrite(str(masks / '000000000007.png'), np.zeros((8, 10), np.uint8))
     assert run(tool, tmp_path, content, '--check') == 1
     assert '000000000007.png differs' in capsys.readouterr().out
+
+
+def test_masks_of_another_origin_are_refused_and_kept(tool, tmp_path, capsys):
+    (tmp_path / 'masks').mkdir()
+    foreign = tmp_path / 'masks/000000000007.png'
+    cv2.imwrite(str(foreign), np.full((8, 10), 5, np.uint8))
+    before = foreign.read_bytes()
+    assert run(tool, tmp_path, annotations([])) == 2
+    assert 'holds 000000000007.png of another origin' in capsys.readouterr().err
+    assert foreign.read_bytes() == before
+    assert run(tool, tmp_path, annotations([]), '--overwrite') == 0
+    assert cv2.imread(str(foreign), cv2.IMREAD_UNCHANGED).max() == 0
+    # Its own masks it takes up again.
+    assert run(tool, tmp_path, annotations([])) == 0
+
+
+def test_masks_of_other_annotations_are_refused(tool, tmp_path, capsys):
+    assert run(tool, tmp_path, annotations([])) == 0
+    (tmp_path / 'instances.json').rename(tmp_path / 'others.json')
+    assert tool.main([str(tmp_path / 'others.json'), str(tmp_path / 'masks')]) == 2
+    assert 'of instances.json' in capsys.readouterr().err
+
+
+def test_pixel_maps_are_not_overwritten_by_their_masks(tool, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / '7.png'), np.full((4, 4), 90, np.uint8))
+    before = (tmp_path / '7.png').read_bytes()
+    assert tool.main([str(tmp_path), str(tmp_path), '--overwrite']) == 2
+    assert 'holds the annotations' in capsys.readouterr().err
+    assert (tmp_path / '7.png').read_bytes() == before

@@ -48,8 +48,12 @@ def run(capsys):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         module.main([str(arg) for arg in args])
-        return capsys.readouterr().out
+        printed = capsys.readouterr()
+        errors.extend(printed.err.splitlines())
+        return printed.out
 
+    errors = []
+    run_main.errors = lambda: [line for line in errors if line.startswith('error: ')]
     return run_main
 
 
@@ -99,3 +103,16 @@ def test_count_groups_members_as_training_does(run, tmp_path):
     run('dataset_converters/count_shards.py', tmp_path / 'a.tar')
     # d/a, d/b, d/a again (it is not next to the first one), d/c
     assert json.loads((tmp_path / 'sizes.json').read_text()) == {'a.tar': 4}
+
+
+def test_texts_are_measured_or_one_sentence_says_why_not(run, config, tmp_path):
+    tool = 'analysis_tools/measure_texts.py'
+    printed = run(tool, config, '--batches', 2, '--buckets', 1)
+    assert '2 batches of (4, 3, 12): 24 texts' in printed
+    assert 'whole context' in printed
+    for arguments in (['--batch-size', 100], ['--shards', tmp_path / 'none-*.tar']):
+        run(tool, config, *arguments)
+    errors = run.errors()
+    assert len(errors) == 2
+    assert 'fewer' in errors[0]
+    assert 'No shard matches' in errors[1]

@@ -87,6 +87,67 @@ def test_drawn_once(make_scenes, folder, capsys):
     assert shard.stat().st_mtime_ns != before
 
 
+def test_scenes_of_other_settings_are_replaced_and_nothing_else(make_scenes, folder):
+    (folder / 'val/JPEGImages/mine.png').write_bytes(b'precious')
+    (folder / 'train/mine.tar').write_bytes(b'precious')
+    assert (
+        make_scenes.main(['--out', str(folder), *ARGS, '--num-train', '5', '--num-val', '1']) == 0
+    )
+    names = set(contents(folder))
+    assert {name for name in names if name.startswith('train/')} == {
+        'train/mine.tar',
+        'train/scenes-train-000000.tar',
+        'train/sizes.json',
+    }
+    assert {name for name in names if name.startswith('val/JPEGImages/')} == {
+        'val/JPEGImages/mine.png',
+        'val/JPEGImages/val_000000.png',
+        'val/JPEGImages/calib_000000.png',
+        'val/JPEGImages/calib_000001.png',
+    }
+
+
+@pytest.mark.parametrize(
+    'name', ['train/scenes-train-000001.tar', 'train/sizes.json', 'val/JPEGImages/val_000000.png']
+)
+def test_files_of_another_origin_are_in_the_way(make_scenes, tmp_path, capsys, name):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b'precious')
+    assert make_scenes.main(['--out', str(tmp_path), *ARGS]) == 2
+    assert f'holds {name} and no scenes.json' in capsys.readouterr().err
+    assert contents(tmp_path) == {name: b'precious'}
+
+
+def test_interrupted_scenes_are_not_in_their_place_and_drawn_again(
+    make_scenes, folder, tmp_path, monkeypatch
+):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    out = tmp_path / 'again'
+    with monkeypatch.context() as patch:
+        patch.setattr(make_scenes, 'write_val', stop)
+        with pytest.raises(KeyboardInterrupt):
+            make_scenes.main(['--out', str(out), *ARGS])
+    assert [path.name for path in out.iterdir()] == ['.scenes.unfinished']
+    # Killed while the finished files are moved: those that are in place already are its own.
+    make_scenes.draw_all(
+        out / '.scenes.unfinished', json.loads((folder / 'scenes.json').read_text())
+    )
+    (out / 'train').mkdir()
+    shard = 'train/scenes-train-000000.tar'
+    (out / '.scenes.unfinished' / shard).rename(out / shard)
+    assert make_scenes.main(['--out', str(out), *ARGS]) == 0
+    assert contents(out) == contents(folder)
+
+
+def test_another_json_of_that_name_is_one_sentence(make_scenes, tmp_path, capsys):
+    (tmp_path / 'scenes.json').write_text('{"mine": 1}')
+    assert make_scenes.main(['--out', str(tmp_path), *ARGS]) == 2
+    assert 'is not the stamp of scenes' in capsys.readouterr().err
+    assert contents(tmp_path) == {'scenes.json': b'{"mine": 1}'}
+
+
 def test_the_dataset_config_names_the_classes_in_order():
     from mmengine.config import Config
 

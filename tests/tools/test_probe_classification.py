@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,36 @@ def test_colours_are_told_apart_by_both_probes(tool, place):
 def test_folders_of_other_classes_are_one_sentence(tool, place, capsys):
     assert run(tool, place, f'--test={place}') == 2
     assert 'both need the same folders' in capsys.readouterr().err
+
+
+def test_files_that_are_not_probed_are_counted_and_webp_is(tool, place, tmp_path, capsys):
+    for split in ('train', 'test'):
+        shutil.copytree(place / split, tmp_path / split)
+    (tmp_path / 'weights.pth').symlink_to(place / 'weights.pth')
+    red = tmp_path / 'test' / 'red'
+    with Image.open(red / '0.png') as picture:
+        picture.save(red / '7.webp')
+        picture.save(red / '8.gif')
+    (red / '._0.png').write_bytes(b'macOS')
+    (red / 'list.txt').write_text('0.png')
+    out = tmp_path / 'probe.json'
+    assert run(tool, tmp_path, '--neighbours=3', f'--out={out}') == 0
+    assert json.loads(out.read_text())['images']['test'] == 5
+    printed = capsys.readouterr().err
+    assert 'files: 8 read, 5 kept, 3 dropped' in printed
+    assert '1: an image of another format (red/8.gif)' in printed
+    assert f'{tmp_path / "train"}' not in printed
+
+
+@pytest.mark.parametrize('workers', [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_an_unreadable_picture_is_one_sentence_with_its_name(
+    tool, place, tmp_path, capsys, workers
+):
+    for split in ('train', 'test'):
+        shutil.copytree(place / split, tmp_path / split)
+    (tmp_path / 'weights.pth').symlink_to(place / 'weights.pth')
+    (tmp_path / 'test' / 'red' / '9.png').write_bytes(b'no picture')
+    assert run(tool, tmp_path, '--neighbours=3', f'--workers={workers}') == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('error: ')
+    assert '9.png' in line

@@ -7,6 +7,7 @@ time is that of a forward and backward pass of the text encoder of the config.
 """
 
 import argparse
+import sys
 import time
 
 import torch
@@ -70,12 +71,14 @@ def seconds(encoder, calls):
     return time.process_time() - start
 
 
-def main(argv=None):
-    args = parse_args(argv)
+def measure(args):
+    """Prints the tokens of the batches, and the time they take."""
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     batches = load_token_ids(cfg, args)
+    if not batches:
+        raise ValueError('the shards hold fewer samples than a batch: lower --batch-size.')
     texts = [batch.flatten(0, 1) for batch in batches]
     needed = sum(int((rows.argmax(-1) + 1).sum()) for rows in texts)
     total = sum(len(rows) for rows in texts)
@@ -96,5 +99,15 @@ def main(argv=None):
         print(line, flush=True)
 
 
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        measure(args)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -24,13 +24,17 @@ from mmseg.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.caption_folders import read_classes
 from groupvit_mmseg.evaluation.probing import fit_linear, neighbour_scores, standardised
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.inference import load_segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+# Those that MMPretrain takes by itself, and WebP.
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
+ERRORS = (AssertionError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):
@@ -62,8 +66,14 @@ def open_folder(folder, classes=None):
         dict(type='mmpretrain.PackInputs'),
     ]
     dataset = DATASETS.build(
-        dict(type='mmpretrain.CustomDataset', data_prefix=str(folder), pipeline=pipeline)
+        dict(
+            type='mmpretrain.CustomDataset',
+            data_prefix=str(folder),
+            pipeline=pipeline,
+            extensions=EXTENSIONS,
+        )
     )
+    count_files(folder)
     found = list(dataset.metainfo['classes'])
     if classes is not None and found != list(classes):
         raise ValueError(
@@ -71,6 +81,17 @@ def open_folder(folder, classes=None):
             'known class: both need the same folders.'
         )
     return dataset
+
+
+def count_files(folder):
+    """Prints how many files are used, and which are not."""
+    account = Account('files')
+    for image, _ in read_classes(folder, account):
+        if not image.lower().endswith(EXTENSIONS):
+            account.kept -= 1
+            account.drop('an image of another format', image)
+    if account.num_dropped:
+        print('\n'.join([f'{folder}', *account.lines()]), file=sys.stderr)
 
 
 @torch.inference_mode()
@@ -134,7 +155,9 @@ def main(argv=None):
         check_output(args.out, reads=[args.checkpoint, args.config])
         result = probe(args)
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        # Of an error in a loader's worker, whose traceback is in the message, only the last line.
+        *_, line = str(error).strip().splitlines() or [repr(error)]
+        print(f'error: {line}', file=sys.stderr)
         return 2
     for name in ('neighbours', 'linear'):
         print(f'{name}: top-1 {result[name]["top1"]:.2f}, top-5 {result[name]["top5"]:.2f}')

@@ -9,7 +9,8 @@ From instances, or from the pixel maps of COCO-Stuff 164k (as published, or as M
 converts them, *_labelTrainIds.png). Masks are 8-bit PNG files: 0 the background, 1 to 80 the
 things in the order of their category ids. Where instances overlap the smaller one is in front;
 regions marked as crowds lie behind all of them. Interrupted, the same command goes on: masks that
-are there are kept (--overwrite draws them again). --check verifies a folder instead of writing it.
+it has drawn are kept (--overwrite draws them again), as .coco_object.json in the folder tells;
+masks of another origin are refused. --check verifies a folder instead of writing it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import cv2
 import numpy as np
 
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.datasets.text_files import read_json
 from groupvit_mmseg.text.vocabulary import class_names
 
 ENLARGED = 9  # odd, so that a pixel has a middle
@@ -32,6 +34,7 @@ NUM_THINGS = 80
 ABSENT_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 THING_IDS = [number for number in range(1, 91) if number not in ABSENT_IDS]
 TRAIN_IDS = '_labelTrainIds'
+RECORD = '.coco_object.json'  # in the folder of the masks: their origin
 
 
 def parse_args(argv=None):
@@ -214,6 +217,25 @@ def run_check(jobs, args):
     return int(bool(found))
 
 
+def claim_folder(jobs, args):
+    """Refuses a folder that holds masks of another origin; notes in it what is drawn there."""
+    if args.out.exists() and args.annotations.is_dir() and args.out.samefile(args.annotations):
+        raise ValueError(f'{args.out} holds the annotations: name another folder for the masks.')
+    record = args.out / RECORD
+    origin = dict(annotations=args.annotations.name, masks=len(jobs))
+    found = read_json(record) if record.is_file() else None
+    there = next((name for name in jobs if (args.out / name).exists()), None)
+    if there is not None and found != origin and not args.overwrite:
+        of = f'of {found["annotations"]}' if isinstance(found, dict) else 'of another origin'
+        raise FileExistsError(
+            f'{args.out} holds {there} {of}: choose another folder, look at it with --check, or '
+            'draw the masks again with --overwrite.'
+        )
+    if not args.dry_run:
+        text = json.dumps(origin) + '\n'
+        write_atomically(record, lambda stream: stream.write(text.encode()))
+
+
 def main(argv=None):
     args = parse_args(argv)
     try:
@@ -224,6 +246,7 @@ def main(argv=None):
         jobs = make_jobs(args.annotations)
         if args.check:
             return run_check(jobs, args)
+        claim_folder(jobs, args)
         draw_one = partial(convert, out=args.out, overwrite=args.overwrite, dry_run=args.dry_run)
         found = run_all(draw_one, jobs, args.workers)
     except (OSError, ValueError) as error:

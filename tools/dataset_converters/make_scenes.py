@@ -13,6 +13,9 @@ Written under ``--out``::
     val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
     scenes.json                                        the settings; written last
 
+Everything appears when it is whole. Scenes of other settings are replaced, which their scenes.json
+tells; files of another origin are not touched: where one is in the way, nothing is drawn.
+
 Example::
 
     python tools/dataset_converters/make_scenes.py --out data/scenes
@@ -20,6 +23,8 @@ Example::
 
 import argparse
 import json
+import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -28,16 +33,18 @@ import webdataset
 from PIL import Image
 
 from groupvit_mmseg.datasets.scenes import PALETTE, THINGS, draw_scene, scene_seed
+from groupvit_mmseg.datasets.text_files import read_json
+
+STAMP, UNFINISHED, SHARDS = 'scenes.json', '.scenes.unfinished', 'scenes-train'
+PICTURES = ('JPEGImages', 'SegmentationClass', 'SegmentationClassContext')
 
 
 def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
     """Writes pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.glob('scenes-train-*.tar'):
-        old.unlink()
     sizes = {}
     for start in range(0, num_scenes, shard_size):
-        name = f'scenes-train-{start // shard_size:06d}.tar'
+        name = f'{SHARDS}-{start // shard_size:06d}.tar'
         stop = min(start + shard_size, num_scenes)
         with webdataset.TarWriter(str(out / name), mtime=0, user='scenes', group='scenes') as tar:
             for index in range(start, stop):
@@ -56,8 +63,7 @@ def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) ->
         seed (int): Seed of the data set.
         size (int): Side of the pictures, pixels.
     """
-    folders = 'JPEGImages', 'SegmentationClass', 'SegmentationClassContext'
-    for folder in (*folders, 'ImageSets/Segmentation'):
+    for folder in (*PICTURES, 'ImageSets/Segmentation'):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for split, count in num_scenes.items():
         names = [f'{split}_{index:06d}' for index in range(count)]
@@ -68,7 +74,7 @@ def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) ->
                 things_map(scene.labels),
                 context_map(scene.labels),
             )
-            for folder, picture in zip(folders, pictures, strict=True):
+            for folder, picture in zip(PICTURES, pictures, strict=True):
                 picture.save(out / folder / f'{name}.png')
         listing = out / 'ImageSets/Segmentation' / f'{split}.txt'
         listing.write_text(''.join(f'{name}\n' for name in names))
@@ -112,22 +118,88 @@ def describe(args: argparse.Namespace) -> dict:
     return {**settings, 'first_scene_crc32': checksum}
 
 
-def main(argv: list[str] | None = None) -> None:
+def files_of(settings: dict) -> set[str]:
+    """The files below ``--out``: the settings in a stamp tell what its run has written."""
+    shards = range(-(-settings['num_train'] // settings['shard_size']))
+    found = {STAMP, 'train/sizes.json', *(f'train/{SHARDS}-{shard:06d}.tar' for shard in shards)}
+    for split, count in splits_of(settings).items():
+        found.add(f'val/ImageSets/Segmentation/{split}.txt')
+        names = [f'{split}_{index:06d}.png' for index in range(count)]
+        found |= {f'val/{folder}/{name}' for folder in PICTURES for name in names}
+    return found
+
+
+def splits_of(settings: dict) -> dict[str, int]:
+    """Scenes with masks of each split."""
+    return {'val': settings['num_val'], 'calib': settings['num_calib']}
+
+
+def own_files(out: Path) -> set[str]:
+    """The files that an earlier run has written, finished or while it moved them into place."""
+    found = set()
+    for stamp in (out / STAMP, out / UNFINISHED / STAMP):
+        if stamp.is_file():
+            try:
+                found |= files_of(read_json(stamp))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f'{stamp} is not the stamp of scenes: move it away.') from error
+    return found
+
+
+def draw_all(out: Path, settings: dict) -> None:
+    """Draws everything below a folder; the stamp comes last."""
+    write_train(
+        out / 'train',
+        settings['num_train'],
+        settings['seed'],
+        size=settings['size'],
+        shard_size=settings['shard_size'],
+    )
+    write_val(out / 'val', splits_of(settings), settings['seed'], size=settings['size'])
+    (out / STAMP).write_text(json.dumps(settings, indent=1) + '\n')
+
+
+def replace_files(out: Path, settings: dict, old: set[str]) -> None:
+    """Moves the drawn files into place, the stamp last; files of an earlier run make way."""
+    (out / STAMP).unlink(missing_ok=True)
+    for name in old - {STAMP}:
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(files_of(settings) - {STAMP}) + [STAMP]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / UNFINISHED / name).replace(out / name)
+    shutil.rmtree(out / UNFINISHED)
+
+
+def draw(args: argparse.Namespace) -> None:
     """Draws everything, unless the folder already holds just that."""
-    args = parse_args(argv)
-    stamp, content = args.out / 'scenes.json', json.dumps(describe(args), indent=1) + '\n'
-    if stamp.is_file() and stamp.read_text() == content:
+    stamp, settings = args.out / STAMP, describe(args)
+    if stamp.is_file() and stamp.read_text() == json.dumps(settings, indent=1) + '\n':
         print(f'{args.out} already holds these scenes')
         return
-    stamp.unlink(missing_ok=True)
-    write_train(
-        args.out / 'train', args.num_train, args.seed, size=args.size, shard_size=args.shard_size
-    )
-    splits = {'val': args.num_val, 'calib': args.num_calib}
-    write_val(args.out / 'val', splits, args.seed, size=args.size)
-    stamp.write_text(content)  # last: a folder with it is complete
+    old = own_files(args.out)
+    foreign = sorted(name for name in files_of(settings) - old if (args.out / name).exists())
+    if foreign:
+        raise FileExistsError(
+            f'{args.out} holds {foreign[0]} and no {STAMP} of scenes that lists it: choose another '
+            'folder, or move the file away.'
+        )
+    shutil.rmtree(args.out / UNFINISHED, ignore_errors=True)
+    draw_all(args.out / UNFINISHED, settings)
+    replace_files(args.out, settings, old)
+    splits = splits_of(settings)
     print(f'{args.out}: {args.num_train} training scenes, {splits} scenes with masks')
 
 
+def main(argv: list[str] | None = None) -> int:
+    """Draws the scenes; the exit status."""
+    args = parse_args(argv)
+    try:
+        draw(args)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

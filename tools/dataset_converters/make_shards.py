@@ -4,185 +4,248 @@ python tools/dataset_converters/make_shards.py FORMAT SOURCE --out FOLDER [--ima
 
 FORMAT   SOURCE
 folder   a folder; beside each image a .txt (captions, one a line) or a .json of the same name
-csv tsv  a table with a header; --image-column and --caption-column name its columns
+csv tsv  a table with a header; --image-column and --caption-column name its columns, or number
+         them from 1 if there is no header
 jsonl    an object a line with the same two
+parquet  a file or a folder of *.parquet with the same two: Hugging Face's image and text (takes
+         pip install 'groupvit-mmseg[parquet]')
 coco     COCO's captions_*.json
 flickr   Flickr8k's or Flickr30k's captions: "x.jpg#0 <tab> text", "x.jpg,text" or "x.jpg| 0| text"
 imagenet a folder of class folders; samples get a class number (.cls), classes.json lists them
 
 Images of tables are paths in --images (the source's folder by default). Captions of one image are
-kept together. Images that are missing are counted and named.
+kept together, equal ones once. The last lines are the account: everything that was read is in the
+shards, or counted with its reason and the first places. Images are stored by their true format;
+those that training cannot read (by their header; --check decodes them) are dropped and counted.
+The shards appear when all are whole. A folder with shards of the same name is refused;
+--overwrite replaces those that its sizes.json lists.
 """
 
 import argparse
-import csv
 import json
-import random
+import os
 import re
+import sqlite3
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from webdataset import ShardWriter
+from webdataset.filters import shuffle
 
-from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS
-from groupvit_mmseg.datasets.shards import write_sizes
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.caption_annotations import read_coco, read_flickr
+from groupvit_mmseg.datasets.caption_folders import class_names, read_classes, read_folder
+from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited, read_json_lines
+from groupvit_mmseg.datasets.image_headers import check_image, image_member
+from groupvit_mmseg.datasets.pair_store import PairStore
+from groupvit_mmseg.datasets.parquet_tables import ParquetTable
+from groupvit_mmseg.datasets.shard_stream import BadSample
+from groupvit_mmseg.datasets.shard_writing import ShardSet
+from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes
 
-Pair = tuple[Path, list[str]]
-EXAMPLES = 5
+CLASSES_FILE = 'classes.json'
+BUFFER = 1000  # images that are held to be shuffled where they come with their table
+READERS = {
+    'folder': lambda args, account: read_folder(args.source, account),
+    'csv': lambda args, account: read_delimited(args.source, ',', args.columns, account),
+    'tsv': lambda args, account: read_delimited(args.source, '\t', args.columns, account),
+    'jsonl': lambda args, account: read_json_lines(args.source, args.columns, account),
+    'coco': lambda args, account: read_coco(args.source, account),
+    'flickr': lambda args, account: read_flickr(args.source, account),
+}
+
+
+class Sample(NamedTuple):
+    """An image, by content or by file name, and the other members of its sample."""
+
+    image: bytes | str
+    members: dict
+    place: str
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('format', choices=[*READERS, 'imagenet'])
+    parser.add_argument('format', choices=[*READERS, 'parquet', 'imagenet'])
     parser.add_argument('source', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     parser.add_argument('--images', type=Path, help="folder of a table's images")
     parser.add_argument('--name', help="begins the shards' names; the source's name by default")
     parser.add_argument('--per-shard', type=int, default=10_000, help='samples per shard')
     parser.add_argument('--image-column', default='image')
-    parser.add_argument('--caption-column', default='caption')
+    parser.add_argument(
+        '--caption-column', help='the first of captions, caption, texts and text by default'
+    )
     parser.add_argument('--seed', type=int, default=0, help='samples are shuffled; -1 keeps order')
+    parser.add_argument('--check', action='store_true', help='decode every image as training does')
+    parser.add_argument('--overwrite', action='store_true', help='replace shards of this name')
     args = parser.parse_args(argv)
-    if not args.source.exists():
-        parser.error(f'there is no {args.source}')
+    check_source(parser, args)
+    args.columns = Columns(args.image_column, args.caption_column)
     args.images = args.images or (args.source if args.source.is_dir() else args.source.parent)
+    source = args.source.resolve()
+    stem = source.name if source.is_dir() else source.stem
+    args.name = args.name or re.sub(r'[^\w.+-]', '-', stem).lstrip('.+-') or 'shards'
     return args
 
 
-def images_in(folder: Path) -> list[Path]:
-    """All images below a folder, sorted."""
-    found = (path for path in folder.rglob('*') if path.suffix.lower()[1:] in IMAGE_EXTENSIONS)
-    return sorted(found)
+def check_source(parser, args) -> None:
+    """Ends the program where the paths cannot be right."""
+    if not args.source.exists():
+        parser.error(f'there is no {args.source}')
+    if args.format in ('folder', 'imagenet') and not args.source.is_dir():
+        parser.error(f'{args.source} is a file: {args.format} needs a folder')
+    if args.format not in ('folder', 'imagenet', 'parquet') and args.source.is_dir():
+        parser.error(f'{args.source} is a folder: {args.format} needs a file')
+    if args.images and not args.images.is_dir():
+        parser.error(f'there is no folder {args.images}')
 
 
-def read_folder(args) -> Iterator[Pair]:
-    """Images with their captions beside them."""
-    for image in images_in(args.source):
-        text, structured = image.with_suffix('.txt'), image.with_suffix('.json')
-        if text.is_file():
-            yield image, text.read_text(encoding='utf-8').splitlines()
-        elif structured.is_file():
-            content = json.loads(structured.read_text(encoding='utf-8'))
-            found = (
-                content.get('captions', content.get('caption', []))
-                if (isinstance(content, dict))
-                else content
-            )
-            yield image, [found] if isinstance(found, str) else list(found)
+def caption_members(captions: list[str]) -> dict:
+    """The member that holds the captions."""
+    return {'txt': captions[0]} if len(captions) == 1 else {'json': {'captions': captions}}
 
 
-def read_rows(args, rows: Iterable[dict]) -> Iterator[Pair]:
-    """Rows of a table."""
-    for number, row in enumerate(rows, 1):
-        missing = {args.image_column, args.caption_column} - row.keys()
-        if missing:
-            raise SystemExit(
-                f'{args.source}, row {number}: there is no column {sorted(missing)[0]!r} among '
-                f'{sorted(map(str, row))}; name it with --image-column or --caption-column.'
-            )
-        yield args.images / row[args.image_column], [row[args.caption_column]]
+def pair_samples(args, store: PairStore, rows: Account, images: Account) -> Iterator[Sample]:
+    """Images of a table or folder, each with its captions."""
+    store.add(READERS[args.format](args, rows))
+    yield from stored_samples(store, images)
 
 
-def read_csv(args, delimiter=',') -> Iterator[Pair]:
-    with args.source.open(encoding='utf-8', newline='') as stream:
-        yield from read_rows(args, csv.DictReader(stream, delimiter=delimiter))
+def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
+    for row in store.samples(images):
+        yield Sample(row.image, caption_members(row.captions), row.place)
 
 
-def read_tsv(args) -> Iterator[Pair]:
-    return read_csv(args, delimiter='\t')
+def parquet_samples(args, store: PairStore, rows: Account, images: Account) -> Iterator[Sample]:
+    """Rows that hold their image, shuffled in a buffer; then the images that rows name."""
 
+    def with_content():
+        for row in ParquetTable(args.source, args.columns).rows(rows, args.seed):
+            if isinstance(row.image, bytes):
+                images.read += 1
+                yield Sample(row.image, caption_members(row.captions), row.place)
+            else:
+                store.add([Row(*row)])
 
-def read_jsonl(args) -> Iterator[Pair]:
-    with args.source.open(encoding='utf-8') as stream:
-        yield from read_rows(args, (json.loads(line) for line in stream if line.strip()))
-
-
-def read_coco(args) -> Iterator[Pair]:
-    content = json.loads(args.source.read_text(encoding='utf-8'))
-    names = {image['id']: image['file_name'] for image in content['images']}
-    for annotation in content['annotations']:
-        yield args.images / names[annotation['image_id']], [annotation['caption']]
-
-
-def read_flickr(args) -> Iterator[Pair]:
-    line_of = re.compile(r'^(?P<image>[^,|#\t]+\.\w+)(?:#\d+\t|\|\s*\d+\s*\||,)(?P<text>.*)$')
-    with args.source.open(encoding='utf-8') as stream:
-        for line in stream:
-            match = line_of.match(line.rstrip('\n'))
-            if match:
-                yield args.images / match['image'].strip(), [match['text'].strip().strip('"')]
-
-
-READERS = {
-    'folder': read_folder,
-    'csv': read_csv,
-    'tsv': read_tsv,
-    'jsonl': read_jsonl,
-    'coco': read_coco,
-    'flickr': read_flickr,
-}
-
-
-def pair_samples(args) -> Iterator[tuple[Path, dict]]:
-    """Every image with the members that hold its captions."""
-    captions: dict[Path, list[str]] = {}
-    for image, texts in READERS[args.format](args):
-        captions.setdefault(image, []).extend(text.strip() for text in texts if text.strip())
-    for image, texts in captions.items():
-        if len(texts) == 1:
-            yield image, {'txt': texts[0]}
-        elif texts:
-            yield image, {'json': {'captions': texts}}
-
-
-def class_samples(args) -> list[tuple[Path, dict]]:
-    """Every image with its class number; the classes are written beside the shards."""
-    classes = sorted(path.name for path in args.source.iterdir() if path.is_dir())
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / 'classes.json').write_text(json.dumps(classes, indent=1) + '\n', encoding='utf-8')
-    return [
-        (image, {'cls': number})
-        for number, name in enumerate(classes)
-        for image in images_in(args.source / name)
-    ]
-
-
-def write_shards(args, samples: list[tuple[Path, dict]]) -> tuple[dict[str, int], list[Path]]:
-    """Shards' sizes, and the images that are not there."""
-    name = args.name or args.source.stem
-    args.out.mkdir(parents=True, exist_ok=True)
-    sizes, missing = {}, []
-    pattern = str(args.out / f'{name}-%06d.tar')
-    with ShardWriter(pattern, maxcount=args.per_shard, verbose=0, encoder=True) as writer:
-        for number, (image, members) in enumerate(samples):
-            if not image.is_file():
-                missing.append(image)
-                continue
-            # A dot ends the key, a folder in it would be part of the key: number the samples.
-            extension = image.suffix.lower()[1:]
-            writer.write({'__key__': f'{number:09d}', extension: image.read_bytes(), **members})
-            shard = Path(writer.fname).name
-            sizes[shard] = sizes.get(shard, 0) + 1
-    return sizes, missing
-
-
-def main(argv=None) -> None:
-    args = parse_args(argv)
-    samples = list(class_samples(args) if args.format == 'imagenet' else pair_samples(args))
+    samples = with_content()
     if args.seed >= 0:
-        random.Random(args.seed).shuffle(samples)
-    sizes, missing = write_shards(args, samples)
-    if missing:
-        examples = ', '.join(map(str, missing[:EXAMPLES]))
-        print(f'{len(missing):,} images are missing; the first: {examples}', file=sys.stderr)
-    if not sizes:
-        raise SystemExit(f'{args.source} gave no sample: check --images and the columns.')
-    file = write_sizes(args.out, sizes)
-    print(f'{file}: {sum(sizes.values()):,} samples in {len(sizes)} shards')
+        samples = shuffle(BUFFER, initial=BUFFER, seed=args.seed)(samples)
+    yield from samples
+    yield from stored_samples(store, images)
+
+
+def class_samples(args, store: PairStore, files: Account, images: Account) -> Iterator[Sample]:
+    """Images with their class number."""
+    numbers = {name: str(number) for number, name in enumerate(class_names(args.source))}
+    used = set()
+
+    def rows():
+        for image, name in read_classes(args.source, files):
+            used.add(name)
+            yield Row(image, [numbers[name]], image)
+
+    store.add(rows())
+    for name in numbers.keys() - used:
+        files.note('classes have no image', name)
+    for row in store.samples(images):
+        yield Sample(row.image, {'cls': row.captions[0]}, row.place)
+
+
+def open_samples(args, staging: Path, rows: Account, images: Account) -> Iterator[Sample]:
+    """The samples of any format; rows that wait for their turn lie in a file."""
+    store = PairStore(staging / 'pairs.sqlite', args.seed)
+    makers = {'imagenet': class_samples, 'parquet': parquet_samples}
+    try:
+        yield from makers.get(args.format, pair_samples)(args, store, rows, images)
+    finally:
+        store.close()
+
+
+def read_image(name: str, folder: Path) -> bytes:
+    """Content of an image's file; raises ``BadSample`` where there is none."""
+    paths = [folder / name, folder / name.replace('\\', '/')]  # a table of Windows
+    path = next(filter(os.path.isfile, paths), None)  # False for names that no file can have
+    if path is None:
+        raise BadSample('the image is missing')
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadSample('the image cannot be read') from error
+
+
+def write_samples(shards: ShardSet, samples: Iterator[Sample], images: Account, args) -> int:
+    """Writes the samples whose image training can read; returns the number of captions."""
+    num_captions = 0
+    for number, sample in enumerate(samples):
+        named = isinstance(sample.image, str)
+        place = sample.place
+        if named and sample.image != sample.place:
+            place = f'{sample.image}, {sample.place}'
+        try:
+            data = read_image(sample.image, args.images) if named else sample.image
+            member = image_member(data)
+            if args.check:
+                check_image(data, member)
+        except BadSample as error:
+            images.drop(str(error), place)
+            continue
+        suffix = Path(sample.image).suffix.lower()[1:] if named else member
+        if suffix.replace('jpeg', 'jpg') != member:
+            images.note(f'are {member}, whatever their name says', place)
+        # A dot ends the key, a folder in it would be part of the key: number the samples.
+        shards.write(f'{number:09d}', {member: data, **sample.members})
+        images.kept += 1
+        captions = sample.members.get('json', sample.members)
+        num_captions += len(captions.get('captions', ['one']))
+    return num_captions
+
+
+def class_file(args) -> dict[str, str]:
+    """The list of classes, refused where it differs from that of other shards in the folder."""
+    if args.format != 'imagenet':
+        return {}
+    text = json.dumps(class_names(args.source), indent=1) + '\n'
+    file = args.out / CLASSES_FILE
+    others = [shard for shard in read_sizes(args.out) if not shard.startswith(f'{args.name}-')]
+    differs = file.is_file() and file.read_text(encoding='utf-8') != text
+    if differs and (others or not args.overwrite):
+        raise FileExistsError(f'{file} lists other classes: choose another folder for the shards.')
+    return {CLASSES_FILE: text}
+
+
+def convert(args) -> None:
+    """Reads, writes and prints the account."""
+    rows = Account('files' if args.format in ('folder', 'imagenet') else 'rows')
+    images, extra = Account('images'), class_file(args)
+    options = dict(per_shard=args.per_shard, overwrite=args.overwrite)
+    with ShardSet(args.out, args.name, **options) as shards:
+        samples = open_samples(args, shards.staging, rows, images)
+        num_captions = write_samples(shards, samples, images, args)
+        print('\n'.join([*rows.lines(), *images.lines()]))
+        if not shards.sizes:
+            raise ValueError(f'{args.source} gave no sample: check --images and the columns.')
+        shards.finish(extra)
+    contents = f'{num_captions:,} captions'
+    if args.format == 'imagenet':
+        contents = f'{len(class_names(args.source)):,} classes'
+    print(
+        f'{args.out / SIZES_FILE}: {images.kept:,} samples in {len(shards.sizes)} shards, '
+        f'{contents}'
+    )
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    try:
+        convert(args)
+    except (OSError, ValueError, ImportError, sqlite3.Error) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Rows of images and captions from the caption files of COCO, Flickr8k and Flickr30k."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.caption_tables import Row, make_row
+from groupvit_mmseg.datasets.captions import CAPTION_KEYS
+from groupvit_mmseg.datasets.delimited import parse
+from groupvit_mmseg.datasets.text_files import read_json, read_lines
+
+
+def read_coco(path: Path, account: Account) -> Iterator[Row]:
+    """Read the captions of COCO.
+
+    Args:
+        path (Path): A ``captions_*.json``.
+        account (Account): Counts the annotations, and images without any.
+
+    Yields:
+        Row: The usable annotations.
+
+    Raises:
+        ValueError: If the file is not JSON, or not one of captions.
+    """
+    content = read_json(path)
+    images, annotations = (
+        content.get(key) if isinstance(content, dict) else None for key in ('images', 'annotations')
+    )
+    if not isinstance(images, list) or not isinstance(annotations, list):
+        raise ValueError(f'{path} has no lists "images" and "annotations": give captions_*.json.')
+    names = _image_names(images, path, account)
+    annotated = set()
+    for number, annotation in enumerate(annotations, 1):
+        account.read += 1
+        place = f'{path.name}, annotation {number}'
+        owner = _id_of(annotation, 'image_id')
+        if owner not in names:
+            account.drop('its image is not among "images"', place)
+            continue
+        annotated.add(owner)
+        row = make_row(names[owner], _coco_captions(annotation), place, account)
+        if row is not None:
+            yield row
+    for owner, name in names.items():
+        if owner not in annotated:
+            account.note('images have no annotation', str(name))
+
+
+def _image_names(images: list[Any], path: Path, account: Account) -> dict[str, Any]:
+    """File names by id; entries without an id are counted."""
+    names: dict[str, Any] = {}
+    for number, image in enumerate(images, 1):
+        owner, place = _id_of(image, 'id'), f'{path.name}, image {number}'
+        if not owner:
+            account.note('entries of "images" have no id', place)
+        elif owner in names:
+            account.note('entries of "images" have the id of another', place)
+        else:
+            names[owner] = image.get('file_name')
+    return names
+
+
+def _id_of(entry: Any, key: str) -> str:
+    """An entry's number or name, as text; empty where it has none."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    return '' if value is None else str(value)
+
+
+def _coco_captions(annotation: Mapping[str, Any]) -> Any:
+    """The caption of an annotation, by the rule of JSON members."""
+    return {key: annotation[key] for key in CAPTION_KEYS if key in annotation}
+
+
+# "x.jpg#0 <tab> text", "x.jpg| 0| text" (in one line of the real file the second bar is missing)
+# and "x.jpg,text".
+_FLICKR = re.compile(
+    r'^(?P<image>[^,|#\t]+\.\w+)\s*'
+    r'(?:#\d+\t|\|\s*\d+\s*(?:\||(?<=\s))|(?P<comma>,))(?P<text>.*)$'
+)
+_FLICKR_HEADER = re.compile(r'^"?image(_name)?"?\s*[,|]', re.IGNORECASE)
+
+
+def read_flickr(path: Path, account: Account) -> Iterator[Row]:
+    """Read the captions of Flickr8k or Flickr30k.
+
+    Args:
+        path (Path): Lines such as ``x.jpg#0 <tab> text``, ``x.jpg,text`` or ``x.jpg| 0| text``.
+        account (Account): Counts the lines.
+
+    Yields:
+        Row: The usable lines.
+    """
+    for position, line in enumerate(read_lines(path, account)):
+        if position == 0 and _FLICKR_HEADER.match(line.text):
+            continue
+        account.read += 1
+        place = f'{path.name}, line {line.number}'
+        match = _FLICKR.match(line.text)
+        if match is None:
+            account.drop('not a line of Flickr8k or Flickr30k', place)
+            continue
+        # Only the form with a comma quotes its captions.
+        quoted = parse(match['text'], ',') if match['comma'] else None
+        text = quoted[0] if quoted and len(quoted) == 1 else match['text']
+        row = make_row(match['image'], text, place, account)
+        if row is not None:
+            yield row

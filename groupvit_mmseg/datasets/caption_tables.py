@@ -1,0 +1,245 @@
+"""Rows of images and captions from CSV, TSV and JSON lines.
+
+Every reader yields the rows that can be used and counts the others in an ``Account``.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.captions import (
+    CAPTION_KEYS,
+    captions_of_value,
+    sift_captions,
+    text_problem,
+)
+from groupvit_mmseg.datasets.delimited import DelimitedTable
+from groupvit_mmseg.datasets.shard_stream import BadSample
+from groupvit_mmseg.datasets.text_files import read_lines
+
+# A name that ends like this is one of an image, whether training reads the format or not.
+IMAGE_NAME = re.compile(
+    r'\.(jpe?g?|jfif|png|webp|gif|bmp|p[bgp]m|tiff?|avif|hei[cf]|jp2)$', re.IGNORECASE
+)
+ADDRESS = re.compile(r'^[a-z][a-z0-9+]+://', re.IGNORECASE)
+
+
+class Row(NamedTuple):
+    """Captions of an image.
+
+    Attributes:
+        image (str): Name of the image's file, as it is written.
+        captions (list[str]): At least one, stripped, none empty.
+        place (str): File and line.
+    """
+
+    image: str
+    captions: list[str]
+    place: str
+
+
+class Columns(NamedTuple):
+    """Names of the columns, or their numbers from 1 in a table without a header.
+
+    Attributes:
+        image (str): Column or key of the image's file name.
+        caption (str | None): Column or key of the caption; None takes the first of ``captions``,
+            ``caption``, ``texts`` and ``text`` that there is.
+    """
+
+    image: str = 'image'
+    caption: str | None = None
+
+
+def make_row(image: Any, captions: Any, place: str, account: Account) -> Row | None:
+    """Check one row.
+
+    Args:
+        image (Any): What stands in the place of the image's name.
+        captions (Any): What stands in the place of the captions; see ``captions_of_value``.
+        place (str): File and line.
+        account (Account): Counts the row as kept or dropped.
+
+    Returns:
+        Row | None: The row, None if it cannot be used.
+    """
+    problem = _image_problem(image)
+    found = kept_captions(captions, place, account) if problem is None else []
+    if problem is not None:
+        account.drop(problem, place)
+    if not found:
+        return None
+    account.kept += 1
+    return Row(image.strip(), found, place)
+
+
+def kept_captions(value: Any, place: str, account: Account) -> list[str]:
+    """The usable captions of a value; if there are none, the thing at this place is dropped."""
+    try:
+        usable, problems = sift_captions(captions_of_value('' if value is None else value))
+    except BadSample:
+        account.drop('the caption is neither a string nor a list of strings', place)
+        return []
+    if not usable:
+        account.drop(f'the caption {problems[0] if problems else "is empty"}', place)
+        return []
+    for problem in problems:
+        account.note(f'captions are left out of several: one {problem}', place)
+    return usable
+
+
+def _image_problem(image: Any) -> str | None:
+    """What keeps a value from being the name of an image's file."""
+    if not isinstance(image, str) or not image.strip():
+        return 'the name of the image is missing'
+    if ADDRESS.match(image.strip()):
+        return 'an address instead of an image: download it first (img2dataset)'
+    problem = text_problem(image)
+    return problem and f'the name of the image {problem}'
+
+
+def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
+    """Find a column, by its exact name before one that differs in case and spaces only.
+
+    Args:
+        names (Iterable[str]): The columns that there are.
+        wanted (Sequence[str]): Names to look for, the first that is found counts.
+
+    Returns:
+        str | None: The column; None if there is none.
+
+    Raises:
+        ValueError: If two columns have the name.
+    """
+    names = [name for name in names if isinstance(name, str)]
+    for name in wanted:
+        for same in (str, lambda text: text.strip().casefold()):
+            found = [column for column in names if same(column) == same(name)]
+            if len(found) > 1:
+                raise ValueError(f'two columns are called {name!r}')
+            if found:
+                return found[0]
+    return None
+
+
+def find_columns(names: Sequence[str], columns: Columns, place: str) -> tuple[str, str]:
+    """Find the columns of images and captions.
+
+    Args:
+        names (Sequence[str]): The columns that there are.
+        columns (Columns): Those to look for.
+        place (str): Begins the error's sentence.
+
+    Returns:
+        tuple[str, str]: Column of the images, column of the captions.
+
+    Raises:
+        ValueError: If one is missing or there twice.
+    """
+    wanted = ((columns.image,), (columns.caption,) if columns.caption else CAPTION_KEYS)
+    found = []
+    for options in wanted:
+        try:
+            column = find_column(names, options)
+        except ValueError as error:
+            raise ValueError(f'{place}: {error}; each needs a name of its own.') from error
+        if column is None:
+            raise ValueError(
+                f'{place}: there is no column {" or ".join(map(repr, options))} among '
+                f'{list(names)}; name it with --image-column or --caption-column (a number in a '
+                'table without a header).'
+            )
+        found.append(column)
+    return found[0], found[1]
+
+
+def read_delimited(path: Path, delimiter: str, columns: Columns, account: Account) -> Iterator[Row]:
+    """Read a CSV or TSV table.
+
+    Args:
+        path (Path): UTF-8 text.
+        delimiter (str): A comma or a tab.
+        columns (Columns): Those of the images and captions.
+        account (Account): Counts the rows.
+
+    Yields:
+        Row: The usable rows.
+
+    Raises:
+        ValueError: If the file is no text, or a column is missing.
+    """
+    table = DelimitedTable(path, delimiter, account)
+    places = _numbered(columns, len(table.header))
+    has_header = places is None
+    if places is None:
+        names = find_columns(table.header, columns, f'{path}, line 1')
+        places = table.header.index(names[0]), table.header.index(names[1])
+    image, caption = places
+
+    def is_row(fields: list[str], opening: list[str]) -> bool:
+        """Whether a line is a row: it has all columns, and a name like that of the line before."""
+        if delimiter == '\t' or len(fields) < len(table.header):
+            return len(fields) >= len(table.header)
+        name = fields[image].strip(' "')
+        if len(opening) > image and not IMAGE_NAME.search(opening[image].strip(' "')):
+            return len(name.split()) == 1  # names without an ending
+        return bool(IMAGE_NAME.search(name))
+
+    for record in table.records(is_row, has_header=has_header):
+        row = make_row(record.fields[image], record.fields[caption], record.place, account)
+        if row is not None:
+            yield row
+
+
+def _numbered(columns: Columns, count: int) -> tuple[int, int] | None:
+    """Both columns by number, for tables without a header; None where they have names."""
+    if not (columns.image.isdecimal() and (columns.caption or '').isdecimal()):
+        return None
+    image, caption = int(columns.image) - 1, int(columns.caption or '') - 1
+    if not (0 <= image < count and 0 <= caption < count):
+        raise ValueError(f'The table has {count} columns: number them from 1.')
+    return image, caption
+
+
+def read_json_lines(path: Path, columns: Columns, account: Account) -> Iterator[Row]:
+    """Read a file of one JSON object a line; see ``read_delimited``."""
+    first = True
+    for line in read_lines(path, account):
+        account.read += 1
+        place = f'{path.name}, line {line.number}'
+        content = _json_object(line.text, place, account)
+        if content is None:
+            continue
+        try:
+            image, caption = find_columns(list(content), columns, f'{path}, line {line.number}')
+        except ValueError:
+            if first:
+                raise
+            account.drop('no key for the image or the caption', place)
+            continue
+        first = False
+        captions = content[caption] if columns.caption else _with_plain_keys(content)
+        row = make_row(content[image], captions, place, account)
+        if row is not None:
+            yield row
+
+
+def _with_plain_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """An object whose keys are compared without case and spaces."""
+    return {key.strip().casefold(): value for key, value in content.items()}
+
+
+def _json_object(text: str, place: str, account: Account) -> dict[str, Any] | None:
+    """The object in a line; None, counted, where there is none."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        account.drop('not JSON', place)
+        return None
+    if not isinstance(content, dict):
+        account.drop('JSON, but no object', place)
+        return None
+    return content

@@ -1,0 +1,89 @@
+"""Rows grouped by image and shuffled on disk, so that memory does not grow with the table."""
+
+import json
+import os
+import random
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import count, groupby
+from pathlib import Path
+
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.caption_tables import Row
+
+CACHE_KIB = 2**16  # SQLite's share of the memory
+
+
+class PairStore:
+    """A temporary SQLite file of rows.
+
+    Args:
+        file (Path): The file, made anew; whoever made its folder removes it.
+        seed (int): Decides the order of the images; below 0 it is that of their first rows.
+    """
+
+    def __init__(self, file: Path, seed: int = 0) -> None:
+        self._numbers = count()
+        self._order = random.Random(seed) if seed >= 0 else None
+        self._database = sqlite3.connect(file)
+        self._sort_in(str(file.parent))
+        self._database.executescript(
+            'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;'
+            f'PRAGMA cache_size = -{CACHE_KIB};'
+            'CREATE TABLE pairs (number INTEGER PRIMARY KEY, rank INTEGER, image BLOB, '
+            'captions TEXT, place TEXT)'
+        )
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """Store rows."""
+        with self._database:
+            self._database.executemany(
+                'INSERT INTO pairs VALUES (?, ?, ?, ?, ?)',
+                map(self._entry, self._numbers, rows),
+            )
+
+    def samples(self, account: Account) -> Iterator[Row]:
+        """Take the images in their order, each with the captions of all its rows.
+
+        Args:
+            account (Account): Counts the images as read, and captions that an image has twice.
+
+        Yields:
+            Row: An image; its place is that of its first row.
+        """
+        query = (
+            'SELECT image, captions, place FROM (SELECT *, min(rank) OVER (PARTITION BY image) '
+            'AS first FROM pairs) ORDER BY first, image, number'
+        )
+        for image, entries in groupby(self._database.execute(query), key=lambda entry: entry[0]):
+            rows = [(json.loads(captions), place) for _, captions, place in entries]
+            account.read += 1
+            name, place = os.fsdecode(image), rows[0][1]
+            captions = [caption for found, _ in rows for caption in found]
+            distinct = list(dict.fromkeys(captions))
+            if len(rows) > 1:
+                account.note('images are in several rows, whose captions are joined', name)
+            if len(distinct) < len(captions):
+                twice = len(captions) - len(distinct)
+                account.note('captions are dropped: their image has the same one', name, twice)
+            yield Row(name, distinct, place)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._sort_in('')
+        self._database.close()
+
+    def _sort_in(self, folder: str) -> None:
+        """Where SQLite sorts: it takes as much space again, which /tmp may not have."""
+        quoted = folder.replace("'", "''")
+        self._database.execute(f"PRAGMA temp_store_directory = '{quoted}'")
+
+    def _entry(self, number: int, row: Row) -> tuple[int, int, bytes, str, str]:
+        """A row as it is stored; names of files need not be valid text."""
+        rank = number if self._order is None else self._order.getrandbits(62)
+        return number, rank, os.fsencode(_plain(row.image)), json.dumps(row.captions), row.place
+
+
+def _plain(name: str) -> str:
+    """The one name of a file that './a.jpg' and 'd//a.jpg' name as well."""
+    return str(Path(name)) if './' in name or '//' in name else name

@@ -1,0 +1,129 @@
+"""Rows of images and captions from Parquet, as Hugging Face's data sets have them; needs pyarrow.
+
+A row's image is its bytes, a struct of bytes and path, or a path. Row groups are read one at a
+time, and of each some rows, so that a file takes as much memory as some of its pages.
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from groupvit_mmseg.datasets.account import Account
+from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, kept_captions
+
+BATCH = 64  # rows decoded at a time
+BUFFER = 2**20  # bytes read at a time
+
+
+class ParquetRow(NamedTuple):
+    """An image with its captions.
+
+    Attributes:
+        image (bytes | str): Content of the image's file, or its name.
+        captions (list[str]): At least one, stripped, none empty.
+        place (str): File and row.
+    """
+
+    image: bytes | str
+    captions: list[str]
+    place: str
+
+
+class ParquetTable:
+    """Parquet files of one table.
+
+    Args:
+        source (Path): A file, or a folder with ``*.parquet`` in it.
+        columns (Columns): Those of the images and captions.
+
+    Attributes:
+        files (list[Path]): The files, sorted.
+
+    Raises:
+        ModuleNotFoundError: If pyarrow is missing.
+        FileNotFoundError: If there is no file.
+        ValueError: If a file is damaged, or lacks a column.
+    """
+
+    def __init__(self, source: Path, columns: Columns) -> None:
+        self._parquet = _import_parquet()
+        files = sorted(source.rglob('*.parquet')) if source.is_dir() else [source]
+        self.files = [path for path in files if not path.name.startswith('.')]
+        if not self.files:
+            raise FileNotFoundError(f'There is no *.parquet in {source}.')
+        self._columns = {file: self._find_columns(file, columns) for file in self.files}
+
+    def rows(self, account: Account, seed: int = 0) -> Iterator[ParquetRow]:
+        """Read the rows that can be used.
+
+        Args:
+            account (Account): Counts all rows.
+            seed (int): Decides the order of the row groups; below 0 they keep theirs.
+
+        Yields:
+            ParquetRow: The rows, in their order within a row group.
+        """
+        groups = [(f, g) for f in self.files for g in range(self._open(f).num_row_groups)]
+        if seed >= 0:
+            random.Random(seed).shuffle(groups)
+        for file, group in groups:
+            yield from self._group_rows(file, group, account)
+
+    def _group_rows(self, path: Path, group: int, account: Account) -> Iterator[ParquetRow]:
+        """The rows of one row group; what cannot be read of it is counted."""
+        file = self._open(path)
+        metadata = file.metadata
+        first = sum(metadata.row_group(before).num_rows for before in range(group)) + 1
+        size, done = metadata.row_group(group).num_rows, 0
+        account.read += size
+        names = self._columns[path]
+        try:
+            for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(names)):
+                for image, captions in zip(*(batch[name].to_pylist() for name in names)):
+                    done += 1
+                    place = f'{path.name}, row {first + done - 1:,}'
+                    row = _make_row(image, captions, place, account)
+                    if row is not None:
+                        yield row
+        # pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
+        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            place = f'{path.name}, row {first + done:,} on: {error}'
+            account.drop('the row group is damaged', place, size - done)
+
+    def _open(self, path: Path) -> Any:
+        """An open file; its row groups are read a page at a time."""
+        try:
+            # Without a buffer of fixed size pyarrow loads whole row groups.
+            return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+        except (OSError, ValueError) as error:
+            raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
+
+    def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
+        """The columns of one file."""
+        return find_columns(self._open(path).schema_arrow.names, columns, str(path))
+
+
+def _make_row(image: Any, captions: Any, place: str, account: Account) -> ParquetRow | None:
+    """A row; None, counted, where it cannot be used."""
+    if isinstance(image, dict):  # Hugging Face's Image: the bytes, or the path where there are none
+        image = image.get('bytes') or image.get('path')
+    if not isinstance(image, bytes | str) or not image:
+        account.drop('the image is missing', place)
+        return None
+    found = kept_captions(captions, place, account)
+    if not found:
+        return None
+    account.kept += 1
+    return ParquetRow(image, found, place)
+
+
+def _import_parquet() -> Any:
+    """``pyarrow.parquet``."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "Parquet needs pyarrow: pip install 'groupvit-mmseg[parquet]'"
+        ) from error
+    return pyarrow.parquet

@@ -1,0 +1,150 @@
+"""Shards that appear in their folder only when all of them are whole, and mix with no others."""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from webdataset import ShardWriter
+
+from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes, write_sizes
+
+
+class ShardSet:
+    """The shards ``NAME-000000.tar`` ... of one conversion, as a context manager.
+
+    They are written into a hidden folder beside their place and moved by ``finish``, sizes.json
+    last. Without ``finish`` the folder stays as it was.
+
+    Args:
+        folder (Path): Where the shards belong; made if missing.
+        name (str): Begins their names.
+        per_shard (int): Samples in each but the last. Defaults to 10,000.
+        overwrite (bool): Replace the shards of this name that sizes.json lists, and what an
+            interrupted run has left. Other files are never removed. Defaults to False.
+
+    Attributes:
+        staging (Path): The hidden folder; temporary files may lie there too.
+
+    Raises:
+        FileExistsError: If the folder holds shards of this name that may not be replaced.
+        ValueError: If the name or the number is not valid, or sizes.json is not.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, *, per_shard: int = 10_000, overwrite: bool = False
+    ) -> None:
+        if not re.fullmatch(r'\w[\w.+-]*', name):
+            raise ValueError(f'{name!r} is no name for shards: use letters, digits, ".", "-", "_".')
+        if per_shard < 1:
+            raise ValueError(f'A shard of {per_shard} samples: it needs at least one.')
+        self.folder, self.name, self.overwrite = folder, name, overwrite
+        self.staging = folder / f'.{name}.unfinished'
+        self._per_shard = per_shard
+        self._sizes: Counter[str] = Counter()
+        self._check_folder()
+
+    def __enter__(self) -> 'ShardSet':
+        if self.overwrite:
+            shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True)
+        # webdataset takes the path for a template of printf's kind.
+        path = str((self.staging / self.name).resolve()).replace('%', '%%')
+        self._writer = ShardWriter(f'{path}-%06d.tar', maxcount=self._per_shard, verbose=0)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._writer.finish()
+        finally:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def write(self, key: str, members: Mapping[str, object]) -> None:
+        """Write one sample.
+
+        Args:
+            key (str): Its name, without a dot.
+            members (Mapping): Contents by extension: bytes, text, or what the extension stands for.
+        """
+        self._writer.write({'__key__': key, **members})
+        self._sizes[Path(self._writer.fname).name] += 1
+
+    def finish(self, extra: Mapping[str, str] | None = None) -> Path:
+        """Move the shards to their place.
+
+        Args:
+            extra (Mapping[str, str], optional): Texts of further files by name, which belong to
+                the shards.
+
+        Returns:
+            Path: The sizes.json of the folder.
+        """
+        self._writer.finish()
+        old = self._listed()
+        # From here until the new sizes are written, the folder lists no shard of this name.
+        if old:
+            write_sizes(self.folder, {}, remove=old)
+        for shard in self._sizes:
+            _move(self.staging / shard, self.folder / shard)
+        for shard in old - self._sizes.keys():
+            (self.folder / shard).unlink(missing_ok=True)
+        for file, text in (extra or {}).items():
+            _write_text(self.folder / file, text)
+        return write_sizes(self.folder, dict(self._sizes))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Samples by shard so far."""
+        return dict(self._sizes)
+
+    def _listed(self) -> set[str]:
+        """Shards of this name in the folder's sizes.json."""
+        return {shard for shard in read_sizes(self.folder) if self._is_ours(shard)}
+
+    def _is_ours(self, shard: str) -> bool:
+        """Whether a file is called like a shard of this name."""
+        return re.fullmatch(rf'{re.escape(self.name)}-\d{{6,}}\.tar', shard) is not None
+
+    def _check_folder(self) -> None:
+        """Refuse a folder whose files would be replaced or mixed with."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FileExistsError(f'{self.folder} is a file: name a folder for the shards.')
+        listed = self._listed()
+        there = {path.name for path in self.folder.glob('*.tar') if self._is_ours(path.name)}
+        if there - listed:
+            raise FileExistsError(
+                f'{self.folder} holds {min(there - listed)}, which its {SIZES_FILE} does not list: '
+                'it is of another origin or of an interrupted run. Move it away, or choose another '
+                'name or folder.'
+            )
+        if listed and not self.overwrite:
+            raise FileExistsError(
+                f'{self.folder} lists {len(listed)} shards called {self.name} in its {SIZES_FILE}: '
+                'choose another name or folder, or replace them with --overwrite.'
+            )
+        if self.staging.exists() and not self.overwrite:
+            raise FileExistsError(
+                f'{self.staging} is left from an interrupted run, unless one is running: remove '
+                'it, or use --overwrite.'
+            )
+
+
+def _write_text(path: Path, text: str) -> None:
+    """A text file, written whole."""
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file once it is on disk, so that its new name never stands for half of it."""
+    with path.open('rb') as stream:
+        os.fsync(stream.fileno())
+    os.replace(path, target)
