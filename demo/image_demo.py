@@ -81,10 +81,10 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         image, inferencer = prepare(args)
+        result = inferencer(args.image)
     except SETUP_ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    result = inferencer(image)
     save_picture(draw(image, result), args.out)
     print_shares(result)
     print(f'wrote {args.out}')
