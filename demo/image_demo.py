@@ -83,7 +83,7 @@ def main(argv=None):
     args = parse_args(argv)
     try:
         image, inferencer = prepare(args)
-        result = inferencer(image)
+        result = inferencer(args.image)
         save_picture(draw(image, result), args.out)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)

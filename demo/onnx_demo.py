@@ -57,18 +57,39 @@ def parse_ppm(data):
     if len(fields) < 4 or fields[0] != b'P6' or fields[3] != b'255':
         raise ValueError('The .ppm must be binary (P6), of 8 bits and without comments.')
     width, height = int(fields[1]), int(fields[2])
+    if not 0 < 3 * width * height < len(data):
+        raise ValueError(f'The .ppm says {width} x {height} pixels, but has {len(data)} bytes.')
     pixels = np.frombuffer(data[-3 * width * height :], np.uint8)
     return pixels.reshape(height, width, 3)
 
 
 def read_with_pillow(path):
-    """Any other format."""
+    """Any other format, with the values that training and evaluation give it."""
     try:
         from PIL import Image, ImageOps
     except ImportError:
         raise ImportError(f'Reading {path} needs Pillow: install it, or give a .ppm.') from None
-    with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
+    try:
+        with Image.open(path) as image:
+            return on_white(ImageOps.exif_transpose(image), image.format)
+    except Exception as error:  # decoders have no type of error in common
+        raise ValueError(f'{path} cannot be read as a picture: {error}.') from error
+
+
+def on_white(image, kind):
+    """Red-green-blue; transparency shows white, and of 16 bits the upper eight count."""
+    key = image.info.get('transparency')
+    if image.mode.startswith('I;16') or (kind in ('PNG', 'PPM') and image.mode == 'I'):
+        values = np.asarray(image)
+        gray = np.where(values == key, 255, values >> 8) if isinstance(key, int) else values >> 8
+        return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ('I', 'F'):
+        raise ValueError('its pixels have 32 bits: save it with 8 or 16')
+    if 'transparency' not in image.info and image.mode not in ('LA', 'La', 'PA', 'RGBA', 'RGBa'):
+        return np.asarray(image.convert('RGB'))
+    values = np.asarray(image.convert('RGBA')).astype(np.uint16)
+    colours, alpha = values[..., :3], values[..., 3:]
+    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def resize(picture, short_side):
@@ -105,6 +126,10 @@ def segment(picture, model, short_side=None):
     if 'class_names' not in metadata:
         raise ValueError(f'{model} is not of export_onnx.py: it names no classes.')
     smallest, trained = (json.loads(metadata[key]) for key in ('smallest_side', 'short_side'))
+    if 2 * min(picture.shape[:2]) < smallest:
+        raise ValueError(
+            f'The picture has {picture.shape[1]} x {picture.shape[0]} pixels: too few.'
+        )
     if short_side is not None and short_side < smallest:
         raise ValueError(
             f'--short-side {short_side} is below the {smallest} pixels of two patches.'

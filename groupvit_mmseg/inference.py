@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -13,11 +14,12 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
+from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.models.original_size import to_original_size
+from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 from groupvit_mmseg.text.class_list import ClassList
 
 PRETRAINING_PARTS = (
@@ -32,6 +34,15 @@ PRETRAINING_PARTS = (
     'val_evaluator',
 )
 SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations')
+
+
+__all__ = [
+    'GroupViTInferencer',
+    'InferenceResult',
+    'load_image',
+    'load_segmentor',
+    'segmentation_config',
+]
 
 
 class InferenceResult(NamedTuple):
@@ -213,8 +224,13 @@ class GroupViTInferencer:
 
         Returns:
             InferenceResult: Maps and scores at the size of the picture.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the picture cannot be read, or is smaller than a patch as it is or as
+                the pipeline resizes it.
         """
-        batch = pseudo_collate([self._pipeline(_as_results(image))])
+        batch = pseudo_collate([self._prepare(image)])
         batch = self.segmentor.data_preprocessor(batch, False)
         inputs = torch.stack(list(batch['inputs']))
         (sample,) = self.segmentor.predict(inputs, batch['data_samples'])
@@ -229,26 +245,23 @@ class GroupViTInferencer:
             self.class_names,
         )
 
+    def _prepare(self, image: str | Path | NDArray[np.uint8]) -> dict:
+        """The picture as the pipeline makes it ready; errors name it."""
+        name = 'The picture' if isinstance(image, np.ndarray) else str(image)
+        results, backbone = _as_results(image), self.segmentor.backbone
+        check_picture_size(results['img'].shape[:2], backbone, name=name)
+        try:
+            data = self._pipeline(results)
+        except cv2.error as error:
+            reason = TOO_THIN if too_thin(error) else str(error).strip()
+            raise ValueError(f'{name} cannot be used: {reason}.') from error
+        check_picture_size(data['inputs'].shape[-2:], backbone, name=f'{name}, resized,')
+        return data
+
     def _whole_group_map(self, inputs: Tensor, sample: Any) -> Tensor:
         """Segments ``(1, H, W)`` of one pass over the whole image."""
         output = self.segmentor.extract_feat(inputs)
         return to_original_size(self.segmentor.decode_head.group_map(output)[0], sample)
-
-
-def load_image(path: str | Path) -> NDArray[np.uint8]:
-    """Reads a picture as RGB ``(H, W, 3)``, upright as its EXIF orientation says.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is not a picture.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no picture at {path}.')
-    try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert('RGB'))
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f'{path} cannot be read as a picture: {error}.') from error
 
 
 def _array_pipeline(pipeline: Sequence[dict]) -> Compose:

@@ -1,5 +1,6 @@
 """Image-text pairs for pretraining, and the segmentation sets that MMSeg lacks."""
 
+from .image_loading import LoadImageFromFile
 from .image_text import ImageTextDataset
 from .image_text_batch import ImageTextBatch, collate_image_text
 from .image_text_hook import ImageTextDataHook, check_loader
@@ -14,6 +15,7 @@ __all__ = [
     'ImageTextDataHook',
     'ImageTextDataset',
     'ImageTextSampler',
+    'LoadImageFromFile',
     'LoadImageText',
     'PackImageText',
     'PascalVOC20Dataset',

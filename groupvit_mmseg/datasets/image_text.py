@@ -2,25 +2,25 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset, get_worker_info
 
-from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, random_generator, slot_plan
+from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, Piece, random_generator, slot_plan
 from groupvit_mmseg.datasets.epoch_rest import Taken, grids_in_turn, stretches
-from groupvit_mmseg.datasets.seeding import seeded
-from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, mixed_stream
+from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_piece
 from groupvit_mmseg.datasets.shards import mix_quotas, open_source
+from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader
 
-# Raw samples kept to stand in for bad ones, and how far to look ahead where none was good yet.
-_SPARE_SAMPLES = 256
-# Separates the random numbers of the reading order from those of the plan.
-_ORDER = 1
+# Where no sample near a bad one was good: what is taken from the beginnings of other shards.
+_RESERVE_PER_SHARD, _RESERVE_SAMPLES = 16, 256
+# Separates the random numbers of the reading order, and of the reserve, from those of the plan.
+_ORDER, _RESERVE = 1, 2
 
 
 @DATASETS.register_module()
@@ -43,18 +43,22 @@ class ImageTextDataset(Dataset):
     order of the shards, the samples of each worker, the buffer, and every random number of the
     transforms.
 
-    **Bad samples.** A sample that cannot be read or decoded is replaced by one that the same worker
-    read shortly before (or, at the beginning, reads next), so that ranks stay in step. Its key and
-    the reason travel with the replacement as ``skipped``, which ``ImageTextDataHook`` counts and
-    logs. Too many of them stop the run.
+    **Bad samples.** A sample that cannot be read, or for which any transform raises any error, is
+    replaced by one that the same worker read shortly before, so that ranks stay in step; at the
+    beginning by one that it reads next, or that another shard begins with. Its key and the reason
+    travel with the replacement as ``skipped``, which ``ImageTextDataHook`` counts and logs. Too
+    many of them stop the run, with the error of the first one: more than ``max_failure_share`` of
+    the whole epoch, whichever workers met them, so that the order decides nothing; and at once
+    where no sample within reach is good.
 
     Args:
         sources (Sequence[dict]): Arguments of :func:`~groupvit_mmseg.datasets.shards.open_source`:
             ``shards, data_root, length, weight, name``.
         pipeline (Sequence[dict | Callable]): Transforms, from ``dict(key, members, error)``.
         shuffle_buffer (int): Raw samples that a worker holds to draw from. Defaults to 10,000.
-        max_failure_share (float): Share of bad samples, in [0, 1], above which a worker stops the
-            run. Defaults to 0.1.
+        max_failure_share (float): Bad samples, as a share in [0, 1] of the epoch of all workers and
+            ranks, above which the run stops. A worker stops it for its own; the hook adds them up.
+            Defaults to 0.1.
         min_failure_samples (int): Samples that a worker reads before it judges the share; fewer
             where its whole epoch has fewer. Defaults to 500.
 
@@ -86,7 +90,7 @@ class ImageTextDataset(Dataset):
         self.max_failure_share = max_failure_share
         self.min_failure_samples = min_failure_samples
         self.metainfo = {'task': 'image-text pretraining'}
-        self._reader: _SlotReader | None = None
+        self._reader: SlotReader | None = None
         self._expected: Draw | None = None
 
     def __len__(self) -> int:
@@ -136,7 +140,7 @@ class ImageTextDataset(Dataset):
                     'shared.'
                 )
 
-    def _open_reader(self, draws: Sequence[Draw]) -> '_SlotReader':
+    def _open_reader(self, draws: Sequence[Draw]) -> 'SlotReader':
         """Start reading at the given batch.
 
         Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whoever loads it, so that an
@@ -154,10 +158,27 @@ class ImageTextDataset(Dataset):
         grids = [*grids_in_turn(sum(self.quotas), taken), (grid, 0)]
         stream = self._stream(draw, grids, draw.rank * num_workers + worker)
         need = grid.worker_quotas()[worker]
-        failures = _Failures(self.max_failure_share, min(self.min_failure_samples, need))
+        failures = Failures(
+            self.max_failure_share, min(self.min_failure_samples, need), sum(self.quotas)
+        )
         # What an uninterrupted run would have read before; it also stands in for bad samples.
-        spare = deque(islice(stream, round_ * batch_size), maxlen=_SPARE_SAMPLES)
-        return _SlotReader(stream, self.pipeline, failures, grid, spare)
+        before = islice(stream, round_ * batch_size)
+        spare = deque((raw for raw in before if raw.error is None), maxlen=SPARE_SAMPLES)
+        entropy = (draw.seed, draw.epoch, draw.rank, worker, _RESERVE)
+        reserve = self._reserve(random_generator(*entropy))
+        return SlotReader(stream, self.pipeline, failures, grid, spare, reserve)
+
+    def _reserve(self, rng: np.random.Generator) -> Iterator[RawSample]:
+        """Samples from the beginnings of all shards, in an order of this worker's own."""
+        shards = [(source.name, shard) for source in self.sources for shard in source.shards]
+        order = (shards[i] for i in rng.permutation(len(shards)))
+        readable = (
+            raw
+            for name, shard in order
+            for raw in islice(read_piece(Piece(shard, 0, None), name), _RESERVE_PER_SHARD)
+            if raw.error is None
+        )
+        return islice(readable, _RESERVE_SAMPLES)
 
     def _stream(
         self, draw: Draw, grids: Sequence[tuple[Grid, int]], slot: int
@@ -188,81 +209,3 @@ def _build_transform(transform: dict[str, Any] | Callable) -> Callable:
     library, dot, _ = str(transform['type']).rpartition('.')
     with DefaultScope.overwrite_default_scope(library if dot else None):
         return TRANSFORMS.build(transform)
-
-
-@dataclass
-class _Failures:
-    """Counts the bad samples of one worker in one epoch and stops at too large a share."""
-
-    max_share: float
-    min_samples: int
-    seen: int = 0
-    failed: int = 0
-    first: list[str] = field(default_factory=list)
-
-    def add(self, problem: str | None) -> None:
-        """Count a sample, bad if it has a problem."""
-        self.seen += 1
-        if problem is not None:
-            self.failed += 1
-            self.first = (self.first + [problem])[:5]
-        if self.seen >= self.min_samples and self.failed > self.max_share * self.seen:
-            raise RuntimeError(
-                f'{self.failed} of {self.seen} samples could not be used, more than '
-                f'`max_failure_share={self.max_share}` allows: repair the shards or raise the '
-                f'limit; the first were {"; ".join(self.first)}.'
-            )
-
-
-@dataclass
-class _SlotReader:
-    """Loads the samples of one slot one after the other, replacing bad ones."""
-
-    stream: Iterator[RawSample]
-    pipeline: Callable
-    failures: _Failures
-    grid: Grid
-    spare: deque[RawSample]
-    ahead: deque[RawSample] = field(default_factory=deque)
-
-    def load(self, draw: Draw) -> dict[str, Any]:
-        """The next sample, transformed with random numbers of its place."""
-        raw = self.ahead.popleft() if self.ahead else next(self.stream)
-        with seeded(draw.seed, draw.epoch, draw.rank, draw.place):
-            try:
-                results, skipped = self._transform(raw), []
-                self.failures.add(None)
-            except BadSample as error:
-                skipped = [f'{raw.key}: {error}']
-                self.failures.add(skipped[0])
-                results = self._replacement(draw)
-        self.spare.append(raw)
-        results['skipped'] = skipped
-        return results
-
-    def _transform(self, raw: RawSample) -> dict[str, Any]:
-        """The pipeline on one raw sample."""
-        return self.pipeline({'key': raw.key, 'members': raw.members, 'error': raw.error})
-
-    def _replacement(self, draw: Draw) -> dict[str, Any]:
-        """A good sample from those read before, else from those to come."""
-        rng = random_generator(draw.seed, draw.epoch, draw.rank, draw.place)
-        before = (self.spare[i] for i in rng.permutation(len(self.spare)))
-        for candidates in (before, self._look_ahead()):
-            for raw in candidates:
-                try:
-                    return self._transform(raw)
-                except BadSample:
-                    continue
-        problem = self.failures.first[-1]
-        raise RuntimeError(
-            f'No sample within reach of "{problem}" could be used: look at the shards with '
-            'tools/analysis_tools/browse_pairs.py.'
-        )
-
-    def _look_ahead(self) -> Iterator[RawSample]:
-        """Samples to come; they stay in line to be loaded in their turn."""
-        yield from tuple(self.ahead)
-        for raw in islice(self.stream, _SPARE_SAMPLES):
-            self.ahead.append(raw)
-            yield raw

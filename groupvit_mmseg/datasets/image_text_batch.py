@@ -19,6 +19,8 @@ class ImageTextBatch(TypedDict):
         prompts (list[list[str]]): The ``P`` prompts of each caption as text.
         keys (list[str]): ``source/key`` of each pair.
         skipped (list[str]): ``'key: reason'`` of the bad samples met while loading this batch.
+        damaged (list[str]): ``'key: complaint'`` of images that a decoder read although they are
+            damaged.
     """
 
     inputs: Tensor
@@ -27,6 +29,7 @@ class ImageTextBatch(TypedDict):
     prompts: list[list[str]]
     keys: list[str]
     skipped: list[str]
+    damaged: list[str]
 
 
 @FUNCTIONS.register_module()
@@ -46,4 +49,5 @@ def collate_image_text(samples: Sequence[dict[str, Any]]) -> ImageTextBatch:
         prompts=[sample['prompts'] for sample in samples],
         keys=[sample['key'] for sample in samples],
         skipped=[problem for sample in samples for problem in sample['skipped']],
+        damaged=[complaint for sample in samples for complaint in sample.get('damaged', [])],
     )

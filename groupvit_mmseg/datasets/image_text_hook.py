@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.epoch_plan import Grid
 from groupvit_mmseg.datasets.image_text import ImageTextDataset
+from groupvit_mmseg.datasets.slot_reader import too_many_failures
 
-_KEYS_SHOWN = 5
+_KEYS_SHOWN, _STEPS_BETWEEN_JUDGEMENTS = 5, 50
 
 
 @HOOKS.register_module()
@@ -22,27 +23,37 @@ class ImageTextDataHook(Hook):
     """Checks the loader of image-text pairs and logs skipped samples with their first keys.
 
     A rank logs its count at the first skipped sample and whenever it has doubled; at the end of an
-    epoch the counts of every source over all ranks are logged, skipped samples among them.
+    epoch the counts of every source over all ranks are logged, skipped samples among them, and how
+    many images were damaged but could be read.
+
+    Every 50 steps and at the end of an epoch the skipped samples of all ranks are added up; above
+    the data set's ``max_failure_share`` of the epoch the run stops with a ``RuntimeError``.
     """
 
     priority = 'NORMAL'
 
     def __init__(self) -> None:
+        self.epoch, self.max_share = 0, 1.0
         self.seen = 0
         self.skipped = 0
+        self.damaged = 0
         self.first: list[str] = []
+        self.first_damaged: list[str] = []
         self.by_source: Counter[str] = Counter()
         self.skipped_by_source: Counter[str] = Counter()
 
     def before_train(self, runner: Runner) -> None:
         """Check that every rank and worker has something to read."""
         loader = runner.train_loop.dataloader
-        if isinstance(_plain_dataset(loader), ImageTextDataset):
+        dataset = _plain_dataset(loader)
+        if isinstance(dataset, ImageTextDataset):
             check_loader(loader, get_world_size())
+            self.epoch, self.max_share = _length(loader), dataset.max_failure_share
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start counting anew."""
         self.seen, self.skipped, self.first = 0, 0, []
+        self.damaged, self.first_damaged = 0, []
         self.by_source, self.skipped_by_source = Counter(), Counter()
 
     def after_train_iter(
@@ -55,19 +66,33 @@ class ImageTextDataHook(Hook):
         self.seen += len(data_batch['keys'])
         self.skipped += len(problems)
         self.first = (self.first + problems)[:_KEYS_SHOWN]
+        self.damaged += len(data_batch.get('damaged', []))
+        self.first_damaged = (self.first_damaged + data_batch.get('damaged', []))[:_KEYS_SHOWN]
         self.by_source.update(map(_source_of, data_batch['keys']))
         self.skipped_by_source.update(map(_source_of, problems))
         if self.skipped.bit_length() > before.bit_length():
             _log(
                 f'{self.skipped} of {self.seen} samples of this rank were skipped so far; '
-                f'{self._examples()}'
+                f'{_examples(self.first)}'
             )
+        if (batch_idx + 1) % _STEPS_BETWEEN_JUDGEMENTS == 0:
+            self._judge()
+
+    def _judge(self) -> None:
+        """Stop the run, on all ranks, where they have skipped too many samples together."""
+        counts = all_gather_object((self.skipped, self.seen, self.first))
+        skipped, seen = (sum(count[i] for count in counts) for i in (0, 1))
+        epoch = max(self.epoch, seen)  # a loop that counts steps never starts anew
+        if skipped > self.max_share * epoch:
+            first = [problem for count in counts for problem in count[2]][:_KEYS_SHOWN]
+            raise RuntimeError(too_many_failures(skipped, epoch, self.max_share, first))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the counts over all ranks."""
-        counts = all_gather_object((self.by_source, self.skipped_by_source))
-        seen: Counter[str] = sum((counter for counter, _ in counts), Counter())
-        skipped: Counter[str] = sum((counter for _, counter in counts), Counter())
+        counts = all_gather_object((self.by_source, self.skipped_by_source, self.damaged))
+        seen: Counter[str] = sum((count[0] for count in counts), Counter())
+        skipped: Counter[str] = sum((count[1] for count in counts), Counter())
+        damaged = sum(count[2] for count in counts)
         if seen:
             by_source = ', '.join(
                 f'{source} {count:,} ({skipped[source]:,} skipped)'
@@ -77,12 +102,19 @@ class ImageTextDataHook(Hook):
         if skipped:
             _log(
                 f'{skipped.total()} of {seen.total()} samples were skipped in this epoch; '
-                f'{self._examples()}'
+                f'{_examples(self.first)}'
             )
+        if damaged:
+            _log(
+                f'{damaged} of {seen.total()} images are damaged but could be read; '
+                f'{_examples(self.first_damaged)}'
+            )
+        self._judge()
 
-    def _examples(self) -> str:
-        """The first keys of this rank."""
-        return 'the first: ' + '; '.join(self.first) if self.first else 'none on this rank'
+
+def _examples(problems: list[str]) -> str:
+    """The first keys of this rank."""
+    return 'the first: ' + '; '.join(problems) if problems else 'none on this rank'
 
 
 def check_loader(loader: DataLoader, world_size: int) -> None:

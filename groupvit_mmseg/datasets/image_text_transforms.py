@@ -1,27 +1,25 @@
 """From the raw members of a shard to an image, a caption, prompts and token ids."""
 
-import io
 import random
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
-import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
-from PIL import Image
 
-from groupvit_mmseg.datasets.captions import captions_of_members
+from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
+from groupvit_mmseg.datasets.image_decoding import (
+    MAX_TRAINING_PIXELS,
+    DecodedImage,
+    decode_image,
+)
+from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, describe_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
 
 IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
-
-# How a file that was written to its end ends.
-_COMPLETE_ENDINGS = (b'\xff\xd9', b'IEND\xaeB`\x82')
 
 
 @TRANSFORMS.register_module()
@@ -33,7 +31,8 @@ class LoadImageText(BaseTransform):
     object with one of them under ``captions``, ``caption``, ``texts`` or ``text``; of several
     captions one is drawn.
 
-    Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption.
+    Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption,
+    damaged: what the decoder complained of.
 
     Args:
         captions (str): Which member to take where a sample has both: 'text' or 'json'. Defaults to
@@ -45,7 +44,7 @@ class LoadImageText(BaseTransform):
         ValueError: If ``captions`` is neither.
     """
 
-    def __init__(self, captions: str = 'text', *, max_pixels: int = 50_000_000) -> None:
+    def __init__(self, captions: str = 'text', *, max_pixels: int = MAX_TRAINING_PIXELS) -> None:
         if captions not in ('text', 'json'):
             raise ValueError(f'`captions` is {captions!r}: use "text" or "json".')
         self.captions = captions
@@ -56,38 +55,33 @@ class LoadImageText(BaseTransform):
         if results['error'] is not None:
             raise BadSample(results['error'])
         members = results['members']
+        _check_members(members)
         results['caption'] = random.choice(captions_of_members(members, self.captions))
-        results['img'] = _decode_image(members, self.max_pixels)
+        results['img'], complaints = _decode_member(members, self.max_pixels)
+        results['damaged'] = [f'{results["key"]}: {line}' for line in complaints[:1]]
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
         return results
 
 
-def _open_header(data: bytes) -> Image.Image:
-    """An image of which only the header is read; Pillow's own limit on pixels keeps quiet."""
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data))
+def _check_members(members: dict[str, bytes]) -> None:
+    """A sample has an image and a caption; where one is missing, what is there tells why."""
+    needed = {
+        'image member (.jpg, .jpeg, .png or .webp)': IMAGE_EXTENSIONS,
+        'caption member (.txt, .text or .json)': (*TEXT_EXTENSIONS, 'json'),
+    }
+    for what, extensions in needed.items():
+        if not any(name in members for name in extensions):
+            found = describe_members(members)
+            raise BadSample(f'it has no {what}, only {found}: {MEMBERS_RULE}')
 
 
-def _decode_image(members: dict[str, bytes], max_pixels: int) -> np.ndarray:
-    """The image ``(H, W, 3)``, blue-green-red, uint8."""
-    name = next((name for name in IMAGE_EXTENSIONS if name in members), None)
-    if name is None:
-        raise BadSample('it has no image member (.jpg, .jpeg, .png or .webp)')
-    data = members[name]
+def _decode_member(members: dict[str, bytes], max_pixels: int) -> DecodedImage:
+    """The first image member, decoded."""
+    name = next(name for name in IMAGE_EXTENSIONS if name in members)
     try:
-        header = _open_header(data)
-        pixels = header.width * header.height
-        if pixels > max_pixels:
-            raise OSError(f'{pixels} pixels are more than max_pixels={max_pixels}')
-        if not data.endswith(_COMPLETE_ENDINGS):
-            header.load()  # OpenCV fills what a truncated file lacks with grey
-        image = mmcv.imfrombytes(data)
-    except (OSError, SyntaxError, ValueError, cv2.error, Image.DecompressionBombError) as error:
+        return decode_image(members[name], max_pixels=max_pixels)
+    except ValueError as error:
         raise BadSample(f'the image cannot be decoded ({error})') from error
-    if image is None:
-        raise BadSample('the image cannot be decoded')
-    return image
 
 
 @TRANSFORMS.register_module()
@@ -144,7 +138,7 @@ class PackImageText(BaseTransform):
     """Token ids and tensors: the last transform, whose results ``collate_image_text`` batches.
 
     Required keys: key, img, caption, and prompts where there are any. Returned keys: inputs
-    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key.
+    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged.
 
     Args:
         context_length (int): Text tokens ``L``. Defaults to 77.
@@ -163,4 +157,5 @@ class PackImageText(BaseTransform):
             'caption': results['caption'],
             'prompts': prompts,
             'key': results['key'],
+            'damaged': results.get('damaged', []),
         }

@@ -1,18 +1,21 @@
 """Raw samples out of tar shards, read with ``webdataset``."""
 
 import random
-import tarfile
 from collections.abc import Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from webdataset.filters import shuffle
 from webdataset.gopen import gopen
-from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
+
+# What is said of a shard in which no sample begins, and of one with too few of them.
+EMPTY = 'the shard is empty'
+_TOO_FEW = 'the shard holds fewer samples than its size says'
 
 
 class BadSample(ValueError):
@@ -49,38 +52,57 @@ def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
     place, damage = 0, None
     try:
         with gopen(piece.shard) as stream:
-            for members in _group(piece.shard, stream):
+            for sample in group_members(read_members(stream)):
                 if piece.stop is not None and place >= piece.stop:
                     return
                 if place >= piece.first:
-                    yield _raw_sample(members, source_name)
+                    yield _raw_sample(sample, source_name)
                 place += 1
-    except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+    except Exception as error:  # decompression and addresses have errors of their own
         damage = f'the shard is damaged ({_first_words(error)})'
     if piece.stop is None and place > 0 and damage is None:
         return
     # A shard of unknown size lost an unknown number of samples: one stands for them.
     stop = place + 1 if piece.stop is None else piece.stop
-    reason = damage or 'the shard holds fewer samples than its size says'
+    reason = damage or (EMPTY if place == 0 else _TOO_FEW)
     for lost in range(max(place, piece.first), stop):
         yield RawSample(f'{source_name}/{Path(piece.shard).name}#{lost}', {}, reason)
 
 
-def _group(shard: str, stream: Any) -> Iterator[dict[str, Any]]:
-    """Samples of an open shard: its members grouped by the name before the first dot."""
-    return group_by_keys(tar_file_expander([{'url': shard, 'stream': stream}]))
+def describe_error(error: Exception) -> str:
+    """The reason why a sample cannot be used, as logs give it.
+
+    Args:
+        error (Exception): A ``BadSample``, which is its own reason, or whatever a transform raised:
+            its type and place are added, since it may be a mistake in the transform.
+    """
+    if isinstance(error, BadSample):
+        return str(error)
+    text = ' '.join(str(error).split())[:200]
+    return f'{type(error).__name__}{_place_of(error)}: {text}'
+
+
+def _place_of(error: Exception) -> str:
+    """File and line that raised an error."""
+    place, trace = '', error.__traceback__
+    while trace is not None:
+        place = f' at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}'
+        trace = trace.tb_next
+    return place
 
 
 def _first_words(error: Exception) -> str:
-    """What went wrong, without the address that webdataset adds."""
+    """What went wrong, without addresses."""
     text = getattr(error, 'strerror', None) or (error.args[0] if error.args else repr(error))
     return str(text).split(' @ ')[0]
 
 
-def _raw_sample(members: dict[str, Any], source_name: str) -> RawSample:
-    """Webdataset's dictionary without its bookkeeping."""
-    contents = {name: data for name, data in members.items() if not name.startswith('__')}
-    return RawSample(f'{source_name}/{members["__key__"]}', contents)
+def _raw_sample(sample: Sample, source_name: str) -> RawSample:
+    """A sample under its source's name; a member that is there twice makes it a bad one."""
+    key, error = f'{source_name}/{sample.key}', None
+    if sample.repeated:
+        error = f'the member "{sample.repeated[0]}" is there twice: give samples different names'
+    return RawSample(key, sample.members, error)
 
 
 def mixed_stream(

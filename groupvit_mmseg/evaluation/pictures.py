@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mmcv
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -15,6 +14,7 @@ from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_picture
 
 from .confusion import confusion_matrix, segmentation_scores
@@ -60,7 +60,7 @@ def draw_images(segmentor: Any, dataset: Any, indices: Sequence[int], path: str 
 def _row(segmentor: Any, data: dict) -> list[NDArray[np.uint8]]:
     """Image, truth and prediction."""
     (sample,) = segmentor.test_step(pseudo_collate([data]))
-    image = enlarge(mmcv.imread(sample.img_path, channel_order='rgb'), SIDE)
+    image = enlarge(load_image(sample.img_path), SIDE)
     truth, predicted = (
         enlarge(maps.data[0].cpu().numpy(), SIDE)
         for maps in (sample.gt_sem_seg, sample.pred_sem_seg)

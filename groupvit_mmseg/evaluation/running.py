@@ -6,13 +6,15 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset
+
+from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 
 from .benchmarks import Benchmark, dataset_config
 from .checks import check_class_count, check_files, check_masks
@@ -108,12 +110,16 @@ def run_segmentation(
 
     Yields:
         int: The index of each image when it is done.
+
+    Raises:
+        ValueError: If an image or a mask cannot be used; it names the file. What is done is kept.
     """
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
     check_files([dataset.get_data_info(index) for index in range(len(dataset))])
 
     def results(batch: dict) -> list[dict[str, Any]]:
+        _check_sizes(batch, segmentor.backbone)
         check_masks(batch['data_samples'], num_classes)
         return [segmented(sample) for sample in segmentor.test_step(batch)]
 
@@ -156,6 +162,7 @@ def run_classification(
     class_embeds = head.embed_names(names, templates)
 
     def results(batch: dict) -> list[dict[str, Any]]:
+        _check_sizes(batch, segmentor.backbone)
         data = segmentor.data_preprocessor(batch, False)
         pooled = head.image_projector(segmentor.extract_feat(data['inputs']).pooled)
         best = (pooled @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
@@ -183,18 +190,67 @@ def _run(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     pending = [index for index in range(rank, count, world) if index not in done]
     loader = DataLoader(
-        Subset(dataset, pending),
+        _Pending(dataset, pending),
         batch_size=batch_size,
         num_workers=num_workers,
-        collate_fn=pseudo_collate,
+        collate_fn=_collate,
     )
     indices = iter(pending)
     with journal.writer(rank) as writer, torch.inference_mode():
         for batch in loader:
+            if isinstance(batch, _Unreadable):
+                raise ValueError(batch.reason)
             for result in results(batch):
                 index = next(indices)
                 writer.add(index, **result)
                 yield index
+
+
+def _check_sizes(batch: dict, backbone: Any) -> None:
+    """Refuse pictures below a patch, as they are or resized."""
+    for sample, image in zip(batch['data_samples'], batch['inputs'], strict=True):
+        name = str(sample.metainfo.get('img_path', 'A picture'))
+        check_picture_size(sample.metainfo['ori_shape'], backbone, name=name)
+        check_picture_size(image.shape[-2:], backbone, name=f'{name}, resized,')
+
+
+class _Unreadable(NamedTuple):
+    """A sentence in the place of a sample; a worker that raises it would add its traceback."""
+
+    reason: str
+
+
+class _Pending(Dataset):
+    """The samples of a data set that are still to be done."""
+
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, place: int) -> Any:
+        index = self.indices[place]
+        try:
+            return self.dataset[index]
+        except Exception as error:  # whatever a decoder or a transform raises
+            path = str(self.dataset.get_data_info(index).get('img_path', f'Image {index}'))
+            reason = _sentence(error)
+            return _Unreadable(reason if path in reason else f'{path}: {reason}')
+
+
+def _sentence(error: Exception) -> str:
+    """Why a sample cannot be loaded, on one line; unexpected errors say their type."""
+    if too_thin(error):
+        return f'{TOO_THIN}.'
+    text = ' '.join(str(error).split())
+    return text if isinstance(error, (OSError, ValueError)) else f'{type(error).__name__}: {text}'
+
+
+def _collate(samples: list[Any]) -> Any:
+    """A batch, or the first sample that cannot be read."""
+    unreadable = (sample for sample in samples if isinstance(sample, _Unreadable))
+    return next(unreadable, None) or pseudo_collate(samples)
 
 
 def image_name(sample: Any) -> str:

@@ -70,6 +70,22 @@ def test_browse_prints_and_draws(run, config, tmp_path):
         assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
 
 
+def test_browse_without_good_pairs_is_one_sentence(run, config, tmp_path, capsys):
+    (tmp_path / 'bad.tar').write_bytes(b'<html>' * 200)
+    (tmp_path / 'sizes.json').write_text('{"bad.tar": 8}')
+    tool = 'analysis_tools/browse_pairs.py'
+    for options, reason in (
+        (['--shards', tmp_path / 'bad.tar'], 'the shard is damaged'),
+        (['--shards', tmp_path / 'none-*.tar'], 'No shard matches'),
+    ):
+        with pytest.raises(SystemExit) as status:
+            run(tool, config, *options)
+        assert status.value.code == 2
+        said = capsys.readouterr().err
+        assert reason in said
+        assert said.count('\n') == 1
+
+
 def test_measure_names_every_transform(run, config, tiny_data):
     shards = tiny_data / 'pairs-1.tar'  # instead of both
     printed = run('analysis_tools/measure_loader.py', config, '--seconds', 0.2, '--shards', shards)

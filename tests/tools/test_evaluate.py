@@ -495,3 +495,45 @@ def test_bad_masks_are_one_sentence_before_the_forward_pass(
     assert run(tool, place, tmp_path / 'out', '--root', f'voc21={tmp_path / "data"}') == 2
     assert message in error(capsys)
     assert not encoded
+
+
+def unreadable_picture(path):
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def picture_of_one_pixel(path):
+    save(np.zeros((1, 1, 3), np.uint8), path)
+
+
+def long_strip(path):
+    save(np.zeros((8, 60_000, 3), np.uint8), path)
+
+
+@pytest.mark.parametrize(
+    'spoil, message, workers',
+    [
+        (unreadable_picture, 'p2.jpg cannot be read as a picture', 1),
+        (picture_of_one_pixel, 'p2.jpg has 1 x 1 pixels: each side needs at least 8', 0),
+        (long_strip, 'p2.jpg: it is too long and thin to be resized', 0),
+    ],
+)
+def test_a_bad_picture_is_one_sentence_and_what_is_done_stays(
+    tool, place, tmp_path, capsys, spoil, message, workers
+):
+    make_set(tmp_path / 'data', LAYOUTS['VOCdevkit/VOC2012'], np.random.default_rng(0))
+    lists = tmp_path / 'data/ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'val.txt').write_text('p0\np1\np2\n')
+    picture = tmp_path / 'data/JPEGImages/p2.jpg'
+    whole = picture.read_bytes()
+    spoil(picture)
+    own = ('--root', f'voc21={tmp_path / "data"}')
+    assert run(tool, place, tmp_path / 'out', *own, f'--workers={workers}') == 2
+    said = error(capsys)
+    assert said.startswith('error: ')
+    assert message in said
+    assert said.count('\n') == 1
+    journal = tmp_path / 'out/journal/voc21.0.jsonl'
+    assert [json.loads(line)['index'] for line in journal.read_text().splitlines()[1:]] == [0, 1]
+    picture.write_bytes(whole)
+    assert run(tool, place, tmp_path / 'out', *own) == 0

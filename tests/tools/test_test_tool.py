@@ -246,6 +246,25 @@ def test_what_the_demo_cannot_do_is_one_sentence(place, tmp_path, capsys, option
 
 
 @pytest.mark.parametrize(
+    'spoil, reason',
+    [
+        (lambda path: path.write_bytes(b'hello'), 'cannot be read as a picture'),
+        (lambda path: Image.new('RGB', (1, 1)).save(path), 'has 1 x 1 pixels'),
+        (lambda path: Image.new('RGB', (30_000, 8)).save(path), 'resized, has 2048 x 1 pixels'),
+    ],
+)
+def test_demo_with_a_bad_picture_says_so(place, tmp_path, capsys, spoil, reason):
+    picture = tmp_path / 'bad.png'
+    spoil(picture)
+    paths = [str(picture), str(CONFIGS / 'tiny_zeroshot.py'), str(place / 'epoch_1.pth')]
+    assert in_process('demo/image_demo.py')([*paths, f'--out={tmp_path / "x.png"}']) == 2
+    said = capsys.readouterr().err
+    assert said.startswith('error: ')
+    assert f'{picture}' in said
+    assert reason in said
+
+
+@pytest.mark.parametrize(
     'config, checkpoint, options, message',
     [
         ('none.py', 'epoch_1.pth', [], 'There is no config at'),

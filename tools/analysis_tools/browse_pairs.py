@@ -7,6 +7,7 @@ the order in which one process with the number of workers of the config reads th
 """
 
 import argparse
+import sys
 import textwrap
 from pathlib import Path
 
@@ -41,10 +42,20 @@ def parse_args(argv=None):
     return args
 
 
-def load_batch(cfg: Config, num_pairs: int, epoch: int) -> ImageTextBatch:
-    """The first batch of an epoch, made ``num_pairs`` long."""
+def read_config(args) -> Config:
+    """The config with the changes of the command line."""
+    cfg = Config.fromfile(args.config)
     if 'train_dataloader' not in cfg:
         raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.shards:
+        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
+    return cfg
+
+
+def load_batch(cfg: Config, num_pairs: int, epoch: int) -> ImageTextBatch:
+    """The first batch of an epoch, made ``num_pairs`` long."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     loader_cfg = cfg.train_dataloader.to_dict()
     loader_cfg.update(batch_size=num_pairs, drop_last=False, pin_memory=False)
@@ -66,6 +77,8 @@ def print_batch(batch: ImageTextBatch) -> None:
             print(f'  prompt   {prompt}')
     for problem in batch['skipped']:
         print(f'\nskipped {problem}')
+    for complaint in batch['damaged']:
+        print(f'\ndamaged {complaint}')
 
 
 def draw_batch(batch: ImageTextBatch, path: Path) -> None:
@@ -105,12 +118,12 @@ def _wrap(texts, width: int, first: str = '') -> str:
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.shards:
-        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
-    batch = load_batch(cfg, args.n, args.epoch)
+    try:
+        batch = load_batch(read_config(args), args.n, args.epoch)
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
+        # of a worker's error the last line is the sentence
+        print(f'error: {str(error).strip().splitlines()[-1]}', file=sys.stderr)
+        sys.exit(2)
     print_batch(batch)
     if args.out:
         draw_batch(batch, Path(args.out))

@@ -60,7 +60,7 @@ def open_folder(folder, classes=None):
     if not folder.is_dir():
         raise FileNotFoundError(f'There is no folder {folder}.')
     pipeline = [
-        dict(type='mmpretrain.LoadImageFromFile'),
+        dict(type='mmseg.LoadImageFromFile'),
         dict(type='mmpretrain.ResizeEdge', scale=256, edge='short'),
         dict(type='mmpretrain.CenterCrop', crop_size=224),
         dict(type='mmpretrain.PackInputs'),

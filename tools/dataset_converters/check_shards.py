@@ -3,8 +3,9 @@
 python tools/dataset_converters/check_shards.py 'data/cc3m/*.tar' --ranks 16 --workers 8
 
 Reads and decodes every sample as training does and reports unreadable ones with their keys, equal
-images, lengths of captions, and captions without a noun or verb (they make no prompts). Writes
-sizes.json beside the shards. Exits with 1 where samples cannot be used.
+images, damaged images that can still be read, members that belong to no sample, lengths of
+captions, and captions without a noun or verb (they make no prompts). Writes sizes.json beside the
+shards. Exits with 1 where samples cannot be used.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +23,8 @@ import numpy as np
 
 from groupvit_mmseg.datasets.epoch_plan import Piece
 from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS, LoadImageText
-from groupvit_mmseg.datasets.shard_stream import BadSample, read_piece
+from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, count_members
+from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_piece
 from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
 from groupvit_mmseg.text import CaptionWords, tokenize
 
@@ -35,7 +38,11 @@ class Report(NamedTuple):
         size (int): Samples.
         bad (list[str]): ``key: reason`` of the first unreadable samples.
         num_bad (int): All of them.
-        damaged (bool): Whether the tar itself breaks off.
+        num_incomplete (int): Those without an image or a caption member.
+        damaged (list[str]): ``key: complaint`` of the first images that a decoder complained of.
+        num_damaged (int): All of them.
+        problem (str): What is wrong with the tar itself, or nothing.
+        hidden (int): Hidden files, which are passed over.
         images (np.ndarray): A 64-bit hash of each image's bytes.
         lengths (np.ndarray): Captions by number of tokens, ``(78,)``.
         without_words (int): Captions without a noun or verb.
@@ -44,7 +51,11 @@ class Report(NamedTuple):
     size: int
     bad: list[str]
     num_bad: int
-    damaged: bool
+    num_incomplete: int
+    damaged: list[str]
+    num_damaged: int
+    problem: str
+    hidden: int
     images: np.ndarray
     lengths: np.ndarray
     without_words: int
@@ -66,10 +77,11 @@ def parse_args(argv=None):
 def examine(shard: str, captions: str = 'text') -> Report:
     """Read, decode and tag every sample of a shard."""
     load, words = LoadImageText(captions=captions), CaptionWords()
-    size, bad, damaged, images, texts = 0, [], False, [], []
+    size, incomplete, without_words, problem = 0, 0, 0, ''
+    bad, damaged, images, texts = [], [], [], []
     for sample in read_piece(Piece(shard, 0, None), Path(shard).name):
-        if sample.error is not None:
-            damaged = True
+        if sample.error is not None and not sample.members:
+            problem = sample.error
             bad.append(f'{sample.key}: {sample.error}')
             continue
         size += 1
@@ -78,18 +90,35 @@ def examine(shard: str, captions: str = 'text') -> Report:
                 digest = hashlib.blake2b(sample.members[extension], digest_size=8).digest()
                 images.append(int.from_bytes(digest, 'little'))
         try:
-            texts.append(load(sample._asdict())['caption'])
-        except BadSample as error:
-            bad.append(f'{sample.key}: {error}')
+            loaded = load(sample._asdict())
+            without_words += not words(loaded['caption'])
+            texts.append(loaded['caption'])
+            damaged += loaded['damaged']
+        except Exception as error:  # as in training: whatever a decoder or a parser raises
+            reason = describe_error(error)
+            incomplete += MEMBERS_RULE in reason
+            bad.append(f'{sample.key}: {reason}')
     return Report(
         size=size,
         bad=bad[:EXAMPLES],
         num_bad=len(bad),
-        damaged=damaged,
+        num_incomplete=incomplete,
+        damaged=damaged[:EXAMPLES],
+        num_damaged=len(damaged),
+        problem=problem,
+        hidden=count_hidden(shard),
         images=np.array(images, dtype=np.uint64),
         lengths=token_lengths(texts),
-        without_words=sum(not words(text) for text in texts),
+        without_words=without_words,
     )
+
+
+def count_hidden(shard: str) -> int:
+    """Hidden files of a shard on this machine; of a broken one those before the break are lost."""
+    try:
+        return count_members(shard).hidden
+    except Exception:  # not on this machine, or broken, which is reported already
+        return 0
 
 
 def token_lengths(texts: list[str]) -> np.ndarray:
@@ -106,7 +135,7 @@ def examine_all(shards, args) -> dict[str, Report]:
     spoken = start
     with ProcessPoolExecutor(args.processes) as pool:
         results = pool.map(partial(examine, captions=args.captions), shards)
-        for shard, report in zip(shards, results, strict=True):
+        for shard, report in zip(shards, named(results, shards), strict=True):
             reports[shard] = report
             samples, now = samples + report.size, time.monotonic()
             if now - spoken > SECONDS_BETWEEN_LINES:
@@ -114,6 +143,19 @@ def examine_all(shards, args) -> dict[str, Report]:
                 line = f'{len(reports)}/{len(shards)} shards, {samples:,} samples, {rate:,.0f} a s'
                 print(line, file=sys.stderr, flush=True)
     return reports
+
+
+def named(results, shards):
+    """Results in turn; a process that was killed is an error that names its shard."""
+    results = iter(results)
+    for shard in shards:
+        try:
+            yield next(results)
+        except BrokenProcessPool:
+            raise SystemExit(
+                f'The process that read "{shard}" or one beside it was killed, for its memory '
+                'perhaps: use fewer --processes.'
+            ) from None
 
 
 def describe_samples(reports: dict[str, Report]) -> list[str]:
@@ -127,12 +169,34 @@ def describe_samples(reports: dict[str, Report]) -> list[str]:
         f'{max(sizes):,}',
         f'unusable         {bad:,}',
         *(f'    {problem}' for report in reports.values() for problem in report.bad),
+        *advice(reports),
+        f'damaged images   {sum(report.num_damaged for report in reports.values()):,} were read',
+        *(f'    {complaint}' for report in reports.values() for complaint in report.damaged),
         f'equal images     {equal:,} beyond the first of each',
     ]
     for shard, report in reports.items():
-        if report.damaged:
+        if report.problem == EMPTY:
+            lines.append(f'    {shard} is empty: fetch or make it again')
+        elif report.problem:
             lines.append(f'    {shard} breaks off: fetch or make it again')
+        if report.hidden:
+            lines.append(
+                f'    {shard}: {report.hidden:,} hidden files (._*, .DS_Store) passed over'
+            )
     return lines
+
+
+def advice(reports: dict[str, Report]) -> list[str]:
+    """What to do where samples lack members."""
+    incomplete = sum(report.num_incomplete for report in reports.values())
+    if not incomplete:
+        return []
+    return [
+        f'    {incomplete:,} have no image or no caption member: {MEMBERS_RULE}.',
+        '    Sort the members by name (tar --sort=name), keep image and caption in one folder, and '
+        'name them',
+        '    photo_v0.jpg, not photo.v0.jpg; make_shards.py writes shards like this.',
+    ]
 
 
 def describe_captions(reports: dict[str, Report]) -> list[str]:
@@ -170,7 +234,11 @@ def describe_epoch(reports: dict[str, Report], args) -> list[str]:
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    shards = expand_shards(args.shards)
+    try:
+        shards = expand_shards(args.shards)
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
     reports = examine_all(shards, args)
     for describe in (describe_samples, describe_captions, partial(describe_epoch, args=args)):
         print('\n'.join(describe(reports)))

@@ -2,17 +2,18 @@
 
 python tools/dataset_converters/count_shards.py 'data/cc3m/cc3m-{000000..000331}.tar'
 
-With sizes.json every sample is read exactly once per epoch. Only the headers of the tars are read.
+With sizes.json every sample is read exactly once per epoch. Only the headers of the tars are read;
+compressed tars are counted as training reads them. Shards that are empty or have members that
+belong to no sample are named.
 """
 
 import argparse
-import tarfile
+import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from webdataset.tariterators import group_by_keys
-
+from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, ShardCount, count_members
 from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
 
 
@@ -25,27 +26,47 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def count_samples(shard: str) -> int:
-    """Samples of one shard, grouped as the training does."""
+def count_samples(shard: str) -> ShardCount:
+    """Samples of one shard, grouped as training does."""
+    if '://' in shard or shard.startswith('pipe:'):
+        raise SystemExit(f'"{shard}" is not on this machine: set `length` in the config instead.')
+    if Path(shard).is_file() and Path(shard).stat().st_size == 0:
+        raise SystemExit(f'"{shard}" is empty (0 bytes): fetch it again.')
     try:
-        with tarfile.open(shard, 'r:') as tar:
-            members = [
-                dict(fname=member.name, data=b'', __url__=shard)
-                for member in tar
-                if member.isreg() and not member.name.startswith('__')
-            ]
-    except (OSError, tarfile.TarError) as error:
+        return count_members(shard)
+    except Exception as error:  # tar, gzip, bzip2 and xz have errors of their own
         raise SystemExit(f'"{shard}" is no readable tar ({error}): fetch it again.') from error
-    return sum(1 for _ in group_by_keys(members))
+
+
+def remarks(shard: str, count: ShardCount) -> list[str]:
+    """What is odd about a shard."""
+    lines = []
+    if count.files == 0:
+        lines.append(f'"{shard}" is empty: it counts 0 samples.')
+    elif count.samples == 0:
+        lines.append(f'"{shard}" has {count.files} files but no sample: {MEMBERS_RULE}.')
+    if count.hidden:
+        lines.append(f'"{shard}": {count.hidden} hidden files (._*, .DS_Store) are passed over.')
+    if count.repeated:
+        lines.append(
+            f'"{shard}": {len(count.repeated)} members are there twice, first '
+            f'"{count.repeated[0]}"; training skips their samples: give samples different names.'
+        )
+    return lines
 
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    shards = expand_shards(args.shards)
+    try:
+        shards = expand_shards(args.shards)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
     folders = defaultdict(dict)
     with ThreadPoolExecutor(args.threads) as pool:
-        for shard, size in zip(shards, pool.map(count_samples, shards), strict=True):
-            folders[Path(shard).parent][Path(shard).name] = size
+        for shard, count in zip(shards, pool.map(count_samples, shards), strict=True):
+            folders[Path(shard).parent][Path(shard).name] = count.samples
+            for line in remarks(shard, count):
+                print(line, file=sys.stderr)
     for folder, sizes in folders.items():
         file = write_sizes(folder, sizes)
         print(f'{file}: {sum(sizes.values()):,} samples in {len(sizes)} shards')

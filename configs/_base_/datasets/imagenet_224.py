@@ -7,7 +7,7 @@ test_dataloader = dict(
         data_root='data/imagenet',
         split='val',
         pipeline=[
-            dict(type='mmpretrain.LoadImageFromFile'),
+            dict(type='mmseg.LoadImageFromFile'),
             dict(type='mmpretrain.ResizeEdge', scale=256, edge='short'),
             dict(type='mmpretrain.CenterCrop', crop_size=224),
             dict(type='mmpretrain.PackInputs'),

@@ -1,0 +1,150 @@
+"""How the members of a tar become samples: one rule for training, the shard doctor and counting.
+
+Members that follow each other and share the folder and the name up to its first dot are one sample,
+as in webdataset. Hidden files (``._photo.jpg`` of macOS, ``.DS_Store``), webdataset's
+``__name__`` and names without a dot belong to none.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from webdataset.tariterators import base_plus_ext
+
+# Where a sample lacks a member, this says why it may lie elsewhere.
+MEMBERS_RULE = (
+    'a sample is the members that follow each other in the tar and have one folder and one name; '
+    'a dot within the name ends it'
+)
+_MEMBERS_SHOWN = 4
+_METADATA = re.compile(r'__[^/]*__($|/)')
+
+
+@dataclass
+class Sample:
+    """Members of one sample.
+
+    Attributes:
+        key (str): Folder and name up to the first dot.
+        members (dict[str, bytes]): Contents by extension: what follows that dot, lower case.
+        repeated (list[str]): Names of members whose extension the sample has already.
+    """
+
+    key: str
+    members: dict[str, bytes] = field(default_factory=dict)
+    repeated: list[str] = field(default_factory=list)
+
+
+class StrictTarInfo(tarfile.TarInfo):
+    """Headers of which a broken one is an error; ``tarfile`` takes it for the end of the tar."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Any:
+        """The next header."""
+        try:
+            return super().fromtarfile(tar)
+        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore
+            raise tarfile.ReadError(f'broken header: {error}') from error
+
+
+def read_members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Files of a tar, compressed or not, read from the beginning to the end.
+
+    Args:
+        stream (BinaryIO): The tar.
+
+    Yields:
+        tuple[str, bytes]: Name and content.
+
+    Raises:
+        tarfile.TarError: If the tar is damaged; what decompression raises is not among it.
+    """
+    with tarfile.open(fileobj=stream, mode='r|*', tarinfo=StrictTarInfo) as tar:
+        for header in tar:
+            if header.isreg():
+                file: Any = tar.extractfile(header)
+                yield header.name, file.read()
+            tar.members = []  # type: ignore[attr-defined]  # else they pile up
+
+
+def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
+    """Samples of a tar.
+
+    Args:
+        members (Iterable[tuple[str, bytes]]): Names and contents, in the order of the tar.
+
+    Yields:
+        Sample: Each when the next one begins.
+    """
+    sample: Sample | None = None
+    for name, content in members:
+        if is_hidden(name) or _METADATA.match(name):
+            continue
+        key, extension = base_plus_ext(name)
+        if key is None:
+            continue
+        if sample is None or sample.key != key:
+            if sample is not None:
+                yield sample
+            sample = Sample(key)
+        if extension.lower() in sample.members:
+            sample.repeated.append(name)
+        else:
+            sample.members[extension.lower()] = content
+    if sample is not None:
+        yield sample
+
+
+class ShardCount(NamedTuple):
+    """What the headers of a tar tell.
+
+    Attributes:
+        samples (int): Samples as training groups them.
+        files (int): Files, those that belong to no sample included.
+        hidden (int): Hidden files.
+        repeated (tuple[str, ...]): Members that their sample has already; it is a bad one.
+    """
+
+    samples: int
+    files: int
+    hidden: int
+    repeated: tuple[str, ...]
+
+
+def count_members(path: str | Path) -> ShardCount:
+    """Count the samples of a tar, compressed or not; only the headers are read.
+
+    Args:
+        path (str | Path): A local tar.
+
+    Returns:
+        ShardCount: The samples that training finds, exactly.
+
+    Raises:
+        OSError: If there is no such file, or its compression is damaged.
+        tarfile.TarError: If it is no tar, or a damaged one.
+    """
+    with tarfile.open(path, 'r:*', tarinfo=StrictTarInfo) as tar:
+        names = [header.name for header in tar if header.isreg()]
+    samples = list(group_members((name, b'') for name in names))
+    repeated = tuple(name for sample in samples for name in sample.repeated)
+    return ShardCount(len(samples), len(names), sum(map(is_hidden, names)), repeated)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a member is a hidden file, such as those that macOS adds to its tars."""
+    return name.rpartition('/')[2].startswith('.')
+
+
+def describe_members(members: Iterable[str]) -> str:
+    """Which members a sample has, for a message.
+
+    Args:
+        members (Iterable[str]): Extensions.
+    """
+    names = [f'.{name}' for name in members]
+    more = f' and {len(names) - _MEMBERS_SHOWN} more' if len(names) > _MEMBERS_SHOWN else ''
+    return ', '.join(names[:_MEMBERS_SHOWN]) + more if names else 'none'

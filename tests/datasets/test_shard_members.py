@@ -1,0 +1,217 @@
+"""What belongs to a sample: the same in training, in the shard doctor and in counting."""
+
+import gzip
+import importlib.util
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from groupvit_mmseg.datasets import LoadImageText
+from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.shard_members import count_members, group_members, read_members
+from groupvit_mmseg.datasets.shard_stream import BadSample, read_piece
+
+ROOT = Path(__file__).parents[2]
+# Names in the order of the tar, and the samples that they make.
+LAYOUTS = {
+    'plain': (['a.jpg', 'a.txt', 'b.jpg', 'b.txt'], {'a': 'jpg txt', 'b': 'jpg txt'}),
+    'hidden-files-of-macos': (
+        ['./._d', 'd/._s0.jpg', 'd/s0.jpg', 'd/._s0.txt', 'd/s0.txt', 'd/.DS_Store', '._x.y'],
+        {'d/s0': 'jpg txt'},
+    ),
+    'metadata': (['__info__', '__info__/x.jpg', 'a.jpg', 'a.txt'], {'a': 'jpg txt'}),
+    'no-extension': (['README', 'a.jpg', 'a.txt'], {'a': 'jpg txt'}),
+    'upper-case': (['a.JPG', 'a.Txt'], {'a': 'jpg txt'}),
+    'dots': (['p.v0.jpg', 'p.v0.txt', 'p.v1.jpg'], {'p': 'v0.jpg v0.txt v1.jpg'}),
+    'folders': (['images/a.jpg', 'texts/a.txt'], {'images/a': 'jpg', 'texts/a': 'txt'}),
+    'dots-in-folders': (['v1.0/a.jpg', 'v1.0/a.txt'], {'v1.0/a': 'jpg txt'}),
+    'twice': (['a.jpg', 'a.jpg', 'a.txt', 'b.jpg'], {'a': 'jpg txt', 'b': 'jpg'}),
+    'none': ([], {}),
+}
+
+
+def write_tar(path, names, mode='w', content=b''):
+    with tarfile.open(path, mode) as tar:
+        for name in names:
+            data = content or name.encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(
+        name, ROOT / 'tools' / 'dataset_converters' / f'{name}.py'
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('mode', ['w', 'w:gz', 'w:bz2'])
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_training_the_doctor_and_counting_agree(layout, mode, tmp_path):
+    names, expected = LAYOUTS[layout]
+    path = tmp_path / 'a.tar'
+    write_tar(path, names, mode)
+    with path.open('rb') as stream:
+        samples = list(group_members(read_members(stream)))
+    assert {sample.key: ' '.join(sample.members) for sample in samples} == expected
+    assert count_members(path).samples == len(samples)
+    read = [raw for raw in read_piece(Piece(str(path), 0, None), 'x') if raw.members]
+    assert [raw.key for raw in read] == [f'x/{key}' for key in expected]
+    assert load_tool('check_shards').examine(str(path)).size == len(samples)
+
+
+@pytest.mark.parametrize('layout', ['plain', 'metadata', 'no-extension', 'upper-case', 'dots'])
+def test_samples_are_those_of_webdataset(layout, tmp_path):
+    path = tmp_path / 'a.tar'
+    write_tar(path, LAYOUTS[layout][0])
+    with path.open('rb') as stream:
+        theirs = list(group_by_keys(tar_file_expander([dict(url='a', stream=stream)])))
+    with path.open('rb') as stream:
+        ours = list(group_members(read_members(stream)))
+    assert [(s.key, s.members) for s in ours] == [
+        (t['__key__'], {k: v for k, v in t.items() if not k.startswith('__')}) for t in theirs
+    ]
+
+
+@pytest.mark.parametrize(
+    'members, missing, found',
+    [
+        (['v0.jpg', 'v0.txt', 'v1.jpg'], 'image', r'\.v0\.jpg, \.v0\.txt, \.v1\.jpg'),
+        (['input.jpg', 'txt'], 'image', r'\.input\.jpg, \.txt'),
+        (['jpg'], 'caption', r'\.jpg'),
+        (['txt'], 'image', r'\.txt'),
+        (list('abcdef'), 'image', r'\.a, \.b, \.c, \.d and 2 more'),
+    ],
+)
+def test_the_message_names_the_members_and_the_rule(members, missing, found):
+    sample = dict(key='k', members=dict.fromkeys(members, b'a'), error=None)
+    reason = rf'it has no {missing} member \(.*\), only {found}: .*a dot within the name ends it'
+    with pytest.raises(BadSample, match=reason):
+        LoadImageText()(sample)
+
+
+def test_a_member_twice_is_one_bad_sample_and_not_the_rest_of_the_shard(tmp_path):
+    path = tmp_path / 'a.tar'
+    write_tar(path, ['a.jpg', 'a.txt', 'b.jpg', 'b.jpg', 'b.txt', 'c.jpg', 'c.txt'])
+    samples = list(read_piece(Piece(str(path), 0, 3), 'x'))
+    assert [(raw.key, raw.error) for raw in samples] == [
+        ('x/a', None),
+        ('x/b', 'the member "b.jpg" is there twice: give samples different names'),
+        ('x/c', None),
+    ]
+
+
+@pytest.fixture
+def count(tmp_path, capsys):
+    def run():
+        load_tool('count_shards').main([str(tmp_path / '*.tar*')])
+        return json.loads((tmp_path / 'sizes.json').read_text()), capsys.readouterr().err
+
+    return run
+
+
+def test_counting_names_what_is_odd(count, tmp_path):
+    write_tar(tmp_path / 'dots.tar', ['a.jpg', 'a.jpg', 'd/._a.jpg'])
+    write_tar(tmp_path / 'none.tar', [])
+    write_tar(tmp_path / 'plain.tar', ['README'])
+    write_tar(tmp_path / 'zipped.tar.gz', ['a.jpg', 'b.jpg'], 'w:gz')
+    sizes, said = count()
+    assert sizes == {'dots.tar': 1, 'none.tar': 0, 'plain.tar': 0, 'zipped.tar.gz': 2}
+    assert 'none.tar" is empty: it counts 0 samples.' in said
+    assert 'plain.tar" has 1 files but no sample: a sample is the members that follow' in said
+    assert 'dots.tar": 1 hidden files' in said
+    assert 'dots.tar": 1 members are there twice, first "a.jpg"' in said
+
+
+def broken_gzip(names, path):
+    write_tar(path, names, 'w:gz')
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b'\0' * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+
+
+def broken_header(names, path):
+    write_tar(path, names)
+    data = bytearray(path.read_bytes())
+    data[1024] ^= 0xFF
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    'write, reason',
+    [
+        (lambda names, path: path.write_bytes(b''), 'is empty (0 bytes): fetch it again'),
+        (lambda names, path: path.write_bytes(b'<html>' * 200), 'is no readable tar'),
+        (broken_gzip, 'is no readable tar'),
+        (broken_header, 'is no readable tar (broken header: bad checksum)'),
+        (
+            lambda names, path: path.write_bytes(gzip.compress(b'hello' * 300)),
+            'is no readable tar',
+        ),
+    ],
+)
+def test_counting_refuses_what_training_could_not_read(count, tmp_path, write, reason):
+    write([f'{i}.txt' for i in range(9)], tmp_path / 'a.tar')
+    with pytest.raises(SystemExit, match=re.escape(reason)):
+        count()
+    assert not (tmp_path / 'sizes.json').exists()
+    (raw,) = list(read_piece(Piece(str(tmp_path / 'a.tar'), 0, 1), 'x'))
+    assert raw.error is not None or raw.key == 'x/0'
+
+
+def test_counting_and_the_doctor_say_that_nothing_matches(tmp_path, capsys):
+    with pytest.raises(SystemExit, match='No shard matches'):
+        load_tool('count_shards').main([str(tmp_path / '*.tar')])
+    with pytest.raises(SystemExit) as status:
+        load_tool('check_shards').main([str(tmp_path / '*.tar')])
+    assert status.value.code == 2
+    assert 'No shard matches' in capsys.readouterr().err
+
+
+def test_the_doctor_names_every_bad_sample_and_what_to_do(tmp_path, capsys, monkeypatch):
+    files = {
+        'a.jpg': b'x',
+        'b.jpg': b'x',
+        'a.txt': b'x',
+        'c.png': b'x',
+        'c.json': b'1' * 5000,
+        'd/._e.jpg': b'x',
+    }
+    with tarfile.open(tmp_path / 'x.tar', 'w') as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    write_tar(tmp_path / 'y.tar', [])
+    doctor = load_tool('check_shards')
+
+    class OneProcess:
+        def __init__(self, processes):
+            self.map = map
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(doctor, 'ProcessPoolExecutor', OneProcess)
+    with pytest.raises(SystemExit) as status:
+        doctor.main([str(tmp_path / '*.tar')])
+    assert status.value.code == 1
+    printed = capsys.readouterr().out
+    assert 'unusable         5' in printed
+    assert 'x.tar/c: ' in printed
+    assert '3 have no image or no caption member: a sample is the members that' in printed
+    assert 'tar --sort=name' in printed
+    assert f'{tmp_path}/x.tar: 1 hidden files (._*, .DS_Store) passed over' in printed
+    assert f'{tmp_path}/y.tar is empty: fetch or make it again' in printed
+    assert json.loads((tmp_path / 'sizes.json').read_text()) == {'x.tar': 4, 'y.tar': 0}
