@@ -19,6 +19,7 @@ from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
 from groupvit_mmseg.checkpoints.model_configs import (
     hugging_face_config,
     official_config,
+    plugin_meta,
     segmentation_config_text,
 )
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
@@ -165,7 +166,7 @@ def _weights_writer(tensors: Tensors, target: Naming, path: Path, text: str) -> 
         whole = {key: value.contiguous() for key, value in tensors.items()}
         return lambda stream: stream.write(safetensors.torch.save(whole, metadata))
     content = {
-        PLUGIN.title: dict(state_dict=tensors, meta={CONFIG_ENTRY: text}),
+        PLUGIN.title: dict(state_dict=tensors, meta=plugin_meta(text)),
         OFFICIAL.title: dict(model=tensors),
         HUGGING_FACE.title: tensors,
     }[target.title]

@@ -5,6 +5,10 @@ from typing import Any
 from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.structure import Structure
+from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
+from groupvit_mmseg.dataset_meta import dataset_meta_of
+from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
+from groupvit_mmseg.text.vocabulary import class_names
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 
@@ -29,7 +33,7 @@ def segmentor_config(structure: Structure) -> dict[str, Any]:
     height, width = structure.image_shape
     return dict(
         type='GroupViTSegmentor',
-        data_preprocessor=dict(type='SegDataPreProcessor', **IMAGENET),
+        data_preprocessor=dict(type='SegDataPreProcessor', size_divisor=1, **IMAGENET),
         backbone=structure.backbone,
         decode_head=dict(
             type='GroupViTZeroShotHead',
@@ -73,7 +77,14 @@ def segmentation_config_text(structure: Structure) -> str:
         test_evaluator=dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
         test_cfg=dict(type='TestLoop'),
     )
-    return Config(config).pretty_text
+    whole = Config(config)
+    add_openmmlab_entries(whole)
+    return whole.pretty_text
+
+
+def plugin_meta(config_text: str) -> dict[str, Any]:
+    """``meta`` of a checkpoint with such a config: its text, and the classes it segments."""
+    return {CONFIG_ENTRY: config_text, 'dataset_meta': dataset_meta_of(class_names('pascal_voc'))}
 
 
 def hugging_face_config(structure: Structure) -> dict[str, Any]:

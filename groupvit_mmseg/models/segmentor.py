@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
 from groupvit_mmseg.models.crf import dense_crf
@@ -71,6 +72,8 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
       Defaults to ``'fp32'``.
     """
 
+    _given_meta: Mapping[str, Any] | None = None
+
     def _init_decode_head(self, decode_head: dict) -> None:
         """Build the head; what depends on its classes is read from it, for they may change."""
         self.decode_head = MODELS.build(decode_head)
@@ -89,6 +92,16 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     def align_corners(self) -> bool:
         """How scores are resized."""
         return self.decode_head.align_corners
+
+    @property
+    def dataset_meta(self) -> dict[str, list]:
+        """Names and colours of the classes that are segmented now, for OpenMMLab's tools."""
+        return dataset_meta_of(self.decode_head.class_names, self._given_meta)
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: Mapping[str, Any] | None) -> None:
+        """Take a palette for the same classes; OpenMMLab's tools guess other classes at times."""
+        self._given_meta = meta
 
     def set_classes(self, class_names: str | Sequence[str], **kwargs: Any) -> None:
         """Segment other classes; see :meth:`GroupViTZeroShotHead.set_classes`."""
