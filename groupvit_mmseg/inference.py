@@ -19,6 +19,7 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.models.original_size import to_original_size
+from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 from groupvit_mmseg.text.class_list import ClassList
 
@@ -69,13 +70,15 @@ def segmentation_config(cfg: Config) -> Config:
         cfg (Config): Of a segmentor, or of pretraining whose ``val_cfg`` holds a segmentor.
 
     Returns:
-        Config: A copy whose ``model`` is the segmentor and whose test loop is MMSeg's.
+        Config: A copy whose ``model`` is the segmentor, whose test loop is MMSeg's, and which has
+        what MMSeg's tools and ``mmseg.apis`` read.
 
     Raises:
         ValueError: If the config has no segmentor.
     """
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if 'decode_head' in cfg.model:
+        add_openmmlab_entries(cfg)
         return cfg
     segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
     if segmentor is None:
@@ -93,6 +96,7 @@ def segmentation_config(cfg: Config) -> Config:
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'EMAHook']
     for part in PRETRAINING_PARTS:
         cfg.pop(part, None)
+    add_openmmlab_entries(cfg)
     return cfg
 
 

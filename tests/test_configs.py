@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from mmseg.registry import (
     DATA_SAMPLERS,
     HOOKS,
@@ -17,6 +18,9 @@ from mmseg.registry import (
     RUNNERS,
     TRANSFORMS,
 )
+
+from groupvit_mmseg.engine import GuardedOptimWrapper, MixedPrecisionOptimWrapper
+from groupvit_mmseg.openmmlab_entries import tta_pipeline
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 LEAVES = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
@@ -45,6 +49,8 @@ def test_lists_are_not_empty():
     assert CONFIGS / 'groupvit_pretrain.py' in LEAVES
     assert len(PAPER) == 2
     assert len(PRETRAINING) > len(PAPER)
+    assert len(SEGMENTING) > 30
+    assert len(TRAINING) > 15
 
 
 @pytest.mark.parametrize('path', LEAVES, ids=ids(LEAVES))
@@ -68,7 +74,14 @@ def test_every_named_part_exists(path):
         assert_parts_exist(cfg)
 
 
+def wrapper_class(cfg):
+    """What the name of the optimiser's wrapper means in the scope that the config names."""
+    with OPTIM_WRAPPERS.switch_scope_and_registry(cfg.optim_wrapper.get('_scope_')) as registry:
+        return registry.get(cfg.optim_wrapper.type)
+
+
 def assert_parts_exist(cfg):
+    Visualizer.get_instance('test_configs')  # of which a hook that draws takes the present one
     for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
         assert HOOKS.build(hook), hook.type
     for name in ('train', 'val', 'test'):
@@ -83,6 +96,41 @@ def assert_parts_exist(cfg):
         assert LOOPS.get(cfg.val_cfg.get('type', 'ValLoop'))
 
 
+SEGMENTING = [path for path in LEAVES if path.parent.name != 'classification']
+
+
+@pytest.mark.parametrize('path', SEGMENTING, ids=ids(SEGMENTING))
+def test_mmsegs_tools_find_what_they_read(path):
+    """``inference_model``, ``MMSegInferencer``, ``test.py --show-dir`` and ``--tta``."""
+    cfg = load(path)
+    loader = cfg.get('test_dataloader') or cfg.val_dataloader
+    assert cfg.test_pipeline == loader.dataset.pipeline
+    assert cfg.tta_pipeline == tta_pipeline(cfg.test_pipeline)
+    assert cfg.tta_model == dict(type='SegTTAModel')
+    assert cfg.visualizer.type == 'SegLocalVisualizer'
+    assert cfg.default_hooks.visualization == dict(type='SegVisualizationHook')
+    assert len(cfg.data_preprocessor.mean) == 3
+    segmentor = cfg.model if 'decode_head' in cfg.model else cfg.val_cfg.segmentor
+    preprocessor = segmentor.data_preprocessor  # benchmark.py pads as in training
+    assert ('size' in preprocessor) != ('size_divisor' in preprocessor)
+
+
+TRAINING = [path for path in LEAVES if 'optim_wrapper' in load(path)]
+
+
+@pytest.mark.parametrize('path', TRAINING, ids=ids(TRAINING))
+def test_mmsegs_amp_is_the_guarded_one(path):
+    """``tools/train.py --amp`` wants ``OptimWrapper``, and makes it ``AmpOptimWrapper``."""
+    cfg = load(path)
+    assert cfg.optim_wrapper.type in ('OptimWrapper', 'AmpOptimWrapper')
+    if '_scope_' in cfg.optim_wrapper:
+        assert issubclass(wrapper_class(cfg), GuardedOptimWrapper)
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        assert wrapper_class(cfg) is MixedPrecisionOptimWrapper
+    else:
+        assert path.stem.startswith('groupvit-small-p16_linear')
+
+
 @pytest.mark.parametrize('path', PRETRAINING, ids=ids(PRETRAINING))
 def test_optimiser_reaches_every_parameter(path):
     cfg = load(path)
@@ -94,7 +142,7 @@ def test_optimiser_reaches_every_parameter(path):
             optim_wrapper_cfg=cfg.optim_wrapper,
         )
     )(model)
-    assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.type) is type(wrapper)
+    assert wrapper_class(cfg) is type(wrapper)
     grouped = [p for group in wrapper.optimizer.param_groups for p in group['params']]
     assert len(grouped) == len(set(grouped)) == len(list(model.parameters()))
     decay = {
@@ -133,7 +181,8 @@ def test_paper_recipe_is_complete(path):
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1.6e-3, 0.05)
     assert (tuple(optimizer.betas), optimizer.eps) == ((0.9, 0.999), 1e-8)
     assert cfg.optim_wrapper.clip_grad == dict(max_norm=5.0)
-    assert (cfg.optim_wrapper.type, optimizer.fused) == ('MixedPrecisionOptimWrapper', True)
+    assert (cfg.optim_wrapper.type, optimizer.fused) == ('AmpOptimWrapper', True)
+    assert wrapper_class(cfg) is MixedPrecisionOptimWrapper
     assert cfg.model.text_buckets == 4
     warm, cosine = cfg.param_scheduler
     assert (warm.begin, warm.end, cosine.begin, cosine.end) == (0, 2, 2, 30)

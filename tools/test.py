@@ -2,6 +2,7 @@
 
 python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
 python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
+python tools/test.py CONFIG CHECKPOINT --tta
 
 CONFIG is one of the zero-shot configs, a pretraining config whose val_cfg names a segmentor, or one
 of a head that learns from masks; CHECKPOINT is what training wrote, as it is.
@@ -18,7 +19,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
@@ -61,6 +62,9 @@ def parse_args(argv=None):
         choices=METRICS,
         help='to measure besides; oracle and probing take whole images instead of windows',
     )
+    parser.add_argument(
+        '--tta', action='store_true', help='average over the sizes and flips of tta_pipeline'
+    )
     parser.add_argument('--show-dir', help='draw every prediction into this folder')
     parser.add_argument(
         '--cfg-options',
@@ -93,8 +97,9 @@ def load_config(args):
     default_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
     add_metrics(cfg, args.metrics)
-    if args.show_dir:
-        draw_into(cfg, args.show_dir)
+    if args.tta:
+        augment(cfg, args.metrics)
+    draw_into(cfg, args.show_dir)
     return cfg
 
 
@@ -131,9 +136,33 @@ def add_metrics(cfg, names):
         cfg.model.test_cfg = {**kept, 'mode': 'whole', 'with_group_map': True}
 
 
+def augment(cfg, metrics):
+    """Has each image segmented in several sizes, also flipped, and the probabilities averaged."""
+    needy = sorted(NEED_GROUPS & set(metrics))
+    if needy:
+        raise ValueError(
+            f'--metrics {" ".join(needy)} look at the segments of one pass, and --tta averages '
+            'several: leave one out.'
+        )
+    if not cfg.get('tta_pipeline'):
+        raise ValueError(
+            '--tta finds no tta_pipeline, and test_dataloader.dataset has no pipeline to make one '
+            'from: add one to the config, as configs/_base_/datasets/zero_shot_448.py has it.'
+        )
+    if 'test_cfg' in cfg.model:
+        # What is averaged is scores; only GroupViTSegmentor has these two entries.
+        left_out = ('with_scores', 'with_group_map')
+        cfg.model.test_cfg = {k: v for k, v in cfg.model.test_cfg.items() if k not in left_out}
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(cfg.tta_model, module=cfg.model)
+
+
 def draw_into(cfg, folder):
-    """Turns MMSeg's drawing of predictions on."""
+    """Turns MMSeg's drawing of predictions on, or without a folder leaves its hook out."""
     hooks = cfg.setdefault('default_hooks', {})
+    if not folder:
+        hooks.pop('visualization', None)
+        return
     hooks['visualization'] = dict(type='SegVisualizationHook', draw=True, interval=1)
     cfg.visualizer = dict(
         type='SegLocalVisualizer', name='test', vis_backends=[dict(type='LocalVisBackend')]
@@ -160,8 +189,9 @@ def build_runner(cfg):
 
 
 def segmentor(runner):
-    """The runner's model without a distributed wrapper."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    """The runner's model without a distributed wrapper and without test-time augmentation."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return model.module if isinstance(model, BaseTTAModel) else model
 
 
 def evaluate(cfg, runner, out=None):

@@ -23,9 +23,11 @@ default_hooks = dict(
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'
     ),
+    visualization=dict(type='SegVisualizationHook'),  # draws when test.py --show-dir says so
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+tta_model = dict(type='SegTTAModel')  # test.py --tta; its pipeline is the data set's
 log_processor = dict(by_epoch=True, window_size=20)
 log_level = 'INFO'
 load_from = None

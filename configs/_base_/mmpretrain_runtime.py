@@ -9,5 +9,7 @@ default_hooks = dict(
     throughput=dict(type='mmseg.ThroughputHook'),
     image_text=dict(type='mmseg.ImageTextDataHook'),
     checkpoint=dict(type='mmseg.AtomicCheckpointHook', save_best='accuracy/top1'),
+    visualization=dict(_delete_=True, type='VisualizationHook', enable=False),
 )
 visualizer = dict(type='UniversalVisualizer')
+tta_model = dict(type='AverageClsScoreTTA', _delete_=True)

@@ -6,16 +6,17 @@
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
 # Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch (docs/backbone.md)
 _base_ = ['../_base_/models/groupvit_vit-tiny-p16.py', '../_base_/iter_runtime.py']
+data_preprocessor = dict(
+    type='SegDataPreProcessor',
+    mean=[123.675, 116.28, 103.53],
+    std=[58.395, 57.12, 57.375],
+    bgr_to_rgb=True,
+    size=(192, 192),
+    seg_pad_val=255,
+)
 model = dict(
     type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(192, 192),
-        seg_pad_val=255,
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=dict(_base_.backbone, out_indices=(0, 1), out_type=('raw', 'featmap')),
     decode_head=dict(
         type='FCNHead',
@@ -36,6 +37,27 @@ dataset = dict(
     data_root='data/VOCdevkit/VOC2012',
     data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
 )
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(2048, 192), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [
+                dict(type='Resize', scale=(int(2048 * ratio), int(192 * ratio)), keep_ratio=True)
+                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+            ],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
 train_dataloader = dict(
     batch_size=16,
     num_workers=1,
@@ -63,18 +85,16 @@ val_dataloader = dict(
         **dataset,
         ann_file='test.txt',
         test_mode=True,
-        pipeline=[
-            dict(type='LoadImageFromFile'),
-            dict(type='Resize', scale=(2048, 192), keep_ratio=True),
-            dict(type='LoadAnnotations'),
-            dict(type='PackSegInputs'),
-        ],
+        pipeline=test_pipeline,
     ),
 )
+test_dataloader = val_dataloader
 val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
+test_evaluator = val_evaluator
 max_iters = 300
 optim_wrapper = dict(
     type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0),
@@ -86,4 +106,5 @@ param_scheduler = [
 ]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
 default_hooks = dict(checkpoint=dict(interval=max_iters), logger=dict(interval=20))

@@ -11,7 +11,8 @@ _base_ = [
 max_epochs = 12
 lr = 1e-3
 optim_wrapper = dict(
-    type='GuardedOptimWrapper',
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0),

@@ -32,9 +32,12 @@ model = dict(
         type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True
     ),
 )
+data_preprocessor = dict(
+    type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True, size_divisor=1
+)
 segmentor = dict(
     type='GroupViTSegmentor',
-    data_preprocessor=dict(type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True),
+    data_preprocessor=data_preprocessor,
     backbone=_base_.backbone,
     decode_head=dict(
         type='GroupViTZeroShotHead',
@@ -50,7 +53,8 @@ segmentor = dict(
 
 max_epochs = 8
 optim_wrapper = dict(
-    type='GuardedOptimWrapper',
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=1e-3, betas=(0.9, 0.98), weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0),

@@ -6,6 +6,9 @@ from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.checkpoints.structure import Structure
+from groupvit_mmseg.dataset_meta import dataset_meta_of
+from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
+from groupvit_mmseg.text.vocabulary import class_names
 
 
 def pretrainer_config(structure: Structure) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def segmentor_config(structure: Structure) -> dict[str, Any]:
         type='GroupViTSegmentor',
         data_preprocessor=dict(
             type='SegDataPreProcessor',
+            size_divisor=1,
             mean=list(mean),
             std=list(std),
             bgr_to_rgb=rgb,
@@ -78,7 +82,14 @@ def segmentation_config_text(structure: Structure) -> str:
         test_evaluator=dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
         test_cfg=dict(type='TestLoop'),
     )
-    return Config(config).pretty_text
+    whole = Config(config)
+    add_openmmlab_entries(whole)
+    return whole.pretty_text
+
+
+def plugin_meta() -> dict[str, Any]:
+    """Entries of ``meta`` that OpenMMLab's tools read: the classes that the config segments."""
+    return {'dataset_meta': dataset_meta_of(class_names('pascal_voc'))}
 
 
 def hugging_face_config(structure: Structure) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from groupvit_mmseg.checkpoints.hub import CONFIG
 from groupvit_mmseg.checkpoints.model_configs import (
     hugging_face_config,
     official_config,
+    plugin_meta,
     segmentation_config_text,
 )
 from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
@@ -105,7 +106,7 @@ def _weights_writer(
         whole = {key: value.contiguous() for key, value in tensors.items()}
         return lambda stream: stream.write(safetensors.torch.save(whole, {'format': 'pt', **texts}))
     content = {
-        PLUGIN.title: dict(state_dict=tensors, meta=entries),
+        PLUGIN.title: dict(state_dict=tensors, meta={**plugin_meta(), **entries}),
         OFFICIAL.title: dict(model=tensors, **entries),
         HUGGING_FACE.title: tensors,  # transformers knows no entries here; config.json has them
     }[target.title]

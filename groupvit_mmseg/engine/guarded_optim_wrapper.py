@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.engine.finite_guard import NonFiniteWatch, bare
 from groupvit_mmseg.engine.sharding import cut_states, whole
+from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
 
 
+@OWN_OPTIM_WRAPPERS.register_module(name='OptimWrapper')
 @OPTIM_WRAPPERS.register_module()
 class GuardedOptimWrapper(OptimWrapper):
     """mmengine's OptimWrapper that skips a step whose loss or gradient is not finite on any rank.

@@ -10,6 +10,7 @@ from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from groupvit_mmseg.engine.guarded_optim_wrapper import GuardedOptimWrapper
+from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
 
 DTYPES = ('auto', 'bfloat16', 'float16')
 
@@ -29,6 +30,7 @@ def best_half_dtype(device_type: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
 
 
+@OWN_OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
     """Autocast around the forward pass; weights, gradients and optimiser stay float32.
@@ -40,16 +42,26 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
     Args:
         optimizer (torch.optim.Optimizer): The optimiser.
         dtype (str): ``'auto'``, ``'bfloat16'`` or ``'float16'`` (GPUs only). Defaults to 'auto'.
+        loss_scale (str): Only ``'dynamic'``, which MMSegmentation's ``tools/train.py --amp`` sets:
+            float16 finds its scale, bfloat16 needs none. Defaults to 'dynamic'.
         kwargs (Any): Those of :class:`GuardedOptimWrapper`.
 
     Raises:
-        ValueError: If the type is unknown, or float16 is asked for without a GPU.
+        ValueError: If the type is unknown, float16 is asked for without a GPU, or the loss scale
+            is a fixed one.
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, *, dtype: str = 'auto', **kwargs: Any
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        dtype: str = 'auto',
+        loss_scale: str = 'dynamic',
+        **kwargs: Any,
     ) -> None:
         super().__init__(optimizer, **kwargs)
+        if loss_scale != 'dynamic':
+            raise ValueError(f"loss_scale must be 'dynamic', not {loss_scale!r}: leave it out.")
         if dtype not in DTYPES:
             raise ValueError(f'Mixed precision knows the types {DTYPES}, not {dtype!r}.')
         self.device_type = torch.device(get_device()).type

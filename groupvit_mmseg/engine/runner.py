@@ -9,7 +9,12 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.dist import barrier, is_distributed, is_main_process
-from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.model import (
+    BaseTTAModel,
+    MMDistributedDataParallel,
+    is_model_wrapper,
+    revert_sync_batchnorm,
+)
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
@@ -34,9 +39,10 @@ class GroupViTRunner(Runner):
 
     A checkpoint is a dict of plain values and tensors, which ``torch.load(weights_only=True)``
     accepts as it is: ``meta`` (config text, seed, epoch, iteration, place in an unfinished epoch,
-    kinds of optimiser and schedules, time, versions, data set), ``state_dict``, ``message_hub``
-    (log histories, best score, names of kept files), and where the hook asks for them
-    ``optimizer`` and ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
+    kinds of optimiser and schedules, time, versions, the classes that are segmented as
+    ``dataset_meta``, ``train_metainfo``), ``state_dict``, ``message_hub`` (log histories, best
+    score, names of kept files), and where the hook asks for them ``optimizer`` and
+    ``param_schedulers``; ``ema_state_dict`` with an EMAHook.
     """
 
     _load_from: str | None
@@ -56,8 +62,9 @@ class GroupViTRunner(Runner):
 
     @property
     def bare_model(self) -> nn.Module:
-        """The model without a distributed wrapper."""
-        return self.model.module if is_model_wrapper(self.model) else self.model
+        """The model without a distributed wrapper and without test-time augmentation."""
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        return model.module if isinstance(model, BaseTTAModel) else model
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group on gloo where there is no GPU; the rest is mmengine's.
@@ -219,7 +226,7 @@ class GroupViTRunner(Runner):
         # mmengine compares pickles, which differ for equal objects; equal ones become identical.
         current = getattr(self.train_dataloader.dataset, 'metainfo', None)
         meta = checkpoint.setdefault('meta', {})
-        if meta.get('dataset_meta') == to_plain(current):
+        if meta.get('train_metainfo', meta.get('dataset_meta')) == to_plain(current):
             meta['dataset_meta'] = current
 
     def save_checkpoint(
@@ -270,7 +277,6 @@ class GroupViTRunner(Runner):
         """``meta`` completed with what identifies the run."""
         meta.setdefault('epoch', self.epoch + 1 if by_epoch else self.epoch)
         meta.setdefault('iter', self.iter if by_epoch else self.iter + 1)
-        dataset_meta = getattr(self.train_dataloader.dataset, 'metainfo', None)
         if isinstance(self.train_loop, RESUMABLE_LOOPS):
             meta.update(self.train_loop.progress(meta['iter'], by_epoch=by_epoch))
         meta.update(kinds_of(self.optim_wrapper, self.param_schedulers))
@@ -281,9 +287,22 @@ class GroupViTRunner(Runner):
             time=time.strftime('%Y%m%d_%H%M%S'),
             mmengine_version=mmengine.__version__,
             torch_version=torch.__version__,
-            dataset_meta=dataset_meta,
+            train_metainfo=getattr(self.train_dataloader.dataset, 'metainfo', None),
+            **self._dataset_meta(),
         )
         return to_plain(meta)
+
+    def _dataset_meta(self) -> dict:
+        """``dataset_meta`` with the classes that the weights segment or tell apart, if any.
+
+        Pairs have no classes: those of the segmentor that validates are meant.
+        """
+        learnt = getattr(self.train_dataloader.dataset, 'metainfo', None) or {}
+        if 'classes' in learnt:
+            return {'dataset_meta': learnt}
+        segmentor = getattr(self._val_loop, 'segmentor', None)
+        segmented = getattr(segmentor, 'dataset_meta', None)
+        return {'dataset_meta': segmented} if segmented else {}
 
 
 def leave_process_group() -> None:

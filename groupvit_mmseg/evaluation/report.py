@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.openmmlab_entries import describe_tta
 from groupvit_mmseg.text.vocabulary import CLASS_NAMES
 
 from .metrics import PerClassIoUMetric
@@ -75,13 +76,15 @@ def describe_background(head: Any) -> dict[str, Any]:
 
 
 def describe_protocol(cfg: Config, head: Any) -> dict[str, Any]:
-    """Resizing, windows and the number of classes let through per crop."""
+    """Resizing, windows, the number of classes let through per crop, test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     resize = [step for step in pipeline if 'Resize' in step['type']]
+    segmentor = cfg.model.get('module', cfg.model)  # of a model that augments
     return {
         'resize': [dict(step) for step in resize],
-        'inference': dict(cfg.model.get('test_cfg') or {}),
+        'inference': dict(segmentor.get('test_cfg') or {}),
         'top_k': getattr(head, 'top_k', None),
+        'tta': describe_tta(pipeline),
     }
 
 

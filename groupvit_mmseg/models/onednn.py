@@ -13,8 +13,12 @@ from torch.overrides import TorchFunctionMode
 
 
 def fast_linears(inputs: Tensor) -> AbstractContextManager:
-    """A context for a model's pass over its inputs: :class:`OneDnnLinear` where it may help."""
-    if AVAILABLE and inputs.device.type == 'cpu' and not torch.compiler.is_compiling():
+    """A context for a model's pass over its inputs: :class:`OneDnnLinear` where it may help.
+
+    Not while the pass is compiled or traced: counters of FLOPs know ``linear`` alone.
+    """
+    watched = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if AVAILABLE and inputs.device.type == 'cpu' and not watched:
         return OneDnnLinear()
     return nullcontext()
 

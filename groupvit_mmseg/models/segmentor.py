@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.evaluation.checks import check_masks
 from groupvit_mmseg.evaluation.evidence import crop_windows
 from groupvit_mmseg.evaluation.inference_options import InferenceOptions, read_options
@@ -63,6 +64,8 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         ImportError: if it asks for a CRF and pydensecrf2 is not installed.
     """
 
+    _given_meta: Mapping[str, Any] | None = None
+
     @property
     def test_cfg(self) -> ConfigDict:
         """Options of the segmentation; checked when they are set and when they are used."""
@@ -101,6 +104,16 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     def align_corners(self) -> bool:
         """How scores are resized."""
         return self.decode_head.align_corners
+
+    @property
+    def dataset_meta(self) -> dict[str, list]:
+        """Names and colours of the classes that are segmented now, for OpenMMLab's tools."""
+        return dataset_meta_of(self.decode_head.class_names, self._given_meta)
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: Mapping[str, Any] | None) -> None:
+        """Take a palette for the same classes; OpenMMLab's tools guess other classes at times."""
+        self._given_meta = meta
 
     def set_classes(
         self, class_names: ClassList | str | Sequence[str], **class_options: Any

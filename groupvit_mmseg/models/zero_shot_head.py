@@ -218,7 +218,8 @@ class GroupViTZeroShotHead(BaseModule):
         logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T
         image_logits, segment_logits = logits[:, :1], logits[:, 1:]  # (B, 1, K), (B, S, K)
         top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices
-        hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter_(-1, top, False)
+        # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
+        hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
         let_through = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
         return let_through * segment_logits.softmax(dim=-1)
 

@@ -159,10 +159,11 @@ def test_a_run_goes_on_after_a_bad_batch(make_runner):
 
 def test_guarding_a_healthy_run_changes_no_bit(make_runner):
     runs = []
-    for wrapper in ('OptimWrapper', 'GuardedOptimWrapper'):
+    for wrapper in ('mmengine.OptimWrapper', 'GuardedOptimWrapper'):
         options = dict(type=wrapper, accumulative_counts=2)
         runs.append(make_runner(wrapper, optim_wrapper=options, train_cfg=dict(max_epochs=2)))
         runs[-1].train()
+        assert isinstance(runs[-1].optim_wrapper, GuardedOptimWrapper) == (wrapper[0] == 'G')
     plain, guarded = (run.model.state_dict() for run in runs)
     assert not [name for name, value in plain.items() if not torch.equal(guarded[name], value)]
     for name in ('loss', 'lr'):
@@ -178,4 +179,6 @@ def test_every_pretraining_that_ships_is_guarded():
     ]
     assert len(pretrainings) >= 5
     for cfg in pretrainings:
-        assert issubclass(OPTIM_WRAPPERS.get(cfg.optim_wrapper.type), GuardedOptimWrapper)
+        scope = cfg.optim_wrapper._scope_
+        with OPTIM_WRAPPERS.switch_scope_and_registry(scope) as registry:
+            assert issubclass(registry.get(cfg.optim_wrapper.type), GuardedOptimWrapper)

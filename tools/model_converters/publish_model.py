@@ -2,9 +2,9 @@
 
 python tools/model_converters/publish_model.py CONFIG CHECKPOINT groupvit.pth
 
-CONFIG is a segmentation config, or a pretraining config whose val_cfg names a segmentor. The state
-of the training is left out; the first eight digits of the file's SHA-256 go into its name. DST
-ends in .pth or .safetensors.
+CONFIG is a segmentation config, or a pretraining config whose val_cfg names a segmentor; the file
+opens in mmseg.apis too. The state of the training is left out; the first eight digits of the file's
+SHA-256 go into its name. DST ends in .pth or .safetensors.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
+from groupvit_mmseg.models import GroupViTZeroShotHead
 
 ERRORS = (KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 OF_ONE_MACHINE = ('work_dir', 'load_from', 'resume', 'launcher')
@@ -53,16 +55,29 @@ def load_config(path):
     return cfg
 
 
-def meta_of(cfg, checkpoint):
-    """Config, classes, threshold and templates; raises if the weights do not fit the config."""
-    head = GroupViTInferencer(cfg, checkpoint).segmentor.decode_head
+def meta_of(cfg, checkpoint, path):
+    """Config, classes and colours, threshold, templates; raises if the weights do not fit."""
+    segmentor = GroupViTInferencer(cfg, path).segmentor
+    head = segmentor.decode_head
+    if not isinstance(head, GroupViTZeroShotHead):
+        return {CONFIG_ENTRY: cfg.pretty_text, **learnt_meta(head, checkpoint.get('meta', {}))}
     return {
         CONFIG_ENTRY: cfg.pretty_text,
+        'dataset_meta': segmentor.dataset_meta,
         'class_names': list(head.class_names),
         'with_background': head.with_background,
         'background_threshold': head.bg_thresh,
         'templates': list(head.templates),
     }
+
+
+def learnt_meta(head, meta):
+    """The classes that a head has learnt from masks, as its training wrote them."""
+    learnt = meta.get('dataset_meta') or {}
+    if len(learnt.get('classes') or []) != head.num_classes:
+        print(f'left out the names of the {head.num_classes} classes: the checkpoint has none')
+        return {}
+    return {'dataset_meta': dataset_meta_of(learnt['classes'], learnt)}
 
 
 def pack(weights, meta, suffix):
@@ -85,7 +100,7 @@ def publish(args):
     cfg = load_config(args.config)
     checkpoint = read_checkpoint(args.checkpoint)
     weights = dict(checkpoint['state_dict'])
-    content = pack(weights, meta_of(cfg, args.checkpoint), out.suffix)
+    content = pack(weights, meta_of(cfg, checkpoint, args.checkpoint), out.suffix)
     digest = hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
     path = out.with_name(f'{out.stem}-{digest}{out.suffix}')
     check_output(path, reads=[args.config, args.checkpoint], name='DST')

@@ -40,6 +40,7 @@ segmentor = dict(
         mean=data_preprocessor['mean'],
         std=data_preprocessor['std'],
         bgr_to_rgb=True,
+        size_divisor=1,
     ),
     backbone=backbone,
     decode_head=dict(

@@ -32,9 +32,12 @@ model = dict(
     loss_multi_label=dict(type='MultiLabelContrastiveLoss'),
     text_buckets=4,  # captions are three times as long as prompts
 )
+data_preprocessor = dict(
+    type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True, size_divisor=1
+)
 segmentor = dict(
     type='GroupViTSegmentor',
-    data_preprocessor=dict(type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True),
+    data_preprocessor=data_preprocessor,
     backbone=backbone,
     decode_head=dict(
         type='GroupViTZeroShotHead',

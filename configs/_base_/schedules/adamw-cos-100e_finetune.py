@@ -1,7 +1,8 @@
 # Fine-tuning: AdamW with a smaller rate for each deeper layer, warm-up over 5 epochs, cosine,
 # 1,024 images a step.
 optim_wrapper = dict(
-    type='mmseg.GuardedOptimWrapper',
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
     constructor='mmseg.GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0, layer_decay=0.75),

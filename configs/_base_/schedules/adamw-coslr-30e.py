@@ -2,7 +2,9 @@
 # Rates are ratios of lr, so that auto_scale_lr scales them all: 4e-6 -> 1.6e-3 -> 4e-5 at 4096.
 lr = 1.6e-3
 optim_wrapper = dict(
-    type='GuardedOptimWrapper',  # float32; the leaves and --amp choose mixed precision
+    # float32, guarded; the leaves and --amp choose mixed precision
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0),  # biases, norms, logit scales

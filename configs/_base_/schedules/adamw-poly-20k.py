@@ -1,7 +1,8 @@
 # Fine-tuning: AdamW with a smaller rate for each deeper layer, linear warm-up, then linearly to 0.
 # For 16 crops a step: `tools/train.py --cfg-options auto_scale_lr.enable=True` adapts lr to others.
 optim_wrapper = dict(
-    type='GuardedOptimWrapper',
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0, layer_decay=0.75),
