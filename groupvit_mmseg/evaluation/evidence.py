@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .calibration import SegmentEvidence
+from .checks import check_masks
 
 Window = tuple[slice, slice]
 
@@ -29,7 +30,8 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         SegmentEvidence: One per crop of each image.
 
     Raises:
-        ValueError: If the head has no background, or background words besides it.
+        ValueError: If the head has no background, or background words besides it, or a mask does
+            not fit.
     """
     head = segmentor.decode_head
     if not head.with_background or head.background_words:
@@ -39,6 +41,7 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         )
     segmentor.eval()
     for batch in batches:
+        check_masks(batch['data_samples'], head.num_classes)
         data = segmentor.data_preprocessor(batch, False)
         labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
         yield from _of_batch(segmentor, data['inputs'], labels)

@@ -12,10 +12,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from groupvit_mmseg.datasets.label_maps import reading_label_maps
+from groupvit_mmseg.datasets.listing import check_listing
+from groupvit_mmseg.datasets.worker_errors import sentence
 
 from .benchmarks import Benchmark, dataset_config
-from .checks import check_class_count, check_files, check_masks
+from .checks import check_class_count
 from .confusion import count_pairs
 from .journal import Journal
 from .protocols import ClassSet, Protocol, has_background
@@ -48,6 +52,7 @@ def build_dataset(
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If its images have another ending, or its list cannot be read.
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(
@@ -55,9 +60,11 @@ def build_dataset(
             f'--root {benchmark.name}=FOLDER.'
         )
     dataset = dataset_config(Config.fromfile(configs / '_base_/datasets' / benchmark.data_config))
-    if benchmark.name != 'imagenet':
-        dataset.pipeline = segmentation_pipeline(protocol)
     dataset.update(data_root=str(root), **changes)
+    if benchmark.name != 'imagenet':
+        ignored = dataset.get('ignore_index', 255)
+        dataset.pipeline = reading_label_maps(segmentation_pipeline(protocol), ignore_index=ignored)
+        check_listing(dataset)
     return DATASETS.build(dataset)
 
 
@@ -120,10 +127,8 @@ def run_segmentation(
     """
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
-    check_files([dataset.get_data_info(index) for index in range(len(dataset))])
 
     def results(batch: dict) -> list[dict[str, Any]]:
-        check_masks(batch['data_samples'], num_classes)
         return [segmented(sample) for sample in segmentor.test_step(batch)]
 
     def segmented(sample: Any) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def _run(
     count = len(dataset) if limit is None else min(limit, len(dataset))
     pending = [index for index in range(rank, count, world) if index not in done]
     loader = DataLoader(
-        Subset(dataset, pending),
+        Subset(_NamedItems(dataset), pending),
         batch_size=batch_size,
         num_workers=num_workers,
         collate_fn=pseudo_collate,
@@ -204,6 +209,26 @@ def _run(
                 index = next(indices)
                 writer.add(index, **result)
                 yield index
+
+
+class _NamedItems(Dataset):
+    """A data set whose errors name the image; results that are done stay in the journal."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.dataset[index]
+        # Decoders and transforms raise what they like on damaged files.
+        except Exception as error:
+            path, reason = str(self.dataset.get_data_info(index)['img_path']), sentence(error)
+            if path in reason:
+                raise
+            raise ValueError(
+                f'{path} cannot be evaluated ({type(error).__name__}: {reason}): mend or replace '
+                'it; the same command goes on.'
+            ) from error
 
 
 def image_name(sample: Any) -> str:
