@@ -25,6 +25,7 @@ from mmengine.config import DictAction
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
 from groupvit_mmseg.evaluation.pictures import chosen_images, draw_confusion, draw_images
@@ -183,7 +184,7 @@ def main(argv=None):
             if args.pictures and not task.is_classification:
                 draw(task, segmentor, logit_scale, args)
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('Interrupted: the same command goes on at the next image.', file=sys.stderr)

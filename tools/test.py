@@ -22,7 +22,10 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.datasets.listing import checked_loader
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -34,8 +37,11 @@ METRICS = {
     'probing': 'MaskProbingMetric',
 }
 NEED_GROUPS = {'oracle', 'probing'}
+WINDOWS = ('crop_size', 'stride', 'window_batch_size')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+# What a wrong image, mask or metric raises on the way.
+DATA_ERRORS = (OSError, KeyError, ValueError)
 
 
 def parse_args(argv=None):
@@ -78,6 +84,7 @@ def load_config(args):
         cfg.merge_from_dict(args.cfg_options)
     cfg = segmentation_config(cfg)
     check_data(cfg.test_dataloader.dataset)
+    check_windows(args)
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
     default_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
@@ -98,6 +105,19 @@ def check_data(dataset):
                 'docs/data_preparation.md says, or name its place with '
                 '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
             )
+    checked_loader(dict(dataset=dataset))
+
+
+def check_windows(args):
+    """Refuses windows that are asked for together with metrics that take whole images."""
+    given = [key for key in args.cfg_options or {} if key.startswith('model.test_cfg.')]
+    windows = [key for key in given if key.rsplit('.')[-1] in (*WINDOWS, 'mode')]
+    whole = sorted(NEED_GROUPS & set(args.metrics))
+    if whole and windows and args.cfg_options.get('model.test_cfg.mode') != 'whole':
+        raise ValueError(
+            f'{" and ".join(whole)} take whole images, so {", ".join(windows)} would change '
+            'nothing: leave out one of the two.'
+        )
 
 
 def add_metrics(cfg, names):
@@ -109,8 +129,8 @@ def add_metrics(cfg, names):
     ]
     cfg.test_evaluator = [*given, *added]
     if NEED_GROUPS & set(names):
-        kept = {k: v for k, v in cfg.model.test_cfg.items() if k in ('precision', 'with_scores')}
-        cfg.model.test_cfg = dict(mode='whole', with_group_map=True, **kept)
+        kept = {k: v for k, v in cfg.model.test_cfg.items() if k not in WINDOWS}
+        cfg.model.test_cfg = kept | dict(mode='whole', with_group_map=True)
 
 
 def draw_into(cfg, folder):
@@ -133,7 +153,12 @@ def print_background(background):
 
 def build_runner(cfg):
     """The runner with the weights loaded: whatever does not fit comes up before the data does."""
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+    else:  # MMEngine's runner, with the checks that ours brings along
+        loader = checked_loader(cfg.test_dataloader)
+        runner = Runner.from_cfg(Config({**cfg.to_dict(), 'test_dataloader': loader}))
+        runner.register_hook(SegmentationChecksHook())
     runner.load_or_resume()
     head = segmentor(runner).eval().decode_head
     if isinstance(head, GroupViTZeroShotHead):
@@ -166,10 +191,15 @@ def main(argv=None):
     try:
         cfg = load_config(args)
         runner = build_runner(cfg)
+        SegmentationChecksHook().before_test(runner)
     except SETUP_ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
-    evaluate(cfg, runner, args.out)
+    try:
+        evaluate(cfg, runner, args.out)
+    except DATA_ERRORS as error:
+        print(f'error: {sentence(error)}', file=sys.stderr)
+        return 2
     leave_process_group()
     return 0
 

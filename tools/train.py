@@ -12,6 +12,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.engine import leave_process_group
 
 # What wrong settings, missing data and foreign checkpoints raise before the first step.
@@ -84,7 +85,7 @@ def main(argv=None):
         # Not `runner.iter`, which would build the loop that has just failed to be built.
         if getattr(getattr(runner, '_train_loop', None), 'iter', 0) > 0:
             raise
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {sentence(error)}')
     leave_process_group()
 
 

@@ -20,6 +20,7 @@ from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import chosen_sets
 from groupvit_mmseg.evaluation.confusion import (
     confusion_matrix,
@@ -28,7 +29,7 @@ from groupvit_mmseg.evaluation.confusion import (
 )
 from groupvit_mmseg.evaluation.protocols import PRESETS
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.evaluation.task import EvaluationTask, Settings
+from groupvit_mmseg.evaluation.task import EvaluationTask, Settings, check_options_are_used
 from groupvit_mmseg.inference import load_segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -62,7 +63,7 @@ def open_task(args, out):
         raise ValueError(f'{args.set} is no set to segment: name one with --set.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    (benchmark,) = chosen_sets([args.set])
+    (benchmark,) = chosen = chosen_sets([args.set])
     settings = Settings(
         out=out,
         configs=CONFIGS,
@@ -72,6 +73,7 @@ def open_task(args, out):
         protocol=args.protocol,
         changes=args.change,
     )
+    check_options_are_used(chosen, settings)
     return EvaluationTask(benchmark, settings)
 
 
@@ -106,6 +108,8 @@ def measure(args):
     task.set_up(segmentor, segmentor.decode_head.logit_scale.exp().item())
     chosen = indices(len(task.dataset), args.images)
     alike, total, pairs = compare(segmentor, task, chosen)
+    if not any(pairs[PRECISIONS[0]]):
+        raise ValueError(f'No pixel of the {len(chosen)} masks counts: all are ignored.')
     return dict(
         set=task.name,
         images=len(chosen),
@@ -126,7 +130,7 @@ def main(argv=None):
     try:
         result = measure(args)
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
     miou = ', '.join(f'{name} {value:.2f}' for name, value in result['mIoU'].items())
     print(
