@@ -205,10 +205,24 @@ def _run(
     indices = iter(pending)
     with journal.writer(rank) as writer, torch.inference_mode():
         for batch in loader:
-            for result in results(batch):
+            for result in _naming_images(results, batch):
                 index = next(indices)
                 writer.add(index, **result)
                 yield index
+
+
+def _naming_images(
+    results: Callable[[dict], list[dict[str, Any]]], batch: dict
+) -> list[dict[str, Any]]:
+    """Results of a batch; what a model refuses is said with the names of the images."""
+    try:
+        return results(batch)
+    except ValueError as error:
+        metas = [sample.metainfo for sample in batch['data_samples']]
+        if any(str(meta.get('seg_map_path')) in str(error) for meta in metas):
+            raise
+        names = ', '.join(str(meta.get('img_path')) for meta in metas)
+        raise ValueError(f'{names} cannot be evaluated: {error}') from error
 
 
 class _NamedItems(Dataset):
@@ -222,12 +236,13 @@ class _NamedItems(Dataset):
             return self.dataset[index]
         # Decoders and transforms raise what they like on damaged files.
         except Exception as error:
-            path, reason = str(self.dataset.get_data_info(index)['img_path']), sentence(error)
-            if path in reason:
+            info, reason = self.dataset.get_data_info(index), sentence(error)
+            named = any(info.get(key, ' ') in reason for key in ('img_path', 'seg_map_path'))
+            if isinstance(error, ValueError) and named:
                 raise
             raise ValueError(
-                f'{path} cannot be evaluated ({type(error).__name__}: {reason}): mend or replace '
-                'it; the same command goes on.'
+                f'{info["img_path"]} cannot be evaluated ({reason}): mend or replace it; the same '
+                'command goes on.'
             ) from error
 
 

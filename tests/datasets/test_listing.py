@@ -68,16 +68,16 @@ def test_lists_that_are_read_right_are_left_alone(folder, content):
 
 
 def test_missing_places_are_one_sentence(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match='There is no list of images .*none.txt'):
+    with pytest.raises(FileNotFoundError, match=r'There is no list of images .*none\.txt'):
         check_listing(config(folder, ann_file='none.txt'))
-    with pytest.raises(FileNotFoundError, match='BaseSegDataset finds no .*nowhere/images'):
+    with pytest.raises(FileNotFoundError, match=r'BaseSegDataset finds no .*nowhere/images'):
         check_listing(config(tmp_path / 'nowhere'))
 
 
 def test_sets_use_their_own_ending(folder):
     fill(folder, 'a_leftImg8bit.png')
     check_listing(dict(config(folder), type='CityscapesDataset'))
-    with pytest.raises(ValueError, match="set img_suffix='.png'"):
+    with pytest.raises(ValueError, match=r"set img_suffix='\.png'"):
         check_listing(config(folder))
 
 

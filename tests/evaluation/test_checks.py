@@ -86,7 +86,7 @@ def test_a_missing_mask_names_what_is_there_instead(tmp_path, missing, there, me
         check_set(dataset, 3)
 
 
-def test_masks_without_images_are_counted_and_named(tmp_path, caplog, monkeypatch):
+def test_masks_without_images_are_counted_and_named(tmp_path, monkeypatch):
     dataset = make_set(tmp_path, [[[1]]])
     (tmp_path / 'masks/stray.png').touch()
     told = []
@@ -103,7 +103,7 @@ def test_images_listed_twice_count_twice_and_are_refused_unless_learnt_from(tmp_
     make_set(tmp_path, [[[1]]])
     (tmp_path / 'val.txt').write_text('p0\np0\n')
     dataset = make_set(tmp_path, [[[1]]], ann_file='val.txt')
-    with pytest.raises(ValueError, match='p0.png is listed 2 times'):
+    with pytest.raises(ValueError, match=r'p0\.png is listed 2 times'):
         check_set(dataset, 3)
     check_set(dataset, 3, for_training=True)
 
@@ -150,7 +150,7 @@ def test_a_mask_of_another_size_than_its_image_is_refused():
 
 def test_a_label_without_a_class_is_told_as_it_is_in_the_file():
     mask = torch.tensor([[0, 1, 255, 7]])
-    with pytest.raises(ValueError, match='m.png has label 7, but there are only 2 classes'):
+    with pytest.raises(ValueError, match=r'm\.png has label 7, but there are only 2 classes'):
         check_masks([sample(mask)], 2)
     with pytest.raises(ValueError, match=r'label 7 \(8 in the file, by reduce_zero_label\)'):
         check_masks([sample(mask, reduce_zero_label=True)], 2)

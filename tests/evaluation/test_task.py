@@ -70,6 +70,24 @@ def test_a_threshold_leaves_sets_without_a_background_alone(settings):
     assert task.protocol.short_side == 32
 
 
+def test_options_that_no_set_uses_are_refused(settings):
+    path = settings.configs / 'pets.py'
+    pets = str(path)
+    with pytest.raises(ValueError, match='A folder is given for voc21, which is not evaluated'):
+        make_tasks([pets], Settings(**{**vars(settings), 'roots': dict(voc21='.')}))
+    with pytest.raises(ValueError, match='A class file is given for dogs'):
+        make_tasks([pets], Settings(**{**vars(settings), 'class_files': dict(dogs='d.txt')}))
+    path.write_text(path.read_text().replace("'background'", "'wall'"))
+    with pytest.raises(ValueError, match='bg_thresh would change nothing: no first class of pets'):
+        make_tasks([pets], settings)
+
+
+def test_no_pixel_that_counts_is_no_result(task):
+    write(task, a=[], b=[])
+    with pytest.raises(ValueError, match='No pixel of the 2 masks counts'):
+        task.result()
+
+
 def test_an_incomplete_journal_is_no_result(task):
     write(task, a=[[0, 0, 16]])
     with pytest.raises(RuntimeError, match='pets has 1 of 2 images'):

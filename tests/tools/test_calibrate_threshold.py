@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +51,11 @@ def place(tmp_path_factory):
     return place
 
 
-def run(tool, place, out, split, *options):
+def run(tool, place, out, split, *options, change=()):
     arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--workers=0']
     arguments += [f'--root={place}', f'--split=ImageSets/Segmentation/{split}.txt', f'--out={out}']
     windows = ['short_side=48', 'crop_size=32', 'stride=16']
-    return tool.main([*arguments, *options, '--change', *windows])
+    return tool.main([*arguments, *options, '--change', *windows, *change])
 
 
 def test_the_choice_is_written_with_where_it_comes_from(tool, place, tmp_path, capsys):
@@ -87,3 +88,27 @@ def test_test_images_are_refused_unless_asked_for_and_told(
 def test_a_missing_list_is_one_sentence(tool, place, tmp_path, capsys):
     assert run(tool, place, tmp_path / 'chosen.json', 'none') == 2
     assert 'There is no list of images' in capsys.readouterr().err
+
+
+def test_what_would_change_nothing_is_refused(tool, place, tmp_path, capsys):
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['bg_thresh=0.3']) == 2
+    assert 'bg_thresh is what is chosen here' in capsys.readouterr().err
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', '--set=imagenet') == 2
+    assert 'imagenet is classified, not segmented' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'mask, message',
+    [
+        (np.full((48, 48), 99, np.uint8), 'p1.png has label 99, but there are only 21 classes'),
+        (np.full((48, 48), 264, np.uint16), 'p1.png (uint16) has label 264'),
+        (np.full((48, 40), 8, np.uint8), 'p1.png has 40 x 48 pixels, but its image'),
+    ],
+)
+def test_bad_masks_name_their_file(tool, place, tmp_path, capsys, mask, message):
+    shutil.copytree(place, tmp_path / 'set')
+    Image.fromarray(mask).save(tmp_path / 'set/SegmentationClass/p1.png')
+    assert run(tool, tmp_path / 'set', tmp_path / 'chosen.json', 'train') == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
