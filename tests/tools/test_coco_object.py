@@ -250,7 +250,7 @@ RUNS = dict(size=[8, 10], counts=[0, 79])
         (lambda c: changed(c, 'annotations', image_id=8), '1 annotations are of images that are'),
         (
             lambda c: changed(c, 'annotations', category_id=999),
-            'Annotation 5 of image 000000000007',
+            'Annotation 5 of image 00000000000',
         ),
         (lambda c: changed(c, 'annotations', segmentation=RUNS), 'run lengths are 79 pixels of 8'),
         (lambda c: changed(c, 'annotations', segmentation=[[1, 2, 3]]), 'cannot be drawn'),
