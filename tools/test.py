@@ -110,10 +110,13 @@ def check_data(dataset):
 
 def check_windows(args):
     """Refuses windows that are asked for together with metrics that take whole images."""
-    given = [key for key in args.cfg_options or {} if key.startswith('model.test_cfg.')]
-    windows = [key for key in given if key.rsplit('.')[-1] in (*WINDOWS, 'mode')]
+    windows = [
+        key
+        for key, value in (args.cfg_options or {}).items()
+        if 'test_cfg.' in key and key.rsplit('.')[-1] in (*WINDOWS, 'mode') and value != 'whole'
+    ]
     whole = sorted(NEED_GROUPS & set(args.metrics))
-    if whole and windows and args.cfg_options.get('model.test_cfg.mode') != 'whole':
+    if whole and windows:
         raise ValueError(
             f'{" and ".join(whole)} take whole images, so {", ".join(windows)} would change '
             'nothing: leave out one of the two.'

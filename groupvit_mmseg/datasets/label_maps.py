@@ -195,7 +195,8 @@ def reading_label_maps(config: Any, **options: Any) -> Any:
         return type(config)(reading_label_maps(one, **options) for one in config)
     if not isinstance(config, dict):
         return config
-    if str(config.get('type')).rsplit('.')[-1] == 'LoadAnnotations' and not any(
+    kind = config.get('type')
+    if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not any(
         key.startswith('with_')
         for key in config  # MMDetection's has boxes
     ):

@@ -113,7 +113,7 @@ class EvaluationTask:
             check_set(self.dataset, len(self._prompted_names()))
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
-            classes=digest([*self.names, json.dumps(self.classes)]),
+            classes=digest([*self.names, json.dumps(self.classes), *self._label_options()]),
             images=digest([Path(path).name for path in self._image_paths()]),
         )
         depends_on = dict(
@@ -126,6 +126,14 @@ class EvaluationTask:
             **self.digests,
         )
         self.journal = Journal(settings.out / 'journal', name=self.name, settings=depends_on)
+
+    def _label_options(self) -> list[str]:
+        """What the config of a set of the user's own says of labels besides their names."""
+        if self.benchmark.num_images is not None:
+            return []
+        usual = dict(ignore_index=255, reduce_zero_label=False)
+        found = {name: getattr(self.dataset, name, value) for name, value in usual.items()}
+        return [f'{name}={value}' for name, value in found.items() if value != usual[name]]
 
     def _given_background(self) -> dict[str, Any]:
         """What tells the background where the preset does not: a part of it, and no change."""

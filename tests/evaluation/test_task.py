@@ -101,6 +101,17 @@ def test_a_journal_of_other_weights_is_refused(settings, task):
         EvaluationTask(task.benchmark, others)
 
 
+@pytest.mark.parametrize('option', ['ignore_index=2', 'reduce_zero_label=True'])
+def test_a_journal_of_other_labels_is_refused(settings, task, option):
+    write(task, a=[[0, 0, 16]])
+    path = settings.configs / 'pets.py'
+    path.write_text(path.read_text().replace('data_root', f'{option}, data_root'))
+    for name in ('a', 'b'):
+        Image.fromarray(np.ones((4, 4), np.uint8)).save(settings.configs / f'masks/{name}.png')
+    with pytest.raises(ValueError, match='begun with another classes'):
+        EvaluationTask(read_benchmark(path), settings)
+
+
 def test_sets_of_all_that_are_not_there_are_left_out(settings):
     pets = str(settings.configs / 'pets.py')
     tasks, missing = make_tasks(['all', pets], settings)
