@@ -7,11 +7,14 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmseg.models.decode_heads import STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import HOOKS
 
 from groupvit_mmseg.evaluation.checks import check_masks, check_set
 from groupvit_mmseg.models import GroupViTSegmentor
+
+OF_OTHER_LABELS = (STDCHead, VPDDepthHead)  # boundaries, depths
 
 
 @HOOKS.register_module()
@@ -70,7 +73,7 @@ def classes_of(model: Any) -> int | None:
     heads = {
         name: head.num_classes
         for name, head in model.named_modules()
-        if isinstance(head, BaseDecodeHead)
+        if isinstance(head, BaseDecodeHead) and not isinstance(head, OF_OTHER_LABELS)
     }
     if len(set(heads.values())) > 1:
         raise ValueError(
@@ -92,10 +95,12 @@ def _check_batch(runner: Any, data_batch: Any, *, at_original_size: bool) -> Non
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     if samples is None or isinstance(model, GroupViTSegmentor):
         return
-    head = next((m for m in model.modules() if isinstance(m, BaseDecodeHead)), None)
-    if head is not None and 'gt_sem_seg' in samples[0]:
-        labels = max(head.num_classes, 2)  # one class by a sigmoid has the labels 0 and 1
-        check_masks(samples, labels, head.ignore_index, at_original_size=at_original_size)
+    num_classes = classes_of(model)
+    if num_classes is not None:
+        labels = max(num_classes, 2)  # one class by a sigmoid has the labels 0 and 1
+        head = getattr(model, 'decode_head', None)
+        ignored = getattr(head, 'ignore_index', 255)
+        check_masks(samples, labels, ignored, at_original_size=at_original_size)
 
 
 def _bare(model: Any) -> Any:
