@@ -41,7 +41,7 @@ WINDOWS = ('crop_size', 'stride', 'window_batch_size')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (FileNotFoundError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 # What a wrong image, mask or metric raises on the way.
-DATA_ERRORS = (OSError, KeyError, ValueError)
+DATA_ERRORS = (AssertionError, OSError, KeyError, ValueError)
 
 
 def parse_args(argv=None):

@@ -75,9 +75,9 @@ class LoadLabelMap(LoadAnnotations):
         expected, image = results.get('ori_shape'), results.get('img_path')
         if expected is None or image is None:
             return
-        orientation = exif_orientation(image)
         if shape != tuple(expected[:2]):
             raise ValueError(size_sentence(results['seg_map_path'], shape, image, expected))
+        orientation = exif_orientation(image)
         unclear = orientation > 1 and (orientation not in TURNS or shape[0] == shape[1])
         if unclear and not self._warned_of_orientation:
             self._warned_of_orientation = True
@@ -180,7 +180,8 @@ def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
     """New label of each old one, ``(256,)``; those that are not named stay."""
     table = np.arange(256, dtype=np.uint8)
     for old, new in label_map.items():
-        table[old] = new
+        if old < len(table):
+            table[old] = new
     return table
 
 
@@ -196,10 +197,8 @@ def reading_label_maps(config: Any, **options: Any) -> Any:
     if not isinstance(config, dict):
         return config
     kind = config.get('type')
-    if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not any(
-        key.startswith('with_')
-        for key in config  # MMDetection's has boxes
-    ):
+    has_boxes = any(key.startswith('with_') for key in config)  # MMDetection's of the same name
+    if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not has_boxes:
         return dict(config, type='mmseg.LoadLabelMap', **options)
     return type(config)(
         {key: reading_label_maps(value, **options) for key, value in config.items()}

@@ -14,5 +14,6 @@ def sentence(error: BaseException) -> str:
     else:
         text = str(error)
     if 'Original Traceback' in text:
-        return text.strip().rsplit('\n', 1)[-1].partition(': ')[2]
+        last = text.strip().rsplit('\n', 1)[-1]
+        return last.partition(': ')[2] or last
     return text

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmseg.models.decode_heads import STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import HOOKS
+from torch import nn
 
 from groupvit_mmseg.evaluation.checks import check_masks, check_set
 from groupvit_mmseg.models import GroupViTSegmentor
@@ -104,5 +104,7 @@ def _check_batch(runner: Any, data_batch: Any, *, at_original_size: bool) -> Non
 
 
 def _bare(model: Any) -> Any:
-    """A model without a distributed wrapper."""
-    return model.module if is_model_wrapper(model) else model
+    """A model without a wrapper for several processes or for several views of an image."""
+    while isinstance(getattr(model, 'module', None), nn.Module):
+        model = model.module
+    return model

@@ -293,11 +293,13 @@ def make_tasks(names: Sequence[str], settings: Settings) -> tuple[list[Evaluatio
 
 
 def check_options_are_used(chosen: Sequence[Benchmark], settings: Settings) -> None:
-    """Refuses folders, class files and background options that no chosen set uses.
+    """Refuses folders, class files and background options that no chosen set uses; a limit of 0.
 
     Raises:
         ValueError: Names the option.
     """
+    if settings.limit is not None and settings.limit < 1:
+        raise ValueError(f'--limit {settings.limit} leaves no image to evaluate.')
     names = [one.name for one in chosen]
     segmented = [one for one in chosen if one.name != 'imagenet']
     for what, given, known in (
@@ -310,6 +312,11 @@ def check_options_are_used(chosen: Sequence[Benchmark], settings: Settings) -> N
                 f'A {what} is given for {", ".join(unused)}, which is not evaluated or takes none: '
                 f'the sets are {", ".join(names)}.'
             )
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise ValueError(
+                    f'The {what} of {name} is {value!r}: give one path, with ./ before a number.'
+                )
     unused = sorted({'bg_thresh', 'background_words'} & set(settings.changes))
     if unused and not any(has_background(one.class_set) for one in segmented):
         raise ValueError(

@@ -102,7 +102,12 @@ def test_both_precisions_run_and_nearly_agree(tool, place, capsys):
 
 @pytest.mark.parametrize(
     'option, message',
-    [('--set=all', 'no set to segment'), ('--set=voc22', 'Unknown set'), ('--root=x', 'no x for')],
+    [
+        ('--set=all', 'no set to segment'),
+        ('--set=voc22', 'Unknown set'),
+        ('--root=x', 'no x for'),
+        ('--images=0', '--images 0 leaves no image'),
+    ],
 )
 def test_wrong_options_are_one_sentence(tool, place, capsys, option, message):
     assert run(tool, place, option) == 2

@@ -399,6 +399,11 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
         (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
         (['--change', 'treshold=0.5'], 'no treshold to change'),
         (['--root', 'voc20=.'], 'A folder is given for voc20, which is not evaluated'),
+        (
+            ['--classes', 'voc21=cat,dog'],
+            "The class file of voc21 is ['cat', 'dog']",
+        ),
+        (['--limit=0'], '--limit 0 leaves no image'),
         (['--classes', 'voc20=x.txt'], 'A class file is given for voc20, which is not evaluated'),
         (
             ['--sets', 'voc20', '--change', 'bg_thresh=0.5', 'background_words=sky'],

@@ -259,6 +259,7 @@ def replace_mask(mask, name='p1'):
     [
         (capitals, "val.txt is 'p0.PNG': leave out .PNG"),
         (lambda root: (root / 'SegmentationClass/p1.png').unlink(), 'There is no mask'),
+        (lambda root: (root / 'JPEGImages/p1.jpg').write_bytes(b'x'), 'JPEGImages/p1.jpg'),
         (replace_mask(np.full((48, 60), 30, np.uint8)), 'p1.png has label 30, but there are only'),
         (replace_mask(np.full((48, 60), 258, np.uint16)), 'p1.png (uint16) has label 258'),
         (replace_mask(np.full((60, 48), 8, np.uint8)), 'p1.png has 48 x 60 pixels, but its image'),

@@ -79,6 +79,8 @@ def open_task(args, out):
 
 def indices(count, wanted):
     """Images to compare on."""
+    if wanted is not None and wanted < 1:
+        raise ValueError(f'--images {wanted} leaves no image to compare on.')
     wanted = min(wanted or count, count)
     return [index * count // wanted for index in range(wanted)]
 
