@@ -82,7 +82,13 @@ def load_config(args):
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if 'model' not in cfg:
+        raise ValueError(
+            f'{args.config} has no model: a set of your own is named by --sets of tools/evaluate.py.'
+        )
     cfg = segmentation_config(cfg)
+    if not cfg.get('test_dataloader'):
+        raise ValueError(f'{args.config} has no test_dataloader: give one with a dataset.')
     check_data(cfg.test_dataloader.dataset)
     check_windows(args)
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False

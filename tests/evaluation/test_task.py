@@ -88,6 +88,21 @@ def test_no_pixel_that_counts_is_no_result(task):
         task.result()
 
 
+@pytest.mark.parametrize('first', ['background', 'Background', '_background_', 'BG', 'BACKGROUND '])
+def test_a_background_is_known_however_it_is_written(settings, first):
+    path = settings.configs / 'pets.py'
+    path.write_text(path.read_text().replace("'background'", repr(first)))
+    task = EvaluationTask(read_benchmark(path), settings)
+    assert task.protocol.bg_thresh == 0.5
+
+
+def test_classes_may_be_a_file_as_mmengine_reads_it(settings):
+    path, names = settings.configs / 'pets.py', settings.configs / 'names.txt'
+    names.write_text('background\ncat\ndog\n')
+    path.write_text(path.read_text().replace("['background', 'cat', 'dog']", repr(str(names))))
+    assert read_benchmark(path).class_set == ('background', 'cat', 'dog')
+
+
 def test_an_incomplete_journal_is_no_result(task):
     write(task, a=[[0, 0, 16]])
     with pytest.raises(RuntimeError, match='pets has 1 of 2 images'):

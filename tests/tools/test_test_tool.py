@@ -206,6 +206,12 @@ def test_missing_things_are_said_in_one_sentence(
     assert error.count('\n') == 1
 
 
+def test_the_config_of_a_set_is_no_config_to_test(place, tmp_path, capsys):
+    (tmp_path / 'set.py').write_text('test_dataloader = dict(dataset=dict())')
+    assert in_process('tools/test.py')([str(tmp_path / 'set.py'), str(place / 'epoch_1.pth')]) == 2
+    assert 'set.py has no model: a set of your own is named by --sets' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'option, message',
     [
