@@ -84,7 +84,8 @@ def load_config(args):
         cfg.merge_from_dict(args.cfg_options)
     if 'model' not in cfg:
         raise ValueError(
-            f'{args.config} has no model: a set of your own is named by --sets of tools/evaluate.py.'
+            f'{args.config} has no model: a set of your own is named by --sets of '
+            'tools/evaluate.py.'
         )
     cfg = segmentation_config(cfg)
     if not cfg.get('test_dataloader'):
@@ -200,7 +201,6 @@ def main(argv=None):
     try:
         cfg = load_config(args)
         runner = build_runner(cfg)
-        SegmentationChecksHook().before_test(runner)
     except SETUP_ERRORS as error:
         print(f'error: {sentence(error)}', file=sys.stderr)
         return 2

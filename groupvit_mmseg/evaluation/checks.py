@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
 from numpy.typing import NDArray
 
-from groupvit_mmseg.datasets.label_maps import size_sentence
+from groupvit_mmseg.datasets.label_maps import LoadLabelMap, size_sentence
 
 
 def check_masks(
@@ -166,8 +166,9 @@ def check_labels_occur(dataset: Any) -> None:
     Raises:
         ValueError: If all masks are binary, or ignored as a whole.
     """
-    load = next((t for t in dataset.pipeline.transforms if isinstance(t, LoadAnnotations)), None)
-    if load is None:
+    steps = dataset.pipeline.transforms
+    load = next((step for step in steps if type(step) in (LoadAnnotations, LoadLabelMap)), None)
+    if load is None:  # masks that are read in another way, or within a TestTimeAug
         return
     seen: Counter[int] = Counter()
     for index in range(len(dataset)):
