@@ -27,6 +27,7 @@ from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
 from groupvit_mmseg.evaluation.inference_options import PRECISIONS
@@ -233,7 +234,7 @@ def main(argv=None):
             if args.pictures and not task.is_classification:
                 draw(task, segmentor, logit_scale, args)
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('Interrupted: the same command goes on at the next image.', file=sys.stderr)

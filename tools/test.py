@@ -24,7 +24,10 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
+from groupvit_mmseg.datasets.listing import checked_loader
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -36,6 +39,7 @@ METRICS = {
     'probing': 'MaskProbingMetric',
 }
 NEED_GROUPS = {'oracle', 'probing'}
+WINDOWS = ('crop_size', 'stride', 'window_batch_size')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (
     FileNotFoundError,
@@ -45,6 +49,8 @@ SETUP_ERRORS = (
     ValueError,
     pickle.UnpicklingError,
 )
+# What a wrong image, mask or metric raises on the way.
+DATA_ERRORS = (AssertionError, OSError, KeyError, ValueError)
 
 
 def parse_args(argv=None):
@@ -88,11 +94,19 @@ def load_config(args):
     cfg = Config.fromfile(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    if 'model' not in cfg:
+        raise ValueError(
+            f'{args.config} has no model: a set of your own is named by --sets of '
+            'tools/evaluate.py.'
+        )
     cfg = segmentation_config(cfg)
+    if not cfg.get('test_dataloader'):
+        raise ValueError(f'{args.config} has no test_dataloader: give one with a dataset.')
     check_data(cfg.test_dataloader.dataset)
     check_output(args.out, reads=[args.config, args.checkpoint, *listed(cfg)])
     if args.show_dir:
         check_folder(args.show_dir, name='--show-dir')
+    check_windows(args)
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
     default_dir = Path('work_dirs', Path(args.config).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
@@ -114,6 +128,22 @@ def check_data(dataset):
                 'docs/data_preparation.md says, or name its place with '
                 '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
             )
+    checked_loader(dict(dataset=dataset))
+
+
+def check_windows(args):
+    """Refuses windows that are asked for together with metrics that take whole images."""
+    windows = [
+        key
+        for key, value in (args.cfg_options or {}).items()
+        if 'test_cfg.' in key and key.rsplit('.')[-1] in (*WINDOWS, 'mode') and value != 'whole'
+    ]
+    whole = sorted(NEED_GROUPS & set(args.metrics))
+    if whole and windows:
+        raise ValueError(
+            f'{" and ".join(whole)} take whole images, so {", ".join(windows)} would change '
+            'nothing: leave out one of the two.'
+        )
 
 
 def listed(cfg):
@@ -180,7 +210,12 @@ def print_background(background):
 
 def build_runner(cfg):
     """The runner with the weights loaded: whatever does not fit comes up before the data does."""
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if 'runner_type' in cfg:
+        runner = RUNNERS.build(cfg)
+    else:  # MMEngine's runner, with the checks that ours brings along
+        loader = checked_loader(cfg.test_dataloader)
+        runner = Runner.from_cfg(Config({**cfg.to_dict(), 'test_dataloader': loader}))
+        runner.register_hook(SegmentationChecksHook())
     runner.load_or_resume()
     head = segmentor(runner).eval().decode_head
     if isinstance(head, GroupViTZeroShotHead):
@@ -215,9 +250,13 @@ def main(argv=None):
         cfg = load_config(args)
         runner = build_runner(cfg)
     except SETUP_ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
-    evaluate(cfg, runner, args.out)
+    try:
+        evaluate(cfg, runner, args.out)
+    except DATA_ERRORS as error:
+        print(f'error: {sentence(error)}', file=sys.stderr)
+        return 2
     leave_process_group()
     return 0
 

@@ -6,6 +6,7 @@ from .image_text_batch import ImageTextBatch, collate_image_text
 from .image_text_hook import ImageTextDataHook, check_loader
 from .image_text_sampler import ImageTextSampler
 from .image_text_transforms import CaptionPrompts, LoadImageText, PackImageText
+from .label_maps import LoadLabelMap
 from .segmentation import COCOObjectDataset, PascalVOC20Dataset
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'ImageTextSampler',
     'LoadImageFromFile',
     'LoadImageText',
+    'LoadLabelMap',
     'PackImageText',
     'PascalVOC20Dataset',
     'check_loader',

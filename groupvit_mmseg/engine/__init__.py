@@ -12,6 +12,7 @@ from groupvit_mmseg.engine.hooks import RunSummaryHook, StepSeedHook, Throughput
 from groupvit_mmseg.engine.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optim_wrapper import MixedPrecisionOptimWrapper
 from groupvit_mmseg.engine.runner import GroupViTRunner, leave_process_group
+from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.sharding import FullyShardedModel
 from groupvit_mmseg.engine.train_loop import ResumableIterTrainLoop, ResumableTrainLoop
 from groupvit_mmseg.engine.zero_shot_val_loop import ZeroShotValLoop
@@ -30,6 +31,7 @@ __all__ = [
     'ResumableIterTrainLoop',
     'ResumableTrainLoop',
     'RunSummaryHook',
+    'SegmentationChecksHook',
     'StepSeedHook',
     'ThroughputHook',
     'TransformerBlocksHook',

@@ -22,6 +22,7 @@ from torch import nn
 
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.engine.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.freeze_hook import freeze_configured
@@ -29,6 +30,7 @@ from groupvit_mmseg.engine.latest import latest_whole_checkpoint
 from groupvit_mmseg.engine.optimizer_check import kinds_of
 from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
 from groupvit_mmseg.engine.resume_check import check_resumable
+from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.sharding import cut_weights, is_sharded, whole, whole_weights
 from groupvit_mmseg.engine.train_loop import RESUMABLE_LOOPS, resumable
 
@@ -59,6 +61,16 @@ class GroupViTRunner(Runner):
             cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})['backend'] = 'gloo'
             cfg['sync_bn'] = None  # SyncBatchNorm refuses CPU tensors
         return super().from_cfg(cfg)
+
+    @staticmethod
+    def build_dataloader(dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """Build a loader; the files of segmentation sets are checked, their masks read exactly."""
+        return Runner.build_dataloader(checked_loader(dataloader), *args, **kwargs)
+
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Register the config's hooks, and the one that checks masks."""
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(SegmentationChecksHook())
 
     @property
     def bare_model(self) -> nn.Module:

@@ -8,7 +8,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
+
+from .checks import check_class_names_of_set
 
 PUBLISHED_BY = (
     'GroupViT GCC+YFCC',
@@ -171,6 +174,8 @@ def read_benchmark(path: str | Path) -> Benchmark:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config of a set at {path}.')
     dataset = dataset_config(Config.fromfile(path))
+    if DATASETS.get(dataset.type) is None:
+        raise ValueError(f'{path} names the data set {dataset.type!r}, which is not registered.')
     metainfo = getattr(DATASETS.get(dataset.type), 'METAINFO', {}) | dataset.get('metainfo', {})
     if not metainfo.get('classes') or not dataset.get('data_root'):
         raise ValueError(
@@ -178,7 +183,11 @@ def read_benchmark(path: str | Path) -> Benchmark:
             "metainfo=dict(classes=[...]) and data_root='...'."
         )
     name, blank = Path(path).stem, (None,) * len(PUBLISHED_BY)
-    classes = tuple(metainfo['classes'])
+    named = metainfo['classes']
+    if isinstance(named, str) and Path(named).is_file():
+        named = list_from_file(named)  # as MMEngine reads it
+    check_class_names_of_set(named, f'the data set of {path}')
+    classes = tuple(named)
     return Benchmark(
         name, name, classes, str(Path(path).resolve()), str(dataset.data_root), None, blank
     )

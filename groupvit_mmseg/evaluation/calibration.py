@@ -79,11 +79,18 @@ def calibrate_threshold(
         ThresholdCalibration: The choice, its mIoU and the whole curve.
 
     Raises:
-        ValueError: If there is no image, or a threshold outside [0, 1].
+        ValueError: If there is no image, none with both background and foreground, or a threshold
+            outside [0, 1].
     """
     images = [_reduce(item, ignore_index) for item in evidence]
     if not images:
         raise ValueError('No image to calibrate the background threshold on: give a calib split.')
+    pixels = torch.stack([image.labels.sum(0) for image in images]).sum(0)
+    if not pixels[0] or not pixels[1:].any():
+        raise ValueError(
+            f'The masks have {int(pixels[0])} pixels of background and {int(pixels[1:].sum())} of '
+            'other classes: a threshold is chosen where both occur.'
+        )
     candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
     if not candidates or candidates[0] < 0 or candidates[-1] > 1:
         raise ValueError(f'Thresholds to try must lie in [0, 1], got {candidates}.')

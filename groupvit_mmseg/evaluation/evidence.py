@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .calibration import SegmentEvidence
+from .checks import check_masks
 from .inference_options import refuse_options
 
 Window = tuple[slice, slice]
@@ -41,8 +42,8 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         SegmentEvidence: One per crop of each image.
 
     Raises:
-        ValueError: If the head has no background, or background words besides it, or the scores
-            are refined after the threshold.
+        ValueError: If the head has no background, or background words besides it, the scores are
+            refined after the threshold, or a mask does not fit.
     """
     refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
     head = segmentor.decode_head
@@ -53,6 +54,7 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         )
     segmentor.eval()
     for batch in batches:
+        check_masks(batch['data_samples'], head.num_classes)
         data = segmentor.data_preprocessor(batch, False)
         labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
         yield from _of_batch(segmentor, data['inputs'], labels)

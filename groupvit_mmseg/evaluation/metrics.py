@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 from torch import Tensor
+
+from groupvit_mmseg.text.vocabulary import is_background
 
 
 @METRICS.register_module()
@@ -40,7 +43,16 @@ class PerClassIoUMetric(IoUMetric):
         return intersect.clone(), predicted + labelled - intersect, predicted, labelled
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Prints the table and returns the aggregates, as ``IoUMetric``; fills ``class_iou``."""
+        """Prints the table and returns the aggregates, as ``IoUMetric``; fills ``class_iou``.
+
+        Raises:
+            ValueError: If no pixel counts.
+        """
+        if results and not self.format_only and not any(union.any() for _, union, _, _ in results):
+            raise ValueError(
+                f'{type(self).__name__} counts no pixel of {len(results)} images: all have the '
+                f'label {self.ignore_index}, which is ignored, or a label that it leaves out.'
+            )
         metrics = super().compute_metrics(results)
         if not self.format_only:
             intersect, union, _, _ = (sum(areas) for areas in zip(*results, strict=True))
@@ -97,6 +109,12 @@ class ForegroundIoUMetric(PerClassIoUMetric):
 
     def _without_background(self, sample: dict) -> dict:
         """The sample with its best foreground classes as the prediction."""
+        if 'seg_logits' not in sample:
+            raise KeyError(
+                'ForegroundIoUMetric found no seg_logits in a data sample: evaluate with '
+                'test_cfg=dict(with_scores=True).'
+            )
+        check_first_class(self)
         label_map = sample['gt_sem_seg']['data']
         foreground = sample['seg_logits']['data'][1:].argmax(0, keepdim=True) + 1
         return {
@@ -104,6 +122,20 @@ class ForegroundIoUMetric(PerClassIoUMetric):
             'pred_sem_seg': {'data': foreground},
             'gt_sem_seg': {'data': label_map.masked_fill(label_map == 0, self.ignore_index)},
         }
+
+
+def check_first_class(metric: Any) -> None:
+    """Refuses a metric of the foreground on a set whose first class is not the background.
+
+    Raises:
+        ValueError: Names the class, whose pixels would be left out.
+    """
+    first = metric.dataset_meta['classes'][0]
+    if not is_background(first):
+        raise ValueError(
+            f'{type(metric).__name__} leaves out label 0, which is {first!r} here and no '
+            'background: do without this metric.'
+        )
 
 
 def count_labels(
@@ -120,9 +152,18 @@ def count_labels(
 
     Returns:
         Tensor: Counts ``(S, K)``, int64.
+
+    Raises:
+        ValueError: If a label that counts has no class.
     """
     known = label_map != ignore_index
-    pairs = group_map[known].long() * num_classes + label_map[known].long()
+    labels = label_map[known].long()
+    if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(
+            f'A mask has labels from {int(labels.min())} to {int(labels.max())}, but there are '
+            f'{num_classes} classes, and {ignore_index} is ignored: check both.'
+        )
+    pairs = group_map[known].long() * num_classes + labels
     return torch.bincount(pairs, minlength=num_groups * num_classes).view(num_groups, num_classes)
 
 

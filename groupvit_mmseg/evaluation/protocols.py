@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from groupvit_mmseg.text.class_list import ClassList, as_words, make_class_list
-from groupvit_mmseg.text.vocabulary import parse_class_names
+from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
 
 from .inference_options import is_count, read_options
 from .presets import THRESHOLD_PRESETS, background_threshold
@@ -230,7 +230,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 def has_background(class_set: ClassSet) -> bool:
     """Whether the first class is the background: of a known set, or of a list of names."""
     known = class_set in WITH_BACKGROUND
-    return known if isinstance(class_set, str) else class_set[0] == 'background'
+    return known if isinstance(class_set, str) else is_background(class_set[0])
 
 
 def protocol(name: str, class_set: ClassSet, **changes: Any) -> Protocol:

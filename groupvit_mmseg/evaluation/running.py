@@ -14,10 +14,13 @@ from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
+from groupvit_mmseg.datasets.label_maps import reading_label_maps
+from groupvit_mmseg.datasets.listing import check_listing
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 
 from .benchmarks import Benchmark, dataset_config
-from .checks import check_class_count, check_files, check_masks
+from .checks import check_class_count
 from .confusion import count_pairs
 from .journal import Journal
 from .protocols import ClassSet, Protocol
@@ -50,6 +53,7 @@ def build_dataset(
 
     Raises:
         FileNotFoundError: If there is no such folder.
+        ValueError: If its images have another ending, or its list cannot be read.
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(
@@ -57,9 +61,11 @@ def build_dataset(
             f'--root {benchmark.name}=FOLDER.'
         )
     dataset = dataset_config(Config.fromfile(configs / '_base_/datasets' / benchmark.data_config))
-    if benchmark.name != 'imagenet':
-        dataset.pipeline = segmentation_pipeline(protocol)
     dataset.update(data_root=str(root), **changes)
+    if benchmark.name != 'imagenet':
+        ignored = dataset.get('ignore_index', 255)
+        dataset.pipeline = reading_label_maps(segmentation_pipeline(protocol), ignore_index=ignored)
+        check_listing(dataset)
     return DATASETS.build(dataset)
 
 
@@ -116,11 +122,9 @@ def run_segmentation(
     """
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
-    check_files([dataset.get_data_info(index) for index in range(len(dataset))])
 
     def results(batch: dict) -> list[dict[str, Any]]:
         _check_sizes(batch, segmentor.backbone)
-        check_masks(batch['data_samples'], num_classes)
         return [segmented(sample) for sample in segmentor.test_step(batch)]
 
     def segmented(sample: Any) -> dict[str, Any]:
@@ -200,7 +204,7 @@ def _run(
         for batch in loader:
             if isinstance(batch, _Unreadable):
                 raise ValueError(batch.reason)
-            for result in results(batch):
+            for result in _naming_images(results, batch):
                 index = next(indices)
                 writer.add(index, **result)
                 yield index
@@ -234,23 +238,39 @@ class _Pending(Dataset):
         try:
             return self.dataset[index]
         except Exception as error:  # whatever a decoder or a transform raises
-            path = str(self.dataset.get_data_info(index).get('img_path', f'Image {index}'))
-            reason = _sentence(error)
-            return _Unreadable(reason if path in reason else f'{path}: {reason}')
+            return _Unreadable(_why(error, self.dataset.get_data_info(index)))
 
 
-def _sentence(error: Exception) -> str:
-    """Why a sample cannot be loaded, on one line; unexpected errors say their type."""
-    if too_thin(error):
-        return f'{TOO_THIN}.'
-    text = ' '.join(str(error).split())
-    return text if isinstance(error, (OSError, ValueError)) else f'{type(error).__name__}: {text}'
+def _why(error: Exception, info: Mapping[str, Any]) -> str:
+    """Why a sample cannot be loaded, on one line that names its file; says unexpected types."""
+    reason = TOO_THIN if too_thin(error) else ' '.join(sentence(error).split())
+    named = any(str(info.get(key) or ' ') in reason for key in ('img_path', 'seg_map_path'))
+    if named and isinstance(error, ValueError):
+        return reason
+    if not isinstance(error, OSError | ValueError) and not too_thin(error):
+        reason = f'{type(error).__name__}: {reason}'
+    path = info.get('img_path', 'An image')
+    return f'{path} cannot be evaluated ({reason}): mend or replace it; the same command goes on.'
 
 
 def _collate(samples: list[Any]) -> Any:
     """A batch, or the first sample that cannot be read."""
     unreadable = (sample for sample in samples if isinstance(sample, _Unreadable))
     return next(unreadable, None) or pseudo_collate(samples)
+
+
+def _naming_images(
+    results: Callable[[dict], list[dict[str, Any]]], batch: dict
+) -> list[dict[str, Any]]:
+    """Results of a batch; what a model refuses is said with the names of the images."""
+    try:
+        return results(batch)
+    except ValueError as error:
+        metas = [sample.metainfo for sample in batch['data_samples']]
+        if any(str(meta.get('seg_map_path')) in str(error) for meta in metas):
+            raise
+        names = ', '.join(str(meta.get('img_path')) for meta in metas)
+        raise ValueError(f'{names} cannot be evaluated: {error}') from error
 
 
 def image_name(sample: Any) -> str:

@@ -13,7 +13,7 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .metrics import PerClassIoUMetric, count_labels
+from .metrics import PerClassIoUMetric, check_first_class, count_labels
 
 
 @METRICS.register_module()
@@ -96,6 +96,7 @@ class MaskProbingMetric(BaseMetric):
                     'MaskProbingMetric found no pred_group_map in a data sample: evaluate a '
                     "GroupViTSegmentor with test_cfg=dict(mode='whole', with_group_map=True)."
                 )
+            check_first_class(self)
             group_map = sample['pred_group_map']['data'].squeeze(0)
             label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map)
             overlap = best_overlap(group_map, label_map, self.ignore_index)

@@ -14,11 +14,13 @@ from mmpretrain.evaluation import Accuracy
 
 from groupvit_mmseg.text.class_list import read_class_file
 from groupvit_mmseg.text.templates import get_templates
+from groupvit_mmseg.text.vocabulary import class_names
 
 from .benchmarks import Benchmark, chosen_sets
+from .checks import check_set
 from .confusion import confusion_matrix, segmentation_scores
 from .journal import Journal
-from .protocols import PRESETS, protocol
+from .protocols import PRESETS, has_background, protocol
 from .report import PACKAGES, versions
 from .running import (
     apply_protocol,
@@ -109,12 +111,16 @@ class EvaluationTask:
             given['templates'] = changes['templates'] = templates
         self.preset = protocol(settings.protocol, benchmark.class_set, **given)
         self.protocol = protocol(settings.protocol, benchmark.class_set, **(given | changes))
+        if not self.is_classification:
+            self._check_background()
         self.prompted = self._prompted()
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
+        if not self.is_classification:
+            check_set(self.dataset, len(self.prompted['class_names']))
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
-            classes=digest([*self.names, json.dumps(self.prompted)]),
+            classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),
             images=digest([Path(path).name for path in self._image_paths()]),
         )
         depends_on = dict(
@@ -130,6 +136,14 @@ class EvaluationTask:
             **self.digests,
         )
         self.journal = Journal(settings.out / 'journal', name=self.name, settings=depends_on)
+
+    def _label_options(self) -> list[str]:
+        """What the config of a set of the user's own says of labels besides their names."""
+        if self.benchmark.num_images is not None:
+            return []
+        usual = dict(ignore_index=255, reduce_zero_label=False)
+        found = {name: getattr(self.dataset, name, value) for name, value in usual.items()}
+        return [f'{name}={value}' for name, value in found.items() if value != usual[name]]
 
     def _given_background(self) -> dict[str, Any]:
         """What tells the background where the preset does not: a part of it, and no change."""
@@ -153,6 +167,28 @@ class EvaluationTask:
             return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
         found = self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
         return found | dict(alias_pooling=self.protocol.alias_pooling)
+
+    def _check_background(self) -> None:
+        """Refuses a class file whose label 0 means something else than that of the masks."""
+        if self.classes is None:
+            return
+        of_set = has_background(self.benchmark.class_set)
+        if self.classes['with_background'] and not of_set:
+            raise ValueError(
+                f'The class file of {self.benchmark.name} has a line "background:", but label 0 of '
+                f'the set is {self._first_class()!r}: leave the line out, or call that class '
+                'background in the metainfo of the set.'
+            )
+        if of_set and not self.classes['with_background']:
+            raise ValueError(
+                f'Label 0 of {self.benchmark.name} is the background: begin its class file with '
+                'the line "background:".'
+            )
+
+    def _first_class(self) -> str:
+        """What label 0 is called."""
+        chosen = self.benchmark.class_set
+        return (class_names(chosen) if isinstance(chosen, str) else chosen)[0]
 
     def _image_paths(self) -> list[str]:
         """Files of the images, in order."""
@@ -252,9 +288,12 @@ def make_tasks(names: Sequence[str], settings: Settings) -> tuple[list[Evaluatio
 
     Raises:
         FileNotFoundError: If none of the sets is there.
+        ValueError: If an option is given that none of the sets uses.
     """
     tasks, missing = [], []
-    for benchmark in chosen_sets(names):
+    chosen = chosen_sets(names)
+    check_options_are_used(chosen, settings)
+    for benchmark in chosen:
         folder = settings.folder(benchmark)
         if 'all' in names and not folder.is_dir():
             missing.append(f'{benchmark.title}: left out, there is no {folder}.')
@@ -273,9 +312,47 @@ def make_tasks(names: Sequence[str], settings: Settings) -> tuple[list[Evaluatio
     return tasks, missing
 
 
+def check_options_are_used(chosen: Sequence[Benchmark], settings: Settings) -> None:
+    """Refuses folders, class files and background options that no chosen set uses; a limit of 0.
+
+    Raises:
+        ValueError: Names the option.
+    """
+    if settings.limit is not None and settings.limit < 1:
+        raise ValueError(f'--limit {settings.limit} leaves no image to evaluate.')
+    names = [one.name for one in chosen]
+    segmented = [one for one in chosen if one.name != 'imagenet']
+    for what, given, known in (
+        ('folder', settings.roots, names),
+        ('class file', settings.class_files, [one.name for one in segmented]),
+    ):
+        unused = sorted(set(given) - set(known))
+        if unused:
+            raise ValueError(
+                f'A {what} is given for {", ".join(unused)}, which is not evaluated or takes none: '
+                f'the sets are {", ".join(names)}.'
+            )
+        for name, value in given.items():
+            if not isinstance(value, str):
+                raise ValueError(
+                    f'The {what} of {name} is {value!r}: give one path, with ./ before a number.'
+                )
+    unused = sorted({'bg_thresh', 'background_words'} & set(settings.changes))
+    if unused and not any(has_background(one.class_set) for one in segmented):
+        raise ValueError(
+            f'{" and ".join(unused)} would change nothing: no first class of {", ".join(names)} is '
+            'called background.'
+        )
+
+
 def _iou(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """IoU and accuracies in percent, and the IoU of each class."""
-    scores = segmentation_scores(confusion_matrix((line['pairs'] for line in images), len(names)))
+    matrix = confusion_matrix((line['pairs'] for line in images), len(names))
+    if not matrix.any():
+        raise ValueError(
+            f'No pixel of the {len(images)} masks counts: all have the label that is ignored.'
+        )
+    scores = segmentation_scores(matrix)
     metrics = dict(mIoU=scores.miou, aAcc=scores.pixel_accuracy, mAcc=scores.mean_accuracy)
     return dict(metrics=metrics, class_iou=dict(zip(names, scores.class_iou, strict=True)))
 

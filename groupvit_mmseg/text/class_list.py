@@ -1,8 +1,9 @@
 """What is prompted for each class: one word or several, its own templates, the background's words.
 
 A class file has a line per class in the order of the labels: the name, then other words for the
-same thing; after ``|`` its own templates, separated by ``;``. A line ``background:`` makes label 0
-a background, told by the words after it, a threshold or both; ``other:`` is a class called so::
+same thing; after ``|`` its own templates, separated by ``;``. A first line ``background:`` makes
+label 0 a background, told by the words after it, a threshold or both; ``other:`` is a class called
+so. A comment is ``#`` and a space, at the beginning of a line or after a space::
 
     # animals
     background: sky, wall, grass
@@ -15,14 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from groupvit_mmseg.evaluation.presets import background_threshold
 
+from .class_file import read_class_file
 from .templates import TEMPLATE_SETS, get_templates
-from .vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, parse_class_names
+from .vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, named_twice, parse_class_names
 from .vocabulary import class_names as known_class_names
+
+__all__ = ['ClassList', 'Prompt', 'Templates', 'make_class_list', 'read_class_file']
 
 Templates = str | Sequence[str]
 
@@ -185,59 +188,6 @@ def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return as_words(names)
 
 
-def read_class_file(path: str | Path) -> dict[str, Any]:
-    """Reads a class file.
-
-    Args:
-        path (str | Path): The file; the module's docstring shows its form.
-
-    Returns:
-        dict[str, Any]: ``class_names``, ``with_background``, ``background_words``, ``aliases`` and
-        ``class_templates``, as ``GroupViTZeroShotHead.set_classes`` takes them.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line cannot be read, or there is no class.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no class file {path}.')
-    names: list[str] = []
-    aliases: dict[str, tuple[str, ...]] = {}
-    own: dict[str, tuple[str, ...]] = {}
-    background: tuple[str, ...] | None = None
-    for number, line in enumerate(Path(path).read_text(encoding='utf-8').splitlines(), start=1):
-        line = line.partition('#')[0].strip()
-        if not line:
-            continue
-        try:
-            if line.startswith('background:'):
-                listed = line.removeprefix('background:').strip()
-                background = parse_class_names(listed) if listed else ()
-                continue
-            words, sentences = _class_line(line)
-        except ValueError as error:
-            raise ValueError(f'Line {number} of {path}: {error}') from error
-        names.append(words[0])
-        aliases |= {words[0]: words[1:]} if len(words) > 1 else {}
-        own |= {words[0]: sentences} if sentences else {}
-    if not names:
-        raise ValueError(f'{path} names no class: give one per line.')
-    return dict(
-        class_names=tuple(names) if background is None else ('background', *names),
-        with_background=background is not None,
-        background_words=background or (),
-        aliases=aliases,
-        class_templates=own,
-    )
-
-
-def _class_line(line: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Words and templates of a class; ``other:`` is a class called so, prompted by its words."""
-    listed, _, sentences = line.partition('|')
-    templates = tuple(sentence.strip() for sentence in sentences.split(';') if sentence.strip())
-    return parse_class_names(listed.replace('other:', 'other,', 1)), templates
-
-
 def _check(classes: ClassList) -> None:
     """Raises ``ValueError`` with one sentence for a class list that cannot be used."""
     _check_names(classes)
@@ -263,7 +213,7 @@ def _check_names(classes: ClassList) -> None:
     if not all(isinstance(name, str) and name.strip() for name in names + words):
         raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
     told = (*names[: int(classes.with_background)], *words)
-    twice = sorted({name for name in told if told.count(name) > 1})
+    twice = named_twice(told)
     if twice:
         raise ValueError(
             f'class_names holds {", ".join(twice)} more than once, aliases and background words '

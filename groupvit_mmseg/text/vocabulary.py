@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 _ARTICLE = re.compile(r'^(?:an?|the) ', re.IGNORECASE)
+_FILE_NAME = re.compile(r'\.(?:txt|text|names|csv|tsv|json|ya?ml|py|xlsx?)$', re.IGNORECASE)
 
 
 def parse_class_names(text: str) -> tuple[str, ...]:
@@ -25,19 +27,36 @@ def parse_class_names(text: str) -> tuple[str, ...]:
         tuple[str, ...]: The names, in the order given.
 
     Raises:
-        ValueError: If there is no name at all, an empty one, or the same one twice.
+        ValueError: If there is no name at all, an empty one, the same one twice (in whatever
+            case), another separator, or the name of a file.
     """
     names = tuple(_ARTICLE.sub('', ' '.join(name.split())) for name in text.split(','))
     if not any(names):
         raise ValueError('The class list is empty: give names separated by commas, "a cat, a dog".')
     if not all(names):
         raise ValueError(
-            f'The class list {text!r} has an empty name between two commas: remove it.'
+            f'The class list {text!r} has an empty name before or after a comma: remove the comma.'
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
+    if ';' in text:
+        raise ValueError(f'The class list {text!r} has a semicolon: put commas between the names.')
+    files = [name for name in names if _FILE_NAME.search(name)]
+    if files:
+        raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
+    twice = named_twice(names)
     if twice:
         raise ValueError(f'The class list names {", ".join(twice)} more than once: name it once.')
     return names
+
+
+def named_twice(names: Sequence[str]) -> list[str]:
+    """Names that occur more than once; prompts are lower case, so ``Cat`` and ``cat`` are one."""
+    counts = Counter(name.casefold() for name in names)
+    return sorted({name for name in names if counts[name.casefold()] > 1})
+
+
+def is_background(name: str) -> bool:
+    """Whether a class name means the background: ``Background``, ``_background_``, ``bg``, ..."""
+    return name.strip(' _-').casefold() in ('background', 'bg')
 
 
 _PASCAL_VOC = parse_class_names(

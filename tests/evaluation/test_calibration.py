@@ -49,6 +49,20 @@ def test_curve_is_that_of_brute_force():
     assert result.num_crops == 7
 
 
+@pytest.mark.parametrize(
+    'label, message',
+    [
+        (0, 'have 504 pixels of background and 0 of other classes'),
+        (2, 'have 0 pixels of background and 504 of other classes'),
+        (255, 'have 0 pixels of background and 0 of other classes'),
+    ],
+)
+def test_masks_without_background_or_without_foreground_choose_nothing(label, message):
+    evidence = [item._replace(label_map=item.label_map * 0 + label) for item in make_evidence()]
+    with pytest.raises(ValueError, match=message):
+        calibrate_threshold(evidence)
+
+
 def test_default_candidates_find_the_rule_the_masks_were_made_by():
     result = calibrate_threshold(make_evidence(num_images=40))
     assert abs(result.threshold - 0.5) < 0.02

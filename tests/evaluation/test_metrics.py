@@ -10,6 +10,7 @@ from groupvit_mmseg.evaluation.metrics import (
     PerClassIoUMetric,
     best_classes,
 )
+from groupvit_mmseg.evaluation.shapes import MaskProbingMetric
 
 CLASSES = ('background', 'cat', 'dog', 'bus')
 
@@ -117,6 +118,34 @@ def test_oracle_leaves_the_sample_as_it_was():
 def test_oracle_without_group_maps_says_what_to_do():
     with pytest.raises(KeyError, match='no pred_group_map'):
         evaluate(OracleIoUMetric(), [sample([[0]], [[0]])])
+
+
+def test_metrics_of_the_foreground_refuse_a_set_without_a_background():
+    metric = ForegroundIoUMetric(iou_metrics=['mIoU'])
+    metric.dataset_meta = dict(classes=['wall', 'cat'])
+    one = sample([[0, 1]], [[0, 1]])
+    with pytest.raises(KeyError, match='found no seg_logits'):
+        metric.process({}, [one])
+    one['seg_logits'] = {'data': torch.zeros(2, 1, 2)}
+    with pytest.raises(ValueError, match="leaves out label 0, which is 'wall' here"):
+        metric.process({}, [one])
+    probing = MaskProbingMetric()
+    probing.dataset_meta = dict(classes=['wall', 'cat'])
+    with pytest.raises(ValueError, match="MaskProbingMetric leaves out label 0, which is 'wall'"):
+        probing.process({}, [sample([[0, 1]], [[0, 1]], [[0, 1]])])
+
+
+def test_labels_that_the_metric_does_not_know_are_refused():
+    with pytest.raises(ValueError, match='labels from 0 to 255, but there are 4 classes'):
+        evaluate(
+            PerClassIoUMetric(iou_metrics=['mIoU'], ignore_index=9), [sample([[0, 1]], [[0, 255]])]
+        )
+
+
+def test_no_pixel_that_counts_is_no_score():
+    metric = PerClassIoUMetric(iou_metrics=['mIoU'])
+    with pytest.raises(ValueError, match='counts no pixel of 2 images'):
+        evaluate(metric, [sample([[0, 1]], [[255, 255]])] * 2)
 
 
 def test_foreground_by_hand():

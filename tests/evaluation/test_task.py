@@ -76,6 +76,39 @@ def test_a_threshold_leaves_sets_without_a_background_alone(settings):
     assert task.protocol.short_side == 32
 
 
+def test_options_that_no_set_uses_are_refused(settings):
+    path = settings.configs / 'pets.py'
+    pets = str(path)
+    with pytest.raises(ValueError, match='A folder is given for voc21, which is not evaluated'):
+        make_tasks([pets], Settings(**{**vars(settings), 'roots': dict(voc21='.')}))
+    with pytest.raises(ValueError, match='A class file is given for dogs'):
+        make_tasks([pets], Settings(**{**vars(settings), 'class_files': dict(dogs='d.txt')}))
+    path.write_text(path.read_text().replace("'background'", "'wall'"))
+    with pytest.raises(ValueError, match='bg_thresh would change nothing: no first class of pets'):
+        make_tasks([pets], settings)
+
+
+def test_no_pixel_that_counts_is_no_result(task):
+    write(task, a=[], b=[])
+    with pytest.raises(ValueError, match='No pixel of the 2 masks counts'):
+        task.result()
+
+
+@pytest.mark.parametrize('first', ['background', 'Background', '_background_', 'BG', 'BACKGROUND '])
+def test_a_background_is_known_however_it_is_written(settings, first):
+    path = settings.configs / 'pets.py'
+    path.write_text(path.read_text().replace("'background'", repr(first)))
+    task = EvaluationTask(read_benchmark(path), settings)
+    assert task.protocol.bg_thresh == 0.5
+
+
+def test_classes_may_be_a_file_as_mmengine_reads_it(settings):
+    path, names = settings.configs / 'pets.py', settings.configs / 'names.txt'
+    names.write_text('background\ncat\ndog\n')
+    path.write_text(path.read_text().replace("['background', 'cat', 'dog']", repr(str(names))))
+    assert read_benchmark(path).class_set == ('background', 'cat', 'dog')
+
+
 def test_an_incomplete_journal_is_no_result(task):
     write(task, a=[[0, 0, 16]])
     with pytest.raises(RuntimeError, match='pets has 1 of 2 images'):
@@ -87,6 +120,17 @@ def test_a_journal_of_other_weights_is_refused(settings, task):
     others = Settings(**{**vars(settings), 'weights': dict(file='y.pth', sha256='1' * 64)})
     with pytest.raises(ValueError, match='begun with another weights'):
         EvaluationTask(task.benchmark, others)
+
+
+@pytest.mark.parametrize('option', ['ignore_index=2', 'reduce_zero_label=True'])
+def test_a_journal_of_other_labels_is_refused(settings, task, option):
+    write(task, a=[[0, 0, 16]])
+    path = settings.configs / 'pets.py'
+    path.write_text(path.read_text().replace('data_root', f'{option}, data_root'))
+    for name in ('a', 'b'):
+        Image.fromarray(np.ones((4, 4), np.uint8)).save(settings.configs / f'masks/{name}.png')
+    with pytest.raises(ValueError, match='begun with another classes'):
+        EvaluationTask(read_benchmark(path), settings)
 
 
 def test_sets_of_all_that_are_not_there_are_left_out(settings):

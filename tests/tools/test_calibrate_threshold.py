@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,25 @@ def test_changes_that_the_choice_would_pass_over_are_refused(
     assert message in error
     assert error.count('\n') == 1
     assert not (tmp_path / 'chosen.json').exists()
+
+
+def test_a_set_without_masks_is_refused(tool, place, tmp_path, capsys):
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', '--set=imagenet') == 2
+    assert 'imagenet is classified, not segmented' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'mask, message',
+    [
+        (np.full((48, 48), 99, np.uint8), 'p1.png has label 99, but there are only 21 classes'),
+        (np.full((48, 48), 264, np.uint16), 'p1.png (uint16) has label 264'),
+        (np.full((48, 40), 8, np.uint8), 'p1.png has 40 x 48 pixels, but its image'),
+    ],
+)
+def test_bad_masks_name_their_file(tool, place, tmp_path, capsys, mask, message):
+    shutil.copytree(place, tmp_path / 'set')
+    Image.fromarray(mask).save(tmp_path / 'set/SegmentationClass/p1.png')
+    assert run(tool, tmp_path / 'set', tmp_path / 'chosen.json', 'train') == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1

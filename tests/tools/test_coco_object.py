@@ -229,6 +229,62 @@ def test_an_interrupted_conversion_keeps_what_it_wrote(tool, tmp_path, monkeypat
     assert len(drawn) == 3
 
 
+def without(content, key):
+    """The annotations with a member of the first thing missing."""
+    content['annotations'][0].pop(key)
+    return content
+
+
+def changed(content, what, **members):
+    content[what][0].update(members)
+    return content
+
+
+RUNS = dict(size=[8, 10], counts=[0, 79])
+
+
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        (lambda c: without(c, 'area'), 'Annotation 5 has no area'),
+        (lambda c: changed(c, 'annotations', image_id=8), '1 annotations are of images that are'),
+        (
+            lambda c: changed(c, 'annotations', category_id=999),
+            'Annotation 5 of image 00000000000',
+        ),
+        (lambda c: changed(c, 'annotations', segmentation=RUNS), 'run lengths are 79 pixels of 8'),
+        (lambda c: changed(c, 'annotations', segmentation=[[1, 2, 3]]), 'cannot be drawn'),
+        (lambda c: changed(c, 'images', file_name='x/000000000009.jpg'), '2 images are called'),
+        (lambda c: dict(c, images=[]), 'lists no image'),
+    ],
+)
+def test_annotations_that_cannot_be_drawn_are_named(tool, tmp_path, capsys, change, message):
+    content = annotations([dict(thing(3, box(1, 1, 6, 6), 36), id=5)])
+    assert run(tool, tmp_path, change(content)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count('\n') == 1
+
+
+def test_broken_files_are_named_and_not_kept_as_masks(tool, tmp_path, capsys):
+    content = annotations([thing(3, box(1, 1, 6, 6), 36)])
+    assert run(tool, tmp_path, content) == 0
+    (tmp_path / 'masks/000000000007.png').write_bytes(b'')
+    assert run(tool, tmp_path, content) == 2
+    assert '000000000007.png is there and is no mask of labels' in capsys.readouterr().err
+    assert run(tool, tmp_path, content, '--overwrite') == 0
+    (tmp_path / 'instances.json').write_text('{"images": ')
+    assert tool.main([str(tmp_path / 'instances.json'), str(tmp_path / 'masks')]) == 2
+    assert 'instances.json is no JSON' in capsys.readouterr().err
+
+
+def test_a_pixel_map_of_16_bits_is_named(tool, tmp_path, capsys):
+    (tmp_path / 'maps').mkdir()
+    cv2.imwrite(str(tmp_path / 'maps/a.png'), np.full((4, 4), 300, np.uint16))
+    assert tool.main([str(tmp_path / 'maps'), str(tmp_path / 'masks')]) == 2
+    assert 'a.png has label 300' in capsys.readouterr().err
+
+
 def test_check_tells_what_is_wrong(tool, tmp_path, capsys):
     content = annotations([thing(3, box(1, 1, 6, 6), 36)])
     assert run(tool, tmp_path, content, '--check') == 1

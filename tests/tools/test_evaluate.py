@@ -284,6 +284,24 @@ def test_a_class_file_changes_the_words_and_is_told(tool, place, everything, tmp
     assert found['metrics'] != before['metrics']
 
 
+@pytest.mark.parametrize(
+    'name, first, message',
+    [
+        ('voc20', 'background:', "label 0 of the set is 'aeroplane': leave the line out"),
+        ('voc21', 'sky', 'Label 0 of voc21 is the background: begin its class file with'),
+        ('voc21', 'background:\nsky', 'has 21 classes, but the class list has 22'),
+    ],
+)
+def test_a_class_file_of_other_labels_is_refused(
+    tool, place, tmp_path, capsys, name, first, message
+):
+    names = class_names('pascal_voc')[1 + (name == 'voc20') :]
+    (tmp_path / 'voc.txt').write_text('\n'.join([first, *names]))
+    options = ['--classes', f'{name}={tmp_path / "voc.txt"}']
+    assert run(tool, place, tmp_path / 'out', *options, sets=[name]) == 2
+    assert message in error(capsys)
+
+
 OWN_SET = """
 test_dataloader = dict(
     dataset=dict(
@@ -339,6 +357,9 @@ def test_background_words_tell_the_background_of_a_set_of_ones_own(tool, place, 
         (OWN_SET.format(classes=[], root='.'), 'names no classes or no folder'),
         (OWN_SET.format(classes=['background', 'cat'], root='.'), 'give one with bg_thresh'),
         (OWN_SET.format(classes=['cat', 'dog'], root='nowhere'), 'There is no nowhere for pets'),
+        (OWN_SET.format(classes=repr('cat, dog'), root='.'), "are the text 'cat, dog'"),
+        (OWN_SET.format(classes=['cat', 1], root='.'), 'names no classes, or not by words'),
+        (OWN_SET.format(classes=['cat'], root='.').replace('Base', 'Bass'), "'BassSegDataset'"),
     ],
 )
 def test_a_config_that_is_no_set_is_one_sentence(tool, place, tmp_path, capsys, content, message):
@@ -390,6 +411,14 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
         (['--workers', -1], '--workers -1 must be at least 0'),
         (['--rank', 1], '--rank 1 is no process of --processes 1'),
         (['--config', 'none.py'], 'There is no config at none.py'),
+        (
+            ['--classes', 'voc21=cat,dog'],
+            "The class file of voc21 is ['cat', 'dog']",
+        ),
+        (
+            ['--sets', 'voc20', '--change', 'bg_thresh=0.5', 'background_words=sky'],
+            'background_words and bg_thresh would change nothing',
+        ),
     ],
 )
 def test_wrong_options_are_one_sentence(tool, place, tmp_path, capsys, options, message):
@@ -465,13 +494,49 @@ def spoil_mask(root):
     (root / 'SegmentationClass/p1.png').unlink()
 
 
+def spoil_depth(root):
+    save(np.full((44, 60), 256 + 7, np.uint16), root / 'SegmentationClass/p0.png')
+
+
+def spoil_size(root):
+    save(np.full((50, 60), 7, np.uint8), root / 'SegmentationClass/p0.png')
+
+
+def spoil_turn(root):
+    path, exif = root / 'JPEGImages/p0.jpg', Image.Exif()
+    exif[274] = 6
+    Image.open(path).save(path, exif=exif)
+
+
+def spoil_binary(root):
+    for path in (root / 'SegmentationClass').iterdir():
+        mask = np.array(Image.open(path))
+        save(np.where(mask > 0, 255, 0).astype(np.uint8), path)
+
+
+def spoil_ending(root):
+    for path in (root / 'JPEGImages').iterdir():
+        path.rename(path.with_suffix('.JPG'))
+
+
+def spoil_list(root):
+    path = root / 'ImageSets/Segmentation/val.txt'
+    path.write_text(path.read_text(), encoding='utf-8-sig')
+
+
 @pytest.mark.filterwarnings('ignore:Please pay attention your ground truth')
 @pytest.mark.parametrize(
     'spoil, message',
     [
         (spoil_label, 'has label 99, but there are only 21 classes'),
-        (spoil_palette, 'has colours instead of labels'),
+        (spoil_palette, 'p0.png has colours instead of labels'),
         (spoil_mask, 'There is no mask'),
+        (spoil_depth, 'p0.png (uint16) has label 263'),
+        (spoil_size, 'p0.png has 60 x 50 pixels, but its image'),
+        (spoil_turn, 'turned by its EXIF orientation 6 and the mask is not'),
+        (spoil_binary, 'are 0 and 255 only, and 255 is ignored'),
+        (spoil_ending, 'but p0.JPG is there'),
+        (spoil_list, 'begins with a byte-order mark'),
     ],
 )
 def test_bad_masks_are_one_sentence_before_the_forward_pass(
@@ -537,3 +602,61 @@ def test_a_bad_picture_is_one_sentence_and_what_is_done_stays(
     assert [json.loads(line)['index'] for line in journal.read_text().splitlines()[1:]] == [0, 1]
     picture.write_bytes(whole)
     assert run(tool, place, tmp_path / 'out', *own) == 0
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_loses_nothing(
+    tool, place, tmp_path, capsys, monkeypatch
+):
+    make_set(tmp_path / 'data', LAYOUTS['VOCdevkit/VOC2012'], np.random.default_rng(0))
+    lists = tmp_path / 'data/ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'val.txt').write_text('p0\np1\np2\n')
+    image = tmp_path / 'data/JPEGImages/p1.jpg'
+    whole = image.read_bytes()
+    image.write_bytes(b'no picture')
+    done, options = [], ['--root', f'voc21={tmp_path / "data"}', '--pictures=0']
+    count = running.count_pairs
+    monkeypatch.setattr(running, 'count_pairs', lambda *given: done.append(1) or count(*given))
+    assert run(tool, place, tmp_path / 'out', *options, '--workers=1') == 2
+    assert f'{image} cannot be evaluated' in error(capsys)
+    assert len(done) == 1
+    image.write_bytes(whole)
+    assert run(tool, place, tmp_path / 'out', *options) == 0
+    assert len(done) == 3
+    assert json.loads((tmp_path / 'out/voc21.json').read_text())['images']['evaluated'] == 3
+
+
+def test_a_background_of_another_spelling_is_told_by_the_threshold(tool, place, tmp_path):
+    path = own_set(place, tmp_path, ['_background_', *class_names('pascal_voc')[1:]])
+    change, few = [*WINDOWS, 'bg_thresh=0.95'], ['--limit=1', '--pictures=0']
+    assert run(tool, place, tmp_path / 'out', *few, sets=[path], windows=change) == 0
+    found = json.loads((tmp_path / 'out/pets.json').read_text())
+    assert found['protocol']['fields']['bg_thresh'] == 0.95
+    assert found['class_iou']['_background_'] is not None
+
+
+def test_another_ignored_label_of_a_set_is_ignored(tool, place, everything, tmp_path):
+    rng = np.random.default_rng(0)
+    make_set(tmp_path / 'data', LAYOUTS['VOCdevkit/VOC2012'], rng)
+    for path in (tmp_path / 'data/SegmentationClass').iterdir():
+        mask = np.array(Image.open(path))
+        save(np.where(mask == 255, 21, mask).astype(np.uint8), path)
+    path = own_set(place, tmp_path, list(class_names('pascal_voc')))
+    text = path.read_text().replace(str(place / 'data/VOCdevkit/VOC2012'), str(tmp_path / 'data'))
+    text = text.replace("        ann_file='ImageSets/Segmentation/val.txt',\n", '')
+    path.write_text(text.replace("type='Base", "ignore_index=21, type='Base"))
+    change = [*WINDOWS, 'bg_thresh=0.95']
+    assert run(tool, place, tmp_path / 'out', sets=[path], windows=change) == 0
+    found = json.loads((tmp_path / 'out/pets.json').read_text())
+    expected = json.loads((everything / 'voc21.json').read_text())
+    assert found['metrics'] == expected['metrics']
+
+
+def test_a_picture_too_narrow_for_the_model_is_named(tool, place, tmp_path, capsys):
+    save(np.zeros((400, 1, 3), np.uint8), tmp_path / 'data/JPEGImages/p0.jpg')
+    save(np.ones((400, 1), np.uint8), tmp_path / 'data/SegmentationClass/p0.png')
+    lists = tmp_path / 'data/ImageSets/Segmentation'
+    lists.mkdir(parents=True)
+    (lists / 'val.txt').write_text('p0')
+    assert run(tool, place, tmp_path / 'out', '--root', f'voc21={tmp_path / "data"}') == 2
+    assert 'JPEGImages/p0.jpg cannot be evaluated: GroupViT takes images' in error(capsys)

@@ -69,3 +69,10 @@ def test_an_empty_folder_is_one_sentence(tool, place, capsys):
     (place / 'empty').mkdir()
     assert run(tool, place, f'--images={place / "empty"}') == 2
     assert capsys.readouterr().err.startswith('error: No image to look for')
+
+
+def test_words_may_be_a_class_file(tool, tmp_path):
+    (tmp_path / 'words.txt').write_text('background: sky\ncat, kitten\ndog')
+    assert tool.read_words(str(tmp_path / 'words.txt')) == ('cat', 'kitten', 'dog')
+    assert tool.read_words('a cat, the dog') == ('cat', 'dog')
+    assert tool.read_words('pascal_voc')[0] == 'aeroplane'

@@ -284,6 +284,12 @@ def test_missing_things_are_said_in_one_sentence(
     assert error.count('\n') == 1
 
 
+def test_the_config_of_a_set_is_no_config_to_test(place, tmp_path, capsys):
+    (tmp_path / 'set.py').write_text('test_dataloader = dict(dataset=dict())')
+    assert in_process('tools/test.py')([str(tmp_path / 'set.py'), str(place / 'epoch_1.pth')]) == 2
+    assert 'set.py has no model: a set of your own is named by --sets' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     'option, message',
     [
@@ -337,3 +343,70 @@ def test_results_do_not_replace_what_is_read_nor_go_nowhere(place, capsys):
         assert line.startswith('error: ')
         assert sentence in line
     assert (listing.read_bytes(), checkpoint.read_bytes()) == before
+
+
+def small_set(place, tmp_path):
+    """A copy of the made VOC, to spoil, and the arguments that test on it."""
+    shutil.copytree(place / 'voc', tmp_path / 'voc')
+    return tmp_path / 'voc', [
+        *(str(CONFIGS / 'tiny_zeroshot.py'), str(place / 'epoch_1.pth')),
+        *(f'--work-dir={tmp_path / "run"}', '--cfg-options', f'experiment_name={tmp_path.name}'),
+        f'test_dataloader.dataset.data_root={tmp_path / "voc"}',
+    ]
+
+
+def capitals(root):
+    for path in (root / 'JPEGImages').iterdir():
+        path.rename(path.with_suffix('.PNG'))
+    (root / 'ImageSets/Segmentation/val.txt').write_text('p0.PNG\n')
+
+
+def replace_mask(mask, name='p1'):
+    return lambda root: Image.fromarray(mask).save(root / f'SegmentationClass/{name}.png')
+
+
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (capitals, "val.txt is 'p0.PNG': leave out .PNG"),
+        (lambda root: (root / 'SegmentationClass/p1.png').unlink(), 'There is no mask'),
+        (lambda root: (root / 'JPEGImages/p1.jpg').write_bytes(b'x'), 'JPEGImages/p1.jpg'),
+        (replace_mask(np.full((48, 60), 30, np.uint8)), 'p1.png has label 30, but there are only'),
+        (replace_mask(np.full((48, 60), 258, np.uint16)), 'p1.png (uint16) has label 258'),
+        (replace_mask(np.full((60, 48), 8, np.uint8)), 'p1.png has 48 x 60 pixels, but its image'),
+        (replace_mask(np.full((48, 60, 3), 8, np.uint8)), 'p1.png has colours instead of labels'),
+    ],
+)
+def test_bad_data_is_one_sentence_with_the_files_name(place, tmp_path, capsys, damage, message):
+    root, arguments = small_set(place, tmp_path)
+    damage(root)
+    workers = ['test_dataloader.num_workers=1'] if 'uint16' in message else []
+    assert in_process('tools/test.py')([*arguments, *workers]) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if 'error: ' in line]
+    assert len(error) == 1
+    assert message in error[0]
+
+
+def test_windows_and_metrics_of_whole_images_are_not_asked_for_together(place, tmp_path, capsys):
+    _, arguments = small_set(place, tmp_path)
+    windows = ['model.test_cfg.mode=slide', '--metrics', 'oracle']
+    assert in_process('tools/test.py')([*arguments, *windows]) == 2
+    assert 'oracle take whole images, so model.test_cfg.mode would' in capsys.readouterr().err
+
+
+def test_a_metric_of_the_foreground_of_a_set_without_background_is_refused(place, tmp_path, capsys):
+    _, arguments = small_set(place, tmp_path)
+    voc20 = [
+        'test_dataloader.dataset.type=PascalVOC20Dataset',
+        'model.decode_head.class_names=pascal_voc20',
+        *('model.decode_head.with_background=False', 'model.decode_head.bg_thresh=None'),
+    ]
+    assert in_process('tools/test.py')([*arguments, *voc20, '--metrics', 'foreground']) == 2
+    assert "leaves out label 0, which is 'aeroplane' here" in capsys.readouterr().err
+
+
+def test_a_set_of_other_classes_than_the_head_is_refused(place, tmp_path, capsys):
+    _, arguments = small_set(place, tmp_path)
+    voc20 = 'test_dataloader.dataset.type=PascalVOC20Dataset'
+    assert in_process('tools/test.py')([*arguments, voc20]) == 2
+    assert 'has 20 classes, but the class list has 21' in capsys.readouterr().err

@@ -25,9 +25,10 @@ from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
-from groupvit_mmseg.evaluation.checks import check_class_count, check_files
+from groupvit_mmseg.evaluation.checks import check_class_count, check_set
 from groupvit_mmseg.evaluation.protocols import PRESETS, has_background, protocol
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.evaluation.running import apply_protocol, build_dataset, digest
@@ -76,6 +77,8 @@ def find_set(name):
     """A set with a background."""
     if name == 'all':
         raise ValueError('A threshold is chosen for one set: name it with --set.')
+    if name == 'imagenet':
+        raise ValueError('imagenet is classified, not segmented: choose another --set.')
     (found,) = chosen_sets([name])
     if not has_background(found.class_set):
         raise ValueError(
@@ -93,7 +96,7 @@ def open_split(args, benchmark, chosen):
         raise FileNotFoundError(f'There is no list of images {Path(root) / args.split}.')
     dataset = build_dataset(benchmark, root, chosen, configs=CONFIGS, ann_file=args.split)
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
-    check_files(infos)
+    check_set(dataset, len(dataset.metainfo['classes']))
     tested = {test.get_data_info(index)['img_path'] for index in range(len(test))}
     shared = sum(info['img_path'] in tested for info in infos)
     if shared and not args.on_test_split:
@@ -177,7 +180,7 @@ def main(argv=None):
         write_json(provenance(args, chosen, calibration, names, on_test_images), args.out)
         draw_curve(calibration, args.out.with_suffix('.png'))
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
     print(f'threshold {calibration.threshold:.4f}, {calibration.provenance}')
     if on_test_images:

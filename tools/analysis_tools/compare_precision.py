@@ -21,6 +21,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import chosen_sets
 from groupvit_mmseg.evaluation.confusion import (
     confusion_matrix,
@@ -29,7 +30,7 @@ from groupvit_mmseg.evaluation.confusion import (
 )
 from groupvit_mmseg.evaluation.protocols import PRESETS
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.evaluation.task import EvaluationTask, Settings
+from groupvit_mmseg.evaluation.task import EvaluationTask, Settings, check_options_are_used
 from groupvit_mmseg.inference import load_segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -65,7 +66,7 @@ def open_task(args, out):
         raise ValueError(f'--images {args.images} must be at least 1.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    (benchmark,) = chosen_sets([args.set])
+    (benchmark,) = chosen = chosen_sets([args.set])
     settings = Settings(
         out=out,
         configs=CONFIGS,
@@ -75,11 +76,14 @@ def open_task(args, out):
         protocol=args.protocol,
         changes=args.change,
     )
+    check_options_are_used(chosen, settings)
     return EvaluationTask(benchmark, settings)
 
 
 def indices(count, wanted):
     """Images to compare on."""
+    if wanted is not None and wanted < 1:
+        raise ValueError(f'--images {wanted} leaves no image to compare on.')
     wanted = min(wanted or count, count)
     return [index * count // wanted for index in range(wanted)]
 
@@ -109,6 +113,8 @@ def measure(args):
     task.set_up(segmentor, segmentor.decode_head.logit_scale.exp().item())
     chosen = indices(len(task.dataset), args.images)
     alike, total, pairs = compare(segmentor, task, chosen)
+    if not any(pairs[PRECISIONS[0]]):
+        raise ValueError(f'No pixel of the {len(chosen)} masks counts: all are ignored.')
     return dict(
         set=task.name,
         images=len(chosen),
@@ -130,7 +136,7 @@ def main(argv=None):
         check_output(args.out, reads=[args.checkpoint, args.config, args.set])
         result = measure(args)
     except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {sentence(error)}', file=sys.stderr)
         return 2
     miou = ', '.join(f'{name} {value:.2f}' for name, value in result['mIoU'].items())
     print(

@@ -22,12 +22,7 @@ from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.retrieval import SegmentSight, segment_concepts
 from groupvit_mmseg.inference import load_image, load_segmentor
-from groupvit_mmseg.text.vocabulary import (
-    CLASS_NAMES,
-    DATASETS_OWN_NAMES,
-    class_names,
-    parse_class_names,
-)
+from groupvit_mmseg.text.class_choice import read_class_choice
 from groupvit_mmseg.visualization import panel, save_picture
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -42,7 +37,7 @@ def parse_args(argv=None):
     )
     parser.add_argument('checkpoint', help='of a pretrainer or a segmentor')
     parser.add_argument('--images', type=Path, required=True, help='folder with pictures')
-    parser.add_argument('--words', default='coco_object', help='a known set, or words')
+    parser.add_argument('--words', default='coco_object', help='a set, a class file, or words')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--config', type=Path, default=MODEL, help='of the model')
     parser.add_argument('--size', type=int, default=224, help='pixels that a picture is resized to')
@@ -56,14 +51,17 @@ def list_images(folder, limit):
     if not folder.is_dir():
         raise FileNotFoundError(f'There is no folder {folder}.')
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    if limit is not None and limit < 1:
+        raise ValueError(f'--limit {limit} leaves no picture to look at.')
     return paths[:limit]
 
 
 def read_words(text):
-    if text in CLASS_NAMES or text in DATASETS_OWN_NAMES:
-        names = class_names(text)
-        return names[int(names[0] == 'background') :]
-    return parse_class_names(text)
+    """All words of the classes, but not those of a background."""
+    chosen = read_class_choice(text)
+    names = chosen['class_names'][int(chosen.get('with_background', False)) :]
+    aliases = chosen.get('aliases', {})
+    return tuple(word for name in names for word in (name, *aliases.get(name, ())))
 
 
 @torch.inference_mode()

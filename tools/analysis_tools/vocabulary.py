@@ -20,13 +20,7 @@ import torch
 from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.inference import load_segmentor
-from groupvit_mmseg.text.class_list import read_class_file
-from groupvit_mmseg.text.vocabulary import (
-    CLASS_NAMES,
-    DATASETS_OWN_NAMES,
-    class_names,
-    parse_class_names,
-)
+from groupvit_mmseg.text.class_choice import read_class_choice
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -47,19 +41,6 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def read_classes(text):
-    """Arguments of ``set_classes``; a background is told by its words or not at all here."""
-    if text in CLASS_NAMES or text in DATASETS_OWN_NAMES:
-        names = class_names(text)
-        return dict(class_names=names[int(names[0] == 'background') :])
-    if not Path(text).suffix:
-        return dict(class_names=parse_class_names(text))
-    settings = read_class_file(text)
-    if settings['with_background'] and not settings['background_words']:
-        settings.update(class_names=settings['class_names'][1:], with_background=False)
-    return settings
-
-
 def near_pairs(embeds, classes):
     """(cosine, word, word) of all pairs of words of different classes, the nearest first."""
     cosines = embeds @ embeds.T
@@ -78,7 +59,7 @@ def main(argv=None):
     try:
         check_output(args.out, reads=[args.checkpoint, args.config, args.classes])
         head = load_segmentor(args.config, args.checkpoint).decode_head
-        head.set_classes(**read_classes(args.classes), templates=args.templates)
+        head.set_classes(**read_class_choice(args.classes), templates=args.templates)
         pairs = near_pairs(head.encode_classes().cpu(), head.classes)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)

@@ -16,7 +16,7 @@ masks of another origin are refused. --check verifies a folder instead of writin
 import argparse
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -55,10 +55,15 @@ def read(path):
     """The annotation file's content."""
     if not path.is_file():
         raise FileNotFoundError(f'There are no annotations at {path}.')
-    content = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
+    except ValueError as error:  # of the encoding, too
+        raise ValueError(f'{path} is no JSON ({error}): give instances_*.json.') from error
     missing = {'images', 'annotations', 'categories'} - set(content)
     if missing:
         raise ValueError(f'{path} has no {", ".join(sorted(missing))}: give instances_*.json.')
+    if not content['images']:
+        raise ValueError(f'{path} lists no image: there is no mask to draw.')
     return content
 
 
@@ -78,6 +83,8 @@ def decode(segmentation, height, width):
     counts = segmentation['counts']
     if isinstance(counts, str):
         return decompress(segmentation)
+    if sum(counts) != height * width:
+        raise ValueError(f'its run lengths are {sum(counts)} pixels of {height} x {width}')
     values = np.arange(len(counts)) % 2
     return np.repeat(values, counts).reshape(width, height).T.astype(bool)  # runs go down columns
 
@@ -107,7 +114,13 @@ def draw(image, objects, labels):
     height, width = image['height'], image['width']
     mask = np.zeros((height, width), np.uint8)
     for item in sorted(objects, key=lambda item: (not item.get('iscrowd', 0), -item['area'])):
-        mask[decode(item['segmentation'], height, width)] = labels[item['category_id']]
+        try:
+            mask[decode(item['segmentation'], height, width)] = labels[item['category_id']]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            name = image['file_name']
+            raise ValueError(
+                f'Annotation {item.get("id")} of image {name} cannot be drawn: {error}.'
+            ) from error
     return mask
 
 
@@ -116,11 +129,30 @@ def jobs_from_instances(content):
     labels = label_of_category(content['categories'])
     objects = defaultdict(list)
     for item in content['annotations']:
+        missing = {'image_id', 'category_id', 'segmentation', 'area'} - set(item)
+        if missing:
+            raise ValueError(f'Annotation {item.get("id")} has no {", ".join(sorted(missing))}.')
         objects[item['image_id']].append(item)
+    check_images(content['images'], objects)
     return {
         f'{Path(image["file_name"]).stem}.png': partial(draw, image, objects[image['id']], labels)
         for image in content['images']
     }
+
+
+def check_images(images, objects):
+    """Refuses annotations of no image, and images whose masks would have one name."""
+    unknown = sorted(set(objects) - {image['id'] for image in images}, key=str)
+    if unknown:
+        lost = sum(len(objects[number]) for number in unknown)
+        raise ValueError(
+            f'{lost} annotations are of images that are not listed, the first of image '
+            f'{unknown[0]}: complete "images".'
+        )
+    names = Counter(Path(image['file_name']).stem for image in images)
+    (name, count), *_ = names.most_common(1)
+    if count > 1:
+        raise ValueError(f'{count} images are called {name}: their masks would be one file.')
 
 
 def jobs_from_pixel_maps(folder):
@@ -143,6 +175,8 @@ def map_labels(path):
     table = np.zeros(256, np.uint8)
     things = range(NUM_THINGS) if path.stem.endswith(TRAIN_IDS) else np.array(THING_IDS) - 1
     table[list(things)] = np.arange(1, NUM_THINGS + 1)
+    if labels.max() > 255:
+        raise ValueError(f'{path} has label {labels.max()}: pixel maps have labels up to 255.')
     return table[labels]
 
 
@@ -150,7 +184,10 @@ def convert(name, make_mask, out, overwrite, dry_run):
     """Draws one mask, unless it is there; returns the labels in it."""
     path = out / name
     if path.is_file() and not overwrite and not dry_run:
-        return np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if mask is not None and mask.ndim == 2:
+            return np.unique(mask)
+        raise ValueError(f'{path} is there and is no mask of labels: --overwrite draws it again.')
     mask = make_mask()
     if not dry_run:
         encoded = cv2.imencode('.png', mask)[1].tobytes()

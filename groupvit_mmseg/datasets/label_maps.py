@@ -1,0 +1,205 @@
+"""Masks of labels read from files: whatever the file's depth, a label is what the file says."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mmcv
+import numpy as np
+from mmengine import fileio
+from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.registry import TRANSFORMS
+from numpy.typing import NDArray
+from PIL import Image
+
+IGNORED = 255
+ORIENTATION = 274  # tag of EXIF
+TURNS = (5, 6, 7, 8)  # orientations that exchange width and height
+SAVE_AS = 'save it as an 8-bit PNG of labels, grey or with a palette.'
+
+
+@TRANSFORMS.register_module()
+class LoadLabelMap(LoadAnnotations):
+    """``LoadAnnotations`` that refuses masks it would read as something else.
+
+    ``LoadAnnotations`` keeps the lowest 8 bits of a label, so that 256 + 3 is 3, and takes a mask
+    of any size. On all other files both give the same. :class:`GroupViTRunner` and the tools put
+    this class in the place of ``LoadAnnotations``; configs keep that name, by which MMSegmentation
+    leaves the masks out at inference.
+
+    Args:
+        ignore_index (int): Label of the files that does not count; it becomes 255. Defaults to 255.
+        **kwargs: Arguments of ``LoadAnnotations``.
+
+    Raises:
+        ValueError: With the file's name, if it is no map of labels 0 to 255, or of another size
+            than its image.
+    """
+
+    def __init__(self, *, ignore_index: int = IGNORED, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.ignore_index = ignore_index
+        self._warned_of_orientation = False
+
+    def _load_seg_map(self, results: dict) -> None:
+        """Read one mask into ``gt_seg_map``, uint8 ``(H, W)``."""
+        path = results['seg_map_path']
+        data = fileio.get(path, backend_args=self.backend_args)
+        labels = decode_label_map(data, path, backend=self.imdecode_backend)
+        self._check_size(labels.shape, results)
+        if self.ignore_index != IGNORED:
+            labels = np.where(labels == self.ignore_index, IGNORED, labels).astype(np.uint8)
+        if self._reduces_zero_label(results):
+            labels = np.where(np.isin(labels, (0, IGNORED)), IGNORED, labels - 1).astype(np.uint8)
+        if results.get('label_map') is not None:
+            labels = _relabelling(results['label_map'])[labels]
+        results['gt_seg_map'] = labels
+        results['seg_fields'].append('gt_seg_map')
+
+    def _reduces_zero_label(self, results: dict) -> bool:
+        """Whether label 0 is ignored and the others count from 0; the data set says so."""
+        of_set = results['reduce_zero_label']
+        if self.reduce_zero_label not in (None, of_set):
+            raise ValueError(
+                f'The data set has reduce_zero_label={of_set}, its pipeline '
+                f'{self.reduce_zero_label}: say it to the data set only.'
+            )
+        return of_set
+
+    def _check_size(self, shape: tuple[int, ...], results: dict) -> None:
+        """Refuse a mask of another size than its image; warn where a turn leaves no trace."""
+        expected, image = results.get('ori_shape'), results.get('img_path')
+        if expected is None or image is None:
+            return
+        if shape != tuple(expected[:2]):
+            raise ValueError(size_sentence(results['seg_map_path'], shape, image, expected))
+        orientation = exif_orientation(image)
+        unclear = orientation > 1 and (orientation not in TURNS or shape[0] == shape[1])
+        if unclear and not self._warned_of_orientation:
+            self._warned_of_orientation = True
+            warnings.warn(
+                f'{image} has EXIF orientation {orientation}, and its size does not tell whether '
+                f'its mask {results["seg_map_path"]} is turned too: save such pictures upright, '
+                'without the tag.',
+                stacklevel=2,
+            )
+
+
+def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDArray[np.uint8]:
+    """Labels of a mask file, ``(H, W)``: grey of any depth, bits, or indices of a palette.
+
+    Args:
+        data (bytes): The file's content.
+        path (str): Its name, for messages.
+        backend (str): Decoder, as ``mmcv.imfrombytes`` knows it. Defaults to ``'pillow'``.
+
+    Raises:
+        ValueError: If the file cannot be decoded, has colours or alpha, or a label that is no whole
+            number from 0 to 255.
+    """
+    try:
+        if backend == 'pillow':
+            labels = _decode_by_pillow(data)
+        else:
+            labels = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
+    # Decoders raise what they like on damaged files: SyntaxError, struct.error, EOFError, ...
+    except Exception as error:
+        reason = str(error).split(' <')[0]  # without the object's address
+        raise ValueError(f'The mask {path} cannot be decoded ({reason}): {SAVE_AS}') from error
+    if labels is None:
+        raise ValueError(f'The mask {path} cannot be decoded: {SAVE_AS}')
+    labels = np.squeeze(labels) if labels.ndim == 3 else labels
+    if labels.ndim != 2:
+        raise ValueError(
+            f'The mask {path} has colours instead of labels (shape {labels.shape}): {SAVE_AS}'
+        )
+    return _as_bytes(labels, path)
+
+
+def _decode_by_pillow(data: bytes) -> NDArray:
+    """Pixels as they are stored: Pillow stretches grey of 2 and 4 bits to 0 ... 255."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.format == 'JPEG':
+            raise ValueError('JPEG changes labels')
+        depth = 8
+        if image.format == 'PNG':
+            depth = data[24]  # of the header, which comes first
+        elif image.format == 'TIFF':
+            depth = min(image.tag_v2.get(258, (8,)))  # type: ignore[attr-defined]
+        pixels = np.array(image)
+        return pixels // (255 // (2**depth - 1)) if image.mode == 'L' and depth < 8 else pixels
+
+
+def _as_bytes(labels: NDArray, path: str) -> NDArray[np.uint8]:
+    """Labels of any type as uint8, if none of them changes."""
+    if labels.dtype in (np.uint8, np.bool_):
+        return labels.astype(np.uint8)
+    with np.errstate(invalid='ignore'):
+        small = labels.astype(np.uint8)
+    wrong = labels[small != labels]
+    if wrong.size:
+        raise ValueError(
+            f'The mask {path} ({labels.dtype}) has label {wrong.flat[0]}: labels are whole numbers '
+            f'from 0 to 254, and {IGNORED} for pixels to ignore.'
+        )
+    return small
+
+
+def size_sentence(
+    mask: str, mask_shape: tuple[int, ...], image: str, image_shape: tuple[int, ...]
+) -> str:
+    """What is wrong with a mask of another size than its image, and what to do."""
+    (height, width), (image_height, image_width) = mask_shape[:2], image_shape[:2]
+    orientation = exif_orientation(image)
+    todo = 'save both at the same size.'
+    if orientation in TURNS and (height, width) == (image_width, image_height):
+        todo = (
+            f'the image is turned by its EXIF orientation {orientation} and the mask is not: save '
+            'the image upright without the tag, or turn the mask.'
+        )
+    return (
+        f'The mask {mask} has {width} x {height} pixels, but its image {image} has '
+        f'{image_width} x {image_height}: {todo}'
+    )
+
+
+def exif_orientation(path: str | Path) -> int:
+    """The EXIF orientation of a local file; 1, upright, where there is none or it is elsewhere."""
+    try:
+        with Image.open(path) as image:
+            return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # whatever is wrong with the image, its own reader says it
+        return 1
+
+
+def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
+    """New label of each old one, ``(256,)``; those that are not named stay."""
+    table = np.arange(256, dtype=np.uint8)
+    for old, new in label_map.items():
+        if old < len(table):
+            table[old] = new
+    return table
+
+
+def reading_label_maps(config: Any, **options: Any) -> Any:
+    """A copy of a pipeline or a data set's config with LoadLabelMap in LoadAnnotations' place.
+
+    Args:
+        config (Any): Dicts, lists and plain values; those within are searched.
+        **options: Further arguments of :class:`LoadLabelMap`.
+    """
+    if isinstance(config, list | tuple):
+        return type(config)(reading_label_maps(one, **options) for one in config)
+    if not isinstance(config, dict):
+        return config
+    kind = config.get('type')
+    has_boxes = any(key.startswith('with_') for key in config)  # MMDetection's of the same name
+    if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not has_boxes:
+        return dict(config, type='mmseg.LoadLabelMap', **options)
+    return type(config)(
+        {key: reading_label_maps(value, **options) for key, value in config.items()}
+    )

@@ -1,0 +1,19 @@
+"""The sentence of an error, wherever it was raised."""
+
+from __future__ import annotations
+
+
+def sentence(error: BaseException) -> str:
+    """What an error says, without the traceback that a loader's process puts before it.
+
+    Args:
+        error (BaseException): Of this process, or raised again from a worker of a ``DataLoader``.
+    """
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        text = str(error.args[0])  # str() would put quotation marks around it
+    else:
+        text = str(error)
+    if 'Original Traceback' in text:
+        last = text.strip().rsplit('\n', 1)[-1]
+        return last.partition(': ')[2] or last
+    return text
