@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints.inert_pickle import MAX_SETTINGS, as_plain
+from groupvit_mmseg.checkpoints.inert_pickle import MAX_SETTINGS, Inert, Kept, as_plain
 
 
 def config_of(path):
@@ -227,6 +227,10 @@ def test_settings_of_a_few_bytes_cannot_mean_endless_values():
         plain = [part for level in plain if isinstance(level, list) for part in level]
         count += len(plain)
     assert count < 3 * MAX_SETTINGS
+    endless = Kept()
+    endless['self'] = endless
+    assert as_plain(endless) is None
+    assert as_plain({'a': [1, Inert(), ('b', 2.5)]}) == {'a': [1, None, ['b', 2.5]]}
 
 
 def test_normalisation_of_another_channel_order(convert, refuse, trained, tmp_path, capsys):
