@@ -97,6 +97,12 @@ def test_heads_that_nothing_tells_are_asked_for(refuse, trained, tmp_path, capsy
         errors = refuse(tool, source, tmp_path / 'out' / 'x.pth', capsys=capsys)
         assert 'give --num-heads, one number for each stage (widths [64, 64]) and ' in errors
         assert '--text-heads (width 64).' in errors
+    argv = ('plugin_to_official', source, tmp_path / 'out' / 'x.pth', '--no-check')
+    heads = ('--num-heads', 2, 2, '--text-heads')
+    assert 'text_heads = 3 does not divide the width 64' in refuse(*argv, *heads, 3, capsys=capsys)
+    assert 'text_heads = 0, which must be a number of ' in refuse(*argv, *heads, 0, capsys=capsys)
+    one_short = ('--num-heads', 2, '--text-heads', 2)
+    assert 'give one entry per stage' in refuse(*argv, *one_short, capsys=capsys)
 
 
 def test_config_beside_the_weights_is_read_where_none_is_inside(convert, trained, tmp_path):
