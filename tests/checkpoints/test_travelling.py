@@ -139,17 +139,17 @@ def test_a_config_of_another_model(refuse, trained, tmp_path, capsys):
 
 def test_a_sidecar_of_another_model(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained()
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     torch.save({'model': read_weights(tmp_path / 'a.pth').tensors}, tmp_path / 'a.pth')
     argv = ('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'out' / 'p.pth')
     # Of other shapes; of the same shapes but other weights; not of this kind; no settings.
     other, _ = trained('trained/other.pth', backbone=dict(depths=(2, 1)))
-    assert not convert('plugin_to_official', other, tmp_path / 'b.pth')
+    assert not convert('plugin_to_official', other, tmp_path / 'b.pth', '--no-check')
     shutil.copy(tmp_path / 'b.json', tmp_path / 'a.json')
     errors = refuse(*argv, capsys=capsys)
     assert 'a.json is of another model: its backbone has depths = [2, 1], the weights ' in errors
     other, _ = trained('trained/other.pth', seed=1)
-    assert not convert('plugin_to_official', other, tmp_path / 'c.pth')
+    assert not convert('plugin_to_official', other, tmp_path / 'c.pth', '--no-check')
     shutil.copy(tmp_path / 'c.json', tmp_path / 'a.json')
     errors = refuse(*argv, capsys=capsys)
     assert 'a.json records what the model answered when it was written, and ' in errors
@@ -181,7 +181,7 @@ def test_wrong_heads_fail_against_the_recorded_answers(convert, refuse, trained,
 
 def test_plugin_files_are_held_to_their_record(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained()
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     assert not convert('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'b.pth')
     content = torch.load(tmp_path / 'b.pth', weights_only=True)
     content['state_dict']['backbone.norm.weight'] += 0.1
@@ -209,7 +209,7 @@ def write_with_config(library, path, model, settings):
 
 def test_training_config_in_an_official_file_is_read(convert, trained, tmp_path, capsys):
     source, _ = trained(text_encoder=dict(num_heads=1))
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     model = read_weights(tmp_path / 'a.pth').tensors
     settings = json.loads((tmp_path / 'a.json').read_text())
     settings['img_encoder'].update(img_size='${data.img_size}', depths='${depths}')
@@ -243,7 +243,7 @@ def test_normalisation_of_another_channel_order(convert, refuse, trained, tmp_pa
     source, _ = trained(data_preprocessor=dict(bgr_to_rgb=False))
     errors = refuse('plugin_to_hf', source, tmp_path / 'hf' / 'a.bin', capsys=capsys)
     assert 'allows only pictures in RGB' in errors
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     assert not convert('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'p.pth')
     pictures = config_of(tmp_path / 'p.pth').data_preprocessor
     assert pictures.bgr_to_rgb is False
