@@ -79,7 +79,8 @@ def _hugging_face(
     try:
         model.load_state_dict(dict(tensors))
     except RuntimeError as error:
-        raise ValueError(f'The config.json is not of these weights ({error}).') from error
+        first = ' '.join(str(error).split('\n\t')[1:2]).rstrip('. ')
+        raise ValueError(f'The config.json is not of these weights ({first}).') from error
     with _float64_by_default():
         output = model(
             input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)

@@ -117,8 +117,8 @@ def check_kinds(settings: Settings) -> None:
     """Raise ``ValueError`` if a place gives a value of another kind than its setting has."""
     heads, text_heads, size, scale, _ = settings.hints
     kinds = {
-        'num_heads': (heads, 'one number for each stage', _are_counts(heads)),
-        'text_heads': (text_heads, 'a number', _are_counts((text_heads,))),
+        'num_heads': (heads, 'one number of 1 or more for each stage', _are_counts(heads)),
+        'text_heads': (text_heads, 'a number of 1 or more', _are_counts((text_heads,))),
         'img_size': (size, 'height and width', _are_counts(size) and len(size or ()) == 2),
         'assign_scale': (scale, 'a number', isinstance(scale, int | float)),
     }

@@ -85,23 +85,35 @@ SETTINGS_LIBRARIES = ('addict', 'argparse', 'mmcv', 'mmengine', 'omegaconf', 'ya
 MAX_SETTINGS = 50_000  # a pickle of a few bytes can mean more values than there are atoms
 
 
-def as_plain(value: Any, places: Iterator[int] | None = None) -> Any:
-    """The dicts, lists, numbers and texts in settings of any library; None for the rest."""
-    places = iter(range(MAX_SETTINGS)) if places is None else places
+def as_plain(value: Any) -> Any:
+    """The dicts, lists, numbers and texts in settings of any library; None for the rest.
+
+    Args:
+        value (Any): As the unpickler made it. Of settings that contain themselves, that are nested
+            too deep, or too many, nothing or only the beginning comes back.
+    """
+    try:
+        return _as_plain(value, iter(range(MAX_SETTINGS)))
+    except RecursionError:
+        return None
+
+
+def _as_plain(value: Any, places: Iterator[int]) -> Any:
+    """The same, as long as there are places for values."""
     if next(places, None) is None or value is None or isinstance(value, str | int | float):
         return value if isinstance(value, str | int | float) else None
     if isinstance(value, Mapping):
-        return {str(key): as_plain(part, places) for key, part in value.items()}
+        return {str(key): _as_plain(part, places) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [as_plain(part, places) for part in value]
+        return [_as_plain(part, places) for part in value]
     if not isinstance(value, Kept):
         return None
     kept = vars(value)
     state = kept['state'] if isinstance(kept['state'], Mapping) else {}
     for content in ('_val', '_content', '_cfg_dict'):  # of omegaconf's nodes, of mmcv's Config
         if content in state:
-            return as_plain(state[content], places)
-    return as_plain(kept['elements'] or {**state, **kept['items']}, places)
+            return _as_plain(state[content], places)
+    return _as_plain(kept['elements'] or {**state, **kept['items']}, places)
 
 
 class Storage(NamedTuple):

@@ -101,7 +101,7 @@ def infer_structure(state_dict: Mapping[str, Tensor], hints: Hints) -> Structure
 
 
 def _require_heads(backbone: dict[str, Any], text_width: int, text_heads: int | None) -> None:
-    """Raise ``ValueError`` that asks for heads that nothing tells."""
+    """Raise ``ValueError`` that asks for heads that nothing tells, or that cannot be."""
     embed_dims = backbone['embed_dims']
     widths = [int(embed_dims * factor) for factor in backbone['embed_factors']]
     wanted = []
@@ -113,6 +113,10 @@ def _require_heads(backbone: dict[str, Any], text_width: int, text_heads: int | 
         raise ValueError(
             'the tensors do not tell the attention heads, and nothing that lies with them does: '
             f'give {" and ".join(wanted)}.'
+        )
+    if text_width % (text_heads or 1):
+        raise ValueError(
+            f'text_heads = {text_heads} does not divide the width {text_width} of the text tower.'
         )
 
 

@@ -66,7 +66,8 @@ UNKNOWN = [
     ('text_config', dict(num_hidden_layers=7), 'its text_encoder has num_layers = 7, the weights'),
     ('vision_config', dict(depths=3), 'cannot be read as settings of a GroupViT'),
     ('vision_config', dict(num_attention_heads='two'), "num_heads = ('two', 'two'), which must"),
-    # Of all these transformers takes a default, which is not what the weights were trained with.
+    (None, dict(projection_dim=99), 'The config.json is not of these weights (size mismatch for '),
+    # Of these transformers takes a default, which is not what the weights were trained with.
     ('text_config', dict(eos_token_id=None), 'check failed: text_embeds differ by'),
 ]
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints.inert_pickle import MAX_SETTINGS, as_plain
+from groupvit_mmseg.checkpoints.inert_pickle import MAX_SETTINGS, Inert, Kept, as_plain
 
 
 def config_of(path):
@@ -97,6 +97,12 @@ def test_heads_that_nothing_tells_are_asked_for(refuse, trained, tmp_path, capsy
         errors = refuse(tool, source, tmp_path / 'out' / 'x.pth', capsys=capsys)
         assert 'give --num-heads, one number for each stage (widths [64, 64]) and ' in errors
         assert '--text-heads (width 64).' in errors
+    argv = ('plugin_to_official', source, tmp_path / 'out' / 'x.pth', '--no-check')
+    heads = ('--num-heads', 2, 2, '--text-heads')
+    assert 'text_heads = 3 does not divide the width 64' in refuse(*argv, *heads, 3, capsys=capsys)
+    assert 'text_heads = 0, which must be a number of ' in refuse(*argv, *heads, 0, capsys=capsys)
+    one_short = ('--num-heads', 2, '--text-heads', 2)
+    assert 'give one entry per stage' in refuse(*argv, *one_short, capsys=capsys)
 
 
 def test_config_beside_the_weights_is_read_where_none_is_inside(convert, trained, tmp_path):
@@ -133,17 +139,17 @@ def test_a_config_of_another_model(refuse, trained, tmp_path, capsys):
 
 def test_a_sidecar_of_another_model(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained()
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     torch.save({'model': read_weights(tmp_path / 'a.pth').tensors}, tmp_path / 'a.pth')
     argv = ('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'out' / 'p.pth')
     # Of other shapes; of the same shapes but other weights; not of this kind; no settings.
     other, _ = trained('trained/other.pth', backbone=dict(depths=(2, 1)))
-    assert not convert('plugin_to_official', other, tmp_path / 'b.pth')
+    assert not convert('plugin_to_official', other, tmp_path / 'b.pth', '--no-check')
     shutil.copy(tmp_path / 'b.json', tmp_path / 'a.json')
     errors = refuse(*argv, capsys=capsys)
     assert 'a.json is of another model: its backbone has depths = [2, 1], the weights ' in errors
     other, _ = trained('trained/other.pth', seed=1)
-    assert not convert('plugin_to_official', other, tmp_path / 'c.pth')
+    assert not convert('plugin_to_official', other, tmp_path / 'c.pth', '--no-check')
     shutil.copy(tmp_path / 'c.json', tmp_path / 'a.json')
     errors = refuse(*argv, capsys=capsys)
     assert 'a.json records what the model answered when it was written, and ' in errors
@@ -175,7 +181,7 @@ def test_wrong_heads_fail_against_the_recorded_answers(convert, refuse, trained,
 
 def test_plugin_files_are_held_to_their_record(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained()
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     assert not convert('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'b.pth')
     content = torch.load(tmp_path / 'b.pth', weights_only=True)
     content['state_dict']['backbone.norm.weight'] += 0.1
@@ -203,7 +209,7 @@ def write_with_config(library, path, model, settings):
 
 def test_training_config_in_an_official_file_is_read(convert, trained, tmp_path, capsys):
     source, _ = trained(text_encoder=dict(num_heads=1))
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     model = read_weights(tmp_path / 'a.pth').tensors
     settings = json.loads((tmp_path / 'a.json').read_text())
     settings['img_encoder'].update(img_size='${data.img_size}', depths='${depths}')
@@ -227,13 +233,17 @@ def test_settings_of_a_few_bytes_cannot_mean_endless_values():
         plain = [part for level in plain if isinstance(level, list) for part in level]
         count += len(plain)
     assert count < 3 * MAX_SETTINGS
+    endless = Kept()
+    endless['self'] = endless
+    assert as_plain(endless) is None
+    assert as_plain({'a': [1, Inert(), ('b', 2.5)]}) == {'a': [1, None, ['b', 2.5]]}
 
 
 def test_normalisation_of_another_channel_order(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained(data_preprocessor=dict(bgr_to_rgb=False))
     errors = refuse('plugin_to_hf', source, tmp_path / 'hf' / 'a.bin', capsys=capsys)
     assert 'allows only pictures in RGB' in errors
-    assert not convert('plugin_to_official', source, tmp_path / 'a.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     assert not convert('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'p.pth')
     pictures = config_of(tmp_path / 'p.pth').data_preprocessor
     assert pictures.bgr_to_rgb is False
