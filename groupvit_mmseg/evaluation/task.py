@@ -14,13 +14,13 @@ from mmpretrain.evaluation import Accuracy
 
 from groupvit_mmseg.text.class_list import read_class_file
 from groupvit_mmseg.text.templates import get_templates
-from groupvit_mmseg.text.vocabulary import class_names
 
 from .benchmarks import Benchmark, chosen_sets
 from .checks import check_set
 from .confusion import confusion_matrix, segmentation_scores
 from .journal import Journal
-from .protocols import PRESETS, has_background, protocol
+from .option_checks import check_class_file, check_options_are_used
+from .protocols import PRESETS, protocol
 from .report import PACKAGES, versions
 from .running import (
     apply_protocol,
@@ -112,7 +112,7 @@ class EvaluationTask:
         self.preset = protocol(settings.protocol, benchmark.class_set, **given)
         self.protocol = protocol(settings.protocol, benchmark.class_set, **(given | changes))
         if not self.is_classification:
-            self._check_background()
+            check_class_file(benchmark, self.classes)
         self.prompted = self._prompted()
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
@@ -167,28 +167,6 @@ class EvaluationTask:
             return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
         found = self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
         return found | dict(alias_pooling=self.protocol.alias_pooling)
-
-    def _check_background(self) -> None:
-        """Refuses a class file whose label 0 means something else than that of the masks."""
-        if self.classes is None:
-            return
-        of_set = has_background(self.benchmark.class_set)
-        if self.classes['with_background'] and not of_set:
-            raise ValueError(
-                f'The class file of {self.benchmark.name} has a line "background:", but label 0 of '
-                f'the set is {self._first_class()!r}: leave the line out, or call that class '
-                'background in the metainfo of the set.'
-            )
-        if of_set and not self.classes['with_background']:
-            raise ValueError(
-                f'Label 0 of {self.benchmark.name} is the background: begin its class file with '
-                'the line "background:".'
-            )
-
-    def _first_class(self) -> str:
-        """What label 0 is called."""
-        chosen = self.benchmark.class_set
-        return (class_names(chosen) if isinstance(chosen, str) else chosen)[0]
 
     def _image_paths(self) -> list[str]:
         """Files of the images, in order."""
@@ -310,39 +288,6 @@ def make_tasks(names: Sequence[str], settings: Settings) -> tuple[list[Evaluatio
             '--data-root.'
         )
     return tasks, missing
-
-
-def check_options_are_used(chosen: Sequence[Benchmark], settings: Settings) -> None:
-    """Refuses folders, class files and background options that no chosen set uses; a limit of 0.
-
-    Raises:
-        ValueError: Names the option.
-    """
-    if settings.limit is not None and settings.limit < 1:
-        raise ValueError(f'--limit {settings.limit} leaves no image to evaluate.')
-    names = [one.name for one in chosen]
-    segmented = [one for one in chosen if one.name != 'imagenet']
-    for what, given, known in (
-        ('folder', settings.roots, names),
-        ('class file', settings.class_files, [one.name for one in segmented]),
-    ):
-        unused = sorted(set(given) - set(known))
-        if unused:
-            raise ValueError(
-                f'A {what} is given for {", ".join(unused)}, which is not evaluated or takes none: '
-                f'the sets are {", ".join(names)}.'
-            )
-        for name, value in given.items():
-            if not isinstance(value, str):
-                raise ValueError(
-                    f'The {what} of {name} is {value!r}: give one path, with ./ before a number.'
-                )
-    unused = sorted({'bg_thresh', 'background_words'} & set(settings.changes))
-    if unused and not any(has_background(one.class_set) for one in segmented):
-        raise ValueError(
-            f'{" and ".join(unused)} would change nothing: no first class of {", ".join(names)} is '
-            'called background.'
-        )
 
 
 def _iou(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -28,9 +28,10 @@ from groupvit_mmseg.evaluation.confusion import (
     count_pairs,
     segmentation_scores,
 )
+from groupvit_mmseg.evaluation.option_checks import check_options_are_used
 from groupvit_mmseg.evaluation.protocols import PRESETS
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.evaluation.task import EvaluationTask, Settings, check_options_are_used
+from groupvit_mmseg.evaluation.task import EvaluationTask, Settings
 from groupvit_mmseg.inference import load_segmentor
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
