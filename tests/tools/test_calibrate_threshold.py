@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
+
+from groupvit_mmseg.models import segmentor
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -106,3 +109,13 @@ def test_changes_that_the_choice_would_pass_over_are_refused(
     assert message in error
     assert error.count('\n') == 1
     assert not (tmp_path / 'chosen.json').exists()
+
+
+def test_a_crf_is_refused_with_its_package_and_without(tool, place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
+    monkeypatch.setattr(segmentor, 'load_library', lambda: None)
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
+    without, there = capsys.readouterr().err.splitlines()
+    assert 'pip install "groupvit-mmseg[crf]"' in without
+    assert 'calibrated without crf_steps' in there
