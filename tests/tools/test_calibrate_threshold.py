@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
+
+from groupvit_mmseg.models import segmentor
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -129,3 +132,13 @@ def test_bad_masks_name_their_file(tool, place, tmp_path, capsys, mask, message)
     error = capsys.readouterr().err
     assert message in error
     assert error.count('\n') == 1
+
+
+def test_a_crf_is_refused_with_its_package_and_without(tool, place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf', None)
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
+    monkeypatch.setattr(segmentor, 'load_library', lambda: None)
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
+    without, there = capsys.readouterr().err.splitlines()
+    assert 'pip install "groupvit-mmseg[crf]"' in without
+    assert 'calibrated without crf_steps' in there

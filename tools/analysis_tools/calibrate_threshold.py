@@ -37,7 +37,7 @@ from groupvit_mmseg.inference import load_segmentor
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 SETS = [name for name, one in BENCHMARKS.items() if has_background(one.class_set)]
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (ImportError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):

@@ -34,7 +34,15 @@ CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 # Those that MMPretrain takes by itself, and WebP.
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
-ERRORS = (AssertionError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (
+    AssertionError,
+    ImportError,
+    OSError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 
 
 def parse_args(argv=None):

@@ -28,7 +28,7 @@ from groupvit_mmseg.visualization import panel, save_picture
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 ENDINGS = ('.jpg', '.jpeg', '.png')
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (ImportError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):

@@ -24,7 +24,7 @@ from groupvit_mmseg.text.class_choice import read_class_choice
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (ImportError, OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
 def parse_args(argv=None):
