@@ -123,12 +123,9 @@ def test_mmsegs_amp_is_the_guarded_one(path):
     """``tools/train.py --amp`` wants ``OptimWrapper``, and makes it ``AmpOptimWrapper``."""
     cfg = load(path)
     assert cfg.optim_wrapper.type in ('OptimWrapper', 'AmpOptimWrapper')
-    if '_scope_' in cfg.optim_wrapper:
-        assert issubclass(wrapper_class(cfg), GuardedOptimWrapper)
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        assert wrapper_class(cfg) is MixedPrecisionOptimWrapper
-    else:
-        assert path.stem.startswith('groupvit-small-p16_linear')
+    assert issubclass(wrapper_class(cfg), GuardedOptimWrapper)
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    assert wrapper_class(cfg) is MixedPrecisionOptimWrapper
 
 
 @pytest.mark.parametrize('path', PRETRAINING, ids=ids(PRETRAINING))

@@ -128,6 +128,11 @@ class GroupViTRunner(Runner):
         if not any(blocks_of(self.bare_model)):
             super()._maybe_compile(target)
 
+    def register_default_hooks(self, hooks: dict | None = None) -> None:
+        """Register the hooks but one that shall draw nothing, which would only warn of that."""
+        kept = {name: hook for name, hook in (hooks or {}).items() if not draws_nothing(hook)}
+        super().register_default_hooks(kept)
+
     def _init_model_weights(self) -> None:
         """Initialise the weights; sharded ones were before they were cut."""
         if not is_sharded(self.bare_model):
@@ -322,6 +327,12 @@ def leave_process_group() -> None:
     if is_distributed():
         barrier()
         torch.distributed.destroy_process_group()
+
+
+def draws_nothing(hook: Any) -> bool:
+    """Whether a hook's config is MMSegmentation's ``SegVisualizationHook`` without ``draw``."""
+    kind = hook.get('type') if isinstance(hook, dict) else None
+    return kind == 'SegVisualizationHook' and not hook.get('draw')
 
 
 def is_sync_batchnorm(module: nn.Module) -> bool:

@@ -1,6 +1,7 @@
 """MMPretrain's classifier on the backbone: from the config through the training tool."""
 
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def options(imagenet, work_dir):
         (OURS, []),
         pytest.param(OURS, ['--amp'], marks=pytest.mark.slow),
         pytest.param(THEIRS, [], marks=pytest.mark.slow),
+        pytest.param(THEIRS, ['--amp'], marks=pytest.mark.slow),
     ],
-    ids=['our tool', 'mixed precision', "MMPretrain's tool"],
+    ids=['our tool', 'mixed precision', "MMPretrain's tool", "MMPretrain's mixed precision"],
 )
 @pytest.mark.parametrize('path', LEAVES, ids=[path.stem for path in LEAVES])
 @pytest.mark.filterwarnings('ignore::UserWarning')
@@ -79,6 +81,24 @@ def test_two_steps_and_a_score(path, tool, flags, imagenet, tmp_path, monkeypatc
         assert learnt == 2  # weight and bias of the head
     else:
         assert learnt == sum(not is_buffer(name) for name in checkpoint['state_dict'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('path', LEAVES, ids=[path.stem for path in LEAVES])
+@pytest.mark.filterwarnings('ignore::UserWarning')
+def test_mmpretrains_test_draws_and_augments(path, imagenet, tmp_path, monkeypatch):
+    def run(tool, *arguments):
+        monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, arguments)])
+        runpy.run_path(str(tool), run_name='__main__')
+
+    run(OURS, path, '--cfg-options', *options(imagenet, tmp_path))
+    (tmp_path / 'kept').mkdir()  # each run writes its config into the work dir again
+    config = shutil.copy(tmp_path / path.name, tmp_path / 'kept')
+    test, shown = THEIRS.with_name('test.py'), tmp_path / 'shown'
+    run(test, config, tmp_path / 'epoch_1.pth', '--show-dir', shown, '--interval', 1)
+    run(test, config, tmp_path / 'epoch_1.pth', '--tta', '--out', tmp_path / 'tta.pkl')
+    assert len(list(shown.rglob('*.png'))) == 4
+    assert (tmp_path / 'tta.pkl').is_file()
 
 
 def is_buffer(name):

@@ -1,6 +1,8 @@
 # Linear probe: SGD on the head alone, cosine, 1,024 images a step.
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='SGD', lr=0.8, momentum=0.9, weight_decay=0.0)
+    type='OptimWrapper',
+    _scope_='groupvit_mmseg',  # guarded
+    optimizer=dict(type='SGD', lr=0.8, momentum=0.9, weight_decay=0.0),
 )
 max_epochs = 90
 param_scheduler = dict(
