@@ -16,6 +16,7 @@ from mmseg.registry import MODELS
 from numpy.typing import NDArray
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.models.original_size import to_original_size
@@ -34,7 +35,7 @@ PRETRAINING_PARTS = (
     'val_dataloader',
     'val_evaluator',
 )
-SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations')
+SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
 
 
 __all__ = [
@@ -131,7 +132,7 @@ def load_segmentor(
     model.decode_head.class_names = ['thing']
     model.test_cfg = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
     segmentor = MODELS.build(model)
-    load_weights(segmentor, read_checkpoint(checkpoint)['state_dict'], source=str(checkpoint))
+    _load_checkpoint(segmentor, checkpoint)
     return segmentor.to(device).eval()
 
 
@@ -147,6 +148,13 @@ def check_device(device: str) -> str:
         reason = str(error).splitlines()[0].rstrip('.')
         raise ValueError(f'PyTorch cannot use the device {device!r} here: {reason}.') from error
     return device
+
+
+def _load_checkpoint(segmentor: Any, checkpoint: str | Path) -> None:
+    """Load weights of which every key fits, into towers of the heads that they were trained with."""
+    content = read_checkpoint(checkpoint)
+    load_weights(segmentor, content['state_dict'], source=str(checkpoint))
+    check_checkpoint(segmentor, content, source=str(checkpoint))
 
 
 class GroupViTInferencer:
@@ -180,8 +188,7 @@ class GroupViTInferencer:
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: Any = MODELS.build(cfg.model)
         if checkpoint is not None:
-            weights = read_checkpoint(checkpoint)['state_dict']
-            load_weights(self.segmentor, weights, source=str(checkpoint))
+            _load_checkpoint(self.segmentor, checkpoint)
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()

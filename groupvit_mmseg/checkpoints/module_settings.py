@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.hints import Told, agreed, check_belongs, plain
 from groupvit_mmseg.checkpoints.naming import Naming, naming_of, to_pretrainer_names
-from groupvit_mmseg.checkpoints.settings_readers import normalization
+from groupvit_mmseg.checkpoints.settings_readers import RECORD, normalization
 from groupvit_mmseg.checkpoints.structure import infer_structure
 from groupvit_mmseg.checkpoints.travelling import naming_settings, travelling_settings
-from groupvit_mmseg.checkpoints.weight_files import WeightFile
+from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
 
 HEADS = ('num_heads', 'text_heads')
 
@@ -51,6 +51,23 @@ def check_module(module: nn.Module, path: Path, weights: WeightFile) -> None:
         if name in HEADS:
             raise ValueError(text)
         print_log(text, 'current', logging.WARNING)
+
+
+def check_checkpoint(module: nn.Module, checkpoint: Mapping[str, Any], *, source: str) -> None:
+    """Compare a module with the config that travels in a checkpoint; see :func:`check_module`.
+
+    Args:
+        module (nn.Module): The model that its weights were loaded into.
+        checkpoint (Mapping): As ``read_checkpoint`` gives it.
+        source (str): Where it comes from, for messages.
+
+    Raises:
+        ValueError: If the heads differ, or the config is of another model.
+    """
+    meta = checkpoint.get('meta') or {}
+    tensors = dict(checkpoint['state_dict'])
+    weights = WeightFile(tensors, meta.get(CONFIG_ENTRY), (), record=meta.get(RECORD))
+    check_module(module, Path(source), weights)
 
 
 def own_settings(module: nn.Module) -> dict[str, Any]:

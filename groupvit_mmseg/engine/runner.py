@@ -20,6 +20,7 @@ from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
 from torch import nn
 
+from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.training_files import Checkpoint, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.datasets.listing import checked_loader
@@ -215,7 +216,8 @@ class GroupViTRunner(Runner):
 
         Raises:
             RuntimeError: If the keys do not fit; lists them.
-            ValueError: If the run resumes, and could not go on from the file as from its own.
+            ValueError: If the run resumes, and could not go on from the file as from its own, or
+                if the weights were trained with other attention heads.
         """
         if not strict or revise_keys:
             raise ValueError('GroupViTRunner loads every key as it is; convert the file instead.')
@@ -229,6 +231,7 @@ class GroupViTRunner(Runner):
         if is_sharded(self.bare_model):
             state_dict = cut_weights(self.bare_model, state_dict)
         load_weights(self.bare_model, state_dict, source=str(filename))
+        check_checkpoint(self.bare_model, checkpoint, source=str(filename))
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint

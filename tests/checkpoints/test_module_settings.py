@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.inference import GroupViTInferencer, load_segmentor
+
 
 @pytest.fixture
 def logged():
@@ -105,3 +107,18 @@ def test_released_towers_are_known_by_their_shapes(convert, tmp_path):
         load(text, tmp_path / 'released.pth', num_heads=8)
     # And the converter does not ask.
     assert not convert('official_to_plugin', tmp_path / 'released.pth', tmp_path / 'q.pth')
+
+
+def test_a_config_of_other_heads_than_the_checkpoints_is_refused(convert, trained, tmp_path):
+    source, _ = trained()
+    assert not convert('plugin_to_official', source, tmp_path / 'o.pth')
+    assert not convert('official_to_plugin', tmp_path / 'o.pth', tmp_path / 'q.pth')
+    right = Config.fromfile(tmp_path / 'q.py')
+    wrong = copy.deepcopy(right)
+    wrong.model.backbone.num_heads = [1, 1]
+    for checkpoint in (source, tmp_path / 'q.pth'):
+        load_segmentor(right, checkpoint)
+        GroupViTInferencer(right, checkpoint)
+        for read in (load_segmentor, GroupViTInferencer):
+            with pytest.raises(ValueError, match='disagree on num_heads'):
+                read(wrong, checkpoint)

@@ -252,3 +252,13 @@ def test_errors_behind_the_first_step_keep_their_traceback(
     monkeypatch.setattr('groupvit_mmseg.models.pretrainer.GroupViTPretrainer.forward', fails)
     with pytest.raises(RuntimeError, match='in the middle of a step'):
         train_tool.main([str(config_file), '--work-dir', str(tmp_path), *unique(tmp_path)])
+
+
+@pytest.mark.parametrize('wish', ['load_from', 'resume'])
+def test_weights_of_other_heads_are_refused(refused, config_file, finished, tmp_path, wish):
+    checkpoint = finished / 'epoch_1.pth'
+    heads = 'model.backbone.num_heads=[1,1]'
+    given = [] if wish == 'load_from' else ['--resume', checkpoint]
+    changes = [heads] if given else [heads, f'load_from={checkpoint}']
+    line = refused(config_file, f'--work-dir={tmp_path}', *given, '--cfg-options', *changes)
+    assert 'disagree on num_heads, [2, 2] and [1, 1]: change the config' in line
