@@ -9,6 +9,7 @@ from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS, MODELS
 
 from groupvit_mmseg.checkpoints.training_files import load_weights
+from groupvit_mmseg.engine.finite_guard import bare
 from groupvit_mmseg.engine.sharding import whole_weights
 
 
@@ -53,7 +54,7 @@ class ZeroShotValLoop(ValLoop):
 
     def copy_weights(self) -> None:
         """Give the segmentor rank 0's weights and buffers, those that a checkpoint holds."""
-        pretrainer = self.runner.bare_model
+        pretrainer = bare(self.runner.model)  # also of mmengine's own Runner
         if is_distributed():
             for buffer in pretrainer.buffers():  # BN statistics differ per rank without SyncBN
                 broadcast(buffer)
