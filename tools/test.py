@@ -39,7 +39,7 @@ METRICS = {
     'probing': 'MaskProbingMetric',
 }
 NEED_GROUPS = {'oracle', 'probing'}
-WINDOWS = ('crop_size', 'stride', 'window_batch_size')
+WINDOWS = ('crop_size', 'stride')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (
     FileNotFoundError,

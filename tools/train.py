@@ -107,8 +107,7 @@ def resume(cfg, wish):
 
 def told(error):
     """What an error says, in one line; of a type that says too little, with its name."""
-    text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
-    text = ' '.join(text.split())
+    text = ' '.join(sentence(error).split())
     speaks = isinstance(error, (OSError, RuntimeError, ValueError, pickle.UnpicklingError))
     return text if speaks else f'{type(error).__name__}: {text}'
 

@@ -56,6 +56,15 @@ def options(imagenet, work_dir):
     ]
 
 
+def run_main(tool):
+    """Runs a tool as ``python TOOL`` does; it must succeed."""
+    try:
+        runpy.run_path(str(tool), run_name='__main__')
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
 @pytest.mark.parametrize(
     'tool,flags',
     [
@@ -71,7 +80,7 @@ def options(imagenet, work_dir):
 def test_two_steps_and_a_score(path, tool, flags, imagenet, tmp_path, monkeypatch):
     arguments = [str(tool), str(path), *flags, '--cfg-options', *options(imagenet, tmp_path)]
     monkeypatch.setattr(sys, 'argv', arguments)
-    runpy.run_path(str(tool), run_name='__main__')
+    run_main(tool)
     checkpoint = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
     losses = checkpoint['message_hub']['log_scalars']['train/loss']['values']
     assert losses.shape == (2,)
@@ -89,7 +98,7 @@ def test_two_steps_and_a_score(path, tool, flags, imagenet, tmp_path, monkeypatc
 def test_mmpretrains_test_draws_and_augments(path, imagenet, tmp_path, monkeypatch):
     def run(tool, *arguments):
         monkeypatch.setattr(sys, 'argv', [str(tool), *map(str, arguments)])
-        runpy.run_path(str(tool), run_name='__main__')
+        run_main(tool)
 
     run(OURS, path, '--cfg-options', *options(imagenet, tmp_path))
     (tmp_path / 'kept').mkdir()  # each run writes its config into the work dir again

@@ -473,7 +473,9 @@ def test_words_for_a_set_that_takes_none_are_refused(tool, place, tmp_path, caps
     (tmp_path / 'words.txt').write_text('cat')
     options = ['--classes', f'imagenet={tmp_path / "words.txt"}']
     assert run(tool, place, tmp_path / 'out', *options, sets=['imagenet']) == 2
-    assert 'imagenet takes no class file' in error(capsys)
+    assert 'A class file is given for imagenet, which is not evaluated or takes none' in error(
+        capsys
+    )
 
 
 def test_a_crf_without_its_package_is_one_sentence(tool, place, tmp_path, capsys, monkeypatch):
@@ -578,8 +580,8 @@ def long_strip(path):
     'spoil, message, workers',
     [
         (unreadable_picture, 'p2.jpg cannot be read as a picture', 1),
-        (picture_of_one_pixel, 'p2.jpg has 1 x 1 pixels: each side needs at least 8', 0),
-        (long_strip, 'p2.jpg: it is too long and thin to be resized', 0),
+        (picture_of_one_pixel, 'p2.jpg has 1 x 1: save both at the same size', 0),
+        (long_strip, 'p2.jpg cannot be evaluated (it is too long and thin to be resized', 0),
     ],
 )
 def test_a_bad_picture_is_one_sentence_and_what_is_done_stays(
@@ -618,7 +620,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_loses_nothing(
     count = running.count_pairs
     monkeypatch.setattr(running, 'count_pairs', lambda *given: done.append(1) or count(*given))
     assert run(tool, place, tmp_path / 'out', *options, '--workers=1') == 2
-    assert f'{image} cannot be evaluated' in error(capsys)
+    assert f'{image} cannot be read as a picture' in error(capsys)
     assert len(done) == 1
     image.write_bytes(whole)
     assert run(tool, place, tmp_path / 'out', *options) == 0
@@ -659,4 +661,4 @@ def test_a_picture_too_narrow_for_the_model_is_named(tool, place, tmp_path, caps
     lists.mkdir(parents=True)
     (lists / 'val.txt').write_text('p0')
     assert run(tool, place, tmp_path / 'out', '--root', f'voc21={tmp_path / "data"}') == 2
-    assert 'JPEGImages/p0.jpg cannot be evaluated: GroupViT takes images' in error(capsys)
+    assert 'JPEGImages/p0.jpg has 1 x 400 pixels: each side needs at least 8' in error(capsys)

@@ -276,10 +276,6 @@ def claim_folder(jobs, args):
 def main(argv=None):
     args = parse_args(argv)
     try:
-        if args.annotations.is_dir() and args.out.is_dir() and args.out.samefile(args.annotations):
-            raise ValueError(
-                f'The masks would replace what they are made of: {args.out}; name another folder.'
-            )
         jobs = make_jobs(args.annotations)
         if args.check:
             return run_check(jobs, args)
