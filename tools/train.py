@@ -13,6 +13,7 @@ from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.engine import leave_process_group
 
 # What missing data and foreign files raise until the first step is done.
