@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmseg.registry import MODELS
+
 from groupvit_mmseg.checkpoints.hints import Normalization, Settings
 
 RECORD = 'groupvit_mmseg'
@@ -80,27 +82,23 @@ def _backbone(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """A whole config of a :class:`GroupViT`: what it does not name has the default."""
     if config is None:
         return {}
-    from groupvit_mmseg.models.groupvit import GroupViT
-
-    return _readable({**_defaults(GroupViT), **config})
+    return _readable({**_defaults('GroupViT'), **config})
 
 
 def _text_encoder(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """A whole config of a :class:`GroupViTTextEncoder`, its heads spelt out."""
     if config is None:
         return {}
-    from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder
-
-    settings = {**_defaults(GroupViTTextEncoder), **config}
+    settings = {**_defaults('GroupViTTextEncoder'), **config}
     width = settings['embed_dims']
     if settings['num_heads'] is None and isinstance(width, int):
         settings['num_heads'] = max(1, width // 64)
     return _readable(settings)
 
 
-def _defaults(kind: type) -> dict[str, Any]:
-    """Default values of a class's arguments."""
-    parameters = inspect.signature(kind).parameters.values()
+def _defaults(name: str) -> dict[str, Any]:
+    """Default values of the arguments of a registered model."""
+    parameters = inspect.signature(MODELS.get(name)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
