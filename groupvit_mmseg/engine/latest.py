@@ -92,8 +92,8 @@ def _in_turn(candidates: set[Path], named: Path | None) -> list[Path]:
     if given_up and named is not None:
         names = ', '.join(sorted(path.name for path in given_up))
         _warn(
-            f'{names}: written before {named.name}, which last_checkpoint names, by a run that was given '
-            'up: passed over.'
+            f'{names}: written before {named.name}, which last_checkpoint names, by a run that was '
+            'given up: passed over.'
         )
     return sorted(candidates, key=lambda p: (p not in given_up, places[p].steps), reverse=True)
 
