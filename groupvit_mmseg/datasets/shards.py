@@ -68,8 +68,10 @@ def open_source(
     paths = expand_shards(shards, data_root)
     name = name or Path(paths[0]).stem.rstrip('0123456789').rstrip('-_') or 'shards'
     _check_shards(name, paths)
-    if weight is not None and not weight > 0:
-        raise ValueError(f'Source "{name}": `weight` is {weight}, it must be above 0.')
+    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
+        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
+    if length is not None and not isinstance(length, int):
+        raise ValueError(f'Source "{name}": `length` is {length!r}: give the number of samples.')
     sizes = _read_sizes(name, paths)
     length = _check_length(name, sizes, length)
     return ShardSource(name, paths, sizes, length, weight)
