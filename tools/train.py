@@ -80,6 +80,7 @@ def load_config(args):
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
+        check_options(args.cfg_options)
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -91,6 +92,16 @@ def load_config(args):
     cfg.setdefault('runner_type', 'GroupViTRunner')
     resume(cfg, args.resume)
     return cfg
+
+
+def check_options(options):
+    """Refuse dicts, which mmengine takes for text or for lists of their pieces."""
+    for name, value in options.items():
+        first = value[0] if isinstance(value, list | tuple) and value else value
+        if str(first).startswith(('{"', "{'")):  # not {000..331}.tar
+            raise ValueError(
+                f'--cfg-options {name} is a dict: give its values one by one, as in {name}.key=value.'
+            )
 
 
 def resume(cfg, wish):

@@ -20,6 +20,9 @@ from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
 
 IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
+# Characters of a caption that are read, far more than 77 tokens: the tagger's time grows with the
+# square of the length, to many minutes for a web page that was saved as a caption.
+CAPTION_CHARACTERS = 10_000
 
 
 @TRANSFORMS.register_module()
@@ -29,7 +32,7 @@ class LoadImageText(BaseTransform):
     The image is the member ``.jpg``, ``.jpeg``, ``.png`` or ``.webp``. The caption is the member
     ``.txt`` or ``.text``, or comes from the member ``.json``: a string, a list of strings, or an
     object with one of them under ``captions``, ``caption``, ``texts`` or ``text``; of several
-    captions one is drawn.
+    captions one is drawn, of which the first 10,000 characters are read.
 
     Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption,
     damaged: what the decoder complained of.
@@ -56,7 +59,8 @@ class LoadImageText(BaseTransform):
             raise BadSample(results['error'])
         members = results['members']
         _check_members(members)
-        results['caption'] = random.choice(captions_of_members(members, self.captions))
+        caption = random.choice(captions_of_members(members, self.captions))
+        results['caption'] = caption[:CAPTION_CHARACTERS]
         results['img'], complaints = _decode_member(members, self.max_pixels)
         results['damaged'] = [f'{results["key"]}: {line}' for line in complaints[:1]]
         results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]

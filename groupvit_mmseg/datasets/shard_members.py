@@ -19,6 +19,10 @@ MEMBERS_RULE = (
     'a sample is the members that follow each other in the tar and have one folder and one name; '
     'a dot within the name ends it'
 )
+NO_END_MARK = (
+    'has no end mark, as a tar that was cut off between two samples: compare its length with that '
+    'of the original'
+)
 _MEMBERS_SHOWN = 4
 _METADATA = re.compile(r'__[^/]*__($|/)')
 
@@ -46,6 +50,9 @@ class StrictTarInfo(tarfile.TarInfo):
         """The next header."""
         try:
             return super().fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            tar.ended = True  # type: ignore[attr-defined]
+            raise
         except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore
             raise tarfile.ReadError(f'broken header: {error}') from error
 
@@ -106,12 +113,14 @@ class ShardCount(NamedTuple):
         files (int): Files, those that belong to no sample included.
         hidden (int): Hidden files.
         repeated (tuple[str, ...]): Members that their sample has already; it is a bad one.
+        ended (bool): Whether the tar has its end mark, as most writers make it.
     """
 
     samples: int
     files: int
     hidden: int
     repeated: tuple[str, ...]
+    ended: bool = True
 
 
 def count_members(path: str | Path) -> ShardCount:
@@ -129,9 +138,10 @@ def count_members(path: str | Path) -> ShardCount:
     """
     with tarfile.open(path, 'r:*', tarinfo=StrictTarInfo) as tar:
         names = [header.name for header in tar if header.isreg()]
+        ended = getattr(tar, 'ended', False)
     samples = list(group_members((name, b'') for name in names))
     repeated = tuple(name for sample in samples for name in sample.repeated)
-    return ShardCount(len(samples), len(names), sum(map(is_hidden, names)), repeated)
+    return ShardCount(len(samples), len(names), sum(map(is_hidden, names)), repeated, ended)
 
 
 def is_hidden(name: str) -> bool:

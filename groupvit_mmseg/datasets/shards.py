@@ -4,7 +4,7 @@ import glob
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +68,10 @@ def open_source(
     paths = expand_shards(shards, data_root)
     name = name or Path(paths[0]).stem.rstrip('0123456789').rstrip('-_') or 'shards'
     _check_shards(name, paths)
-    if weight is not None and not weight > 0:
-        raise ValueError(f'Source "{name}": `weight` is {weight}, it must be above 0.')
+    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
+        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
+    if length is not None and not isinstance(length, int):
+        raise ValueError(f'Source "{name}": `length` is {length!r}: give the number of samples.')
     sizes = _read_sizes(name, paths)
     length = _check_length(name, sizes, length)
     return ShardSource(name, paths, sizes, length, weight)
@@ -133,6 +135,32 @@ def read_sizes(folder: Path) -> dict[str, int]:
     return _read_table(file) if file.is_file() else {}
 
 
+def check_sizes_files(shards: Iterable[str]) -> None:
+    """Raise ``ValueError`` where the sizes.json beside a shard cannot be added to."""
+    for folder in {Path(shard).parent for shard in shards if not is_remote(shard)}:
+        read_sizes(folder)
+
+
+def write_sizes_of(sizes: Mapping[str, int]) -> list[str]:
+    """Write the sizes of shards beside them; those that are not files here are left out.
+
+    Args:
+        sizes (Mapping[str, int]): Samples by path.
+
+    Returns:
+        list[str]: A sentence on each ``sizes.json``.
+    """
+    folders: dict[Path, dict[str, int]] = {}
+    for shard, size in sizes.items():
+        path = Path(shard)
+        if path.is_file():
+            folders.setdefault(path.parent, {})[path.name] = size
+    return [
+        f'{write_sizes(folder, found)}: {sum(found.values()):,} samples in {len(found)} shards'
+        for folder, found in folders.items()
+    ]
+
+
 def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] = ()) -> Path:
     """Add sizes to the ``sizes.json`` of a folder; the file is replaced whole.
 
@@ -161,7 +189,7 @@ def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     return counts
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
     """Whether webdataset opens the address with something else than the file system."""
     return '://' in path or path.startswith('pipe:')
 
@@ -175,16 +203,16 @@ def _scheme(path: str) -> str:
 
 def _join(data_root: str | None, path: str) -> str:
     """The path in its folder; absolute paths and addresses stay."""
-    if data_root is None or _is_remote(path):
+    if data_root is None or is_remote(path):
         return path
-    if _is_remote(data_root):
+    if is_remote(data_root):
         return f'{data_root.rstrip("/")}/{path}'
     return str(Path(data_root, path))
 
 
 def _expand_glob(path: str) -> list[str]:
     """The files a glob matches, sorted; a path without wildcards is itself."""
-    if _is_remote(path) or not glob.has_magic(path):
+    if is_remote(path) or not glob.has_magic(path):
         return [path]
     matches = sorted(glob.glob(path))
     if not matches:
@@ -205,7 +233,7 @@ def _check_shards(name: str, paths: tuple[str, ...]) -> None:
             f'Source "{name}" lists "{foreign[0]}", which webdataset cannot open: give a command '
             f'that prints the shard, such as "pipe:aws s3 cp {foreign[0]} -".'
         )
-    missing = [path for path in paths if not _is_remote(path) and not Path(path).is_file()]
+    missing = [path for path in paths if not is_remote(path) and not Path(path).is_file()]
     if missing:
         raise FileNotFoundError(
             f'Source "{name}" lacks {len(missing)} of its {len(paths)} shards, the first is '
@@ -217,7 +245,7 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
     """Sizes from the ``sizes.json`` beside the shards; None where a folder has none."""
     folders = {Path(path).parent for path in paths}
     files = [folder / SIZES_FILE for folder in sorted(folders)]
-    if any(map(_is_remote, paths)) or not all(file.is_file() for file in files):
+    if any(map(is_remote, paths)) or not all(file.is_file() for file in files):
         return None
     tables = {file.parent: _read_table(file) for file in files}
     sizes = [tables[Path(path).parent].get(Path(path).name) for path in paths]

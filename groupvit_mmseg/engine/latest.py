@@ -5,6 +5,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -17,10 +18,20 @@ from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
 
 
+class _Place(NamedTuple):
+    """Iteration and epoch of a checkpoint, and when it was written, as it says itself."""
+
+    steps: tuple[int, int]
+    written: str = ''
+
+
 def latest_whole_checkpoint(
     work_dir: str | Path, *, folder: str | Path | None = None, patterns: Sequence[str] = PATTERNS
 ) -> str | None:
     """The checkpoint of most steps that can be read to its end, the same for all ranks.
+
+    Those of more steps than the one that ``last_checkpoint`` names, and written before it, are of
+    a run that was given up: they are tried last.
 
     Args:
         work_dir (str | Path): Folder of a run. If its ``last_checkpoint`` is of the place from
@@ -55,7 +66,7 @@ def _search(places: list[Path], patterns: Sequence[str]) -> tuple[str | None, st
         return None, _nothing_here(work_dir, named)
     if missing:
         _warn(f'{work_dir / "last_checkpoint"} names {named}, which is not here: not used.')
-    for path in sorted(candidates, key=_progress, reverse=True):
+    for path in _in_turn(candidates, named):
         try:
             read_checkpoint(path)
         except (OSError, ValueError, pickle.UnpicklingError) as error:
@@ -67,6 +78,24 @@ def _search(places: list[Path], patterns: Sequence[str]) -> tuple[str | None, st
         '--resume CHECKPOINT, or start anew in another --work-dir.'
     )
     return None, problem if candidates else None
+
+
+def _in_turn(candidates: set[Path], named: Path | None) -> list[Path]:
+    """From most steps on, those of a run that was given up last."""
+    places = {path: _place(path) for path in candidates}
+    last = [places[path] for path in candidates if named is not None and path.name == named.name]
+    given_up = {
+        path
+        for path, place in places.items()
+        if last and place.steps > last[0].steps and '' < place.written < last[0].written
+    }
+    if given_up and named is not None:
+        names = ', '.join(sorted(path.name for path in given_up))
+        _warn(
+            f'{names}: written before {named.name}, which last_checkpoint names, by a run that was '
+            'given up: passed over.'
+        )
+    return sorted(candidates, key=lambda p: (p not in given_up, places[p].steps), reverse=True)
 
 
 def _named_last(work_dir: Path) -> Path | None:
@@ -91,15 +120,15 @@ def _warn(text: str) -> None:
     print_log(text, logger='current', level=logging.WARNING)
 
 
-def _progress(path: Path) -> tuple[int, int]:
-    """Iteration and epoch that a file says it is of; those that do not say are tried first."""
+def _place(path: Path) -> _Place:
+    """What a file says it is of; those that do not say are tried first."""
     for read in (_head, lambda file: open_plain(file).content):
         try:
             meta = read(path)['meta']
-            return int(meta['iter']), int(meta['epoch'])
+            return _Place((int(meta['iter']), int(meta['epoch'])), str(meta.get('time', '')))
         except Exception:  # of any type for a torn file; whoever reads it whole tells the reason
             continue
-    return sys.maxsize, 0
+    return _Place((sys.maxsize, 0))
 
 
 def _head(path: Path) -> dict:

@@ -63,6 +63,13 @@ def test_the_preferred_member_is_taken():
         captions_of_members({'jpg': b''})
 
 
+def test_training_reads_the_beginning_of_a_web_page_saved_as_a_caption(encode_image):
+    page = 'a dog &#;' * 100_000  # tagging all of it takes half an hour
+    members = dict(jpg=encode_image(), txt=page.encode())
+    loaded = LoadImageText().transform(dict(key='x', members=members, error=None))
+    assert loaded['caption'] == page[:10_000]
+
+
 def test_a_caption_of_200_kb_is_whole():
     text = 'a dog ' * 33_000
     assert captions_of_value({'text': text}) == [text]

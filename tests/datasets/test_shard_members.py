@@ -215,3 +215,99 @@ def test_the_doctor_names_every_bad_sample_and_what_to_do(tmp_path, capsys, monk
     assert f'{tmp_path}/x.tar: 1 hidden files (._*, .DS_Store) passed over' in printed
     assert f'{tmp_path}/y.tar is empty: fetch or make it again' in printed
     assert json.loads((tmp_path / 'sizes.json').read_text()) == {'x.tar': 4, 'y.tar': 0}
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """The doctor without other processes."""
+    doctor = load_tool('check_shards')
+
+    class Pool:
+        def __init__(self, processes):
+            self.map = map
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(doctor, 'ProcessPoolExecutor', Pool)
+    return doctor
+
+
+def whole_tar(path):
+    with tarfile.open(path, 'w') as tar:
+        for key in 'ab':
+            tar.addfile(tarfile.TarInfo(f'{key}.jpg'))
+            tar.addfile(tarfile.TarInfo(f'{key}.txt'))
+    return path
+
+
+def test_a_tar_that_was_cut_off_between_samples_is_named(tmp_path, one_process, capsys):
+    cut = whole_tar(tmp_path / 'cut.tar')
+    whole_tar(tmp_path / 'whole.tar')
+    cut.write_bytes(cut.read_bytes()[:1024])  # two headers: all of the first sample
+    load_tool('count_shards').main([str(tmp_path / '*.tar')])
+    with pytest.raises(SystemExit):  # the images are empty
+        one_process.main([str(tmp_path / '*.tar')])
+    printed = capsys.readouterr()
+    assert json.loads((tmp_path / 'sizes.json').read_text()) == {'cut.tar': 1, 'whole.tar': 2}
+    for text in (printed.err, printed.out):
+        (line,) = [line for line in text.splitlines() if 'has no end mark' in line]
+        assert 'cut.tar' in line
+
+
+def test_the_doctor_writes_sizes_of_files_only(tmp_path, one_process, monkeypatch, capsys):
+    whole_tar(tmp_path / 'a.tar')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        one_process.main(['a.tar', 'missing.tar', f'pipe:cat {tmp_path}/a.tar'])
+    assert json.loads((tmp_path / 'sizes.json').read_text()) == {'a.tar': 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.tar', 'sizes.json']
+
+
+@pytest.mark.parametrize('content', ['{', '[1]'])
+def test_a_sizes_file_that_cannot_be_added_to_is_one_sentence(
+    content, tmp_path, one_process, capsys, monkeypatch
+):
+    whole_tar(tmp_path / 'a.tar')
+    (tmp_path / 'sizes.json').write_text(content)
+    monkeypatch.setattr(one_process, 'examine_all', None)  # said before hours of reading
+    with pytest.raises(SystemExit) as status:
+        one_process.main([str(tmp_path / 'a.tar')])
+    assert status.value.code == 2
+    assert 'sizes.json" ' in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r'sizes\.json" (is not valid JSON|must be an object)'):
+        load_tool('count_shards').main([str(tmp_path / 'a.tar')])
+    assert (tmp_path / 'sizes.json').read_text() == content
+
+
+def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path, one_process, capsys):
+    whole_tar(tmp_path / 'a.tar')
+    (tmp_path / 'sizes.json').mkdir()
+    with pytest.raises(SystemExit) as status:
+        one_process.main([str(tmp_path / 'a.tar')])
+    assert status.value.code == 2
+    printed = capsys.readouterr()
+    assert 'samples          2 in 1 shards' in printed.out
+    assert printed.err.startswith('error: the sizes cannot be written: ')
+    with pytest.raises(SystemExit, match=r'The sizes cannot be written: .*sizes\.json'):
+        load_tool('count_shards').main([str(tmp_path / 'a.tar')])
+
+
+@pytest.mark.parametrize(
+    'tool, option',
+    [
+        ('check_shards', '--processes'),
+        ('check_shards', '--ranks'),
+        ('check_shards', '--workers'),
+        ('check_shards', '--batch-size'),
+        ('count_shards', '--threads'),
+    ],
+)
+def test_none_of_something_is_one_sentence(tool, option, tmp_path, capsys):
+    with pytest.raises(SystemExit) as status:
+        load_tool(tool).main([str(whole_tar(tmp_path / 'a.tar')), option, '0'])
+    assert status.value.code == 2
+    assert f'{option} is 0: give at least 1' in capsys.readouterr().err

@@ -77,6 +77,9 @@ def test_broken_sizes_json(make_source, tmp_path, content, message):
         (dict(shards=['cc-000.tar', 'cc-*.tar']), 'twice'),
         (dict(weight=0), 'must be above 0'),
         (dict(weight=float('nan')), 'must be above 0'),
+        (dict(weight='big'), "`weight` is 'big', it must be above 0"),
+        (dict(length='twelve'), "`length` is 'twelve': give the number of samples"),
+        (dict(length=12.0), '`length` is 12.0: give the number of samples'),
     ],
 )
 def test_wrong_sources(make_source, change, message):

@@ -153,9 +153,9 @@ def test_a_best_score_of_another_metric_is_forgotten(finished, make_runner, monk
     assert best == {'best_mIoU_epoch_1.pth', 'best_aAcc_epoch_2.pth'}
 
 
-def checkpoint(path, iteration):
+def checkpoint(path, iteration, **meta):
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(state_dict={}, meta=dict(epoch=0, iter=iteration)), path)
+    torch.save(dict(state_dict={}, meta=dict(epoch=0, iter=iteration, **meta)), path)
     return path
 
 
@@ -164,6 +164,23 @@ def test_the_last_checkpoint_of_a_copy_is_not_looked_for_in_the_old_place(tmp_pa
     own = checkpoint(tmp_path / 'new' / 'iter_5.pth', 5)
     (tmp_path / 'new' / 'last_checkpoint').write_text(str(newer))
     assert latest_whole_checkpoint(tmp_path / 'new') == str(own)
+
+
+@pytest.mark.parametrize(
+    'time_of_9, expected',
+    [
+        ('20260101_100000', 'iter_5.pth'),  # of the run that was given up
+        ('20260101_120000', 'iter_9.pth'),  # killed before last_checkpoint was written
+    ],
+)
+def test_a_run_begun_anew_from_an_earlier_step_is_the_one_that_goes_on(
+    time_of_9, expected, tmp_path
+):
+    checkpoint(tmp_path / 'iter_4.pth', 4, time='20260101_090000')
+    named = checkpoint(tmp_path / 'iter_5.pth', 5, time='20260101_110000')
+    checkpoint(tmp_path / 'iter_9.pth', 9, time=time_of_9)
+    (tmp_path / 'last_checkpoint').write_text(str(named))
+    assert latest_whole_checkpoint(tmp_path) == str(tmp_path / expected)
 
 
 @pytest.mark.parametrize('exists, state', [(True, 'is in another folder'), (False, 'does not ex')])

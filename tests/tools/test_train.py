@@ -124,6 +124,18 @@ def test_wrong_path_is_one_sentence(refused, tmp_path, monkeypatch, arguments, s
     assert sentence in refused(path, *rest)
 
 
+@pytest.mark.parametrize('value', ['{"type":"SGD"}', '{"type":"SGD","lr":0.1}', "{'lr':0.1}"])
+def test_a_dict_among_the_options_is_refused(refused, config_file, tmp_path, value):
+    options = ['--work-dir', tmp_path, '--cfg-options', f'optim_wrapper.optimizer={value}']
+    sentence = 'optim_wrapper.optimizer is a dict: give its values one by one'
+    assert sentence in refused(config_file, *options)
+
+
+def test_braces_of_shards_are_no_dict(train_tool):
+    options = ['--cfg-options', 'shards={000..331}.tar', 'more={0..1}.tar,{4..5}.tar']
+    train_tool.check_options(train_tool.parse_args(['x.py', *options]).cfg_options)
+
+
 def test_options_reach_the_run_and_resume_goes_on(train, config_file, tmp_path):
     def options(name):
         names = [f'experiment_name={name}', f'visualizer.name={name}']

@@ -12,7 +12,6 @@ import argparse
 import hashlib
 import sys
 import time
-from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -23,9 +22,14 @@ import numpy as np
 
 from groupvit_mmseg.datasets.epoch_plan import Piece
 from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS, LoadImageText
-from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, count_members
+from groupvit_mmseg.datasets.shard_members import (
+    MEMBERS_RULE,
+    NO_END_MARK,
+    ShardCount,
+    count_members,
+)
 from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_piece
-from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
+from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
 from groupvit_mmseg.text import CaptionWords, tokenize
 
 CONTEXT_LENGTH, EXAMPLES, SECONDS_BETWEEN_LINES = 77, 5, 10
@@ -43,6 +47,7 @@ class Report(NamedTuple):
         num_damaged (int): All of them.
         problem (str): What is wrong with the tar itself, or nothing.
         hidden (int): Hidden files, which are passed over.
+        ended (bool): Whether the tar has its end mark.
         images (np.ndarray): A 64-bit hash of each image's bytes.
         lengths (np.ndarray): Captions by number of tokens, ``(78,)``.
         without_words (int): Captions without a noun or verb.
@@ -56,6 +61,7 @@ class Report(NamedTuple):
     num_damaged: int
     problem: str
     hidden: int
+    ended: bool
     images: np.ndarray
     lengths: np.ndarray
     without_words: int
@@ -71,7 +77,11 @@ def parse_args(argv=None):
     parser.add_argument('--workers', type=int, default=8, help='loader workers of each')
     parser.add_argument('--batch-size', type=int, default=256, help='pairs per step and rank')
     parser.add_argument('--captions', choices=['text', 'json'], default='text')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name in ('processes', 'ranks', 'workers', 'batch_size'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} is {getattr(args, name)}: give at least 1')
+    return args
 
 
 def examine(shard: str, captions: str = 'text') -> Report:
@@ -98,6 +108,7 @@ def examine(shard: str, captions: str = 'text') -> Report:
             reason = describe_error(error)
             incomplete += MEMBERS_RULE in reason
             bad.append(f'{sample.key}: {reason}')
+    count = count_headers(shard)
     return Report(
         size=size,
         bad=bad[:EXAMPLES],
@@ -106,19 +117,20 @@ def examine(shard: str, captions: str = 'text') -> Report:
         damaged=damaged[:EXAMPLES],
         num_damaged=len(damaged),
         problem=problem,
-        hidden=count_hidden(shard),
+        hidden=count.hidden,
+        ended=count.ended,
         images=np.array(images, dtype=np.uint64),
         lengths=token_lengths(texts),
         without_words=without_words,
     )
 
 
-def count_hidden(shard: str) -> int:
-    """Hidden files of a shard on this machine; of a broken one those before the break are lost."""
+def count_headers(shard: str) -> ShardCount:
+    """What the headers of a shard on this machine tell; nothing of a broken one."""
     try:
-        return count_members(shard).hidden
+        return count_members(shard)
     except Exception:  # not on this machine, or broken, which is reported already
-        return 0
+        return ShardCount(samples=0, files=0, hidden=0, repeated=())
 
 
 def token_lengths(texts: list[str]) -> np.ndarray:
@@ -179,6 +191,8 @@ def describe_samples(reports: dict[str, Report]) -> list[str]:
             lines.append(f'    {shard} is empty: fetch or make it again')
         elif report.problem:
             lines.append(f'    {shard} breaks off: fetch or make it again')
+        if not report.ended:
+            lines.append(f'    {shard} {NO_END_MARK}')
         if report.hidden:
             lines.append(
                 f'    {shard}: {report.hidden:,} hidden files (._*, .DS_Store) passed over'
@@ -236,17 +250,19 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         shards = expand_shards(args.shards)
+        check_sizes_files(shards)
     except (FileNotFoundError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
     reports = examine_all(shards, args)
     for describe in (describe_samples, describe_captions, partial(describe_epoch, args=args)):
         print('\n'.join(describe(reports)))
-    folders = defaultdict(dict)
-    for shard, report in reports.items():
-        folders[Path(shard).parent][Path(shard).name] = report.size
-    for folder, sizes in folders.items():
-        print(f'written          {write_sizes(folder, sizes)}')
+    try:
+        for line in write_sizes_of({shard: report.size for shard, report in reports.items()}):
+            print(f'written          {line}')
+    except OSError as error:
+        print(f'error: the sizes cannot be written: {error}', file=sys.stderr)
+        sys.exit(2)
     if any(report.num_bad for report in reports.values()):
         sys.exit(1)
 

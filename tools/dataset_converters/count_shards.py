@@ -9,12 +9,16 @@ belong to no sample are named.
 
 import argparse
 import sys
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, ShardCount, count_members
-from groupvit_mmseg.datasets.shards import expand_shards, write_sizes
+from groupvit_mmseg.datasets.shard_members import (
+    MEMBERS_RULE,
+    NO_END_MARK,
+    ShardCount,
+    count_members,
+)
+from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
 
 
 def parse_args(argv=None):
@@ -23,7 +27,10 @@ def parse_args(argv=None):
     )
     parser.add_argument('shards', nargs='+', help='brace expressions, globs or files')
     parser.add_argument('--threads', type=int, default=8, help='shards counted at a time')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.threads < 1:
+        parser.error(f'--threads is {args.threads}: give at least 1')
+    return args
 
 
 def count_samples(shard: str) -> ShardCount:
@@ -35,7 +42,8 @@ def count_samples(shard: str) -> ShardCount:
     try:
         return count_members(shard)
     except Exception as error:  # tar, gzip, bzip2 and xz have errors of their own
-        raise SystemExit(f'"{shard}" is no readable tar ({error}): fetch it again.') from error
+        reason = ' '.join(str(error).split())
+        raise SystemExit(f'"{shard}" is no readable tar ({reason}): fetch it again.') from error
 
 
 def remarks(shard: str, count: ShardCount) -> list[str]:
@@ -47,6 +55,8 @@ def remarks(shard: str, count: ShardCount) -> list[str]:
         lines.append(f'"{shard}" has {count.files} files but no sample: {MEMBERS_RULE}.')
     if count.hidden:
         lines.append(f'"{shard}": {count.hidden} hidden files (._*, .DS_Store) are passed over.')
+    if not count.ended:
+        lines.append(f'"{shard}" {NO_END_MARK}.')
     if count.repeated:
         lines.append(
             f'"{shard}": {len(count.repeated)} members are there twice, first '
@@ -59,17 +69,19 @@ def main(argv=None) -> None:
     args = parse_args(argv)
     try:
         shards = expand_shards(args.shards)
+        check_sizes_files(shards)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    folders = defaultdict(dict)
+    sizes = {}
     with ThreadPoolExecutor(args.threads) as pool:
         for shard, count in zip(shards, pool.map(count_samples, shards), strict=True):
-            folders[Path(shard).parent][Path(shard).name] = count.samples
+            sizes[shard] = count.samples
             for line in remarks(shard, count):
                 print(line, file=sys.stderr)
-    for folder, sizes in folders.items():
-        file = write_sizes(folder, sizes)
-        print(f'{file}: {sum(sizes.values()):,} samples in {len(sizes)} shards')
+    try:
+        print('\n'.join(write_sizes_of(sizes)))
+    except OSError as error:
+        raise SystemExit(f'The sizes cannot be written: {error}.') from error
 
 
 if __name__ == '__main__':
