@@ -1,5 +1,6 @@
 """Shared by all tests: one thread, a fixed seed, the scope of a run, and a tiny pretraining."""
 
+import gc
 import io
 import itertools
 import json
@@ -13,6 +14,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from PIL import Image
+from yapf.yapflib import yapf_api
 
 import groupvit_mmseg  # noqa: F401  (registers everything)
 
@@ -25,6 +27,25 @@ COUNTER = itertools.count()
 # One thread each, here and in the processes that tests start: several tests run side by side.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _configs_without_layout():
+    """Configs are written without line breaks: yapf's layout takes most of a tiny run's time.
+
+    mmengine lays the config out for the log, the work directory and every checkpoint. Tests of
+    whole commands, in processes of their own, keep the layout.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', lambda text, **_: (text, True))
+        yield
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _imports_are_no_garbage():
+    """mmengine collects garbage for every data set: not through all that was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,9 +108,12 @@ def _open_zip(path: Path, unpickler: type[InertUnpickler]) -> InertFile:
         data = archive.read(pickled)
         content = unpickler(BoundedStream(io.BytesIO(data), len(data)), skipped).load()
 
+    @cache  # one reading of the directory for all tensors
+    def numbers() -> zipfile.ZipFile:
+        return zipfile.ZipFile(path)
+
     def read(tensor: StoredTensor) -> Tensor:
-        with zipfile.ZipFile(path) as archive:
-            data = archive.read(f'{root}data/{tensor.storage.key}')
+        data = numbers().read(f'{root}data/{tensor.storage.key}')
         return tensor.take(_numbers(data, tensor.storage))
 
     return InertFile(content, tuple(sorted(skipped)), _checked(read))

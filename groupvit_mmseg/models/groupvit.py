@@ -285,7 +285,8 @@ class GroupViT(PretrainedInit, BaseModule):
 
 def reset_linear(module: nn.Module) -> None:
     """Truncated normal .02 for the weight of a linear layer, zero for its bias."""
-    if isinstance(module, nn.Linear):
+    # On the meta device there is nothing to draw, and drawing takes most of the building.
+    if isinstance(module, nn.Linear) and not module.weight.is_meta:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

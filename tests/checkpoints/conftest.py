@@ -53,22 +53,28 @@ def official(golden_shapes):
     return weights
 
 
-@pytest.fixture
-def official_file(official, tmp_path):
-    """A file as the official release wrote it: with training state and a foreign object."""
+@pytest.fixture(scope='session')
+def write_official(official):
+    """Writes a file as the official release did: with training state and a foreign object."""
 
-    def write(name='two_stage', **changes):
+    def write(folder, name='two_stage', **changes):
         content = dict(
             model={**official[name], **changes},
             optimizer={'state': {0: {'exp_avg': torch.zeros(3)}}, 'param_groups': [{'lr': 0.1}]},
             config=argparse.Namespace(a=1),
             epoch=29,
         )
-        path = tmp_path / f'official_{name}.pth'
+        path = folder / f'official_{name}.pth'
         torch.save(content, path)
         return path
 
     return write
+
+
+@pytest.fixture
+def official_file(write_official, tmp_path):
+    """The same, in the test's folder."""
+    return lambda *name, **changes: write_official(tmp_path, *name, **changes)
 
 
 @pytest.fixture(scope='session')
@@ -90,7 +96,7 @@ def run_tool():
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def convert(run_tool):
     """Runs a converter."""
     return lambda name, *argv: run_tool(f'tools/model_converters/{name}', *argv)

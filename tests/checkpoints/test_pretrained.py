@@ -1,10 +1,12 @@
 """``init_cfg``: the whole and every part, from every format, and errors that list."""
 
 import copy
+import shutil
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import from_official
@@ -13,20 +15,29 @@ from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.models import GroupViT, GroupViTSegmentor
 
 
-@pytest.fixture
-def files(convert, official, official_file, tmp_path):
-    """The same weights in every format, and as a part alone."""
-    source = official_file()
-    assert not convert('official_to_plugin', source, tmp_path / 'p.pth', '--num-heads', 6, 6, 6)
-    assert not convert('plugin_to_hf', tmp_path / 'p.pth', tmp_path / 'hf')
+@pytest.fixture(scope='module')
+def converted(convert, official, write_official, tmp_path_factory):
+    """Folder of the same weights in every format."""
+    folder = tmp_path_factory.mktemp('converted')
+    source = write_official(folder)
+    assert not convert('official_to_plugin', source, folder / 'p.pth', '--num-heads', 6, 6, 6)
+    assert not convert('plugin_to_hf', folder / 'p.pth', folder / 'hf')
     plugin = from_official(official['two_stage'])
     wrapped = {f'module.{key}': value for key, value in plugin.items()}
-    save_checkpoint({'state_dict': wrapped}, tmp_path / 'wrapped.pth')
-    segmentor = MODELS.build(Config.fromfile(tmp_path / 'p.py').model)
+    save_checkpoint({'state_dict': wrapped}, folder / 'wrapped.pth')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        segmentor = MODELS.build(Config.fromfile(folder / 'p.py').model)
     segmentor.load_state_dict(dict(plugin))
-    save_checkpoint(segmentor.state_dict(), tmp_path / 'segmentor.pth')
-    names = ('p.pth', 'hf', 'wrapped.pth', 'segmentor.pth')
-    return [str(source), *(str(tmp_path / name) for name in names)]
+    save_checkpoint(segmentor.state_dict(), folder / 'segmentor.pth')
+    return folder
+
+
+@pytest.fixture
+def files(converted, tmp_path):
+    """The files, in the test's folder."""
+    shutil.copytree(converted, tmp_path, dirs_exist_ok=True)
+    names = ('official_two_stage.pth', 'p.pth', 'hf', 'wrapped.pth', 'segmentor.pth')
+    return [str(tmp_path / name) for name in names]
 
 
 @pytest.fixture

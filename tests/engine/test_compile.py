@@ -138,7 +138,7 @@ def test_windows_of_changing_shapes_do_not_compile_forever():
     ours = copy.deepcopy(plain)
     compile_blocks(ours, FAST)
     made = []
-    for sizes in ([(32, 32), (45, 61), (90, 41), (30, 20)], [(32, 70), (64, 96), (77, 80)]):
+    for sizes in ([(32, 32), (45, 61), (30, 20)], [(32, 70), (64, 41)]):
         for height, width in sizes:
             image = torch.randn(1, 3, height, width)
             meta = dict(ori_shape=(height, width), img_shape=(height, width))

@@ -1,16 +1,10 @@
-"""Runs the jobs of ``test_ranks.py`` on 1 to 4 ranks; one import, then a fork per rank.
+"""What a rank of ``test_ranks.py`` does; ranks are forked, so that nothing is imported again."""
 
-python ranks.py FOLDER, with ``jobs.pt`` there; writes ``out-WORLD_SIZE.pt``.
-"""
-
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
 from mmseg.registry import MODELS
-from torch.multiprocessing import start_processes
 from torch.nn.parallel import DistributedDataParallel
 
 from groupvit_mmseg.engine import GradientCompressionHook
@@ -55,7 +49,7 @@ def run_loss(job, rank, world_size):
 
 
 def run(rank, world_size, folder):
-    """One rank: all jobs that ask for this number of ranks."""
+    """Run all jobs of ``jobs.pt`` for this number of ranks; rank 0 writes ``out-WORLD_SIZE.pt``."""
     torch.set_num_threads(1)
     store = f'file://{folder}/store-{world_size}'
     dist.init_process_group('gloo', store, rank=rank, world_size=world_size)
@@ -67,8 +61,3 @@ def run(rank, world_size, folder):
         torch.save(out, folder / f'out-{world_size}.pt')
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == '__main__':
-    for size in (1, 2, 3, 4):
-        start_processes(run, (size, Path(sys.argv[1])), nprocs=size, start_method='fork')

@@ -100,7 +100,7 @@ def tool():
 
 def run(tool, place, out, *options, sets=('voc21',), windows=WINDOWS):
     arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--workers=0']
-    arguments += [f'--data-root={place / "data"}', f'--out={out}', '--pictures=2']
+    arguments += [f'--data-root={place / "data"}', f'--out={out}', '--pictures=0']
     return tool.main(
         [*arguments, '--sets', *map(str, sets), '--change', *windows, *map(str, options)]
     )
@@ -110,10 +110,10 @@ def run(tool, place, out, *options, sets=('voc21',), windows=WINDOWS):
 def everything(tool, place):
     """The folder of an evaluation on all sets."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(
-            TEMPLATE_SETS, 'full', TEMPLATE_SETS['full'][:8]
-        )  # 80,000 sentences take long
-        assert run(tool, place, place / 'all', sets=['all']) == 0
+        # 80,000 sentences take long.
+        patch.setitem(TEMPLATE_SETS, 'full', TEMPLATE_SETS['full'][:2])
+        patch.setitem(TEMPLATE_SETS, 'subset', TEMPLATE_SETS['subset'][:1])
+        assert run(tool, place, place / 'all', '--pictures=2', sets=['all']) == 0
     return place / 'all'
 
 
@@ -227,7 +227,8 @@ def test_shares_of_processes_and_workers_change_nothing(tool, place, everything)
 
 def test_images_may_share_batches_of_windows(tool, place, everything, tmp_path, monkeypatch):
     monkeypatch.setattr(task, 'IMAGENET_TEMPLATES', {'imagenet_7': 'subset'})
-    options = ['--batch-size', 2, '--pictures', 0]
+    monkeypatch.setitem(TEMPLATE_SETS, 'subset', TEMPLATE_SETS['subset'][:1])
+    options = ['--batch-size', 2]
     assert run(tool, place, tmp_path, *options, sets=['voc21', 'imagenet']) == 0
     found = json.loads((tmp_path / 'voc21.json').read_text())
     expected = json.loads((everything / 'voc21.json').read_text())
@@ -261,7 +262,7 @@ def test_protocols_of_others_are_followed_and_their_stand_ins_told(
         seen.append((before, head.logit_scale.exp().item(), len(head.background_words)))
 
     monkeypatch.setattr(task, 'apply_protocol', watching)
-    options = ['--protocol', name, '--pictures=0']
+    options = ['--protocol', name]
     assert run(tool, place, tmp_path, *options, sets=['voc21', 'voc20']) == 0
     assert [words > 0 for _, _, words in seen] == [name == 'sclip', False]
     for _, after, _ in seen:
@@ -383,7 +384,7 @@ def test_results_of_other_settings_are_not_mixed(tool, place, everything, capsys
 def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data/cityscapes').symlink_to(place / 'data/cityscapes')
-    options = [f'--data-root={tmp_path / "data"}', '--pictures=0']
+    options = [f'--data-root={tmp_path / "data"}']
     assert run(tool, place, tmp_path / 'out', *options, sets=['all']) == 0
     table = (tmp_path / 'out/table.md').read_text()
     assert '| Cityscapes |' in table
@@ -616,7 +617,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_loses_nothing(
     image = tmp_path / 'data/JPEGImages/p1.jpg'
     whole = image.read_bytes()
     image.write_bytes(b'no picture')
-    done, options = [], ['--root', f'voc21={tmp_path / "data"}', '--pictures=0']
+    done, options = [], ['--root', f'voc21={tmp_path / "data"}']
     count = running.count_pairs
     monkeypatch.setattr(running, 'count_pairs', lambda *given: done.append(1) or count(*given))
     assert run(tool, place, tmp_path / 'out', *options, '--workers=1') == 2
@@ -630,8 +631,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_loses_nothing(
 
 def test_a_background_of_another_spelling_is_told_by_the_threshold(tool, place, tmp_path):
     path = own_set(place, tmp_path, ['_background_', *class_names('pascal_voc')[1:]])
-    change, few = [*WINDOWS, 'bg_thresh=0.95'], ['--limit=1', '--pictures=0']
-    assert run(tool, place, tmp_path / 'out', *few, sets=[path], windows=change) == 0
+    change = [*WINDOWS, 'bg_thresh=0.95']
+    assert run(tool, place, tmp_path / 'out', '--limit=1', sets=[path], windows=change) == 0
     found = json.loads((tmp_path / 'out/pets.json').read_text())
     assert found['protocol']['fields']['bg_thresh'] == 0.95
     assert found['class_iou']['_background_'] is not None
