@@ -151,7 +151,7 @@ def check_device(device: str) -> str:
 
 
 def _load_checkpoint(segmentor: Any, checkpoint: str | Path) -> None:
-    """Load weights of which every key fits, into towers of the heads that they were trained with."""
+    """Load weights of which every key fits, into towers of the heads they were trained with."""
     content = read_checkpoint(checkpoint)
     load_weights(segmentor, content['state_dict'], source=str(checkpoint))
     check_checkpoint(segmentor, content, source=str(checkpoint))

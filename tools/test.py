@@ -17,7 +17,7 @@ from pathlib import Path
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -30,6 +30,7 @@ from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
+from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
 
 METRICS = {
@@ -75,7 +76,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         help='settings of the config to change, key=value; lists as key="[a,b]" or key=a,b',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')

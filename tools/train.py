@@ -9,11 +9,12 @@ from pathlib import Path
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.key_values import KeyValueAction
 
 # What missing data and foreign files raise until the first step is done.
 DATA_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
@@ -59,7 +60,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         help='override settings of the config: key=value pairs, nested keys with dots, '
         'lists as key="[a,b]" or key=a,b',
     )

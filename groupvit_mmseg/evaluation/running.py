@@ -267,7 +267,8 @@ def _naming_images(
         return results(batch)
     except ValueError as error:
         metas = [sample.metainfo for sample in batch['data_samples']]
-        if any(str(meta.get('seg_map_path')) in str(error) for meta in metas):
+        paths = [str(meta.get(key)) for meta in metas for key in ('img_path', 'seg_map_path')]
+        if any(path in str(error) for path in paths):
             raise
         names = ', '.join(str(meta.get('img_path')) for meta in metas)
         raise ValueError(f'{names} cannot be evaluated: {error}') from error

@@ -14,7 +14,7 @@ so. A comment is ``#`` and a space, at the beginning of a line or after a space:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -163,7 +163,7 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
     names = known_class_names(class_names) if isinstance(class_names, str) else tuple(class_names)
     made = given._replace(
         class_names=names,
-        bg_thresh=float(threshold) if isinstance(threshold, Real) else threshold,
+        bg_thresh=float(threshold) if _is_number(threshold) else threshold,
         background_words=as_words(given.background_words or ()),
         templates=get_templates(given.templates),
         aliases={name: as_words(words) for name, words in dict(given.aliases or {}).items()},
@@ -176,8 +176,16 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
 
 
 def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
-    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters)."""
-    return parse_class_names(words) if isinstance(words, str) else tuple(words)
+    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters).
+
+    Raises:
+        ValueError: If it is neither a text nor a list.
+    """
+    if isinstance(words, str):
+        return parse_class_names(words)
+    if not isinstance(words, Iterable):
+        raise ValueError(f'{words!r} is neither a text nor a list of words.')
+    return tuple(words)
 
 
 def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -210,8 +218,11 @@ def _check_names(classes: ClassList) -> None:
             f'class_names = {list(names)} holds no class to look for'
             + (' besides the background.' if classes.with_background else '.')
         )
-    if not all(isinstance(name, str) and name.strip() for name in names + words):
-        raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
+    wrong = [name for name in names + words if not (isinstance(name, str) and name.strip())]
+    if wrong:
+        is_text = isinstance(wrong[0], str)
+        what = 'an empty name' if is_text else f'{wrong[0]!r}, which is no text'
+        raise ValueError(f'class_names {list(names)} holds {what}: give every class a word.')
     told = (*names[: int(classes.with_background)], *words)
     twice = named_twice(told)
     if twice:
@@ -224,7 +235,7 @@ def _check_names(classes: ClassList) -> None:
 def _check_background(classes: ClassList) -> None:
     """Refuses a background that cannot be told apart, or is told of where there is none."""
     threshold = classes.bg_thresh
-    if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+    if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')
     told = threshold is not None or bool(classes.background_words)
     if classes.with_background and not told:
@@ -237,3 +248,8 @@ def _check_background(classes: ClassList) -> None:
             'bg_thresh and background_words need with_background=True and the background as class '
             'index 0.'
         )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

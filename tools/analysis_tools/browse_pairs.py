@@ -12,12 +12,13 @@ import textwrap
 from pathlib import Path
 
 import matplotlib
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
+from groupvit_mmseg.key_values import KeyValueAction
 
 COLUMNS = 4
 
@@ -31,7 +32,7 @@ def parse_args(argv=None):
     parser.add_argument('-n', type=int, default=16, help='number of pairs, 16 by default')
     parser.add_argument('--epoch', type=int, default=0, help='epoch, 0 by default')
     parser.add_argument('--shards', help='shards to read instead of those of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     args = parser.parse_args(argv)
     if args.n < 1:
         parser.error('-n must be at least 1')

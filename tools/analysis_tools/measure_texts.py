@@ -11,12 +11,13 @@ import sys
 import time
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models.text_encoder import used_length
 from groupvit_mmseg.models.towers import distinct_texts
 
@@ -33,7 +34,7 @@ def parse_args(argv=None):
     parser.add_argument('--batches', type=int, default=4)
     parser.add_argument('--buckets', type=int, nargs='+', default=[1, 2, 4, 8])
     parser.add_argument('--time', action='store_true', help='also time the text encoder')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
