@@ -22,11 +22,11 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
@@ -128,7 +128,7 @@ def describe_model(config):
     """What tells configs of the model apart."""
     if not Path(config).is_file():
         raise FileNotFoundError(f'There is no config at {config}.')
-    model = segmentation_config(Config.fromfile(config)).model.to_dict()
+    model = segmentation_config(read_config(config)).model.to_dict()
     return digest([json.dumps(model, sort_keys=True, default=str)])
 
 

@@ -24,6 +24,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.engine import leave_process_group
@@ -92,7 +93,7 @@ def load_config(args):
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if 'model' not in cfg:

@@ -9,10 +9,10 @@ from pathlib import Path
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.key_values import KeyValueAction
 
@@ -77,7 +77,7 @@ def load_config(args):
         raise FileNotFoundError(
             f'There is no config {args.config}; configs/ holds those that ship.'
         )
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
 from groupvit_mmseg.key_values import KeyValueAction
 
@@ -43,9 +44,9 @@ def parse_args(argv=None):
     return args
 
 
-def read_config(args) -> Config:
+def config_of(args) -> Config:
     """The config with the changes of the command line."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if 'train_dataloader' not in cfg:
         raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
     if args.cfg_options:
@@ -120,7 +121,7 @@ def _wrap(texts, width: int, first: str = '') -> str:
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
-        batch = load_batch(read_config(args), args.n, args.epoch)
+        batch = load_batch(config_of(args), args.n, args.epoch)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         # of a worker's error the last line is the sentence
         print(f'error: {str(error).strip().splitlines()[-1]}', file=sys.stderr)

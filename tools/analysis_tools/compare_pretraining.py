@@ -19,10 +19,10 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.running import digest
 from groupvit_mmseg.key_values import KeyValueAction
@@ -60,7 +60,7 @@ def split_in_two(args):
 
 
 def make_config(args, start, seed):
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
     for loader, part in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
         loader.dataset.data_root = str(args.data_root)

@@ -8,12 +8,12 @@ as the context.
 import argparse
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.key_values import KeyValueAction
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
@@ -79,7 +79,7 @@ def saved_bytes(model, images, token_ids, dtype):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))

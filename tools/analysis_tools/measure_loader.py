@@ -12,11 +12,11 @@ import time
 from collections import defaultdict
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.key_values import KeyValueAction
 
 
@@ -73,7 +73,7 @@ def count_samples(loader, seconds):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.shards:
         cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]

@@ -10,10 +10,10 @@ import argparse
 import time
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.key_values import KeyValueAction
 
 
@@ -46,7 +46,7 @@ def seconds_of_first_batch(loader, start):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.shards:
         cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]

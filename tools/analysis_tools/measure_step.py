@@ -13,11 +13,11 @@ import time
 from functools import partial
 
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.key_values import KeyValueAction
 
@@ -128,7 +128,7 @@ def optimisers(model):
 def main(argv=None):
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
