@@ -81,10 +81,15 @@ def segmentation_config(cfg: Config) -> Config:
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(f'{cfg.filename} has no model: name the config of a model.')
+    segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
+    if 'decode_head' in cfg.model and segmentor is not None:
+        raise ValueError(
+            f'{cfg.filename} has a decode_head in model and a segmentor in val_cfg: change '
+            'val_cfg.segmentor.decode_head, the one that is evaluated.'
+        )
     if 'decode_head' in cfg.model:
         add_openmmlab_entries(cfg)
         return cfg
-    segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
     if segmentor is None:
         raise ValueError(
             f'{cfg.filename} describes no segmentation: name a segmentor in val_cfg, or use one of '

@@ -26,7 +26,7 @@ from mmseg.registry import RUNNERS
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
@@ -41,13 +41,16 @@ METRICS = {
     'probing': 'MaskProbingMetric',
 }
 NEED_GROUPS = {'oracle', 'probing'}
-WINDOWS = ('crop_size', 'stride', 'window_batch_size')
+WINDOWS = ('crop_size', 'stride')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (
-    FileNotFoundError,
+    AssertionError,
+    AttributeError,
     ImportError,
-    KeyError,
+    LookupError,
+    OSError,
     RuntimeError,
+    TypeError,
     ValueError,
     pickle.UnpicklingError,
 )
@@ -102,8 +105,9 @@ def load_config(args):
             'tools/evaluate.py.'
         )
     cfg = segmentation_config(cfg)
-    if not cfg.get('test_dataloader'):
-        raise ValueError(f'{args.config} has no test_dataloader: give one with a dataset.')
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        missing = 'test_evaluator' if cfg.get('test_dataloader') else 'test_dataloader'
+        raise ValueError(f'{args.config} has no {missing}: give one.')
     check_data(cfg.test_dataloader.dataset)
     check_output(args.out, reads=[args.config, args.checkpoint, *listed(cfg)])
     if args.show_dir:
@@ -252,7 +256,7 @@ def main(argv=None):
         cfg = load_config(args)
         runner = build_runner(cfg)
     except SETUP_ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {told(error)}', file=sys.stderr)
         return 2
     try:
         evaluate(cfg, runner, args.out)

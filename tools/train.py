@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.datasets.worker_errors import told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.key_values import KeyValueAction
 
@@ -104,14 +105,6 @@ def resume(cfg, wish):
                 f'There is no checkpoint {wish} to resume from; check the path.'
             )
         cfg.load_from = wish
-
-
-def told(error):
-    """What an error says, in one line; of a type that says too little, with its name."""
-    text = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
-    text = ' '.join(text.split())
-    speaks = isinstance(error, (OSError, RuntimeError, ValueError, pickle.UnpicklingError))
-    return text if speaks else f'{type(error).__name__}: {text}'
 
 
 def main(argv=None):

@@ -14,7 +14,7 @@ so. A comment is ``#`` and a space, at the beginning of a line or after a space:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -22,7 +22,13 @@ from groupvit_mmseg.evaluation.presets import background_threshold
 
 from .class_file import read_class_file
 from .templates import TEMPLATE_SETS, get_templates
-from .vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, named_twice, parse_class_names
+from .vocabulary import (
+    CLASS_NAMES,
+    DATASETS_OWN_NAMES,
+    is_background,
+    named_twice,
+    parse_class_names,
+)
 from .vocabulary import class_names as known_class_names
 
 __all__ = ['ClassList', 'Prompt', 'Templates', 'make_class_list', 'read_class_file']
@@ -110,8 +116,9 @@ class ClassList(NamedTuple):
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
                 list; without a background, unless ``with_background=True`` says that the first is
-                it. None keeps them. Defaults to None.
-            **changes: Other fields to change.
+                it, or it is called so where there is one. None keeps them. Defaults to None.
+            **changes: Other fields to change; ``with_background=False`` takes the background away
+                with all that tells it.
 
         Returns:
             ClassList: The new list.
@@ -120,11 +127,15 @@ class ClassList(NamedTuple):
             ValueError: As :func:`make_class_list`.
         """
         told = self._asdict() | changes
-        names = self.foreground if names is None else foreground_names(names)
-        if changes.get('with_background'):
-            names = names[1:]
+        if changes.get('with_background') is False:
+            told |= dict(bg_thresh=None, background_words=()) | changes
+        if isinstance(told['bg_thresh'], str) and isinstance(names, str):
+            told['bg_thresh'] = background_threshold(told['bg_thresh'], names)
         background = told['bg_thresh'] is not None or bool(told['background_words'])
         told['with_background'] = background or bool(changes.get('with_background'))
+        names = self.foreground if names is None else foreground_names(names)
+        if changes.get('with_background') or (background and _begins_with_background(names)):
+            names = names[1:]
         for key in {'aliases', 'class_templates'} - set(changes):
             told[key] = {name: value for name, value in told[key].items() if name in names}
         told['class_names'] = ('background', *names) if told['with_background'] else names
@@ -160,7 +171,8 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
     threshold: Any = given.bg_thresh
     if isinstance(threshold, str):
         threshold = background_threshold(threshold, class_names)
-    names = known_class_names(class_names) if isinstance(class_names, str) else tuple(class_names)
+    named = isinstance(class_names, str)
+    names = known_class_names(str(class_names)) if named else as_words(class_names)
     made = given._replace(
         class_names=names,
         bg_thresh=float(threshold) if _is_number(threshold) else threshold,
@@ -183,8 +195,8 @@ def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(words, str):
         return parse_class_names(words)
-    if not isinstance(words, Iterable):
-        raise ValueError(f'{words!r} is neither a text nor a list of words.')
+    if not isinstance(words, Iterable) or isinstance(words, Mapping | Set):
+        raise ValueError(f'{words!r} is neither a text nor a list of words in the order of labels.')
     return tuple(words)
 
 
@@ -248,6 +260,11 @@ def _check_background(classes: ClassList) -> None:
             'bg_thresh and background_words need with_background=True and the background as class '
             'index 0.'
         )
+
+
+def _begins_with_background(names: Sequence[str]) -> bool:
+    """Whether the first name is that of a background."""
+    return bool(names) and isinstance(names[0], str) and is_background(names[0])
 
 
 def _is_number(value: Any) -> bool:

@@ -264,8 +264,8 @@ def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tm
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('field\ncat\ndog', 'has a background, but the class file has none'),
-        ('background:\ncat, dog\ndog', 'dog more than once'),
+        ('field\ncat\ndog', 'Label 0 of pets is the background: begin'),
+        ('background:\ncat, dog\ndog', "Line 3 of .*'dog' is named already in line 2"),
     ],
 )
 def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_path, text, message):
