@@ -18,6 +18,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.models.original_size import to_original_size
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
@@ -78,10 +79,17 @@ def segmentation_config(cfg: Config) -> Config:
         ValueError: If the config has no segmentor.
     """
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if not isinstance(cfg.get('model'), dict):
+        raise ValueError(f'{cfg.filename} has no model: name the config of a model.')
+    segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
+    if 'decode_head' in cfg.model and segmentor is not None:
+        raise ValueError(
+            f'{cfg.filename} has a decode_head in model and a segmentor in val_cfg: change '
+            'val_cfg.segmentor.decode_head, the one that is evaluated.'
+        )
     if 'decode_head' in cfg.model:
         add_openmmlab_entries(cfg)
         return cfg
-    segmentor = (cfg.get('val_cfg') or {}).get('segmentor')
     if segmentor is None:
         raise ValueError(
             f'{cfg.filename} describes no segmentation: name a segmentor in val_cfg, or use one of '
@@ -124,7 +132,7 @@ def load_segmentor(
     if not isinstance(config, Config):
         if not Path(config).is_file():
             raise FileNotFoundError(f'There is no config at {config}.')
-        config = Config.fromfile(config)
+        config = read_config(config)
     init_default_scope('mmseg')
     model = segmentation_config(config).model
     for option in set(ClassList._fields) - {'templates', 'alias_pooling'}:  # of no class
@@ -183,7 +191,7 @@ class GroupViTInferencer:
         **class_options: Any,
     ) -> None:
         check_device(device)
-        cfg = config if isinstance(config, Config) else Config.fromfile(config)
+        cfg = config if isinstance(config, Config) else read_config(config)
         cfg = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: Any = MODELS.build(cfg.model)

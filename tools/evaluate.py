@@ -22,11 +22,11 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
@@ -38,6 +38,7 @@ from groupvit_mmseg.evaluation.running import digest
 from groupvit_mmseg.evaluation.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.evaluation.task import Settings, make_tasks
 from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
+from groupvit_mmseg.key_values import KeyValueAction
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -61,7 +62,7 @@ def parse_args(argv=None):
         '--root',
         nargs='+',
         default={},
-        action=DictAction,
+        action=KeyValueAction,
         metavar='SET=FOLDER',
         help='other places',
     )
@@ -69,13 +70,18 @@ def parse_args(argv=None):
     parser.add_argument('--config', type=Path, default=MODEL, help='of the model')
     parser.add_argument('--protocol', default='official', choices=PRESETS)
     parser.add_argument(
-        '--change', nargs='+', default={}, action=DictAction, metavar='FIELD=VALUE', help='of it'
+        '--change',
+        nargs='+',
+        default={},
+        action=KeyValueAction,
+        metavar='FIELD=VALUE',
+        help='of it',
     )
     parser.add_argument(
         '--classes',
         nargs='+',
         default={},
-        action=DictAction,
+        action=KeyValueAction,
         metavar='SET=FILE',
         help='class files',
     )
@@ -122,7 +128,7 @@ def describe_model(config):
     """What tells configs of the model apart."""
     if not Path(config).is_file():
         raise FileNotFoundError(f'There is no config at {config}.')
-    model = segmentation_config(Config.fromfile(config)).model.to_dict()
+    model = segmentation_config(read_config(config)).model.to_dict()
     return digest([json.dumps(model, sort_keys=True, default=str)])
 
 

@@ -17,19 +17,21 @@ from pathlib import Path
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.evaluation.report import evaluation_report, write_json
 from groupvit_mmseg.inference import segmentation_config
+from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
 
 METRICS = {
@@ -42,10 +44,13 @@ NEED_GROUPS = {'oracle', 'probing'}
 WINDOWS = ('crop_size', 'stride')
 # What a wrong config, checkpoint or folder raises while everything is set up.
 SETUP_ERRORS = (
-    FileNotFoundError,
+    AssertionError,
+    AttributeError,
     ImportError,
-    KeyError,
+    LookupError,
+    OSError,
     RuntimeError,
+    TypeError,
     ValueError,
     pickle.UnpicklingError,
 )
@@ -75,7 +80,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         help='settings of the config to change, key=value; lists as key="[a,b]" or key=a,b',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -91,7 +96,7 @@ def load_config(args):
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if 'model' not in cfg:
@@ -100,8 +105,9 @@ def load_config(args):
             'tools/evaluate.py.'
         )
     cfg = segmentation_config(cfg)
-    if not cfg.get('test_dataloader'):
-        raise ValueError(f'{args.config} has no test_dataloader: give one with a dataset.')
+    if not cfg.get('test_dataloader') or not cfg.get('test_evaluator'):
+        missing = 'test_evaluator' if cfg.get('test_dataloader') else 'test_dataloader'
+        raise ValueError(f'{args.config} has no {missing}: give one.')
     check_data(cfg.test_dataloader.dataset)
     check_output(args.out, reads=[args.config, args.checkpoint, *listed(cfg)])
     if args.show_dir:
@@ -250,7 +256,7 @@ def main(argv=None):
         cfg = load_config(args)
         runner = build_runner(cfg)
     except SETUP_ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {told(error)}', file=sys.stderr)
         return 2
     try:
         evaluate(cfg, runner, args.out)

@@ -9,12 +9,13 @@ from pathlib import Path
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config, DictAction
 from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.datasets.worker_errors import told
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.key_values import KeyValueAction
 
 # What missing data and foreign files raise until the first step is done.
 DATA_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
@@ -60,7 +61,7 @@ def parse_args(argv=None):
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValueAction,
         help='override settings of the config: key=value pairs, nested keys with dots, '
         'lists as key="[a,b]" or key=a,b',
     )
@@ -77,7 +78,7 @@ def load_config(args):
         raise FileNotFoundError(
             f'There is no config {args.config}; configs/ holds those that ship.'
         )
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         check_options(args.cfg_options)
@@ -115,13 +116,6 @@ def resume(cfg, wish):
                 f'There is no checkpoint {wish} to resume from; check the path.'
             )
         cfg.load_from = wish
-
-
-def told(error):
-    """What an error says, in one line; of a type that says too little, with its name."""
-    text = ' '.join(sentence(error).split())
-    speaks = isinstance(error, (OSError, RuntimeError, ValueError, pickle.UnpicklingError))
-    return text if speaks else f'{type(error).__name__}: {text}'
 
 
 def main(argv=None):

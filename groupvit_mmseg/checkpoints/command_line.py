@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmengine.config import Config
-
 from groupvit_mmseg.checkpoints.check import compare, embed
 from groupvit_mmseg.checkpoints.conversion import Model, decode, encode
 from groupvit_mmseg.checkpoints.fingerprint import check_answers, probe_batch
@@ -22,6 +20,7 @@ from groupvit_mmseg.checkpoints.settings_readers import from_config_text
 from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
 from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
 from groupvit_mmseg.checkpoints.writing import write_together
+from groupvit_mmseg.config_files import read_config
 
 # What a wrong file, option or disk raises; each says what to do in one sentence.
 ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -114,7 +113,7 @@ def given_settings(args: argparse.Namespace) -> list[Settings]:
     image = {'num_heads': heads, 'img_size': size}
     given = [Settings('the command line', image, {'num_heads': args.text_heads})]
     if getattr(args, 'config', None):
-        text = Config.fromfile(args.config).pretty_text
+        text = read_config(args.config).pretty_text
         given.append(from_config_text(text, str(args.config)))
     return given
 

@@ -82,6 +82,8 @@ def _reason(error: Exception) -> str:
     """What torch says is wrong, without its advice to read the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
+    if named and not any(named):
+        return 'it has another format'
     return (named or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
 
 

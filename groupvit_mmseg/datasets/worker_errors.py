@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pickle import UnpicklingError
+
 
 def sentence(error: BaseException) -> str:
     """What an error says, without the traceback that a loader's process puts before it.
@@ -17,3 +19,10 @@ def sentence(error: BaseException) -> str:
         last = text.strip().rsplit('\n', 1)[-1]
         return last.partition(': ')[2] or last
     return text
+
+
+def told(error: BaseException) -> str:
+    """What an error says, in one line; of a type that says too little, with its name."""
+    text = ' '.join(sentence(error).split())
+    speaks = isinstance(error, (ImportError, OSError, RuntimeError, ValueError, UnpicklingError))
+    return text if speaks else f'{type(error).__name__}: {text}'

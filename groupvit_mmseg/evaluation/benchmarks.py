@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
+
+from groupvit_mmseg.config_files import read_config
 
 from .checks import check_class_names_of_set
 
@@ -173,10 +175,8 @@ def read_benchmark(path: str | Path) -> Benchmark:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config of a set at {path}.')
-    dataset = dataset_config(Config.fromfile(path))
-    if DATASETS.get(dataset.type) is None:
-        raise ValueError(f'{path} names the data set {dataset.type!r}, which is not registered.')
-    metainfo = getattr(DATASETS.get(dataset.type), 'METAINFO', {}) | dataset.get('metainfo', {})
+    dataset = dataset_config(read_config(path))
+    metainfo = {**getattr(_kind(dataset, path), 'METAINFO', {}), **_metainfo(dataset, path)}
     if not metainfo.get('classes') or not dataset.get('data_root'):
         raise ValueError(
             f'The data set of {path} names no classes or no folder: give it '
@@ -200,6 +200,28 @@ def dataset_config(cfg: Config) -> Config:
         ValueError: If it has neither.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    if loader is None:
-        raise ValueError(f'{cfg.filename} has no test_dataloader: give one with a dataset.')
-    return loader.dataset
+    dataset = loader.get('dataset') if isinstance(loader, dict) else None
+    if not isinstance(dataset, dict) or 'type' not in dataset:
+        raise ValueError(
+            f'{cfg.filename} has no test_dataloader with a data set: give it dict(dataset=dict('
+            "type='BaseSegDataset', ...))."
+        )
+    return dataset
+
+
+def _kind(dataset: Config, path: str | Path) -> Any:
+    """Class of a data set's config; new configs hold the class itself."""
+    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
+    if kind is None:
+        raise ValueError(f'{path} names the data set {dataset.type!r}, which is not registered.')
+    return kind
+
+
+def _metainfo(dataset: Config, path: str | Path) -> dict[str, Any]:
+    """What a data set's config says of its classes."""
+    metainfo = dataset.get('metainfo') or {}
+    if not isinstance(metainfo, dict):
+        raise ValueError(
+            f'The metainfo of {path} is {metainfo!r}: write metainfo=dict(classes=[...]).'
+        )
+    return metainfo

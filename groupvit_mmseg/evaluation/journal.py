@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,24 @@ class Journal:
         folder (str | Path): Where the files lie.
         name (str): Of the set.
         settings (Mapping[str, Any]): All that the results depend on, as JSON knows it.
+        files (Callable[[int], Any], optional): What tells the files of an image, by its index, as
+            JSON knows it: a line of other files is not read, so that its image is done again.
+            Defaults to None.
 
     Raises:
         ValueError: If the folder holds results of other settings, or a file of such a name that is
             no journal.
     """
 
-    def __init__(self, folder: str | Path, *, name: str, settings: Mapping[str, Any]) -> None:
-        self.folder, self.name = Path(folder), name
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        name: str,
+        settings: Mapping[str, Any],
+        files: Callable[[int], Any] | None = None,
+    ) -> None:
+        self.folder, self.name, self._files_of = Path(folder), name, files
         self.settings = json.loads(json.dumps(settings))
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
@@ -44,12 +54,19 @@ class Journal:
         """Results of all processes by image index."""
         found: dict[int, dict[str, Any]] = {}
         for path in self._files():
-            found |= {line['index']: line for line in _lines(path, 'index')}
+            lines = _lines(path, 'index')
+            found |= {line['index']: line for line in lines if self._is_of_these_files(line)}
         return dict(sorted(found.items()))
 
     def writer(self, rank: int) -> JournalWriter:
         """Appends to the file of one process."""
-        return JournalWriter(self.folder / f'{self.name}.{rank}.jsonl', self.settings)
+        return JournalWriter(
+            self.folder / f'{self.name}.{rank}.jsonl', self.settings, self._files_of
+        )
+
+    def _is_of_these_files(self, line: Mapping[str, Any]) -> bool:
+        """Whether the image and the mask of a line are those that are there now."""
+        return self._files_of is None or line.get('files') == self._files_of(line['index'])
 
     def _files(self) -> list[Path]:
         """Files of this set; those of a set whose name begins so are not among them."""
@@ -60,8 +77,10 @@ class Journal:
 class JournalWriter:
     """A file that lines are appended to, each written out at once; used in a ``with`` block."""
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
-        whole = 0
+    def __init__(
+        self, path: Path, settings: Mapping[str, Any], files: Callable[[int], Any] | None = None
+    ) -> None:
+        whole, self._files_of = 0, files
         if path.is_file():
             _header(path, settings)  # cuts no file but a journal
             whole = path.read_bytes().rfind(b'\n') + 1
@@ -78,7 +97,8 @@ class JournalWriter:
 
     def add(self, index: int, **result: Any) -> None:
         """Writes the result of one image."""
-        self._write(dict(index=index, **result))
+        files = {} if self._files_of is None else dict(files=self._files_of(index))
+        self._write(dict(index=index, **result, **files))
 
     def _write(self, line: Mapping[str, Any]) -> None:
         self._file.write(_text(line))

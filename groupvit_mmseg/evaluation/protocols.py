@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -75,14 +76,16 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Words given as a text become a tuple; figures out of their range are refused."""
-        object.__setattr__(self, 'background_words', as_words(self.background_words))
+        object.__setattr__(self, 'background_words', as_words(self.background_words or ()))
         read_options(self.test_cfg())
         for name in ('short_side', 'top_k'):
             if not is_count(getattr(self, name)):
                 raise ValueError(f'{name} = {getattr(self, name)!r} must be a positive number.')
-        if self.logit_scale is not None and not 0 < self.logit_scale <= MAX_LOGIT_SCALE:
+        scale = self.logit_scale
+        is_number = isinstance(scale, Real) and not isinstance(scale, bool)
+        if scale is not None and not (is_number and 0 < scale <= MAX_LOGIT_SCALE):
             raise ValueError(
-                f'logit_scale = {self.logit_scale} is not above 0 and at most {MAX_LOGIT_SCALE}, '
+                f'logit_scale = {scale!r} is not above 0 and at most {MAX_LOGIT_SCALE}, '
                 'where the model clamps it.'
             )
 
@@ -233,7 +236,7 @@ def has_background(class_set: ClassSet) -> bool:
     return known if isinstance(class_set, str) else is_background(class_set[0])
 
 
-def protocol(name: str, class_set: ClassSet, **changes: Any) -> Protocol:
+def protocol(name: str, class_set: ClassSet, /, **changes: Any) -> Protocol:
     """The protocol that a preset gives a set.
 
     Args:

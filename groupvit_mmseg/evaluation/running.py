@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Dataset
 
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.label_maps import reading_label_maps
 from groupvit_mmseg.datasets.listing import check_listing
 from groupvit_mmseg.datasets.worker_errors import sentence
@@ -60,13 +60,16 @@ def build_dataset(
             f'There is no {root} for {benchmark.name}: name its place with --data-root or '
             f'--root {benchmark.name}=FOLDER.'
         )
-    dataset = dataset_config(Config.fromfile(configs / '_base_/datasets' / benchmark.data_config))
+    dataset = dataset_config(read_config(configs / '_base_/datasets' / benchmark.data_config))
     dataset.update(data_root=str(root), **changes)
     if benchmark.name != 'imagenet':
         ignored = dataset.get('ignore_index', 255)
         dataset.pipeline = reading_label_maps(segmentation_pipeline(protocol), ignore_index=ignored)
         check_listing(dataset)
-    return DATASETS.build(dataset)
+    try:
+        return DATASETS.build(dataset)
+    except TypeError as error:  # an argument that does not exist, or of another type
+        raise ValueError(f'The data set of {benchmark.data_config}: {error}.') from error
 
 
 def apply_protocol(
@@ -267,7 +270,7 @@ def _naming_images(
         return results(batch)
     except ValueError as error:
         metas = [sample.metainfo for sample in batch['data_samples']]
-        paths = [str(m.get(key)) for m in metas for key in ('img_path', 'seg_map_path')]
+        paths = [str(meta.get(key)) for meta in metas for key in ('img_path', 'seg_map_path')]
         if any(path in str(error) for path in paths):
             raise
         names = ', '.join(str(meta.get('img_path')) for meta in metas)

@@ -18,6 +18,7 @@ from groupvit_mmseg.text.templates import get_templates
 from .benchmarks import Benchmark, chosen_sets
 from .checks import check_set
 from .confusion import confusion_matrix, segmentation_scores
+from .image_files import ImageFiles
 from .journal import Journal
 from .option_checks import check_class_file, check_options_are_used
 from .protocols import PRESETS, protocol
@@ -135,7 +136,8 @@ class EvaluationTask:
             versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
         )
-        self.journal = Journal(settings.out / 'journal', name=self.name, settings=depends_on)
+        folder, files = settings.out / 'journal', ImageFiles(self.dataset)
+        self.journal = Journal(folder, name=self.name, settings=depends_on, files=files)
 
     def _label_options(self) -> list[str]:
         """What the config of a set of the user's own says of labels besides their names."""

@@ -17,6 +17,8 @@ from .vocabulary import is_background, parse_class_names
 # A comment begins a line or follows a space, and a space follows it: "C# book" is a name.
 _COMMENT = re.compile(r'(?:^|\s)#(?=[\s#]|$).*')
 _UNCLEAR_COMMENT = re.compile(r'\s(#\S*)')
+# Wide commas and semicolons, ends of lines of other systems, and characters that nobody sees.
+_FOREIGN = re.compile('[\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]')
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -139,10 +141,13 @@ def _words(text: str) -> tuple[str, ...]:
     """The words of a line, checked for the marks of other formats."""
     if re.search(r'[^\s,]\t+[^\s,]', text):
         raise ValueError('there is a tab between two words: put commas between words.')
+    foreign = _FOREIGN.search(text)
+    if foreign:
+        raise ValueError(f'remove {foreign[0]!a} from {text!a}, or put a comma there.')
     words = parse_class_names(text)
     for word in words:
         if word.isdigit():
             raise ValueError(f'{word!r} is a number: give names, in the order of the labels.')
-        if word.startswith('- ') or word[0] in '"“[{' or (word[0] == word[-1] == "'"):
+        if word.startswith(('- ', '* ')) or word[0] in '"“[{' or (word[0] == word[-1] == "'"):
             raise ValueError(f'write {word} without marks: a class is a name, or words and commas.')
     return words

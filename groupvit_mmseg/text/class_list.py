@@ -14,7 +14,7 @@ so. A comment is ``#`` and a space, at the beginning of a line or after a space:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -22,7 +22,13 @@ from groupvit_mmseg.evaluation.presets import background_threshold
 
 from .class_file import read_class_file
 from .templates import TEMPLATE_SETS, get_templates
-from .vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, named_twice, parse_class_names
+from .vocabulary import (
+    CLASS_NAMES,
+    DATASETS_OWN_NAMES,
+    is_background,
+    named_twice,
+    parse_class_names,
+)
 from .vocabulary import class_names as known_class_names
 
 __all__ = ['ClassList', 'Prompt', 'Templates', 'make_class_list', 'read_class_file']
@@ -110,8 +116,9 @@ class ClassList(NamedTuple):
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
                 list; without a background, unless ``with_background=True`` says that the first is
-                it. None keeps them. Defaults to None.
-            **changes: Other fields to change.
+                it, or it is called so where there is one. None keeps them. Defaults to None.
+            **changes: Other fields to change; ``with_background=False`` takes the background away
+                with all that tells it.
 
         Returns:
             ClassList: The new list.
@@ -120,11 +127,15 @@ class ClassList(NamedTuple):
             ValueError: As :func:`make_class_list`.
         """
         told = self._asdict() | changes
-        names = self.foreground if names is None else foreground_names(names)
-        if changes.get('with_background'):
-            names = names[1:]
+        if changes.get('with_background') is False:
+            told |= dict(bg_thresh=None, background_words=()) | changes
+        if isinstance(told['bg_thresh'], str) and isinstance(names, str):
+            told['bg_thresh'] = background_threshold(told['bg_thresh'], names)
         background = told['bg_thresh'] is not None or bool(told['background_words'])
         told['with_background'] = background or bool(changes.get('with_background'))
+        names = self.foreground if names is None else foreground_names(names)
+        if changes.get('with_background') or (background and _begins_with_background(names)):
+            names = names[1:]
         for key in {'aliases', 'class_templates'} - set(changes):
             told[key] = {name: value for name, value in told[key].items() if name in names}
         told['class_names'] = ('background', *names) if told['with_background'] else names
@@ -160,10 +171,11 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
     threshold: Any = given.bg_thresh
     if isinstance(threshold, str):
         threshold = background_threshold(threshold, class_names)
-    names = known_class_names(class_names) if isinstance(class_names, str) else tuple(class_names)
+    named = isinstance(class_names, str)
+    names = known_class_names(str(class_names)) if named else as_words(class_names)
     made = given._replace(
         class_names=names,
-        bg_thresh=float(threshold) if isinstance(threshold, Real) else threshold,
+        bg_thresh=float(threshold) if _is_number(threshold) else threshold,
         background_words=as_words(given.background_words or ()),
         templates=get_templates(given.templates),
         aliases={name: as_words(words) for name, words in dict(given.aliases or {}).items()},
@@ -176,8 +188,16 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
 
 
 def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
-    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters)."""
-    return parse_class_names(words) if isinstance(words, str) else tuple(words)
+    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters).
+
+    Raises:
+        ValueError: If it is neither a text nor a list.
+    """
+    if isinstance(words, str):
+        return parse_class_names(words)
+    if not isinstance(words, Iterable) or isinstance(words, Mapping | Set):
+        raise ValueError(f'{words!r} is neither a text nor a list of words in the order of labels.')
+    return tuple(words)
 
 
 def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -210,8 +230,11 @@ def _check_names(classes: ClassList) -> None:
             f'class_names = {list(names)} holds no class to look for'
             + (' besides the background.' if classes.with_background else '.')
         )
-    if not all(isinstance(name, str) and name.strip() for name in names + words):
-        raise ValueError(f'class_names {list(names)} holds an empty name: give every class a word.')
+    wrong = [name for name in names + words if not (isinstance(name, str) and name.strip())]
+    if wrong:
+        is_text = isinstance(wrong[0], str)
+        what = 'an empty name' if is_text else f'{wrong[0]!r}, which is no text'
+        raise ValueError(f'class_names {list(names)} holds {what}: give every class a word.')
     told = (*names[: int(classes.with_background)], *words)
     twice = named_twice(told)
     if twice:
@@ -224,7 +247,7 @@ def _check_names(classes: ClassList) -> None:
 def _check_background(classes: ClassList) -> None:
     """Refuses a background that cannot be told apart, or is told of where there is none."""
     threshold = classes.bg_thresh
-    if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+    if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')
     told = threshold is not None or bool(classes.background_words)
     if classes.with_background and not told:
@@ -237,3 +260,13 @@ def _check_background(classes: ClassList) -> None:
             'bg_thresh and background_words need with_background=True and the background as class '
             'index 0.'
         )
+
+
+def _begins_with_background(names: Sequence[str]) -> bool:
+    """Whether the first name is that of a background."""
+    return bool(names) and isinstance(names[0], str) and is_background(names[0])
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)

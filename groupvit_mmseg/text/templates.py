@@ -128,8 +128,10 @@ def get_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
                 f'There is no template set {templates!r}: use {known}, or a list of sentences.'
             )
         return TEMPLATE_SETS[templates]
+    if not isinstance(templates, Sequence):
+        raise ValueError(f'templates = {templates!r} is neither a name of a set nor sentences.')
     for template in templates:
-        if '{}' not in template:
+        if not isinstance(template, str) or '{}' not in template:
             raise ValueError(
                 f'The template {template!r} has no place for the word: write {{}} where it goes.'
             )

@@ -109,3 +109,37 @@ def test_two_sets_of_one_name_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match='Two sets are called voc21'):
         chosen_sets(['voc21', str(tmp_path / 'voc21.py')])
+
+
+@pytest.mark.parametrize(
+    'changes, reason',
+    [
+        (dict(background_words=5), '5 is neither a text nor a list'),
+        (dict(logit_scale='high'), "logit_scale = 'high' is not above 0"),
+        (dict(logit_scale=[1, 2]), r'logit_scale = \[1, 2\] is not above 0'),
+        (dict(logit_scale=True), 'logit_scale = True is not above 0'),
+        (dict(name='mine'), 'has no name to change'),
+    ],
+)
+def test_values_of_another_type_are_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        protocol('official', 'pascal_voc', **changes)
+
+
+@pytest.mark.parametrize(
+    'changes, reason',
+    [
+        (dict(templates=5), 'templates = 5 is neither'),
+        (dict(templates=None), 'templates = None is neither'),
+        (dict(templates=[5]), 'template 5 has no place for the word'),
+        (dict(bg_thresh=True), 'bg_thresh = True is outside'),
+        (dict(background_words=['sky', 5]), 'holds 5, which is no text'),
+    ],
+)
+def test_class_lists_of_another_type_are_refused(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        protocol('official', 'pascal_voc', **changes).class_list('pascal_voc')
+
+
+def test_no_background_words_can_be_said():
+    assert protocol('sclip', 'pascal_voc', background_words=None).background_words == ()

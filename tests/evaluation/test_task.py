@@ -264,8 +264,8 @@ def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tm
 @pytest.mark.parametrize(
     'text, message',
     [
-        ('field\ncat\ndog', 'begin its class file with the line'),
-        ('background:\ncat, dog\ndog', 'is named already in line 2'),
+        ('field\ncat\ndog', 'Label 0 of pets is the background: begin'),
+        ('background:\ncat, dog\ndog', "Line 3 of .*'dog' is named already in line 2"),
     ],
 )
 def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_path, text, message):
@@ -294,3 +294,18 @@ def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_p
 def test_figures_out_of_their_range_are_told_before_any_model(settings, change, message):
     with pytest.raises(ValueError, match=message):
         key(settings, changes=dict(bg_thresh=0.5) | change)
+
+
+@pytest.mark.parametrize('folder, shape', [('masks', (4, 4)), ('images', (40, 40, 3))])
+def test_an_image_whose_files_were_replaced_is_done_again(settings, task, folder, shape):
+    write(task, a=[[0, 0, 16]], b=[[0, 0, 16]])
+    again = EvaluationTask(read_benchmark(settings.configs / 'pets.py'), settings)
+    assert sorted(again.journal.results()) == [0, 1]
+    pixels = np.ones(shape, np.uint8)
+    Image.fromarray(pixels).save(settings.configs / folder / 'b.png')
+    again = EvaluationTask(read_benchmark(settings.configs / 'pets.py'), settings)
+    assert sorted(again.journal.results()) == [0]
+    with again.journal.writer(1) as writer:
+        writer.add(1, image='b.png', pairs=[[1, 1, 16]])
+    assert again.journal.results()[1]['pairs'] == [[1, 1, 16]]
+    assert again.result()['metrics']['aAcc'] == 100

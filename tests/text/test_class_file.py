@@ -109,3 +109,12 @@ def test_a_choice_is_a_set_a_file_or_words(tmp_path, monkeypatch):
     for missing in ('none.txt', 'folder/none'):
         with pytest.raises(FileNotFoundError, match='There is no class file'):
             read_class_choice(missing)
+
+
+@pytest.mark.parametrize(
+    'line', ['ball\uff0csphere', 'ball\u2028sphere', '\u200bball', 'ba\0ll', '* ball']
+)
+def test_marks_that_no_word_has_are_refused_with_their_line(tmp_path, line):
+    (tmp_path / 'classes.txt').write_text(f'cat\n{line}\n', encoding='utf-8')
+    with pytest.raises(ValueError, match=r'Line 2 of .*classes\.txt'):
+        read_class_file(tmp_path / 'classes.txt')

@@ -153,3 +153,33 @@ def test_changes_that_do_not_fit_are_refused(changes, message):
     bare = FULL.changed(aliases=None, class_templates=None)
     with pytest.raises(ValueError, match=message):
         bare.changed(**changes)
+
+
+def test_a_background_that_is_named_first_is_the_background():
+    assert FULL.looking_for(['Background', 'bus']).class_names == ('background', 'bus')
+    plain = make_class_list(['thing'])
+    found = plain.looking_for(['background', 'bus'], bg_thresh=0.4)
+    assert (found.class_names, found.bg_thresh) == (('background', 'bus'), 0.4)
+
+
+def test_without_a_background_nothing_tells_it():
+    found = FULL.looking_for(with_background=False)
+    assert (found.class_names, found.bg_thresh, found.background_words) == (
+        ('cat', 'dog'),
+        None,
+        (),
+    )
+    assert found.aliases == FULL.aliases
+
+
+def test_the_threshold_of_a_preset_belongs_to_the_set_that_is_named():
+    found = make_class_list(['thing']).looking_for('pascal_voc', bg_thresh='paper')
+    assert (found.class_names, found.bg_thresh) == (class_names('pascal_voc'), 0.9)
+
+
+@pytest.mark.parametrize('names', [{'cat', 'dog'}, {'cat': ['kitten']}, 5])
+def test_names_without_an_order_are_refused(names):
+    with pytest.raises(ValueError, match='neither a text nor a list of words'):
+        FULL.looking_for(names)
+    with pytest.raises(ValueError, match='neither a text nor a list of words'):
+        make_class_list(names)

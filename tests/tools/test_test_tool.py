@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -410,3 +411,32 @@ def test_a_set_of_other_classes_than_the_head_is_refused(place, tmp_path, capsys
     voc20 = 'test_dataloader.dataset.type=PascalVOC20Dataset'
     assert in_process('tools/test.py')([*arguments, voc20]) == 2
     assert 'has 20 classes, but the class list has 21' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'setting, reason',
+    [
+        ('val_cfg.segmentor.backbone.embed_dims.x=2', 'TypeError: embed_dims='),
+        ('val_cfg.segmentor.backbone.nothere=2', "TypeError: .*argument 'nothere'"),
+        ('model.decode_head.bg_thresh=.5', 'change val_cfg.segmentor.decode_head'),
+    ],
+)
+def test_settings_that_fit_no_config_are_told_in_one_line(place, capsys, setting, reason):
+    root = f'test_dataloader.dataset.data_root={place / "voc"}'
+    options = ['--work-dir', str(place / 'logs'), '--cfg-options', root, setting]
+    status = in_process('tools/test.py')(
+        [str(CONFIGS / 'tiny_pretrain.py'), str(place / 'epoch_1.pth'), *options]
+    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if 'error: ' in line]
+    assert (status, bool(re.search(reason, line))) == (2, True), line
+
+
+def test_a_file_that_is_no_config_or_no_checkpoint_is_told_in_one_line(place, capsys):
+    config, text = str(CONFIGS / 'tiny_pretrain.py'), place / 'README.md'
+    text.write_text('# Read me\n')
+    assert in_process('tools/test.py')([str(text), str(place / 'epoch_1.pth')]) == 2
+    assert 'error: Only py/yml/yaml/json type' in capsys.readouterr().err
+    root = f'test_dataloader.dataset.data_root={place / "voc"}'
+    options = ['--work-dir', str(place / 'logs'), '--cfg-options', root]
+    assert in_process('tools/test.py')([config, str(text), *options]) == 2
+    assert 'it has another format; use a complete file' in capsys.readouterr().err

@@ -17,12 +17,12 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models import onednn as onednn_module
 
@@ -49,7 +49,7 @@ def parse_args(argv=None):
 
 def build(config, num_classes, device):
     """The segmentor of a config with made-up classes, random weights and no threshold."""
-    cfg = segmentation_config(Config.fromfile(config))
+    cfg = segmentation_config(read_config(config))
     init_default_scope('mmseg')
     names = [f'thing {index}' for index in range(num_classes)]
     cfg.model.decode_head.update(class_names=names, with_background=False, bg_thresh=None)

@@ -12,12 +12,14 @@ import textwrap
 from pathlib import Path
 
 import matplotlib
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
+from groupvit_mmseg.key_values import KeyValueAction
 
 COLUMNS = 4
 
@@ -31,7 +33,7 @@ def parse_args(argv=None):
     parser.add_argument('-n', type=int, default=16, help='number of pairs, 16 by default')
     parser.add_argument('--epoch', type=int, default=0, help='epoch, 0 by default')
     parser.add_argument('--shards', help='shards to read instead of those of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     args = parser.parse_args(argv)
     if args.n < 1:
         parser.error('-n must be at least 1')
@@ -42,9 +44,9 @@ def parse_args(argv=None):
     return args
 
 
-def read_config(args) -> Config:
+def config_of(args) -> Config:
     """The config with the changes of the command line."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if 'train_dataloader' not in cfg:
         raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
     if args.cfg_options:
@@ -119,7 +121,7 @@ def _wrap(texts, width: int, first: str = '') -> str:
 def main(argv=None) -> None:
     args = parse_args(argv)
     try:
-        batch = load_batch(read_config(args), args.n, args.epoch)
+        batch = load_batch(config_of(args), args.n, args.epoch)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         # of a worker's error the last line is the sentence
         print(f'error: {str(error).strip().splitlines()[-1]}', file=sys.stderr)

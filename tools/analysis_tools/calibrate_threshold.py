@@ -19,7 +19,6 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 from matplotlib.figure import Figure
-from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
@@ -33,6 +32,7 @@ from groupvit_mmseg.evaluation.protocols import PRESETS, has_background, protoco
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.evaluation.running import apply_protocol, build_dataset, digest
 from groupvit_mmseg.inference import load_segmentor
+from groupvit_mmseg.key_values import KeyValueAction
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -54,7 +54,12 @@ def parse_args(argv=None):
     parser.add_argument('--config', type=Path, default=MODEL, help='of the model')
     parser.add_argument('--protocol', default='official', choices=PRESETS)
     parser.add_argument(
-        '--change', nargs='+', default={}, action=DictAction, metavar='FIELD=VALUE', help='of it'
+        '--change',
+        nargs='+',
+        default={},
+        action=KeyValueAction,
+        metavar='FIELD=VALUE',
+        help='of it',
     )
     parser.add_argument('--images', type=int, help='of the split, evenly spread; all otherwise')
     parser.add_argument('--on-test-split', action='store_true', help='allow it, and say so')

@@ -16,7 +16,6 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 
@@ -33,6 +32,7 @@ from groupvit_mmseg.evaluation.protocols import PRESETS
 from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.evaluation.task import EvaluationTask, Settings
 from groupvit_mmseg.inference import load_segmentor
+from groupvit_mmseg.key_values import KeyValueAction
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -51,7 +51,12 @@ def parse_args(argv=None):
     parser.add_argument('--config', type=Path, default=MODEL, help='of the model')
     parser.add_argument('--protocol', default='official', choices=PRESETS)
     parser.add_argument(
-        '--change', nargs='+', default={}, action=DictAction, metavar='FIELD=VALUE', help='of it'
+        '--change',
+        nargs='+',
+        default={},
+        action=KeyValueAction,
+        metavar='FIELD=VALUE',
+        help='of it',
     )
     parser.add_argument('--images', type=int, help='of the set, evenly spread; all otherwise')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')

@@ -19,12 +19,13 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 
 # isort: split
 import torch
-from mmengine.config import Config, DictAction
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.running import digest
+from groupvit_mmseg.key_values import KeyValueAction
 
 STARTS = ('scratch', 'pretrained')
 ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -41,7 +42,7 @@ def parse_args(argv=None):
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--out', type=Path, required=True, metavar='DIR')
     parser.add_argument('--threads', type=int, help='of the CPU')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={})
     return parser.parse_args(argv)
 
 
@@ -59,7 +60,7 @@ def split_in_two(args):
 
 
 def make_config(args, start, seed):
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
     for loader, part in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
         loader.dataset.data_root = str(args.data_root)

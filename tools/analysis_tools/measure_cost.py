@@ -8,12 +8,13 @@ as the context.
 import argparse
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.key_values import KeyValueAction
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
 
@@ -26,7 +27,7 @@ def parse_args(argv=None):
     parser.add_argument('--batch-size', type=int, default=4)
     parser.add_argument('--prompts', type=int, default=3)
     parser.add_argument('--tokens', type=int, help='of each text; the context length by default')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
@@ -78,7 +79,7 @@ def saved_bytes(model, images, token_ids, dtype):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))

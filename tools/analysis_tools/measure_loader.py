@@ -12,10 +12,12 @@ import time
 from collections import defaultdict
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
+
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.key_values import KeyValueAction
 
 
 def parse_args(argv=None):
@@ -26,7 +28,7 @@ def parse_args(argv=None):
     parser.add_argument('--seconds', type=float, default=20, help='length of each pass')
     parser.add_argument('--num-workers', type=int, help="instead of the config's")
     parser.add_argument('--shards', help='shards to read instead of those of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
@@ -71,7 +73,7 @@ def count_samples(loader, seconds):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.shards:
         cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]

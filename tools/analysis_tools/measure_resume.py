@@ -10,9 +10,11 @@ import argparse
 import time
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.key_values import KeyValueAction
 
 
 def parse_args(argv=None):
@@ -22,7 +24,7 @@ def parse_args(argv=None):
     parser.add_argument('config', help='pretraining config with a train_dataloader')
     parser.add_argument('--at', type=int, default=100_000, help='samples of the worker before')
     parser.add_argument('--shards', help='shards to read instead of those of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
@@ -44,7 +46,7 @@ def seconds_of_first_batch(loader, start):
 
 def main(argv=None):
     args = parse_args(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     if args.shards:
         cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]

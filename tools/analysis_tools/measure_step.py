@@ -13,12 +13,13 @@ import time
 from functools import partial
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks, recompute_in_backward
+from groupvit_mmseg.key_values import KeyValueAction
 
 VARIANTS = ('again', 'compile', 'recompute', 'channels_last', 'bfloat16')
 ADAMW = dict(fused=dict(fused=True), foreach=dict(foreach=True), loop=dict(foreach=False))
@@ -36,7 +37,7 @@ def parse_args(argv=None):
     parser.add_argument('--variants', nargs='+', choices=VARIANTS, default=VARIANTS)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
@@ -127,7 +128,7 @@ def optimisers(model):
 def main(argv=None):
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmseg'))

@@ -11,12 +11,13 @@ import sys
 import time
 
 import torch
-from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models.text_encoder import used_length
 from groupvit_mmseg.models.towers import distinct_texts
 
@@ -33,7 +34,7 @@ def parse_args(argv=None):
     parser.add_argument('--batches', type=int, default=4)
     parser.add_argument('--buckets', type=int, nargs='+', default=[1, 2, 4, 8])
     parser.add_argument('--time', action='store_true', help='also time the text encoder')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='KEY=VALUE changes')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
     return parser.parse_args(argv)
 
 
@@ -73,7 +74,7 @@ def seconds(encoder, calls):
 
 def measure(args):
     """Prints the tokens of the batches, and the time they take."""
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     batches = load_token_ids(cfg, args)

@@ -21,10 +21,10 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import numpy as np
 import torch
-from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
     FrozenSegmentor,
     difference,
@@ -142,7 +142,7 @@ def pt2_maps(content, picture):
 
 def export(args):
     inferencer = build(args)
-    side = short_side(Config.fromfile(args.config), inferencer.segmentor.backbone)
+    side = short_side(read_config(args.config), inferencer.segmentor.backbone)
     pictures = {name: load_image(name) for name in args.check}
     pictures = pictures or {'a generated picture': generated_picture(side)}
     model = FrozenSegmentor(inferencer.segmentor)

@@ -20,12 +20,12 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import safetensors.torch
 import torch
-from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
 from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -49,7 +49,7 @@ def load_config(path):
     """The segmentation config without what belongs to one machine."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config at {path}.')
-    cfg = segmentation_config(Config.fromfile(path))
+    cfg = segmentation_config(read_config(path))
     for entry in OF_ONE_MACHINE:
         cfg.pop(entry, None)
     return cfg

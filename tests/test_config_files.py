@@ -1,0 +1,56 @@
+"""Config files that cannot be read, and the configs of sets that cannot be used."""
+
+import pytest
+
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.evaluation.benchmarks import read_benchmark
+
+BROKEN = [
+    ('a = (\n', r"SyntaxError: '\(' was never closed"),
+    ('a = 1\nb = c\n', "NameError: name 'c' is not defined, line 2"),
+    ('a = 1 + "x"\n', 'TypeError: unsupported operand'),
+]
+UNUSABLE = [
+    ('test_dataloader = [1]', 'has no test_dataloader with a data set'),
+    ('test_dataloader = dict(batch_size=1)', 'has no test_dataloader with a data set'),
+    ("test_dataloader = dict(dataset=dict(data_root='d'))", 'has no test_dataloader with a data'),
+    (
+        "test_dataloader = dict(dataset=dict(type='BaseSegDataset', metainfo=['cat']))",
+        r"The metainfo of .*own.py is \['cat'\]",
+    ),
+    (
+        "test_dataloader = dict(dataset=dict(type='BaseSegDataset', metainfo=None))",
+        'names no classes or no folder',
+    ),
+]
+NEW_STYLE = """
+from mmseg.datasets import BaseSegDataset
+test_dataloader = dict(
+    dataset=dict(type=BaseSegDataset, metainfo=dict(classes=['cat', 'dog']), data_root='pets')
+)
+"""
+
+
+@pytest.mark.parametrize('text, reason', BROKEN)
+def test_a_broken_config_is_named_with_its_line(tmp_path, text, reason):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(ValueError, match=rf'The config .*own.py cannot be read \({reason}'):
+        read_config(tmp_path / 'own.py')
+
+
+def test_a_module_that_is_missing_is_an_import_error(tmp_path):
+    (tmp_path / 'own.py').write_text("custom_imports = dict(imports=['not_there'])")
+    with pytest.raises(ImportError, match='not_there'):
+        read_config(tmp_path / 'own.py')
+
+
+@pytest.mark.parametrize('text, reason', UNUSABLE)
+def test_the_config_of_a_set_is_refused_in_a_sentence(tmp_path, text, reason):
+    (tmp_path / 'own.py').write_text(text)
+    with pytest.raises(ValueError, match=reason):
+        read_benchmark(tmp_path / 'own.py')
+
+
+def test_a_set_may_be_of_the_new_kind_of_config(tmp_path):
+    (tmp_path / 'own.py').write_text(NEW_STYLE)
+    assert read_benchmark(tmp_path / 'own.py').class_set == ('cat', 'dog')
