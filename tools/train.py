@@ -101,7 +101,8 @@ def check_options(options):
         first = value[0] if isinstance(value, list | tuple) and value else value
         if str(first).startswith(('{"', "{'")):  # not {000..331}.tar
             raise ValueError(
-                f'--cfg-options {name} is a dict: give its values one by one, as in {name}.key=value.'
+                f'--cfg-options {name} is a dict: give its values one by one, as in '
+                f'{name}.key=value.'
             )
 
 

@@ -331,5 +331,5 @@ def test_pixel_maps_are_not_overwritten_by_their_masks(tool, tmp_path, capsys):
     cv2.imwrite(str(tmp_path / '7.png'), np.full((4, 4), 90, np.uint8))
     before = (tmp_path / '7.png').read_bytes()
     assert tool.main([str(tmp_path), str(tmp_path), '--overwrite']) == 2
-    assert 'holds the annotations' in capsys.readouterr().err
+    assert 'would replace what they are made of' in capsys.readouterr().err
     assert (tmp_path / '7.png').read_bytes() == before

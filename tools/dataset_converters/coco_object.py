@@ -254,10 +254,16 @@ def run_check(jobs, args):
     return int(bool(found))
 
 
+def check_folder(args):
+    """Refuses to draw masks into the folder of the pixel maps that they are made of."""
+    if args.annotations.is_dir() and args.out.is_dir() and args.out.samefile(args.annotations):
+        raise ValueError(
+            f'The masks would replace what they are made of: {args.out}; name another folder.'
+        )
+
+
 def claim_folder(jobs, args):
     """Refuses a folder that holds masks of another origin; notes in it what is drawn there."""
-    if args.out.exists() and args.annotations.is_dir() and args.out.samefile(args.annotations):
-        raise ValueError(f'{args.out} holds the annotations: name another folder for the masks.')
     record = args.out / RECORD
     origin = dict(annotations=args.annotations.name, masks=len(jobs))
     found = read_json(record) if record.is_file() else None
@@ -276,6 +282,7 @@ def claim_folder(jobs, args):
 def main(argv=None):
     args = parse_args(argv)
     try:
+        check_folder(args)
         jobs = make_jobs(args.annotations)
         if args.check:
             return run_check(jobs, args)
