@@ -2,8 +2,9 @@
 
 import importlib.util
 import re
+import subprocess
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ PAGES = [ROOT / 'docs/model_zoo.md', *(ROOT / folder.path / 'README.md' for fold
 every_model = pytest.mark.parametrize('model', ENTRIES, ids=NAMES)
 
 
-@lru_cache(maxsize=None)
+@cache
 def config_of(path):
     return Config.fromfile(ROOT / path)
 
@@ -295,3 +296,16 @@ def test_readme_says_what_a_reader_needs(folder):
     assert '```bash\n' in text
     assert '@inproceedings{xu2022groupvit,' in text
     assert text.count('{') == text.count('}')
+
+
+@pytest.mark.slow
+def test_what_is_installed_has_every_metafile_and_readme(tmp_path):
+    command = [sys.executable, 'setup.py', '-q', 'build_py', '--build-lib', str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    installed = tmp_path / 'groupvit_mmseg/.mim'
+    index = load(str(installed / 'model-index.yml'))
+    assert index.check(silent=True) == []
+    assert [model.name for model in index.models] == NAMES
+    assert all((installed / model.config).is_file() for model in index.models)
+    assert all((installed / folder.path / 'README.md').is_file() for folder in FOLDERS)

@@ -59,7 +59,7 @@ OTHER = {
     'Same As': 'head_2xb8-4k_ade20k',
 }
 COLLECTION = {'Name': 'Heads', 'Summary': 'Two heads.', 'Paper': {'URL': ''}, 'README': 'README.md'}
-TABLE = f"""\
+TABLE = """\
 | config | training | size | tested on | published | measured here |
 |---|---|---|---|---|---|
 | [`head_2xb8-4k_ade20k`](head_2xb8-4k_ade20k.py) | ADE20K, More; 4,000 steps of batch 16 \
