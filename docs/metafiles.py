@@ -50,12 +50,20 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def read_yaml(root, path):
-    """Content of a YAML file."""
+def read_text(root, path):
+    """Text of a file of the repository."""
     require((root / path).is_file(), path, 'there is no such file.')
     try:
-        return yaml.load((root / path).read_text(encoding='utf-8'), Loader=UniqueKeyLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return (root / path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: not UTF-8 text at byte {error.start}.') from None
+
+
+def read_yaml(root, path):
+    """Content of a YAML file."""
+    try:
+        return yaml.load(read_text(root, path), Loader=UniqueKeyLoader)
+    except yaml.YAMLError as error:
         mark = getattr(error, 'problem_mark', None)
         line = f' (line {mark.line + 1})' if mark else ''
         problem = getattr(error, 'problem', None) or str(error)
@@ -75,9 +83,10 @@ def read_folders(root):
         ValueError: If a metafile is missing or says something that cannot be true.
     """
     index = read_yaml(root, 'model-index.yml')
-    listed = isinstance(index, dict) and isinstance(index.get('Import'), list)
+    paths = index.get('Import') if isinstance(index, dict) else None
+    listed = isinstance(paths, list) and all(isinstance(path, str) for path in paths)
     require(listed, 'model-index.yml', 'Import is not a list of metafiles.')
-    folders = [read_folder(root, path) for path in index['Import']]
+    folders = [read_folder(root, path) for path in paths]
     check_index(root, folders)
     return folders
 
@@ -112,6 +121,8 @@ def check_model(root, model, where):
     config = str(model['Config'])
     require((root / config).is_file(), where, f'there is no config {config}.')
     require(Path(config).stem == model['Name'], where, f'the name is not that of {config}.')
+    alias = model.get('Same As', '')
+    require(isinstance(alias, str), where, f'Same As is {alias!r}, not a name.')
     check_metadata(model['Metadata'], f'{where}: Metadata')
     listed = isinstance(model['Results'], list) and model['Results']
     require(listed, where, f'Results is not a list; of no numbers say "Status: {UNMEASURED}".')
@@ -165,6 +176,7 @@ def check_metrics(metrics, status, where):
     fits = bool(metrics) == (status != UNMEASURED)
     require(fits, where, f'Metrics has {len(metrics)} entries, but Status is {status}.')
     for name, value in metrics.items():
+        require(isinstance(name, str), where, f'{name!r} is not the name of a metric.')
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         require(number and 0 <= value <= 100, where, f'{name} is {value!r}, not a percentage.')
         fits = ('(published' in name) == (status == 'published')

@@ -190,7 +190,9 @@ FAULTS = [
         'not yet measured',
         'cannot stand where Status is not yet measured.',
     ),
+    (('Results', 0, 'Metrics'), {52.3: 1}, '52.3 is not the name of a metric.'),
     (('Same As',), 'nobody', 'Same As names nobody, which is no entry.'),
+    (('Same As',), ['nobody'], "Same As is ['nobody'], not a name."),
 ]
 
 
@@ -242,7 +244,7 @@ def test_a_broken_metafile_is_one_sentence(zoo, repository, capsys, text, senten
 
 def test_a_metafile_that_is_not_text_is_named(zoo, repository, capsys):
     (repository / FOLDER / 'metafile.yaml').write_bytes(b'Models: \xff\xfe')
-    assert_refused(zoo, repository, capsys, 'not valid YAML', 'configs/heads/metafile.yaml')
+    assert_refused(zoo, repository, capsys, 'not UTF-8 text at byte 8.', f'{FOLDER}/metafile.yaml')
 
 
 def test_a_page_without_marks_or_a_missing_file_is_named(zoo, repository, capsys):
@@ -250,6 +252,8 @@ def test_a_page_without_marks_or_a_missing_file_is_named(zoo, repository, capsys
     page.write_text('# Title\n')
     assert_refused(zoo, repository, capsys, 'write the lines <!-- begin', f'{FOLDER}/README.md: ')
     page.unlink()
-    assert_refused(zoo, repository, capsys, 'is missing.', f'{FOLDER}/README.md: ')
+    assert_refused(zoo, repository, capsys, 'there is no such file.', f'{FOLDER}/README.md: ')
+    (repository / 'model-index.yml').write_text('Import: [3]\n')
+    assert_refused(zoo, repository, capsys, 'not a list of metafiles.', 'model-index.yml: ')
     (repository / 'model-index.yml').write_text('Import: [configs/gone/metafile.yaml]\n')
     assert_refused(zoo, repository, capsys, 'there is no such file.', 'configs/gone/metafile.yaml')
