@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := .venv/.installed
 
-.PHONY: help venv test slow lint types format quickstart scenes real lock wheel clean
+.PHONY: help venv test slow lint types format quickstart scenes real zoo lock wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ scenes: venv ## draw the scenes into data/scenes
 
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py
+
+zoo: venv ## write the tables of docs/model_zoo.md and configs/*/README.md from the metafiles
+	@$(BIN)/python docs/generate_model_zoo.py
 
 lock: ## compile requirements/lock.txt (needs uv)
 	@(head -2 requirements/lock.txt; $(UV) pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url requirements/lock.in --override requirements/overrides.txt) > requirements/lock.new && mv requirements/lock.new requirements/lock.txt
