@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.inference import GroupViTInferencer, load_image
+from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 from groupvit_mmseg.visualization import (
     draw_groups,

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from groupvit_mmseg.evaluation.inference_options import refuse_options
 from groupvit_mmseg.models.groupvit import GroupViT
+from groupvit_mmseg.models.inference_options import refuse_options
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 OUTPUTS = ('class_map', 'group_map')

@@ -16,8 +16,8 @@ from mmseg.registry import MODELS
 from numpy.typing import NDArray
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
-from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.models.original_size import to_original_size

@@ -2,8 +2,8 @@
 
 import pytest
 
+from groupvit_mmseg.benchmark.sets import read_benchmark
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.evaluation.benchmarks import read_benchmark
 
 BROKEN = [
     ('a = (\n', r"SyntaxError: '\(' was never closed"),

@@ -16,8 +16,7 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
-from groupvit_mmseg.evaluation.inference_options import InferenceOptions
+from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.export import (
     CARRIED,
     FrozenSegmentor,
@@ -27,6 +26,7 @@ from groupvit_mmseg.export import (
     onnx_maps,
 )
 from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models.inference_options import InferenceOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'

@@ -24,21 +24,21 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import torch
 from mmengine.registry import init_default_scope
 
-from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.benchmark.pictures import chosen_images, draw_confusion, draw_images
+from groupvit_mmseg.benchmark.protocols import PRESETS
+from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
+from groupvit_mmseg.benchmark.run_set import digest
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
+from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
+from groupvit_mmseg.benchmark.task import Settings, make_tasks
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.worker_errors import sentence
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
-from groupvit_mmseg.evaluation.inference_options import PRECISIONS
-from groupvit_mmseg.evaluation.pictures import chosen_images, draw_confusion, draw_images
-from groupvit_mmseg.evaluation.protocols import PRESETS
-from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
-from groupvit_mmseg.evaluation.running import digest
-from groupvit_mmseg.evaluation.tables import csv_table, markdown_table, result_notes, table_rows
-from groupvit_mmseg.evaluation.task import Settings, make_tasks
 from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.models.inference_options import PRECISIONS
+from groupvit_mmseg.output_paths import check_folder, check_output
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'

@@ -31,9 +31,9 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 from PIL import Image
 
+from groupvit_mmseg.benchmark.report import versions, write_json
 from groupvit_mmseg.evaluation.calibration import SegmentEvidence, calibrate_threshold
 from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric
-from groupvit_mmseg.evaluation.report import versions, write_json
 from groupvit_mmseg.visualization import (
     draw_groups,
     draw_labels,

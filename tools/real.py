@@ -23,9 +23,9 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 from PIL import Image
 
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.atomic_files import save_checkpoint
+from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
-from groupvit_mmseg.evaluation.report import write_json
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
 from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_picture
 

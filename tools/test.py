@@ -23,16 +23,16 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
-from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
+from groupvit_mmseg.benchmark.report import evaluation_report, write_json
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
-from groupvit_mmseg.engine.segmentation_checks_hook import SegmentationChecksHook
-from groupvit_mmseg.evaluation.report import evaluation_report, write_json
+from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
+from groupvit_mmseg.output_paths import check_folder, check_output
 
 METRICS = {
     'foreground': 'ForegroundIoUMetric',

@@ -1,7 +1,7 @@
 # What pretraining on captions is worth when there are few masks: a small GroupViT and a 1x1
 # convolution on one half of a set of masks, tested on the other half.
 #
-# Command:  python tools/analysis_tools/compare_pretraining.py THIS_FILE --weights \
+# Command:  python tools/benchmarks/compare_pretraining.py THIS_FILE --weights \
 #             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
 # Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch (docs/backbone.md)

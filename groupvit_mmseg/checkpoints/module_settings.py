@@ -12,10 +12,10 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from groupvit_mmseg.checkpoints.hints import Told, agreed, check_belongs, plain
-from groupvit_mmseg.checkpoints.naming import Naming, naming_of, to_pretrainer_names
+from groupvit_mmseg.checkpoints.architecture import infer_structure
+from groupvit_mmseg.checkpoints.architecture_hints import Told, agreed, check_belongs, plain
+from groupvit_mmseg.checkpoints.key_formats import Naming, naming_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.settings_readers import RECORD, normalization
-from groupvit_mmseg.checkpoints.structure import infer_structure
 from groupvit_mmseg.checkpoints.travelling import naming_settings, travelling_settings
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from groupvit_mmseg.checkpoints.inert_pickle import InertUnpickler, StoredTensor
-from groupvit_mmseg.checkpoints.torch_files import InertFile, open_inert
+from groupvit_mmseg.checkpoints.restricted_unpickler import InertUnpickler, StoredTensor
+from groupvit_mmseg.checkpoints.torch_archive import InertFile, open_inert
 
 HISTORY = ('mmengine.logging.history_buffer', 'HistoryBuffer')
 NUMBERS = 'biufc'

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.key_formats import Tensors, naming_of, to_pretrainer_names
+from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.checkpoints.module_settings import check_module
-from groupvit_mmseg.checkpoints.naming import Tensors, naming_of, to_pretrainer_names
-from groupvit_mmseg.checkpoints.training_files import load_weights
 from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
 
 # Belongs to the training, not to what was learnt: Hugging Face's models have none.

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.hints import Normalization, Settings
+from groupvit_mmseg.checkpoints.architecture_hints import Normalization, Settings
 
 RECORD = 'groupvit_mmseg'
 """str: The entry of the plugin's own record, in files and configs of every naming."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.hints import IMAGENET, Settings
+from groupvit_mmseg.checkpoints.architecture_hints import IMAGENET, Settings
 from groupvit_mmseg.checkpoints.hub import CONFIG, IMAGE_PROCESSOR
-from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, OFFICIAL, PLUGIN, Naming
+from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, Naming
 from groupvit_mmseg.checkpoints.settings_readers import (
     RECORD,
     from_config_text,

@@ -10,9 +10,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
-from groupvit_mmseg.checkpoints.inert_pickle import StoredTensor, as_plain
+from groupvit_mmseg.checkpoints.restricted_unpickler import StoredTensor, as_plain
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
-from groupvit_mmseg.checkpoints.torch_files import InertFile, open_inert
+from groupvit_mmseg.checkpoints.torch_archive import InertFile, open_inert
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
 # In a folder, the first of these counts.

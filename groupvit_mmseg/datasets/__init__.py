@@ -1,13 +1,17 @@
 """Image-text pairs for pretraining, and the segmentation sets that MMSeg lacks."""
 
-from .image_loading import LoadImageFromFile
-from .image_text import ImageTextDataset
-from .image_text_batch import ImageTextBatch, collate_image_text
-from .image_text_hook import ImageTextDataHook, check_loader
-from .image_text_sampler import ImageTextSampler
-from .image_text_transforms import CaptionPrompts, LoadImageText, PackImageText
-from .label_maps import LoadLabelMap
-from .segmentation import COCOObjectDataset, PascalVOC20Dataset
+from groupvit_mmseg.datasets.image_loading import LoadImageFromFile
+from groupvit_mmseg.datasets.image_text import ImageTextDataset
+from groupvit_mmseg.datasets.image_text_batch import ImageTextBatch, collate_image_text
+from groupvit_mmseg.datasets.image_text_hook import ImageTextDataHook, check_loader
+from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
+from groupvit_mmseg.datasets.image_text_transforms import (
+    CaptionPrompts,
+    LoadImageText,
+    PackImageText,
+)
+from groupvit_mmseg.datasets.label_maps import LoadLabelMap
+from groupvit_mmseg.datasets.segmentation import COCOObjectDataset, PascalVOC20Dataset
 
 __all__ = [
     'COCOObjectDataset',

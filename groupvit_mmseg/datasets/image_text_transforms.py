@@ -10,11 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
-from groupvit_mmseg.datasets.image_decoding import (
-    MAX_TRAINING_PIXELS,
-    DecodedImage,
-    decode_image,
-)
+from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, DecodedImage, decode_image
 from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, describe_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from webdataset import ShardWriter
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes, write_sizes
 
 

@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 
 SIZES_FILE = 'sizes.json'
 

@@ -3,17 +3,26 @@
 Never imports ``models``.
 """
 
-from .calibration import SegmentEvidence, ThresholdCalibration, calibrate_threshold
-from .evidence import collect_evidence, crop_windows
-from .metrics import (
+from groupvit_mmseg.evaluation.calibration import (
+    SegmentEvidence,
+    ThresholdCalibration,
+    calibrate_threshold,
+)
+from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
     OracleIoUMetric,
     PerClassIoUMetric,
     best_classes,
     count_labels,
 )
-from .presets import THRESHOLD_PRESETS, background_threshold, preset_of
-from .shapes import BoundaryIoUMetric, MaskProbingMetric
+from groupvit_mmseg.evaluation.predictions import collect_evidence
+from groupvit_mmseg.evaluation.shape_metrics import BoundaryIoUMetric, MaskProbingMetric
+from groupvit_mmseg.models.windows import crop_windows
+from groupvit_mmseg.text.background_thresholds import (
+    THRESHOLD_PRESETS,
+    background_threshold,
+    preset_of,
+)
 
 __all__ = [
     'THRESHOLD_PRESETS',

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .metrics import count_labels
+from groupvit_mmseg.evaluation.metrics import count_labels
 
 
 class SegmentEvidence(NamedTuple):

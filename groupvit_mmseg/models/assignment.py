@@ -4,6 +4,8 @@ All of them read logits ``(..., S, N)`` and let each of the ``N`` tokens choose 
 segments, so they normalise over axis -2. Paper: section 3.1, equations 3 to 5.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -53,3 +55,29 @@ def gumbel_assignment(logits: Tensor, *, noise: Tensor | None = None, tau: float
     """
     noise = gumbel_noise(logits) if noise is None else noise
     return hard_assignment((logits + noise) / tau)
+
+
+class Assignment(NamedTuple):
+    """Which token belongs to which segment, ``(B, S, N)`` each.
+
+    ``hard`` is one-hot over ``S`` in value (drawn with Gumbel noise while training) and made the
+    segments; ``soft`` is the softmax over ``S`` without noise, which segmentation uses.
+    """
+
+    hard: Tensor
+    soft: Tensor
+
+
+def compose(assignments: tuple[Tensor, ...]) -> Tensor:
+    """Token-to-last-segment assignment of several stages: the product of their matrices.
+
+    Args:
+        assignments (tuple[Tensor, ...]): ``(B, S1, N)``, ``(B, S2, S1)``, ...; at least one.
+
+    Returns:
+        Tensor: ``(B, S, N)`` with ``S`` of the last stage.
+    """
+    product = assignments[0]
+    for assignment in assignments[1:]:
+        product = torch.bmm(assignment, product)
+    return product

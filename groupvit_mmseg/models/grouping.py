@@ -3,25 +3,16 @@
 Paper: section 3.1 and figure 2 (right).
 """
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor, nn
 
-from groupvit_mmseg.models.assignment import gumbel_assignment, hard_assignment, soft_assignment
+from groupvit_mmseg.models.assignment import (
+    Assignment,
+    gumbel_assignment,
+    hard_assignment,
+    soft_assignment,
+)
 from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
-
-
-class Assignment(NamedTuple):
-    """Which token belongs to which segment, ``(B, S, N)`` each.
-
-    ``hard`` is one-hot over ``S`` in value (drawn with Gumbel noise while training) and made the
-    segments; ``soft`` is the softmax over ``S`` without noise, which segmentation uses.
-    """
-
-    hard: Tensor
-    soft: Tensor
 
 
 class CrossAttentionBlock(nn.Module):
@@ -141,18 +132,3 @@ def reduction(in_channels: int, out_channels: int) -> nn.Module:
     return nn.Sequential(
         nn.LayerNorm(in_channels), nn.Linear(in_channels, out_channels, bias=False)
     )
-
-
-def compose(assignments: tuple[Tensor, ...]) -> Tensor:
-    """Token-to-last-segment assignment of several stages: the product of their matrices.
-
-    Args:
-        assignments (tuple[Tensor, ...]): ``(B, S1, N)``, ``(B, S2, S1)``, ...; at least one.
-
-    Returns:
-        Tensor: ``(B, S, N)`` with ``S`` of the last stage.
-    """
-    product = assignments[0]
-    for assignment in assignments[1:]:
-        product = torch.bmm(assignment, product)
-    return product

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.models.feature_maps import (
+from groupvit_mmseg.models.outputs import (
     FeatureLevels,
+    GroupViTOutput,
     StageOutput,
     check_levels,
     feature_level,
     hard_assignments,
 )
-from groupvit_mmseg.models.groupvit_output import GroupViTOutput
 from groupvit_mmseg.models.precision import at_least_float32, full_precision
 from groupvit_mmseg.models.stages import (
     build_stages,

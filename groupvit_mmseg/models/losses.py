@@ -6,35 +6,18 @@ the backward pass, which computes a chunk again. The ranks' gradients, averaged 
 training does, equal those of one process on the concatenated batch.
 """
 
-import math
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
-from groupvit_mmseg.models.chunks import mean_over_chunks
 from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank, world_size
-from groupvit_mmseg.models.precision import at_least_float32, full_precision
-
-MAX_LOGIT_SCALE = 100.0
-
-
-def new_logit_scale(temperature: float) -> nn.Parameter:
-    """The learned ``s`` with ``exp(s) = 1 / temperature`` at the start."""
-    return nn.Parameter(torch.tensor(math.log(1 / temperature)))
-
-
-def clamped_exp(logit_scale: Tensor) -> Tensor:
-    """``exp(s)``, at most 100 in the forward pass."""
-    return logit_scale.exp().clamp(max=MAX_LOGIT_SCALE)
-
-
-def normalize(*embeds: Tensor) -> tuple[Tensor, ...]:
-    """L2-normalised over the last axis, at least in float32."""
-    return tuple(F.normalize(e, dim=-1) for e in at_least_float32(*embeds))
+from groupvit_mmseg.models.micro_batching import mean_over_chunks
+from groupvit_mmseg.models.precision import full_precision
+from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 
 
 def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.models.groupvit import GroupViTOutput
-from groupvit_mmseg.models.losses import normalize
+from groupvit_mmseg.models.similarity import normalize
 
 Points = NDArray[np.float32]
 Labels = NDArray[np.int64]

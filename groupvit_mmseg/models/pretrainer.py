@@ -9,8 +9,8 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.models.losses import clamped_exp
-from groupvit_mmseg.models.towers import check_rows_are_alone, distinct_texts, in_parts
+from groupvit_mmseg.models.micro_batching import check_rows_are_alone, distinct_texts, in_parts
+from groupvit_mmseg.models.similarity import clamped_exp
 
 
 class ImageTextEmbeds(NamedTuple):

@@ -17,15 +17,18 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.dataset_meta import dataset_meta_of
-from groupvit_mmseg.evaluation.checks import check_masks
-from groupvit_mmseg.evaluation.evidence import crop_windows
-from groupvit_mmseg.evaluation.inference_options import InferenceOptions, read_options
-from groupvit_mmseg.models.crf import dense_crf, load_library
+from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
-from groupvit_mmseg.models.pamr import affinities, refine
-from groupvit_mmseg.models.windows import CHUNK_BYTES, WindowedImage, smallest_integers
+from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
+from groupvit_mmseg.models.windows import (
+    CHUNK_BYTES,
+    WindowedImage,
+    crop_windows,
+    smallest_integers,
+)
 from groupvit_mmseg.text.class_list import ClassList
 
 # Where the pretrainer's weights live in the segmentor; what has no place there is dropped.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from groupvit_mmseg.models.feature_maps import StageOutput
 from groupvit_mmseg.models.grouping import GroupingBlock, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
+from groupvit_mmseg.models.outputs import StageOutput
 
 
 class GroupProjector(nn.Module):

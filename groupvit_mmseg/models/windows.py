@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from groupvit_mmseg.evaluation.evidence import Window
+Window = tuple[slice, slice]
+
 
 CHUNK_BYTES = 256 * 2**20
 """int: Pixel scores that exist at a time while labels are chosen; one channel always does."""
@@ -127,3 +128,29 @@ def _chunks(channels: list[int], count: int) -> Iterator[list[int]]:
     count = max(1, count)
     for start in range(0, len(channels), count):
         yield channels[start : start + count]
+
+
+def crop_windows(size: tuple[int, int], test_cfg: dict) -> list[Window]:
+    """Windows of an image by MMSeg's rule: the last one of a row is shifted back to the border.
+
+    Args:
+        size (tuple[int, int]): Image height and width.
+        test_cfg (dict): ``mode``, and for ``'slide'`` ``crop_size`` and ``stride``.
+
+    Returns:
+        list[tuple[slice, slice]]: Rows and columns of each window.
+    """
+    if test_cfg.get('mode', 'whole') == 'whole':
+        return [(slice(0, size[0]), slice(0, size[1]))]
+    spans = [
+        _spans(*numbers)
+        for numbers in zip(size, test_cfg['crop_size'], test_cfg['stride'], strict=True)
+    ]
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _spans(length: int, crop: int, stride: int) -> list[slice]:
+    """Windows along one axis."""
+    count = max(length - crop + stride - 1, 0) // stride + 1
+    starts = [max(min(index * stride, length - crop), 0) for index in range(count)]
+    return [slice(start, min(start + crop, length)) for start in starts]

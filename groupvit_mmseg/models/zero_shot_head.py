@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.models.groupvit import GroupViTOutput
-from groupvit_mmseg.models.losses import clamped_exp, new_logit_scale, normalize
+from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 

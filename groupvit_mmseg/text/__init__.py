@@ -1,9 +1,9 @@
 """Text without models: tokens, prompt templates, class vocabularies, caption words."""
 
-from .caption_words import WORD_TAGS, CaptionWords
-from .templates import TEMPLATE_SETS, get_templates
-from .tokenizer import tokenize
-from .vocabulary import CLASS_NAMES, class_names, parse_class_names
+from groupvit_mmseg.text.caption_words import WORD_TAGS, CaptionWords
+from groupvit_mmseg.text.templates import TEMPLATE_SETS, get_templates
+from groupvit_mmseg.text.tokenizer import tokenize
+from groupvit_mmseg.text.vocabulary import CLASS_NAMES, class_names, parse_class_names
 
 __all__ = [
     'CLASS_NAMES',

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .class_file import read_class_file
-from .vocabulary import (
+from groupvit_mmseg.text.class_file import read_class_file
+from groupvit_mmseg.text.vocabulary import (
     CLASS_NAMES,
     DATASETS_OWN_NAMES,
     class_names,

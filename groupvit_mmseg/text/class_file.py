@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .templates import get_templates
-from .vocabulary import is_background, parse_class_names
+from groupvit_mmseg.text.templates import get_templates
+from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
 
 # A comment begins a line or follows a space, and a space follows it: "C# book" is a name.
 _COMMENT = re.compile(r'(?:^|\s)#(?=[\s#]|$).*')

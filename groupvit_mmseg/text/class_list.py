@@ -18,18 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
 from typing import Any, NamedTuple
 
-from groupvit_mmseg.evaluation.presets import background_threshold
-
-from .class_file import read_class_file
-from .templates import TEMPLATE_SETS, get_templates
-from .vocabulary import (
+from groupvit_mmseg.text.background_thresholds import background_threshold
+from groupvit_mmseg.text.class_file import read_class_file
+from groupvit_mmseg.text.templates import TEMPLATE_SETS, get_templates
+from groupvit_mmseg.text.vocabulary import (
     CLASS_NAMES,
     DATASETS_OWN_NAMES,
     is_background,
     named_twice,
     parse_class_names,
 )
-from .vocabulary import class_names as known_class_names
+from groupvit_mmseg.text.vocabulary import class_names as known_class_names
 
 __all__ = ['ClassList', 'Prompt', 'Templates', 'make_class_list', 'read_class_file']
 

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 
+from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints import key_map, read_weights
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
 
 HEADS = {'two_stage': ['6', '6', '6'], 'wide': ['4', '4', '8']}
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from groupvit_mmseg.checkpoints.check import compare
-from groupvit_mmseg.checkpoints.reference import Embeddings
+from groupvit_mmseg.conversion.numeric_check import compare
+from groupvit_mmseg.conversion.official_forward import Embeddings
 
 
 def embeddings(error=0.0, name=None):

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from groupvit_mmseg.checkpoints.outputs import check_folder, check_output
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
+from groupvit_mmseg.atomic_files import save_checkpoint
+from groupvit_mmseg.output_paths import check_folder, check_output
 
 
 def test_inputs_folders_and_places_that_are_none_are_refused(tmp_path):
@@ -54,7 +54,7 @@ TOOLS = {
         '{d}/model.py {d}/model.onnx --classes cat --out {d}/model.onnx'
     ),
     'tools/analysis_tools/vocabulary': '{d}/model.pth --classes cat,dog --out {d}/model.pth',
-    'tools/analysis_tools/compare_precision': '{d}/model.pth --out {d}/model.pth',
+    'tools/benchmarks/compare_precision': '{d}/model.pth --out {d}/model.pth',
     'tools/analysis_tools/probe_classification': (
         '{d}/model.pth --train {d} --test {d} --out {d}/model.pth'
     ),

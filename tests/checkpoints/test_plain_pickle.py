@@ -10,8 +10,8 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
+from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
-from groupvit_mmseg.checkpoints.training_files import read_checkpoint
 
 
 class Calls:

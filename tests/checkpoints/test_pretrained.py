@@ -9,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints import from_official
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.models import GroupViT, GroupViTSegmentor
 

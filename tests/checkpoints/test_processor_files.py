@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmseg.utils.tokenizer import basic_clean, whitespace_clean
 
-from groupvit_mmseg.checkpoints.processor_files import FILES, tokenizer_files
+from groupvit_mmseg.conversion.processor_files import FILES, tokenizer_files
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.text import tokenize
 

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from safetensors import safe_open
 
+from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints.writing import save_checkpoint
 from groupvit_mmseg.inference import GroupViTInferencer
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from groupvit_mmseg.checkpoints.reference import OfficialForward
+from groupvit_mmseg.conversion.official_forward import OfficialForward
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = {'two_stage': ([6, 6, 6], 1), 'wide': ([4, 4, 8], 1)}

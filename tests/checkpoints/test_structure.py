@@ -4,10 +4,10 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.hints import Hints, Normalization
-from groupvit_mmseg.checkpoints.model_configs import pretrainer_config
+from groupvit_mmseg.checkpoints.architecture import infer_structure
+from groupvit_mmseg.checkpoints.architecture_hints import Hints, Normalization
 from groupvit_mmseg.checkpoints.settings_readers import from_config_text
-from groupvit_mmseg.checkpoints.structure import infer_structure
+from groupvit_mmseg.conversion.model_configs import pretrainer_config
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
 TEXT = dict(type='GroupViTTextEncoder', context_length=9, embed_dims=8, num_layers=2, vocab_size=50)

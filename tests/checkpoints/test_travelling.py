@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints.inert_pickle import MAX_SETTINGS, Inert, Kept, as_plain
+from groupvit_mmseg.checkpoints.restricted_unpickler import MAX_SETTINGS, Inert, Kept, as_plain
 
 
 def config_of(path):

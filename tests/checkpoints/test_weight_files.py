@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from groupvit_mmseg.checkpoints import inert_pickle, read_weights
-from groupvit_mmseg.checkpoints.inert_pickle import Inert
-from groupvit_mmseg.checkpoints.pickle_stream import BoundedStream
-from groupvit_mmseg.checkpoints.torch_files import open_inert
-from groupvit_mmseg.checkpoints.training_files import read_checkpoint
+from groupvit_mmseg.checkpoints import read_weights
+from groupvit_mmseg.checkpoints import restricted_unpickler as inert_pickle
+from groupvit_mmseg.checkpoints.loading import read_checkpoint
+from groupvit_mmseg.checkpoints.restricted_unpickler import BoundedStream, Inert
+from groupvit_mmseg.checkpoints.torch_archive import open_inert
 
 
 class Malice:

@@ -16,7 +16,7 @@ from mmpretrain.apis.model import ModelHub
 from mmseg.registry import MODELS
 from modelindex.load_model_index import load
 
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, PUBLISHED_BY
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a metafile calls the data set of each type, the first one unless the config has photographs.
@@ -170,8 +170,8 @@ SMALL = [model for model in COUNTED if model['Metadata']['Parameters'] < 5e6]
 
 
 def flops(model):
-    """What tools/analysis_tools/measure_cost.py counts for a pair with the config's prompts."""
-    tool, cfg = module(ROOT / 'tools/analysis_tools/measure_cost.py'), config_of(model['Config'])
+    """What tools/benchmarks/measure_cost.py counts for a pair with the config's prompts."""
+    tool, cfg = module(ROOT / 'tools/benchmarks/measure_cost.py'), config_of(model['Config'])
     (prompts,) = (
         step.num_prompts
         for step in cfg.train_dataloader.dataset.pipeline

@@ -11,9 +11,9 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import nn
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.engine import load_weights, read_checkpoint, save_checkpoint
-from groupvit_mmseg.engine.plain_state import history_from_plain, to_plain
+from groupvit_mmseg.engine.runner.serialization import history_from_plain, to_plain
 
 
 class _Malice:

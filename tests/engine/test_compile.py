@@ -12,7 +12,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.engine.block_hook import blocks_of, compile_blocks
+from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models.layers import TransformerBlock
 

@@ -8,7 +8,7 @@ from mmengine.model import MMDistributedDataParallel
 from torch import nn
 
 from groupvit_mmseg.engine import FreezeHook
-from groupvit_mmseg.engine.freeze_hook import freeze_configured, frozen_modules, matching
+from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured, frozen_modules, matching
 
 
 def small_model():
@@ -92,7 +92,9 @@ def run_of_one_epoch(make_runner, kind):
 @pytest.mark.parametrize('kind', ['FreezeHook', 'mmseg.FreezeHook'])
 def test_frozen_weights_keep_their_bits_and_others_move(make_runner, monkeypatch, kind, late):
     if late:  # as under mmengine's Runner
-        monkeypatch.setattr('groupvit_mmseg.engine.runner.freeze_configured', lambda *_: None)
+        monkeypatch.setattr(
+            'groupvit_mmseg.engine.runner.runner.freeze_configured', lambda *_: None
+        )
     runner, before, training = run_of_one_epoch(make_runner, kind)
     after = dict(runner.model.named_parameters())
     for name, parameter in after.items():

@@ -8,8 +8,8 @@ import cv2
 import pytest
 import torch
 
-from groupvit_mmseg.engine import group_diagnostics
-from groupvit_mmseg.engine.group_diagnostics import usage_entropy
+from groupvit_mmseg.engine.hooks import group_diagnostics
+from groupvit_mmseg.engine.hooks.group_diagnostics import usage_entropy
 
 
 def test_entropy_by_hand():

@@ -9,8 +9,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.engine.latest import latest_whole_checkpoint
-from groupvit_mmseg.engine.train_loop import ResumableTrainLoop
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.train_loop import ResumableTrainLoop
 
 HEAD = dict(
     type='FCNHead', in_channels=16, in_index=0, channels=16, num_convs=0, concat_input=False

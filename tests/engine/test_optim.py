@@ -9,7 +9,7 @@ from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from groupvit_mmseg.engine import MixedPrecisionOptimWrapper
-from groupvit_mmseg.engine.optim_wrapper import best_half_dtype
+from groupvit_mmseg.engine.optimizers.optim_wrapper import best_half_dtype
 
 
 def build(model, **paramwise):

@@ -8,9 +8,9 @@ from mmengine.optim import CosineAnnealingLR, LinearLR
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from groupvit_mmseg.engine.config_changes import config_changes
-from groupvit_mmseg.engine.optimizer_check import optimizer_notes, schedule_notes
-from groupvit_mmseg.engine.resume_check import check_resumable
+from groupvit_mmseg.engine.optimizers.optimizer_check import optimizer_notes, schedule_notes
+from groupvit_mmseg.engine.runner.config_changes import config_changes
+from groupvit_mmseg.engine.runner.resume_check import check_resumable
 
 SCHEDULE = [
     dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=2),

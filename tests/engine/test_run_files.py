@@ -8,10 +8,10 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 
-from groupvit_mmseg.checkpoints.writing import remove_unfinished
+from groupvit_mmseg.atomic_files import remove_unfinished
 from groupvit_mmseg.engine import AtomicCheckpointHook
-from groupvit_mmseg.engine.latest import latest_whole_checkpoint
-from groupvit_mmseg.engine.run_files import RunFiles, take_over
+from groupvit_mmseg.engine.hooks.run_files import RunFiles, take_over
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
 
 
 def digests(folder):

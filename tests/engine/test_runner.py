@@ -120,7 +120,7 @@ def test_resumed_run_equals_the_uninterrupted_one(make_runner, amp):
 
 
 def test_ranks_and_steps_draw_different_numbers():
-    from groupvit_mmseg.engine.hooks import step_seed
+    from groupvit_mmseg.engine.hooks.run_hooks import step_seed
 
     seeds = {step_seed(s, r, i) for s in range(3) for r in range(4) for i in range(5)}
     assert len(seeds) == 60

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from groupvit_mmseg.engine.segmentation_checks_hook import classes_of
+from groupvit_mmseg.engine.hooks.segmentation_checks_hook import classes_of
 
 PIPELINE = [
     dict(type='LoadImageFromFile'),

@@ -8,8 +8,8 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.structures import SegDataSample
 from PIL import Image
 
+from groupvit_mmseg.datasets.segmentation_checks import check_masks, check_set
 from groupvit_mmseg.datasets.worker_errors import sentence
-from groupvit_mmseg.evaluation.checks import check_masks, check_set
 
 
 def make_set(root, masks, classes=('wall', 'cat', 'dog'), **changes):
@@ -91,7 +91,7 @@ def test_masks_without_images_are_counted_and_named(tmp_path, monkeypatch):
     (tmp_path / 'masks/stray.png').touch()
     told = []
     monkeypatch.setattr(
-        'groupvit_mmseg.evaluation.checks.print_log', lambda text, **_: told.append(text)
+        'groupvit_mmseg.datasets.segmentation_checks.print_log', lambda text, **_: told.append(text)
     )
     check_set(dataset, 3)
     assert told == [

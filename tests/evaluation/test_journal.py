@@ -2,7 +2,7 @@
 
 import pytest
 
-from groupvit_mmseg.evaluation.journal import Journal
+from groupvit_mmseg.benchmark.journal import Journal
 
 SETTINGS = dict(set='pets', weights='0')
 

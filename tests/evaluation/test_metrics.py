@@ -10,7 +10,7 @@ from groupvit_mmseg.evaluation.metrics import (
     PerClassIoUMetric,
     best_classes,
 )
-from groupvit_mmseg.evaluation.shapes import MaskProbingMetric
+from groupvit_mmseg.evaluation.shape_metrics import MaskProbingMetric
 
 CLASSES = ('background', 'cat', 'dog', 'bus')
 

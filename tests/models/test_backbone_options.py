@@ -7,7 +7,7 @@ import torch
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
-from groupvit_mmseg.models.feature_maps import OUT_TYPES
+from groupvit_mmseg.models.outputs import OUT_TYPES
 
 WIDTHS = (24, 36, 48)  # after the grouping block of a stage: the next one's
 TINY = dict(

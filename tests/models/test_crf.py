@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.models.crf import dense_crf
+from groupvit_mmseg.models.refinement import dense_crf
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 

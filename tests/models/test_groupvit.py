@@ -4,7 +4,8 @@ from mmcv.cnn import bricks as mmcv_layers
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
-from groupvit_mmseg.models.grouping import AssignAttention, compose
+from groupvit_mmseg.models.assignment import compose
+from groupvit_mmseg.models.grouping import AssignAttention
 from groupvit_mmseg.models.layers import DropPath
 
 TINY = dict(

@@ -8,13 +8,9 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.evaluation.inference_options import (
-    InferenceOptions,
-    read_options,
-    refuse_options,
-)
 from groupvit_mmseg.models import segmentor as segmentor_module
-from groupvit_mmseg.models.pamr import pamr
+from groupvit_mmseg.models.inference_options import InferenceOptions, read_options, refuse_options
+from groupvit_mmseg.models.refinement import pamr
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 NAMES = [f'thing {index}' for index in range(9)]

@@ -8,8 +8,8 @@ from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.models import pretrainer as pretrainer_module
+from groupvit_mmseg.models.micro_batching import distinct_texts, in_parts
 from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder
-from groupvit_mmseg.models.towers import distinct_texts, in_parts
 
 BATCH, PROMPTS, LENGTH = 10, 3, 24
 PAPER = dict(type='MultiLabelContrastiveLoss')

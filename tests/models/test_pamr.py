@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from groupvit_mmseg.models.pamr import affinities, pamr
+from groupvit_mmseg.models.refinement import affinities, pamr
 
 
 def slow_pamr(scores, image, num_steps, dilations):

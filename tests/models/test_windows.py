@@ -14,7 +14,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from groupvit_mmseg.models.pamr import pamr
+from groupvit_mmseg.models.refinement import pamr
 from groupvit_mmseg.models.windows import WindowedImage
 
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'

@@ -11,7 +11,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmseg.registry import MODELS
 from PIL import Image
 
-from groupvit_mmseg.checkpoints.training_files import load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.openmmlab_entries import describe_tta, tta_pipeline
 

@@ -11,7 +11,7 @@ CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/benchmark_inference.py'
+    path = ROOT / 'tools/benchmarks/benchmark_inference.py'
     spec = importlib.util.spec_from_file_location('benchmark_inference_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

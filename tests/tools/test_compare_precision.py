@@ -1,4 +1,4 @@
-"""tools/analysis_tools/compare_precision.py on a small made set."""
+"""tools/benchmarks/compare_precision.py on a small made set."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ test_dataloader = dict(
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/analysis_tools/compare_precision.py'
+    path = ROOT / 'tools/benchmarks/compare_precision.py'
     spec = importlib.util.spec_from_file_location('compare_precision_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

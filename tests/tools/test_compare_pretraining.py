@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/compare_pretraining.py'
+    path = ROOT / 'tools/benchmarks/compare_pretraining.py'
     spec = importlib.util.spec_from_file_location('compare_pretraining_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -88,7 +88,7 @@ def test_browse_without_good_pairs_is_one_sentence(run, config, tmp_path, capsys
 
 def test_measure_names_every_transform(run, config, tiny_data):
     shards = tiny_data / 'pairs-1.tar'  # instead of both
-    printed = run('analysis_tools/measure_loader.py', config, '--seconds', 0.2, '--shards', shards)
+    printed = run('benchmarks/measure_loader.py', config, '--seconds', 0.2, '--shards', shards)
     assert 'samples/s with 1 workers' in printed
     for name in ('LoadImageText', 'CaptionPrompts', 'PackImageText', 'reading', 'together'):
         assert name in printed
@@ -122,7 +122,7 @@ def test_count_groups_members_as_training_does(run, tmp_path):
 
 
 def test_texts_are_measured_or_one_sentence_says_why_not(run, config, tmp_path):
-    tool = 'analysis_tools/measure_texts.py'
+    tool = 'benchmarks/measure_texts.py'
     printed = run(tool, config, '--batches', 2, '--buckets', 1)
     assert '2 batches of (4, 3, 12): 24 texts' in printed
     assert 'whole context' in printed

@@ -16,8 +16,9 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 from PIL import Image
 
-from groupvit_mmseg.evaluation import running, task
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS
+from groupvit_mmseg.benchmark import run_set as running
+from groupvit_mmseg.benchmark import task
+from groupvit_mmseg.benchmark.sets import BENCHMARKS
 from groupvit_mmseg.text.templates import TEMPLATE_SETS
 from groupvit_mmseg.text.vocabulary import class_names
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope='module')
 def tool():
     """The script as a module."""
-    path = ROOT / 'tools' / 'analysis_tools' / 'measure_resume.py'
+    path = ROOT / 'tools' / 'benchmarks' / 'measure_resume.py'
     spec = importlib.util.spec_from_file_location('measure_resume', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -12,7 +12,7 @@ CONFIG = ROOT / 'tests/data/configs/tiny_pretrain.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/measure_step.py'
+    path = ROOT / 'tools/benchmarks/measure_step.py'
     spec = importlib.util.spec_from_file_location('measure_step_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -16,10 +16,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from groupvit_mmseg.checkpoints.outputs import check_output
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.output_paths import check_output
 
 COLUMNS = 4
 

@@ -23,16 +23,16 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
 
-from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.benchmark.protocols import PRESETS, has_background, protocol
+from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
+from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, digest
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
+from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_set
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
-from groupvit_mmseg.evaluation.benchmarks import BENCHMARKS, chosen_sets
-from groupvit_mmseg.evaluation.checks import check_class_count, check_set
-from groupvit_mmseg.evaluation.protocols import PRESETS, has_background, protocol
-from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.evaluation.running import apply_protocol, build_dataset, digest
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.output_paths import check_output
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'

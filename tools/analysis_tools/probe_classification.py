@@ -23,12 +23,12 @@ from mmpretrain.evaluation import Accuracy
 from mmseg.registry import DATASETS, MODELS
 from torch.utils.data import DataLoader
 
-from groupvit_mmseg.checkpoints.outputs import check_output
+from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_folders import read_classes
-from groupvit_mmseg.evaluation.probing import fit_linear, neighbour_scores, standardised
-from groupvit_mmseg.evaluation.report import describe_checkpoint, versions, write_json
+from groupvit_mmseg.evaluation.linear_probe import fit_linear, neighbour_scores, standardised
 from groupvit_mmseg.inference import load_segmentor
+from groupvit_mmseg.output_paths import check_output
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from groupvit_mmseg.checkpoints.outputs import check_output
-from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
+from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.evaluation.retrieval import SegmentSight, segment_concepts
 from groupvit_mmseg.inference import load_image, load_segmentor
+from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
 from groupvit_mmseg.visualization import panel, save_picture
 

@@ -17,9 +17,9 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 
-from groupvit_mmseg.checkpoints.outputs import check_output
-from groupvit_mmseg.evaluation.report import describe_checkpoint, write_json
+from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.inference import load_segmentor
+from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'

@@ -24,7 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.text_files import read_json
 from groupvit_mmseg.text.vocabulary import class_names
 

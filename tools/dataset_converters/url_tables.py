@@ -29,7 +29,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import find_column, kept_captions
 from groupvit_mmseg.datasets.delimited import DelimitedTable

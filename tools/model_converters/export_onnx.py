@@ -22,8 +22,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import numpy as np
 import torch
 
-from groupvit_mmseg.checkpoints.outputs import check_output
-from groupvit_mmseg.checkpoints.writing import write_atomically
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
     FrozenSegmentor,
@@ -35,6 +34,7 @@ from groupvit_mmseg.export import (
     to_pt2,
 )
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
+from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
 ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)

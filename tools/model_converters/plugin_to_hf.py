@@ -12,8 +12,8 @@ import sys
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from groupvit_mmseg.checkpoints.command_line import run
-from groupvit_mmseg.checkpoints.naming import HUGGING_FACE, PLUGIN
+from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, PLUGIN
+from groupvit_mmseg.conversion.command_line import run
 
 
 def main(argv=None):

@@ -21,14 +21,14 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import safetensors.torch
 import torch
 
-from groupvit_mmseg.checkpoints.outputs import check_output
-from groupvit_mmseg.checkpoints.training_files import read_checkpoint
+from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
-from groupvit_mmseg.checkpoints.writing import write_atomically
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
+from groupvit_mmseg.output_paths import check_output
 
 ERRORS = (KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 OF_ONE_MACHINE = ('work_dir', 'load_from', 'resume', 'launcher')

@@ -1,0 +1,1 @@
+"""Benchmark sets and protocols, their runs, tables and figures."""

@@ -1,0 +1,135 @@
+"""Checkpoints of training: read without running what they contain, loaded if every key fits."""
+
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
+from groupvit_mmseg.checkpoints.plain_pickle import read_plain
+from groupvit_mmseg.checkpoints.torch_archive import check_archive
+from groupvit_mmseg.checkpoints.weight_files import read_weights
+
+Checkpoint = dict[str, Any]
+
+SHAPES_TOLD = 5
+"""int: Tensors of another shape that a message names; the others are counted."""
+
+
+def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
+    """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
+
+    Nothing stored in it is executed. Log histories and NumPy numbers, which checkpoints of
+    mmengine's own runner hold beside tensors, come back as this plugin writes them.
+
+    Args:
+        source (str | Path): A file or an http(s) address.
+        map_location (Any): Where tensors go, as in ``torch.load``. Defaults to 'cpu'.
+
+    Returns:
+        dict: The checkpoint; a bare state dict comes back as ``{'state_dict': ...}``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        pickle.UnpicklingError: If the file is torn, or holds more than plain data and tensors.
+        ValueError: If it holds something else than a dict.
+    """
+    is_address = str(source).startswith(URL_PREFIXES)
+    path = download(str(source)) if is_address else Path(source).expanduser()
+    try:
+        content = _load(path, map_location)
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f'There is no checkpoint {source}; check the path.') from None
+    except PermissionError:
+        raise
+    except Exception as error:  # what torch raises for a foreign or torn file is of any type
+        raise pickle.UnpicklingError(
+            f'{source} is not a checkpoint that can be read safely (weights_only=True): '
+            f'{_reason(error)}; use a complete file that training here or with MMSegmentation '
+            'wrote, and convert official releases with '
+            'tools/model_converters/official_to_plugin.py.'
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f'{source} holds a {type(content).__name__} instead of a dict of weights; '
+            'give the checkpoint that training wrote.'
+        )
+    if 'state_dict' not in content:
+        return {'state_dict': content}
+    return dict(content)
+
+
+def _load(path: Path, map_location: Any) -> Any:
+    """A safetensors file, or ``torch.load`` that executes nothing."""
+    if path.suffix == '.safetensors':
+        weights = read_weights(path)
+        return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}
+    check_archive(path)
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if 'Unsupported global' not in str(error):
+            raise
+        return read_plain(path, map_location=map_location)
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to read the file unsafely."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
+    if named and not any(named):
+        return 'it has another format'
+    return (named or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
+
+
+def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str) -> None:
+    """Load weights of which every key must fit, as ``model.load_state_dict`` understands keys.
+
+    Args:
+        model (nn.Module): The module that receives the weights.
+        state_dict (Mapping): Its weights; a leading ``module.`` of wrapped models is dropped.
+        source (str): Where the weights come from, for the message.
+
+    Raises:
+        RuntimeError: If keys are missing or unexpected or shapes differ; lists the keys.
+    """
+    plain = OrderedDict((key.removeprefix('module.'), value) for key, value in state_dict.items())
+    metadata = getattr(state_dict, '_metadata', None)
+    if metadata is not None:
+        plain._metadata = metadata  # type: ignore[attr-defined]
+    try:
+        model.load_state_dict(plain, strict=True)
+    except RuntimeError as error:
+        raise RuntimeError(_misfit_message(model, error, source)) from None
+
+
+def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
+    """Count what torch reports, and list all keys and the first shapes that differ."""
+    entries = [entry.strip() for entry in str(error).split('\n\t')[1:]]
+    listed = {'missing': 'Missing key', 'unexpected': 'Unexpected key'}
+    parts = []
+    for label, prefix in listed.items():
+        keys = [k for e in entries if e.startswith(prefix) for k in e.split('"')[1::2]]
+        if keys:
+            parts.append(f'{len(keys)} {label}: {", ".join(keys)}')
+    shapes = [_shapes_of(e) for e in entries if e.startswith('size mismatch for ')]
+    if shapes:
+        more = f' and {len(shapes) - SHAPES_TOLD} more' if len(shapes) > SHAPES_TOLD else ''
+        parts.append(f'{len(shapes)} of another shape: {", ".join(shapes[:SHAPES_TOLD])}{more}')
+    rest = '; '.join(parts) or str(error)
+    return (
+        f'{source} does not fit {type(model).__name__}; '
+        f'give a checkpoint of this configuration ({rest}).'
+    )
+
+
+def _shapes_of(entry: str) -> str:
+    """``name (2, 3) instead of (2, 4)`` of torch's longer entry."""
+    name = entry.removeprefix('size mismatch for ').partition(':')[0]
+    found = re.findall(r'torch\.Size\(\[([\d, ]*)\]\)', entry)
+    return f'{name} ({found[0]}) instead of ({found[1]})' if len(found) == 2 else name

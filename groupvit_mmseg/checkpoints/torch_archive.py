@@ -1,0 +1,194 @@
+"""Files of ``torch.save``, in the zip format and the one before, opened without running them."""
+
+import contextlib
+import errno
+import io
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from groupvit_mmseg.checkpoints.restricted_unpickler import (
+    BoundedStream,
+    InertUnpickler,
+    Storage,
+    StoredTensor,
+)
+
+# What torch.save wrote before it wrote zip files: these two numbers, then the content.
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_VERSION = 1001
+
+
+class InertFile(NamedTuple):
+    """A pickled checkpoint.
+
+    Attributes:
+        content (Any): What was pickled, tensors as :class:`StoredTensor`.
+        skipped (tuple[str, ...]): Names of the types that were not brought to life.
+        read (Callable[[StoredTensor], Tensor]): Reads a tensor.
+    """
+
+    content: Any
+    skipped: tuple[str, ...]
+    read: Callable[[StoredTensor], Tensor]
+
+
+def open_inert(path: Path, *, unpickler: type[InertUnpickler] = InertUnpickler) -> InertFile:
+    """Read a file of ``torch.save``, in the zip format or the one before.
+
+    Args:
+        path (Path): The file.
+        unpickler (type[InertUnpickler]): Knows more types than :class:`InertUnpickler`, in the zip
+            format. Defaults to InertUnpickler.
+
+    Raises:
+        UnpicklingError: If it is neither, torn, or asks for more than it holds.
+    """
+    with refusing():
+        return _open_zip(path, unpickler) if is_zip(path) else _open_legacy(path)
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Turn what Python's unpickler and zipfile raise for a torn or crafted file into one error."""
+    try:
+        yield
+    except pickle.UnpicklingError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # an impossible offset; other errors are not the file's
+            raise
+        raise pickle.UnpicklingError(f'it is torn ({error})') from error
+    except (
+        *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, TypeError),
+        *(ValueError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error),
+    ) as error:
+        raise pickle.UnpicklingError(f'it is torn ({error})') from error
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins as a zip archive, as PyTorch tells."""
+    with path.open('rb') as stream:
+        return stream.read(4) == b'PK\x03\x04'
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a zip archive that unpacks to more than the file itself holds.
+
+    Raises:
+        UnpicklingError: For such a zip bomb, or a torn archive.
+    """
+    if not is_zip(path):
+        return
+    with refusing(), zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    size = path.stat().st_size
+    if unpacked > size:
+        raise pickle.UnpicklingError(
+            f'it would unpack from {size} to {unpacked} bytes, which torch.save never writes'
+        )
+
+
+def _open_zip(path: Path, unpickler: type[InertUnpickler]) -> InertFile:
+    """A file of today's ``torch.save``: a pickle and one entry per storage, uncompressed."""
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        (pickled,) = [name for name in names if name.endswith('/data.pkl')] or ['']
+        root = pickled.removesuffix('data.pkl')
+        if not pickled or f'{root}constants.pkl' in names:
+            raise pickle.UnpicklingError('it is a zip archive, but not one of torch.save')
+        if f'{root}byteorder' in names and archive.read(f'{root}byteorder') != b'little':
+            raise pickle.UnpicklingError('its numbers are big-endian')
+        skipped: set[str] = set()
+        data = archive.read(pickled)
+        content = unpickler(BoundedStream(io.BytesIO(data), len(data)), skipped).load()
+
+    @cache  # one reading of the directory for all tensors
+    def numbers() -> zipfile.ZipFile:
+        return zipfile.ZipFile(path)
+
+    def read(tensor: StoredTensor) -> Tensor:
+        data = numbers().read(f'{root}data/{tensor.storage.key}')
+        return tensor.take(_numbers(data, tensor.storage))
+
+    return InertFile(content, tuple(sorted(skipped)), _checked(read))
+
+
+def _open_legacy(path: Path) -> InertFile:
+    """A file of ``torch.save`` before zip: pickles one after another, then the storages."""
+    skipped: set[str] = set()
+    with path.open('rb') as file:
+        stream = BoundedStream(file, path.stat().st_size)
+        header = [InertUnpickler(stream, skipped).load() for _ in range(3)]
+        if header[:2] != [LEGACY_MAGIC, LEGACY_VERSION]:
+            raise pickle.UnpicklingError('torch.save did not write it')
+        unpickler = _SizingUnpickler(stream, skipped)
+        content = unpickler.load()
+        keys = InertUnpickler(stream, skipped).load()
+        places = _legacy_places(stream, [str(key) for key in keys], unpickler.storages)
+
+    def read(tensor: StoredTensor) -> Tensor:
+        with path.open('rb') as stream:
+            stream.seek(places[tensor.storage.key])
+            data = stream.read(tensor.storage.size * tensor.storage.dtype.itemsize)
+        return tensor.take(_numbers(data, tensor.storage))
+
+    return InertFile(content, tuple(sorted(skipped)), _checked(read))
+
+
+class _SizingUnpickler(InertUnpickler):
+    """Remembers every storage: their sizes in bytes tell where they lie in a legacy file."""
+
+    def __init__(self, stream: BoundedStream, skipped: set[str]) -> None:
+        super().__init__(stream, skipped)
+        self.storages: dict[str, Storage] = {}
+
+    def persistent_load(self, reference: Any) -> Storage:
+        """The place of a tensor's numbers, remembered."""
+        storage = super().persistent_load(reference)
+        return self.storages.setdefault(storage.key, storage)
+
+
+def _legacy_places(
+    stream: BoundedStream, keys: list[str], storages: dict[str, Storage]
+) -> dict[str, int]:
+    """Offset of each storage's numbers; each is preceded by their count in 8 bytes."""
+    places = {}
+    for key in keys:
+        (count,) = struct.unpack('<q', stream.read(8))
+        storage = storages[key]
+        if count != storage.size:
+            raise pickle.UnpicklingError(f'storage {key} has {count} numbers, not {storage.size}')
+        places[key] = stream.tell()
+        stream.seek(count * storage.dtype.itemsize, 1)
+    if stream.tell() > stream.size:
+        raise pickle.UnpicklingError('it is torn (it ends too early)')
+    return places
+
+
+def _numbers(data: bytes, storage: Storage) -> Tensor:
+    """A storage's bytes as a flat tensor."""
+    if len(data) < storage.size * storage.dtype.itemsize:
+        raise pickle.UnpicklingError('it is torn (numbers are missing)')
+    if not storage.size:
+        return torch.empty(0, dtype=storage.dtype)
+    return torch.frombuffer(bytearray(data), dtype=storage.dtype, count=storage.size)
+
+
+def _checked(read: Callable[[StoredTensor], Tensor]) -> Callable[[StoredTensor], Tensor]:
+    """``read`` with one kind of error."""
+
+    def checked(tensor: StoredTensor) -> Tensor:
+        with refusing():
+            return read(tensor)
+
+    return checked

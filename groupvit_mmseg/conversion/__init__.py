@@ -1,0 +1,1 @@
+"""Conversion of weights between implementations, each ended by a numeric check."""

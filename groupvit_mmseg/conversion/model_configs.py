@@ -1,0 +1,187 @@
+"""Configs of a structure: the plugin's, Hugging Face's and the official release's."""
+
+from typing import Any
+
+from mmengine.config import Config
+
+from groupvit_mmseg.checkpoints.architecture import Structure
+from groupvit_mmseg.checkpoints.settings_readers import end_token
+from groupvit_mmseg.dataset_meta import dataset_meta_of
+from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
+from groupvit_mmseg.text.vocabulary import class_names
+
+
+def pretrainer_config(structure: Structure) -> dict[str, Any]:
+    """Config of a :class:`GroupViTPretrainer` without its data preprocessor."""
+    config = dict(
+        type='GroupViTPretrainer',
+        backbone=structure.backbone,
+        text_encoder=structure.text_encoder,
+        image_projector=structure.image_projector,
+        text_projector=structure.text_projector,
+        loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+    )
+    if structure.multi_label:
+        config['loss_multi_label'] = dict(type='MultiLabelContrastiveLoss')
+    return config
+
+
+def segmentor_config(structure: Structure) -> dict[str, Any]:
+    """Config of a :class:`GroupViTSegmentor` with the protocol of the paper's evaluation of VOC."""
+    height, width = structure.image_shape
+    mean, std, rgb = structure.normalization
+    return dict(
+        type='GroupViTSegmentor',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            size_divisor=1,
+            mean=list(mean),
+            std=list(std),
+            bgr_to_rgb=rgb,
+        ),
+        backbone=structure.backbone,
+        decode_head=dict(
+            type='GroupViTZeroShotHead',
+            text_encoder=structure.text_encoder,
+            image_projector=structure.image_projector,
+            text_projector=structure.text_projector,
+            class_names='pascal_voc',
+            with_background=True,
+            bg_thresh='official',
+        ),
+        test_cfg=dict(mode='slide', crop_size=(2 * height, 2 * width), stride=(height, width)),
+    )
+
+
+def segmentation_config_text(structure: Structure) -> str:
+    """Text of a whole config that segments Pascal VOC 2012; any picture through the demo."""
+    dataset = dict(
+        type='PascalVOCDataset',
+        data_root='data/VOCdevkit/VOC2012',
+        data_prefix=dict(img_path='JPEGImages', seg_map_path='SegmentationClass'),
+        ann_file='ImageSets/Segmentation/val.txt',
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=(2048, 2 * min(structure.image_shape)), keep_ratio=True),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        test_mode=True,
+    )
+    config = dict(
+        default_scope='mmseg',
+        custom_imports=dict(imports=['groupvit_mmseg'], allow_failed_imports=False),
+        runner_type='GroupViTRunner',
+        model=segmentor_config(structure),
+        test_dataloader=dict(
+            batch_size=1,
+            num_workers=2,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dataset,
+        ),
+        test_evaluator=dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
+        test_cfg=dict(type='TestLoop'),
+    )
+    whole = Config(config)
+    add_openmmlab_entries(whole)
+    return whole.pretty_text
+
+
+def plugin_meta() -> dict[str, Any]:
+    """Entries of ``meta`` that OpenMMLab's tools read: the classes that the config segments."""
+    return {'dataset_meta': dataset_meta_of(class_names('pascal_voc'))}
+
+
+def hugging_face_config(structure: Structure) -> dict[str, Any]:
+    """The content of ``config.json`` for ``transformers.GroupViTModel``.
+
+    Raises:
+        ValueError: If the structure is one that Hugging Face's model cannot have.
+    """
+    check_fits_hugging_face(structure)
+    backbone, text = structure.backbone, structure.text_encoder
+    width, groups = backbone['embed_dims'], list(backbone['num_output_groups'])
+    return dict(
+        architectures=['GroupViTModel'],
+        model_type='groupvit',
+        projection_dim=structure.image_projector['out_channels'],
+        projection_intermediate_dim=structure.image_projector['hidden_channels'],
+        text_config=dict(
+            model_type='groupvit_text_model',
+            hidden_size=text['embed_dims'],
+            intermediate_size=4 * text['embed_dims'],
+            num_hidden_layers=text['num_layers'],
+            num_attention_heads=text['num_heads'],
+            max_position_embeddings=text['context_length'],
+            vocab_size=text['vocab_size'],
+            bos_token_id=end_token(text['vocab_size']) - 1,
+            eos_token_id=end_token(text['vocab_size']),
+            hidden_act='quick_gelu',
+            layer_norm_eps=1e-5,
+        ),
+        vision_config=dict(
+            model_type='groupvit_vision_model',
+            hidden_size=width,
+            intermediate_size=int(width * backbone['mlp_ratio']),
+            num_hidden_layers=sum(backbone['depths']),
+            depths=list(backbone['depths']),
+            num_group_tokens=list(backbone['num_group_tokens']),
+            # It wants an entry for the stages that do not group, too.
+            num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
+            num_attention_heads=backbone['num_heads'][0],
+            image_size=backbone['img_size'],
+            patch_size=backbone['patch_size'],
+            num_channels=backbone['in_channels'],
+            assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
+            hidden_act='gelu',
+            layer_norm_eps=1e-5,
+            assign_eps=1.0,
+        ),
+    )
+
+
+def check_fits_hugging_face(structure: Structure) -> None:
+    """Raise ``ValueError`` with one sentence for what ``GroupViTModel`` cannot be."""
+    backbone = structure.backbone
+    projectors = (structure.image_projector, structure.text_projector)
+    limits = {
+        'one width': len(set(structure.widths)) == 1,
+        'one number of heads': len(set(backbone['num_heads'])) == 1,
+        'projectors of two layers': all(p['num_layers'] == 2 for p in projectors),
+        'projectors of one shape': len({p.get('hidden_channels') for p in projectors}) == 1,
+        'an integer mlp_ratio': float(backbone['mlp_ratio']).is_integer(),
+        'pictures in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
+    }
+    broken = [limit for limit, kept in limits.items() if not kept]
+    if broken:
+        raise ValueError(
+            f'transformers.GroupViTModel allows only {" and ".join(broken)}, which this model has '
+            'not: convert it to the official names instead.'
+        )
+
+
+def official_config(structure: Structure) -> dict[str, Any]:
+    """The structure under the names of the official release's settings."""
+    backbone, text = structure.backbone, structure.text_encoder
+    return dict(
+        img_encoder=dict(
+            type='GroupViT',
+            img_size=backbone['img_size'],
+            patch_size=backbone['patch_size'],
+            embed_dim=backbone['embed_dims'],
+            embed_factors=list(backbone['embed_factors']),
+            num_heads=list(backbone['num_heads']),
+            depths=list(backbone['depths']),
+            num_group_tokens=list(backbone['num_group_tokens']),
+            num_output_groups=list(backbone['num_output_groups']),
+        ),
+        text_encoder=dict(
+            type='TextTransformer',
+            context_length=text['context_length'],
+            width=text['embed_dims'],
+            layers=text['num_layers'],
+            vocab_size=text['vocab_size'],
+        ),
+        proj_num_layers=structure.image_projector['num_layers'],
+        output_dim=structure.image_projector.get('out_channels', structure.widths[-1]),
+    )

@@ -1,0 +1,115 @@
+"""Parameter groups of the recipe, two by default, so that AdamW updates each in one sweep."""
+
+from collections.abc import Iterable, Sequence
+
+from mmengine.logging import print_log
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from torch import nn
+
+from groupvit_mmseg.engine.optimizers.layer_depth import LayerDistances
+
+OPTIONS = {'flat_decay_mult', 'custom_keys', 'layer_decay'}
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
+    """Optimiser with one group per distinct (learning rate, weight decay).
+
+    mmengine's constructor makes one group per parameter, counts only 1-D parameters as flat, and
+    accepts keys that match nothing. Here logit scales (0-D) are flat too, and such a key is an
+    error.
+
+    ``paramwise_cfg`` may hold:
+
+    - ``flat_decay_mult`` (float): factor on the weight decay of parameters with at most one
+      dimension: biases, norms, logit scales. Defaults to 1.
+    - ``custom_keys`` (dict): parts of parameter names to ``dict(lr_mult=, decay_mult=)``; the
+      longest key that a name contains decides and stands before ``flat_decay_mult``.
+    - ``layer_decay`` (float): factor on the learning rate per layer of the backbone, from the
+      heads down to the patches: 1 for the heads and the last norm, ``layer_decay`` for the last
+      block, its square for the one before. Comes on top of ``lr_mult``. A text encoder is beside
+      the backbone: 1. Defaults to 1.
+
+    Args:
+        optim_wrapper_cfg (dict): Config of the wrapper and, under ``optimizer``, the optimiser.
+        paramwise_cfg (dict, optional): As above. Defaults to None.
+
+    Raises:
+        ValueError: If ``paramwise_cfg`` holds another option, or ``layer_decay`` is not in (0, 1].
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, dict(paramwise_cfg or {'flat_decay_mult': 1.0}))
+        unknown = sorted(set(self.paramwise_cfg) - OPTIONS)
+        if unknown:
+            raise ValueError(
+                f'paramwise_cfg knows {sorted(OPTIONS)}, not {unknown}; '
+                "use mmengine's DefaultOptimWrapperConstructor for those."
+            )
+        self.layer_decay = self.paramwise_cfg.get('layer_decay', 1.0)
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f'paramwise_cfg.layer_decay = {self.layer_decay} must be above 0 and at most 1, '
+                'such as 0.75.'
+            )
+
+    def add_params(
+        self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: object = None
+    ) -> None:
+        """Fill ``params`` with the groups of ``module``'s trainable parameters.
+
+        Raises:
+            ValueError: If a custom key is part of no parameter's name, or ``layer_decay`` is given
+                and no backbone knows the depth of its layers.
+        """
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._check_keys(name for name, _ in named)
+        distances = LayerDistances(module) if self.layer_decay != 1 else None
+        groups: dict[tuple[float, float], dict] = {}
+        for name, parameter in named:
+            lr, decay = self._settings(name, parameter.ndim)
+            if distances is not None:
+                lr *= self.layer_decay ** distances.of(name)
+            group = groups.setdefault((lr, decay), dict(params=[], lr=lr, weight_decay=decay))
+            group['params'].append(parameter)
+        # The logged learning rate is the first group's: let that be the largest.
+        ordered = [groups[key] for key in sorted(groups, reverse=True)]
+        params.extend(ordered)
+        if distances is not None:
+            log_groups(ordered)
+
+    def _check_keys(self, names: Iterable[str]) -> None:
+        """Every custom key must be part of some name."""
+        names = list(names)
+        for key in self.paramwise_cfg.get('custom_keys', {}):
+            if not any(key in name for name in names):
+                raise ValueError(
+                    f'The optimiser key {key!r} in paramwise_cfg.custom_keys is part of no '
+                    "trainable parameter's name; correct or remove it."
+                )
+
+    def _settings(self, name: str, ndim: int) -> tuple[float, float]:
+        """Learning rate and weight decay of a parameter."""
+        custom = self.paramwise_cfg.get('custom_keys', {})
+        keys = [key for key in custom if key in name]
+        decay = self.base_wd or 0.0
+        if keys:
+            chosen = custom[max(sorted(keys), key=len)]
+            return (
+                self.base_lr * chosen.get('lr_mult', 1.0),
+                decay * chosen.get('decay_mult', 1.0),
+            )
+        if ndim <= 1:
+            decay *= self.paramwise_cfg.get('flat_decay_mult', 1.0)
+        return self.base_lr, decay
+
+
+def log_groups(groups: Sequence[dict]) -> None:
+    """Log learning rate, weight decay and size of each group, the largest rate first."""
+    lines = [
+        f'    lr {group["lr"]:.3g}, weight decay {group["weight_decay"]:.3g}: '
+        f'{len(group["params"])} tensors, {sum(p.numel() for p in group["params"]):,} parameters'
+        for group in groups
+    ]
+    print_log('\n'.join(['Parameter groups:', *lines]), 'current')

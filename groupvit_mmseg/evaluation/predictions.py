@@ -1,0 +1,75 @@
+"""What segments say about pictures with masks: the input of the threshold calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from groupvit_mmseg.datasets.segmentation_checks import check_masks
+from groupvit_mmseg.evaluation.calibration import SegmentEvidence
+from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.windows import crop_windows
+
+# Options of the segmentation that the evidence keeps, or that change nothing about it.
+CARRIED = (
+    'mode',
+    'crop_size',
+    'stride',
+    'precision',
+    'window_batch_size',
+    'with_scores',
+    'with_group_map',
+)
+
+
+def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentEvidence]:
+    """One forward pass per crop: affinities, group map and masks, before any threshold.
+
+    Crops are those of the segmentor's ``test_cfg``: whole images, or every sliding window, each
+    with a threshold of its own as in the evaluation. Masks are resized to the
+    size of the network's input.
+
+    Args:
+        segmentor (Any): A ``GroupViTSegmentor`` whose head has a background.
+        batches (Iterable[dict]): A dataloader of images with masks.
+
+    Yields:
+        SegmentEvidence: One per crop of each image.
+
+    Raises:
+        ValueError: If the head has no background, or background words besides it, the scores are
+            refined after the threshold, or a mask does not fit.
+    """
+    refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
+    head = segmentor.decode_head
+    if not head.with_background or head.background_words:
+        raise ValueError(
+            'Only a head with a background and without background words has a threshold to '
+            'calibrate: set with_background=True and leave background_words out.'
+        )
+    segmentor.eval()
+    for batch in batches:
+        check_masks(batch['data_samples'], head.num_classes)
+        data = segmentor.data_preprocessor(batch, False)
+        labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
+        yield from _of_batch(segmentor, data['inputs'], labels)
+
+
+@torch.no_grad()
+def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[SegmentEvidence]:
+    """Evidence of all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
+    size = (inputs.shape[2], inputs.shape[3])
+    label_maps = [F.interpolate(label[None].float(), size)[0, 0].long() for label in labels]
+    evidence: list[SegmentEvidence] = []
+    for rows, columns in crop_windows(size, segmentor.test_cfg):
+        output = segmentor.extract_feat(inputs[:, :, rows, columns])
+        head = segmentor.decode_head
+        affinity = head.foreground_affinity(head.segment_affinity(output))
+        group_maps = head.group_map(output)
+        crops = [label_map[rows, columns] for label_map in label_maps]
+        evidence += map(SegmentEvidence, affinity, group_maps, crops)
+    return evidence

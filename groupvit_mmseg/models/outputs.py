@@ -1,0 +1,153 @@
+"""Outputs of the stages and of GroupViT, and the feature maps made of them."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from groupvit_mmseg.models.assignment import Assignment, compose
+
+OUT_TYPES = ('featmap', 'raw', 'segments', 'pooled')
+
+
+class StageOutput(NamedTuple):
+    """What a stage gives.
+
+    Attributes:
+        tokens (Tensor): ``(B, N, C)`` as they go into the grouping block; without one, segments.
+        segments (Tensor): ``(B, S, C')``, what the next stage sees.
+        group_tokens (Tensor, optional): ``(B, G, C)`` after the blocks.
+        assignment (Assignment, optional): of tokens to segments.
+    """
+
+    tokens: Tensor
+    segments: Tensor
+    group_tokens: Tensor | None
+    assignment: Assignment | None
+
+
+class FeatureLevels(tuple):
+    """The levels a backbone gives; asked for one too many, it says so in a sentence."""
+
+    __slots__ = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return super().__getitem__(index)
+        except IndexError:
+            raise IndexError(
+                f'GroupViT gives {len(self)} level(s), counted from 0, but level {index} was asked '
+                "for: lengthen the backbone's out_indices, add a SimpleFeaturePyramid as the neck, "
+                "or lower the head's in_index."
+            ) from None
+
+
+def spread(
+    segments: Tensor, assignments: tuple[Tensor, ...], patch_shape: tuple[int, int]
+) -> Tensor:
+    """Give every patch the token of the segment that it belongs to.
+
+    Args:
+        segments (Tensor): ``(B, S, C)``.
+        assignments (tuple[Tensor, ...]): hard, of each stage that made them; none: ``S = h * w``.
+        patch_shape (tuple[int, int]): ``h, w``.
+
+    Returns:
+        Tensor: ``(B, C, h, w)``; gradients reach the assignments straight through.
+    """
+    if not assignments:
+        return segments.transpose(1, 2).unflatten(-1, patch_shape)
+    membership = compose(assignments).to(segments.dtype)
+    return torch.bmm(segments.transpose(1, 2), membership).unflatten(-1, patch_shape)
+
+
+def feature_level(
+    stages: Sequence[StageOutput], index: int, out_type: str, patch_shape: tuple[int, int]
+) -> Tensor:
+    """One level of a :class:`GroupViT`, as its ``out_type`` describes it."""
+    stage = stages[index]
+    if out_type == 'segments':
+        return stage.segments
+    if out_type == 'pooled':
+        return stage.segments.mean(dim=1)
+    # Before the grouping block of a stage its own assignment has not happened yet.
+    through = stages[:index] if out_type == 'raw' else stages[: index + 1]
+    tokens = stage.tokens if out_type == 'raw' else stage.segments
+    return spread(tokens, hard_assignments(through), patch_shape)
+
+
+def hard_assignments(stages: Sequence[StageOutput]) -> tuple[Tensor, ...]:
+    """Hard assignments of the stages that group."""
+    return tuple(stage.assignment.hard for stage in stages if stage.assignment is not None)
+
+
+def check_levels(
+    out_indices: Sequence[int] | None, out_type: str | Sequence[str], num_stages: int
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Stage and type of each level; by default one, of the last stage.
+
+    Raises:
+        ValueError: with one sentence, for a stage or a type that does not exist.
+    """
+    indices = (num_stages - 1,) if out_indices is None else tuple(out_indices)
+    types = (out_type,) * len(indices) if isinstance(out_type, str) else tuple(out_type)
+    if not indices or any(not 0 <= index < num_stages for index in indices):
+        raise ValueError(
+            f'out_indices = {indices} must name at least one of the {num_stages} stages, counted '
+            f'from 0 to {num_stages - 1}.'
+        )
+    if len(types) != len(indices) or not set(types) <= set(OUT_TYPES):
+        raise ValueError(
+            f'out_type = {out_type!r} must be one of {OUT_TYPES}, or one of them for each of the '
+            f'{len(indices)} out_indices.'
+        )
+    return indices, types
+
+
+class GroupViTOutput(NamedTuple):
+    """What one pass over ``B`` images gives.
+
+    Attributes:
+        segments (Tensor): ``(B, S, C)`` after the final LayerNorm.
+        pooled (Tensor): ``(B, C)``, the mean of the segments: the image embedding.
+        hard_assignments (tuple[Tensor, ...]): per grouping stage ``(B, S_i, N_i)``, one-hot over
+            ``S_i`` in value.
+        soft_assignments (tuple[Tensor, ...]): the same shapes, softmax over ``S_i``.
+        patch_shape (tuple[int, int]): ``h, w`` of the patch grid; ``N_1 = h * w``.
+        image_shape (tuple[int, int]): ``H, W`` of the images in pixels.
+    """
+
+    segments: Tensor
+    pooled: Tensor
+    hard_assignments: tuple[Tensor, ...]
+    soft_assignments: tuple[Tensor, ...]
+    patch_shape: tuple[int, int]
+    image_shape: tuple[int, int]
+
+    def group_probs(self, num_stages: int | None = None) -> Tensor:
+        """Probability of each segment at each patch, ``(B, S, h, w)``, from soft assignments.
+
+        Args:
+            num_stages (int, optional): segments of which grouping stage, counted from 1.
+                Defaults to the last.
+        """
+        return self._on_grid(self.soft_assignments[:num_stages])
+
+    def _on_grid(self, assignments: tuple[Tensor, ...]) -> Tensor:
+        """Composed assignments ``(B, S, h, w)``; without any, each patch is a segment."""
+        if not assignments:
+            own = torch.eye(self.segments.shape[1], device=self.segments.device)
+            return own.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
+        return compose(assignments).unflatten(-1, self.patch_shape)
+
+    def segment_shares(self) -> Tensor:
+        """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
+        if not self.hard_assignments:
+            count = self.segments.shape[1]
+            return torch.full((len(self.segments), count), 1 / count, device=self.segments.device)
+        return compose(self.hard_assignments).mean(dim=-1)
+
+    def feature_map(self) -> Tensor:
+        """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
+        return spread(self.segments, self.hard_assignments, self.patch_shape)

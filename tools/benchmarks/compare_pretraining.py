@@ -1,0 +1,146 @@
+"""Shows what pretrained weights are worth where there are few masks.
+
+python tools/benchmarks/compare_pretraining.py CONFIG --weights FILE --data-root DIR --out DIR
+
+Trains CONFIG, an ordinary MMSegmentation model on a GroupViT backbone, from the weights and from
+scratch on the same schedule, once for each seed. Every other image of the data's list is trained
+on, the rest tests. Writes table.md, result.json, and a folder for each run; runs that are done are
+not done again.
+"""
+
+import argparse
+import json
+import pickle
+import statistics
+import sys
+from pathlib import Path
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+import torch
+from mmseg.registry import RUNNERS
+
+from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
+from groupvit_mmseg.benchmark.run_set import digest
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.output_paths import check_output
+
+STARTS = ('scratch', 'pretrained')
+ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', type=Path, help='of an EncoderDecoder on a GroupViT')
+    parser.add_argument('--weights', type=Path, required=True, help='of a pretraining')
+    parser.add_argument('--data-root', type=Path, required=True, help="in VOC's layout")
+    parser.add_argument('--list', type=Path, default='ImageSets/Segmentation/val.txt')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
+    parser.add_argument('--threads', type=int, help='of the CPU')
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={})
+    return parser.parse_args(argv)
+
+
+def split_in_two(args):
+    """Write every other name into train.txt, the rest into test.txt."""
+    names = (args.data_root / args.list).read_text().split()
+    if len(names) < 2:
+        raise ValueError(f'{args.data_root / args.list} lists {len(names)} images; two are needed.')
+    for name in ('train.txt', 'test.txt', 'result.json', 'table.md'):
+        reads = [args.config, args.weights, args.data_root / args.list]
+        check_output(args.out / name, reads=reads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for part, chosen in dict(train=names[::2], test=names[1::2]).items():
+        (args.out / f'{part}.txt').write_text('\n'.join(chosen) + '\n')
+
+
+def make_config(args, start, seed):
+    cfg = read_config(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    for loader, part in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
+        loader.dataset.data_root = str(args.data_root)
+        loader.dataset.ann_file = str((args.out / f'{part}.txt').resolve())
+    if start == 'pretrained':
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(args.weights))
+    cfg.randomness.seed = seed
+    cfg.launcher = 'none'
+    cfg.work_dir = str(args.out / f'{start}-{seed}')
+    # mmengine keeps loggers and visualizers by name for the life of the process.
+    cfg.experiment_name = cfg.visualizer.name = f'{start}-{seed}'
+    return cfg
+
+
+def train(args, start, seed):
+    """Metrics of the last validation of a run, made now or before."""
+    cfg = make_config(args, start, seed)
+    file, depends_on = Path(cfg.work_dir, 'metrics.json'), settings_of(cfg, args, start)
+    if not file.is_file():
+        runner = RUNNERS.build(cfg)
+        runner.train()
+        scalars = runner.message_hub.log_scalars
+        metrics = {name: float(scalars[f'val/{name}'].current()) for name in ('mIoU', 'aAcc')}
+        write_json(dict(metrics, settings=depends_on), file)
+    metrics = json.loads(file.read_text())
+    if metrics.pop('settings') != depends_on:
+        raise ValueError(
+            f'{file} is of other settings: choose another --out, or remove {args.out}.'
+        )
+    return metrics
+
+
+def settings_of(cfg, args, start):
+    """What the number of a run depends on."""
+    names = [(args.out / f'{part}.txt').read_text() for part in ('train', 'test')]
+    weights = describe_checkpoint(args.weights)['sha256'] if start == 'pretrained' else ''
+    return digest([cfg.pretty_text, weights, *names])
+
+
+def table(rows):
+    """Markdown: the mean of each start, its standard deviation, and every seed."""
+    seeds = list(next(iter(rows.values())))
+    lines = ['| from | mIoU | ' + ' | '.join(f'seed {seed}' for seed in seeds) + ' | aAcc |']
+    lines.append('|---' * (len(seeds) + 3) + '|')
+    for start, runs in rows.items():
+        scores = [runs[seed]['mIoU'] for seed in seeds]
+        spread = f' ± {statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
+        accuracy = statistics.mean(runs[seed]['aAcc'] for seed in seeds)
+        cells = [f'{statistics.mean(scores):.2f}{spread}', *(f'{score:.2f}' for score in scores)]
+        lines.append(f'| {start} | {" | ".join(cells)} | {accuracy:.1f} |')
+    return '\n'.join(lines) + '\n'
+
+
+def run(args):
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    if not args.weights.is_file():
+        raise FileNotFoundError(f'There are no weights {args.weights}.')
+    split_in_two(args)
+    rows = {start: {} for start in STARTS}
+    for seed in args.seeds:
+        for start in STARTS:
+            rows[start][seed] = train(args, start, seed)
+    write_json(
+        dict(config=args.config.name, weights=describe_checkpoint(args.weights), runs=rows),
+        args.out / 'result.json',
+    )
+    (args.out / 'table.md').write_text(table(rows))
+    print(table(rows))
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        run(args)
+    except ERRORS as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
