@@ -36,7 +36,7 @@ def parse_args(argv=None):
     parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
     parser.add_argument('--out', required=True, metavar='FILE.png')
     parser.add_argument(
-        '--background-threshold',
+        '--bg-thresh',
         type=float,
         help='in [0, 1]: below it a pixel is background; that of the config otherwise',
     )
@@ -65,7 +65,7 @@ def prepare(args):
         args.config,
         args.checkpoint,
         class_names=None if args.classes is None else parse_class_names(args.classes),
-        bg_thresh=args.background_threshold,
+        bg_thresh=args.bg_thresh,
         device=args.device,
     )
     return image, inferencer

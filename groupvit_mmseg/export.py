@@ -47,7 +47,7 @@ class FrozenSegmentor(nn.Module):
         del self.head.text_encoder, self.head.text_projector
         self.eval()
         preprocessor = frozen.data_preprocessor
-        self.reads_rgb = turns_channels(preprocessor)
+        self.reads_rgb = converts_bgr_to_rgb(preprocessor)
         mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
         self.register_buffer('mean', torch.zeros(3) if mean is None else mean.flatten())
         self.register_buffer('std', torch.ones(3) if std is None else std.flatten())
@@ -97,7 +97,7 @@ def check_exportable(segmentor: Any) -> None:
         raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')
 
 
-def turns_channels(preprocessor: Any) -> bool:
+def converts_bgr_to_rgb(preprocessor: Any) -> bool:
     """Whether a data preprocessor turns BGR into RGB; its two OpenMMLab builds name it apart."""
     names = ('_channel_conversion', 'channel_conversion')
     return any(bool(getattr(preprocessor, name, False)) for name in names)
@@ -109,7 +109,7 @@ class ExportMetadata(NamedTuple):
     Attributes:
         class_names (tuple[str, ...]): By index in the class map.
         with_background (bool): Whether index 0 is the background.
-        background_threshold (float, optional): On the affinity, if there is one.
+        bg_thresh (float, optional): On the affinity, if there is one.
         templates (tuple[str, ...]): That the names were set into.
         short_side (int): Pixels to which pictures are resized before.
         smallest_side (int): In pixels; two patches.
@@ -117,7 +117,7 @@ class ExportMetadata(NamedTuple):
 
     class_names: tuple[str, ...]
     with_background: bool
-    background_threshold: float | None
+    bg_thresh: float | None
     templates: tuple[str, ...]
     short_side: int
     smallest_side: int
@@ -133,7 +133,7 @@ def metadata_of(segmentor: Any, short_side: int) -> ExportMetadata:
     return ExportMetadata(
         class_names=head.class_names,
         with_background=head.with_background,
-        background_threshold=head.bg_thresh,
+        bg_thresh=head.bg_thresh,
         templates=head.templates,
         short_side=short_side,
         smallest_side=2 * segmentor.backbone.patch_size,

@@ -20,7 +20,7 @@ from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.image_decoding import load_image
-from groupvit_mmseg.models.original_size import to_original_size
+from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 from groupvit_mmseg.text.class_list import ClassList
@@ -280,7 +280,7 @@ class GroupViTInferencer:
     def _whole_group_map(self, inputs: Tensor, sample: Any) -> Tensor:
         """Segments ``(1, H, W)`` of one pass over the whole image."""
         output = self.segmentor.extract_feat(inputs)
-        return to_original_size(self.segmentor.decode_head.group_map(output)[0], sample)
+        return resize_to_image(self.segmentor.decode_head.group_map(output)[0], sample)
 
 
 def _array_pipeline(pipeline: Sequence[dict]) -> Compose:

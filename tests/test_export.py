@@ -60,7 +60,7 @@ def exported(segmentor, tmp_path_factory):
     folder = tmp_path_factory.mktemp('exported')
     save_checkpoint({'state_dict': segmentor.state_dict()}, folder / 'tiny.pth')
     argv = [CONFIG, folder / 'tiny.pth', '--whole', '--classes', CLASSES]
-    argv += ['--background-threshold', '0.35']
+    argv += ['--bg-thresh', '0.35']
     assert export(*argv, '--out', folder / 'tiny.onnx') == 0
     return folder
 
@@ -174,7 +174,7 @@ def test_metadata_tells_how_to_use_the_file(exported):
     assert metadata == dict(
         class_names=['background', 'cat', 'dog', 'grass', 'sky', 'train'],
         with_background=True,
-        background_threshold=0.35,
+        bg_thresh=0.35,
         templates=['a photo of a {}.'],
         short_side=40,
         smallest_side=16,
@@ -188,7 +188,7 @@ def test_metadata_tells_how_to_use_the_file(exported):
 
 def test_torch_export_program(segmentor, exported):
     argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES]
-    argv += ['--background-threshold', '0.35']
+    argv += ['--bg-thresh', '0.35']
     assert export(*argv, '--out', exported / 'tiny.pt2') == 0
     extra = {'class_names': ''}
     program = torch.export.load(exported / 'tiny.pt2', extra_files=extra).module()
@@ -221,7 +221,7 @@ NOT_CARRIED = dict(
     mode=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
     crop_size=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
     stride=dict(mode='slide', crop_size=(32, 32), stride=(16, 16)),
-    refine_steps=dict(refine_steps=10),
+    pamr_steps=dict(pamr_steps=10),
     crf_steps=dict(crf_steps=10),
     precision=dict(precision='bf16'),
 )
@@ -290,7 +290,7 @@ def test_a_segment_near_the_threshold_is_not_decided(segmentor):
     'change, options, message',
     [
         ({}, [], 'slides windows over pictures.*say --whole'),
-        ({'model.test_cfg.refine_steps': 4}, ['--whole'], 'without refine_steps'),
+        ({'model.test_cfg.pamr_steps': 4}, ['--whole'], 'without pamr_steps'),
         ({'model.test_cfg.refine_step': 4}, ['--whole'], 'no option refine_step'),
         ({'test_dataloader.dataset.pipeline.1.keep_ratio': False}, ['--whole'], 'has a Resize'),
         ({}, ['--whole', '--no-check', '--check', 'a.jpg'], 'exclude each other'),

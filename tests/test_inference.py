@@ -228,7 +228,7 @@ def test_scores_are_refined_in_every_mode(picture, checkpoint, mode):
     results = []
     for steps in (0, 3):
         cfg = Config.fromfile(ZERO_SHOT)
-        cfg.model.test_cfg.update(mode=mode, refine_steps=steps, with_scores=False)
+        cfg.model.test_cfg.update(mode=mode, pamr_steps=steps, with_scores=False)
         results.append(GroupViTInferencer(cfg, checkpoint)(picture))
     assert not np.array_equal(results[0].scores, results[1].scores)
     assert np.array_equal(results[0].group_map, results[1].group_map)
@@ -256,9 +256,7 @@ def test_options_that_are_not_there_are_refused(checkpoint):
 def test_a_segmentor_without_words_keeps_what_is_of_no_class(checkpoint):
     cfg = with_options()
     cfg.model.test_cfg.update(window_batch_size=3, precision='bf16')
-    segmentor = load_segmentor(cfg, checkpoint, refine_steps=2)
+    segmentor = load_segmentor(cfg, checkpoint, pamr_steps=2)
     expected = make_class_list(['thing'], templates=['a {}.'], alias_pooling='mean')
     assert segmentor.decode_head.classes == expected
-    assert segmentor.options.changed() == dict(
-        window_batch_size=3, precision='bf16', refine_steps=2
-    )
+    assert segmentor.options.changed() == dict(window_batch_size=3, precision='bf16', pamr_steps=2)

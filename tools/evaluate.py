@@ -31,7 +31,7 @@ from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
-from groupvit_mmseg.benchmark.task import Settings, make_tasks
+from groupvit_mmseg.benchmark.task import EvaluationSettings, make_tasks
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
@@ -136,7 +136,7 @@ def read_settings(args):
     """What all rows of the table share."""
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    return Settings(
+    return EvaluationSettings(
         out=args.out,
         configs=CONFIGS,
         weights=describe_checkpoint(args.checkpoint),

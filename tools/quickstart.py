@@ -32,7 +32,7 @@ from mmseg.registry import RUNNERS
 from PIL import Image
 
 from groupvit_mmseg.benchmark.report import versions, write_json
-from groupvit_mmseg.evaluation.calibration import SegmentEvidence, calibrate_threshold
+from groupvit_mmseg.evaluation.calibration import SegmentPrediction, calibrate_threshold
 from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric
 from groupvit_mmseg.visualization import (
     draw_groups,
@@ -187,7 +187,7 @@ class ZeroShot:
             output = self.segmentor.extract_feat(data['inputs'])
             affinity, group_map = head.segment_affinity(output), head.group_map(output)
             for i, sample in enumerate(data['data_samples']):
-                yield SegmentEvidence(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
+                yield SegmentPrediction(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
 
     def picture(self, count=6, side=200, footer=''):
         """Image, truth, groups and prediction of the first test scenes, side by side."""

@@ -25,7 +25,7 @@ from PIL import Image
 
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.benchmark.report import write_json
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
+from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
 from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_picture
 
@@ -43,7 +43,7 @@ class BoundedTime(Hook):
         self.seconds, self.work_dir, self.start = minutes * 60, work_dir, None
 
     def before_train(self, runner):
-        weights = dict(state_dict=runner.bare_model.state_dict())
+        weights = dict(state_dict=runner.unwrapped_model.state_dict())
         save_checkpoint(weights, self.work_dir / 'untrained.pth')
         self.start = time.monotonic()
 
@@ -100,7 +100,9 @@ def train(cfg, args):
     runner.register_hook(clock)
     runner.train()
     minutes = (time.monotonic() - clock.start) / 60
-    save_checkpoint(dict(state_dict=runner.bare_model.state_dict()), args.work_dir / 'trained.pth')
+    save_checkpoint(
+        dict(state_dict=runner.unwrapped_model.state_dict()), args.work_dir / 'trained.pth'
+    )
     pairs = runner.iter * runner.train_dataloader.batch_size
     return dict(
         minutes=round(minutes, 2),
@@ -134,7 +136,7 @@ def calibrate(cfg, checkpoint, photographs):
     loader = segmentation_config(cfg).test_dataloader
     loader.dataset.indices = photographs
     batches = Runner.build_dataloader(loader)
-    return calibrate_threshold(collect_evidence(inferencer.segmentor, batches))
+    return calibrate_threshold(collect_predictions(inferencer.segmentor, batches))
 
 
 def draw(cfg, checkpoint, threshold, photographs, out):

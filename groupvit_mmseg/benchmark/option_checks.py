@@ -10,10 +10,10 @@ from groupvit_mmseg.benchmark.sets import Benchmark
 from groupvit_mmseg.text.vocabulary import class_names
 
 if TYPE_CHECKING:
-    from groupvit_mmseg.benchmark.task import Settings
+    from groupvit_mmseg.benchmark.task import EvaluationSettings
 
 
-def check_options_are_used(chosen: Sequence[Benchmark], settings: Settings) -> None:
+def check_options_are_used(chosen: Sequence[Benchmark], settings: EvaluationSettings) -> None:
     """Refuses folders, class files and background options that no chosen set uses; a limit of 0.
 
     Raises:

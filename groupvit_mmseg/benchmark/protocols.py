@@ -48,7 +48,7 @@ class Protocol:
         background_words (tuple[str, ...]): Words whose pixels are background.
         top_k (int): Classes that a window lets through.
         logit_scale (float | None): Factor on the similarities; None keeps the checkpoint's.
-        refine_steps (int): Iterations of PAMR on the scores; 0 for none.
+        pamr_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
         alias_pooling (str | None): ``max`` or ``mean`` over the words of a class; None keeps that
             of the model as it is.
@@ -68,7 +68,7 @@ class Protocol:
     background_words: tuple[str, ...] = ()
     top_k: int = 5
     logit_scale: float | None = None
-    refine_steps: int = 0
+    pamr_steps: int = 0
     crf_steps: int = 0
     alias_pooling: str | None = None
     caveat: str = ''
@@ -96,7 +96,7 @@ class Protocol:
             windows if self.crop_size else dict(mode='whole'),
             with_scores=False,
             with_group_map=False,
-            refine_steps=self.refine_steps,
+            pamr_steps=self.pamr_steps,
             crf_steps=self.crf_steps,
         )
 

@@ -34,7 +34,7 @@ IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """What all rows of an evaluation share.
 
     Attributes:
@@ -77,7 +77,7 @@ class EvaluationTask:
 
     Args:
         benchmark (Benchmark): The set.
-        settings (Settings): What all rows share.
+        settings (EvaluationSettings): What all rows share.
         name (str, optional): Of the row and its files; None takes the set's. Defaults to None.
         templates (str, optional): Prompt templates in the place of the protocol's.
             Defaults to None.
@@ -96,7 +96,7 @@ class EvaluationTask:
     def __init__(
         self,
         benchmark: Benchmark,
-        settings: Settings,
+        settings: EvaluationSettings,
         *,
         name: str | None = None,
         templates: str | None = None,
@@ -256,14 +256,16 @@ class EvaluationTask:
         )
 
 
-def make_tasks(names: Sequence[str], settings: Settings) -> tuple[list[EvaluationTask], list[str]]:
+def make_tasks(
+    names: Sequence[str], settings: EvaluationSettings
+) -> tuple[list[EvaluationTask], list[str]]:
     """All rows, and a note on each set of ``all`` that is not there.
 
     Whatever else is wrong with a folder comes up before the first image.
 
     Args:
-        names (Sequence[str]): What :func:`chosen_sets` takes.
-        settings (Settings): What all rows share.
+        names (Sequence[str]): What :func:`.chosen_sets` takes.
+        settings (EvaluationSettings): What all rows share.
 
     Raises:
         FileNotFoundError: If none of the sets is there.

@@ -16,12 +16,12 @@ from groupvit_mmseg.checkpoints.key_map import (
 Tensors = dict[str, Tensor]
 
 
-class Naming(NamedTuple):
+class KeyFormat(NamedTuple):
     """One way of naming GroupViT's tensors.
 
     Attributes:
         title (str): What messages call it.
-        marks (tuple[str, ...]): Parts of names that only this naming has.
+        marks (tuple[str, ...]): Parts of names that only this format has.
         decode (Callable): Tensors with these names to tensors with the pretrainer's names.
         encode (Callable): The inverse.
         dropped (Mapping[str, str]): Patterns of names that are left out on reading -> the reason.
@@ -53,13 +53,13 @@ def _from_plugin(state_dict: Mapping[str, Tensor]) -> Tensors:
     return renamed
 
 
-OFFICIAL = Naming(
+OFFICIAL = KeyFormat(
     'official',
     marks=('img_encoder.', 'text_encoder.transformer.', 'text_encoder.ln_final.'),
     decode=from_official,
     encode=to_official,
 )
-HUGGING_FACE = Naming(
+HUGGING_FACE = KeyFormat(
     'Hugging Face',
     marks=('vision_model.', 'text_model.', 'visual_projection.'),
     decode=from_hugging_face,
@@ -67,64 +67,64 @@ HUGGING_FACE = Naming(
     dropped={r'.*\.position_ids$': 'a constant, which the model makes itself'},
     lost={'loss_multi_label.logit_scale': 'transformers has no multi-label loss'},
 )
-PLUGIN = Naming(
+PLUGIN = KeyFormat(
     'plugin',
     marks=('backbone.', 'decode_head.text_encoder.', 'text_encoder.blocks.'),
     decode=_from_plugin,
     encode=dict,
 )
-NAMINGS = (OFFICIAL, HUGGING_FACE, PLUGIN)
+KEY_FORMATS = (OFFICIAL, HUGGING_FACE, PLUGIN)
 
 
-class Named(NamedTuple):
+class RenamedTensors(NamedTuple):
     """Tensors under the pretrainer's names.
 
     Attributes:
         tensors (dict[str, Tensor]): The tensors.
-        naming (Naming): Whose names they had.
+        key_format (KeyFormat): Whose names they had.
         dropped (dict[str, str]): Names that were left out -> the reason.
     """
 
     tensors: Tensors
-    naming: Naming
+    key_format: KeyFormat
     dropped: dict[str, str]
 
 
-def naming_of(state_dict: Mapping[str, Tensor]) -> Naming | None:
+def key_format_of(state_dict: Mapping[str, Tensor]) -> KeyFormat | None:
     """Whose names these are; None if nobody's that is known."""
-    for naming in NAMINGS:
-        if any(mark in key for key in state_dict for mark in naming.marks):
-            return naming
+    for key_format in KEY_FORMATS:
+        if any(mark in key for key in state_dict for mark in key_format.marks):
+            return key_format
     return None
 
 
-def to_pretrainer_names(state_dict: Mapping[str, Tensor], naming: Naming) -> Named:
+def to_pretrainer_names(state_dict: Mapping[str, Tensor], key_format: KeyFormat) -> RenamedTensors:
     """Decode a state dict; a prefix that all of its names share is dropped.
 
     Args:
-        state_dict (Mapping[str, Tensor]): With the names of ``naming``.
-        naming (Naming): Whose names they are.
+        state_dict (Mapping[str, Tensor]): With the names of ``key_format``.
+        key_format (KeyFormat): Whose names they are.
 
     Raises:
         ValueError: Listing names that have no place in a GroupViT.
     """
-    plain = without_prefix(state_dict, naming)
+    plain = without_prefix(state_dict, key_format)
     dropped = {
         key: reason
         for key in plain
-        for pattern, reason in naming.dropped.items()
+        for pattern, reason in key_format.dropped.items()
         if re.match(pattern, key)
     }
     kept = {key: value for key, value in plain.items() if key not in dropped}
-    return Named(naming.decode(kept), naming, dropped)
+    return RenamedTensors(key_format.decode(kept), key_format, dropped)
 
 
-def without_prefix(state_dict: Mapping[str, Tensor], naming: Naming) -> Tensors:
+def without_prefix(state_dict: Mapping[str, Tensor], key_format: KeyFormat) -> Tensors:
     """The same tensors without what wrappers put before all names, such as ``module.``."""
     places = [
         key[: key.index(mark)]
         for key in state_dict
-        for mark in naming.marks
+        for mark in key_format.marks
         if mark in key and _begins_a_name(key, mark)
     ]
     prefix = min(places, key=len, default='')

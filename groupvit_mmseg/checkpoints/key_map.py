@@ -147,7 +147,7 @@ def rename_all(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> di
 
     Args:
         state_dict (Mapping[str, Tensor]): of the other implementation.
-        table (Mapping[str, str]): such as :data:`OFFICIAL` or :data:`HUGGING_FACE`.
+        table (Mapping[str, str]): such as ``OFFICIAL`` or ``HUGGING_FACE``.
 
     Returns:
         dict[str, Tensor]: the same tensors.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.architecture import infer_structure
 from groupvit_mmseg.checkpoints.architecture_hints import Told, agreed, check_belongs, plain
-from groupvit_mmseg.checkpoints.key_formats import Naming, naming_of, to_pretrainer_names
+from groupvit_mmseg.checkpoints.key_formats import KeyFormat, key_format_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.settings_readers import RECORD, normalization
 from groupvit_mmseg.checkpoints.travelling import naming_settings, travelling_settings
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
@@ -112,20 +112,20 @@ def told_settings(path: Path, weights: WeightFile) -> Told:
     Raises:
         ValueError: If what is said is of another model, or contradicts itself.
     """
-    naming = naming_of(weights.tensors)
-    if naming is None:
+    key_format = key_format_of(weights.tensors)
+    if key_format is None:
         return Told(agreed(()).hints, {})
-    settings = travelling_settings(path, weights, naming)
+    settings = travelling_settings(path, weights, key_format)
     hints, places = agreed(settings)
-    named = to_pretrainer_names(weights.tensors, naming).tensors
-    return _completed(Told(hints, places), named, naming, settings)
+    named = to_pretrainer_names(weights.tensors, key_format).tensors
+    return _completed(Told(hints, places), named, key_format, settings)
 
 
 def _completed(
-    told: Told, named: Mapping[str, Tensor], naming: Naming, settings: Sequence[Any]
+    told: Told, named: Mapping[str, Tensor], key_format: KeyFormat, settings: Sequence[Any]
 ) -> Told:
     """The same with what the names and the shapes of a whole model tell besides."""
-    rule = naming_settings(naming, named)
+    rule = naming_settings(key_format, named)
     hints = told.hints.completed(rule.hints)
     places = dict.fromkeys(hints._fields, rule.where) | told.places
     try:

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from groupvit_mmseg.checkpoints.restricted_unpickler import InertUnpickler, StoredTensor
-from groupvit_mmseg.checkpoints.torch_archive import InertFile, open_inert
+from groupvit_mmseg.checkpoints.restricted_unpickler import RestrictedUnpickler, StoredTensor
+from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
 
 HISTORY = ('mmengine.logging.history_buffer', 'HistoryBuffer')
 NUMBERS = 'biufc'
@@ -51,9 +51,9 @@ def read_plain(path: Path, *, map_location: Any = 'cpu') -> Any:
     return _plain(file.content, read)
 
 
-def open_plain(path: Path) -> InertFile:
+def open_plain(path: Path) -> RestrictedFile:
     """The content of such a file with its tensors still in the file, and the types left out."""
-    return open_inert(path, unpickler=PlainUnpickler)
+    return open_restricted(path, unpickler=PlainUnpickler)
 
 
 class _History:
@@ -155,7 +155,7 @@ def _known() -> dict[tuple[str, str], Callable[[], Any]]:
     return known | {(module, 'getattr'): _Statistic for module in ('builtins', '__builtin__')}
 
 
-class PlainUnpickler(InertUnpickler):
+class PlainUnpickler(RestrictedUnpickler):
     """Unpickler that knows log histories, arrays and NumPy numbers beside tensors."""
 
     def find_class(self, module: str, name: str) -> Any:

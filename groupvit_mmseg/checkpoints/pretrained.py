@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from groupvit_mmseg.checkpoints.key_formats import Tensors, naming_of, to_pretrainer_names
+from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.checkpoints.module_settings import check_module
 from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
@@ -70,7 +70,7 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
 
     Args:
         module (nn.Module): A backbone, text encoder, projector, pretrainer or segmentor.
-        source (str): As :func:`read_weights` takes it.
+        source (str): As :func:`.read_weights` takes it.
         prefix (str, optional): What the names of the part begin with, in the file or in a
             pretrainer. Defaults to what the module is.
 
@@ -84,7 +84,7 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
     state_dict = select_part(weights.tensors, part, source=source)
     state_dict = resize_positions(state_dict, module)
     if not part:
-        state_dict = settle_second_scale(state_dict, module, source=source)
+        state_dict = match_multi_label_scale(state_dict, module, source=source)
     load_weights(module, state_dict, source=source)
     check_module(module, path, weights)
     print_log(f'{type(module).__name__}: loaded {len(state_dict)} tensors of {source}', 'current')
@@ -98,10 +98,12 @@ def select_part(tensors: Mapping[str, Tensor], part: str, *, source: str) -> Ten
         part (str): Prefix in a pretrainer or in the file, such as ``backbone.``.
         source (str): Where they come from, for the message.
     """
-    naming = naming_of(tensors)
-    if naming is None and not any(key.startswith(part) for key in tensors):
+    key_format = key_format_of(tensors)
+    if key_format is None and not any(key.startswith(part) for key in tensors):
         return dict(tensors)
-    named = dict(tensors) if naming is None else to_pretrainer_names(tensors, naming).tensors
+    named = (
+        dict(tensors) if key_format is None else to_pretrainer_names(tensors, key_format).tensors
+    )
     for candidates in (named, tensors):
         found = {k.removeprefix(part): v for k, v in candidates.items() if k.startswith(part)}
         if found:
@@ -145,7 +147,7 @@ def resize_grid(positions: Tensor, grid_shape: Sequence[int]) -> Tensor:
     return grid.flatten(2).transpose(1, 2).to(positions.dtype)
 
 
-def settle_second_scale(state_dict: Tensors, module: nn.Module, *, source: str) -> Tensors:
+def match_multi_label_scale(state_dict: Tensors, module: nn.Module, *, source: str) -> Tensors:
     """The second logit scale follows the module's losses, not the file's."""
     own = dict(module.named_parameters()).get(SECOND_SCALE)
     settled = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}

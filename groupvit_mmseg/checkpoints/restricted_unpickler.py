@@ -80,10 +80,10 @@ STORAGE_TYPES = {
 }
 
 
-class Inert:
+class Placeholder:
     """Stands for an object of a type that is not brought to life: takes anything, keeps nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> 'Inert':
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Placeholder':
         """An empty object, whatever it would have been made of."""
         return super().__new__(cls)
 
@@ -103,7 +103,7 @@ class Inert:
     add = append
 
 
-class Kept(Inert):
+class Kept(Placeholder):
     """Stands for a settings object: keeps its items and its state as data, and does nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -222,12 +222,12 @@ class _Parameter:
         return data
 
 
-class InertUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     """Unpickler that finds nothing but tensors and ordered dicts.
 
     Args:
         stream (BoundedStream): The pickle; it is checked first.
-        skipped (set[str]): Collects the names of the types that became :class:`Inert`.
+        skipped (set[str]): Collects the names of the types that became :class:`Placeholder`.
     """
 
     def __init__(self, stream: BoundedStream, skipped: set[str]) -> None:
@@ -248,7 +248,7 @@ class InertUnpickler(pickle.Unpickler):
             return STORAGE_TYPES[name]
         self.skipped.add(f'{module}.{name}')
         is_settings = module.partition('.')[0] in SETTINGS_LIBRARIES
-        return type(name, (Kept if is_settings else Inert,), {})
+        return type(name, (Kept if is_settings else Placeholder,), {})
 
     def persistent_load(self, reference: Any) -> Storage:
         """The place of a tensor's numbers."""

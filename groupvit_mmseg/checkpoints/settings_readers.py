@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from groupvit_mmseg.checkpoints.architecture_hints import Normalization, Settings
 
 RECORD = 'groupvit_mmseg'
-"""str: The entry of the plugin's own record, in files and configs of every naming."""
+"""str: The entry of the plugin's own record, in files and configs of every key format."""
 
 CLIP_VOCABULARY = 49408
 _UNREADABLE = object()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.restricted_unpickler import (
     BoundedStream,
-    InertUnpickler,
+    RestrictedUnpickler,
     Storage,
     StoredTensor,
 )
@@ -27,7 +27,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 
 
-class InertFile(NamedTuple):
+class RestrictedFile(NamedTuple):
     """A pickled checkpoint.
 
     Attributes:
@@ -41,13 +41,15 @@ class InertFile(NamedTuple):
     read: Callable[[StoredTensor], Tensor]
 
 
-def open_inert(path: Path, *, unpickler: type[InertUnpickler] = InertUnpickler) -> InertFile:
+def open_restricted(
+    path: Path, *, unpickler: type[RestrictedUnpickler] = RestrictedUnpickler
+) -> RestrictedFile:
     """Read a file of ``torch.save``, in the zip format or the one before.
 
     Args:
         path (Path): The file.
-        unpickler (type[InertUnpickler]): Knows more types than :class:`InertUnpickler`, in the zip
-            format. Defaults to InertUnpickler.
+        unpickler (type[RestrictedUnpickler]): May know more types, in the zip format.
+            Defaults to RestrictedUnpickler.
 
     Raises:
         UnpicklingError: If it is neither, torn, or asks for more than it holds.
@@ -97,7 +99,7 @@ def check_archive(path: Path) -> None:
         )
 
 
-def _open_zip(path: Path, unpickler: type[InertUnpickler]) -> InertFile:
+def _open_zip(path: Path, unpickler: type[RestrictedUnpickler]) -> RestrictedFile:
     """A file of today's ``torch.save``: a pickle and one entry per storage, uncompressed."""
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
@@ -120,20 +122,20 @@ def _open_zip(path: Path, unpickler: type[InertUnpickler]) -> InertFile:
         data = numbers().read(f'{root}data/{tensor.storage.key}')
         return tensor.take(_numbers(data, tensor.storage))
 
-    return InertFile(content, tuple(sorted(skipped)), _checked(read))
+    return RestrictedFile(content, tuple(sorted(skipped)), _checked(read))
 
 
-def _open_legacy(path: Path) -> InertFile:
+def _open_legacy(path: Path) -> RestrictedFile:
     """A file of ``torch.save`` before zip: pickles one after another, then the storages."""
     skipped: set[str] = set()
     with path.open('rb') as file:
         stream = BoundedStream(file, path.stat().st_size)
-        header = [InertUnpickler(stream, skipped).load() for _ in range(3)]
+        header = [RestrictedUnpickler(stream, skipped).load() for _ in range(3)]
         if header[:2] != [LEGACY_MAGIC, LEGACY_VERSION]:
             raise pickle.UnpicklingError('torch.save did not write it')
         unpickler = _SizingUnpickler(stream, skipped)
         content = unpickler.load()
-        keys = InertUnpickler(stream, skipped).load()
+        keys = RestrictedUnpickler(stream, skipped).load()
         places = _legacy_places(stream, [str(key) for key in keys], unpickler.storages)
 
     def read(tensor: StoredTensor) -> Tensor:
@@ -142,10 +144,10 @@ def _open_legacy(path: Path) -> InertFile:
             data = stream.read(tensor.storage.size * tensor.storage.dtype.itemsize)
         return tensor.take(_numbers(data, tensor.storage))
 
-    return InertFile(content, tuple(sorted(skipped)), _checked(read))
+    return RestrictedFile(content, tuple(sorted(skipped)), _checked(read))
 
 
-class _SizingUnpickler(InertUnpickler):
+class _SizingUnpickler(RestrictedUnpickler):
     """Remembers every storage: their sizes in bytes tell where they lie in a legacy file."""
 
     def __init__(self, stream: BoundedStream, skipped: set[str]) -> None:

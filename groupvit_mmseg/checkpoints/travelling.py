@@ -9,7 +9,7 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.architecture_hints import IMAGENET, Settings
 from groupvit_mmseg.checkpoints.hub import CONFIG, IMAGE_PROCESSOR
-from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, Naming
+from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, KeyFormat
 from groupvit_mmseg.checkpoints.settings_readers import (
     RECORD,
     from_config_text,
@@ -21,13 +21,13 @@ from groupvit_mmseg.checkpoints.settings_readers import (
 from groupvit_mmseg.checkpoints.weight_files import WeightFile
 
 
-def travelling_settings(path: Path, weights: WeightFile, naming: Naming) -> list[Settings]:
+def travelling_settings(path: Path, weights: WeightFile, key_format: KeyFormat) -> list[Settings]:
     """What is said of a model by its file and by those beside it.
 
     Args:
         path (Path): Of the weights.
         weights (WeightFile): What it holds.
-        naming (Naming): Whose names its tensors have.
+        key_format (KeyFormat): Whose names its tensors have.
 
     Returns:
         list[Settings]: One for each place that says anything.
@@ -40,7 +40,7 @@ def travelling_settings(path: Path, weights: WeightFile, naming: Naming) -> list
         PLUGIN.title: _of_plugin,
         OFFICIAL.title: _of_official,
         HUGGING_FACE.title: _of_hugging_face,
-    }[naming.title](path, weights)
+    }[key_format.title](path, weights)
     return [each for each in found if each is not None and any(each[1:])]
 
 
@@ -133,15 +133,15 @@ def _holders(content: Any, key: str) -> Iterator[Mapping]:
             yield from _holders(part, key)
 
 
-def naming_settings(naming: Naming, tensors: Mapping[str, Tensor]) -> Settings:
+def naming_settings(key_format: KeyFormat, tensors: Mapping[str, Tensor]) -> Settings:
     """What the names alone say: the official code leaves no choice in these.
 
     Args:
-        naming (Naming): Whose names the tensors had.
+        key_format (KeyFormat): Whose names the tensors had.
         tensors (Mapping[str, Tensor]): Under the pretrainer's names.
     """
     positions = tensors.get('text_encoder.pos_embed')
-    if naming is not OFFICIAL or positions is None:
+    if key_format is not OFFICIAL or positions is None:
         return Settings('')
     width = positions.shape[-1]
     text = {'num_heads': width // 64} if width % 64 == 0 else {}

@@ -12,7 +12,7 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
 from groupvit_mmseg.checkpoints.restricted_unpickler import StoredTensor, as_plain
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
-from groupvit_mmseg.checkpoints.torch_archive import InertFile, open_inert
+from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
 # In a folder, the first of these counts.
@@ -107,7 +107,7 @@ def _read_file(path: Path) -> WeightFile:
     """One file, whatever its name ends in: its first bytes tell the format."""
     try:
         if _is_pickled(path):
-            return _from_pickle(open_inert(path), path)
+            return _from_pickle(open_restricted(path), path)
         return _from_safetensors(path)
     except (pickle.UnpicklingError, SafetensorError) as error:
         raise pickle.UnpicklingError(
@@ -147,7 +147,7 @@ def _json(text: str | None) -> Mapping[str, Any] | None:
     return content if isinstance(content, Mapping) else None
 
 
-def _from_pickle(file: InertFile, path: Path) -> WeightFile:
+def _from_pickle(file: RestrictedFile, path: Path) -> WeightFile:
     """The state dict of a pickled checkpoint; the rest is named as skipped."""
     content = file.content
     if not isinstance(content, Mapping):

@@ -10,7 +10,13 @@ from groupvit_mmseg.atomic_files import write_together
 from groupvit_mmseg.checkpoints.architecture_hints import Settings, plain
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
-from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
+from groupvit_mmseg.checkpoints.key_formats import (
+    HUGGING_FACE,
+    OFFICIAL,
+    PLUGIN,
+    KeyFormat,
+    Tensors,
+)
 from groupvit_mmseg.checkpoints.settings_readers import from_config_text
 from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
 from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
@@ -28,12 +34,12 @@ ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError
 MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
-def run(source: Naming, target: Naming, doc: str, argv: Sequence[str] | None = None) -> int:
+def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> int:
     """Convert as the command line says.
 
     Args:
-        source (Naming): Names that the source must have.
-        target (Naming): Names that the result gets.
+        source (KeyFormat): Names that the source must have.
+        target (KeyFormat): Names that the result gets.
         doc (str): The tool's help.
         argv (Sequence[str], optional): The command line. Defaults to that of the process.
 
@@ -49,7 +55,7 @@ def run(source: Naming, target: Naming, doc: str, argv: Sequence[str] | None = N
     return 0
 
 
-def parse_args(source: Naming, doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line of a converter."""
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,7 +79,7 @@ def parse_args(source: Naming, doc: str, argv: Sequence[str] | None) -> argparse
     return args
 
 
-def convert(args: argparse.Namespace, source: Naming, target: Naming) -> None:
+def convert(args: argparse.Namespace, source: KeyFormat, target: KeyFormat) -> None:
     """Read, convert, check, and only then write."""
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
@@ -121,7 +127,7 @@ def given_settings(args: argparse.Namespace) -> list[Settings]:
 def check(
     model: Model,
     tensors: Tensors,
-    namings: tuple[Naming, Naming],
+    namings: tuple[KeyFormat, KeyFormat],
     settings: Sequence[Settings],
     *,
     hub_config: dict | None,
@@ -138,7 +144,7 @@ def check(
     return answers
 
 
-def remarks(model: Model, target: Naming) -> Iterator[str]:
+def remarks(model: Model, target: KeyFormat) -> Iterator[str]:
     """What the target's own code will compute otherwise than the source's, though names fit."""
     scale = float(model.tensors['loss_contrastive.logit_scale'].exp())
     if scale > MAX_LOGIT_SCALE:

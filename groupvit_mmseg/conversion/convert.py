@@ -13,9 +13,9 @@ from groupvit_mmseg.checkpoints.architecture_hints import Settings, agreed, chec
 from groupvit_mmseg.checkpoints.key_formats import (
     HUGGING_FACE,
     PLUGIN,
-    Naming,
+    KeyFormat,
     Tensors,
-    naming_of,
+    key_format_of,
     to_pretrainer_names,
     without_prefix,
 )
@@ -44,7 +44,7 @@ class Model(NamedTuple):
 
 def decode(
     tensors: Mapping[str, Tensor],
-    naming: Naming,
+    key_format: KeyFormat,
     settings: Sequence[Settings],
     *,
     where: str | Path,
@@ -53,7 +53,7 @@ def decode(
 
     Args:
         tensors (Mapping[str, Tensor]): All of its tensors.
-        naming (Naming): Whose names they must have.
+        key_format (KeyFormat): Whose names they must have.
         settings (Sequence[Settings]): What is said of it.
         where (str | Path): Where they come from, for messages.
 
@@ -61,47 +61,49 @@ def decode(
         ValueError: If names are unknown, missing (listed), or shapes differ; if what is said of the
             model is of another one, contradicts itself, or does not suffice.
     """
-    found = naming_of(tensors)
-    if found is not naming:
+    found = key_format_of(tensors)
+    if found is not key_format:
         names = 'no names of a GroupViT' if found is None else f'the {found.title} names'
-        raise ValueError(f'{where} has {names}, not the {naming.title} ones: give such a file.')
+        raise ValueError(f'{where} has {names}, not the {key_format.title} ones: give such a file.')
     hints, places = agreed(settings)
     try:
-        named = to_pretrainer_names(tensors, naming)
-        rule = naming_settings(naming, named.tensors)
+        named = to_pretrainer_names(tensors, key_format)
+        rule = naming_settings(key_format, named.tensors)
         for name, value in rule.hints._asdict().items():
             if value is not None:
                 places.setdefault(name, rule.where)
         structure = infer_structure(named.tensors, hints.completed(rule.hints))
     except MissingTensorsError as error:
-        keys = [_name_in(naming, key) for key in error.keys]
+        keys = [_name_in(key_format, key) for key in error.keys]
         raise ValueError(f'{where}: {len(keys)} tensors are missing: {", ".join(keys)}.') from error
     except ValueError as error:
         raise ValueError(f'{where}: {error}') from error
     for each in settings:
         check_belongs(each, structure)
-    source = {k: v for k, v in without_prefix(tensors, naming).items() if k not in named.dropped}
-    check_complete(named.tensors, structure, naming, where=where)
-    if naming is PLUGIN:
+    source = {
+        k: v for k, v in without_prefix(tensors, key_format).items() if k not in named.dropped
+    }
+    check_complete(named.tensors, structure, key_format, where=where)
+    if key_format is PLUGIN:
         source = named.tensors
     return Model(named.tensors, structure, source, named.dropped, places)
 
 
-def _name_in(naming: Naming, key: str) -> str:
+def _name_in(key_format: KeyFormat, key: str) -> str:
     """A pretrainer's name as the file would have it."""
-    return next(iter(naming.encode({key: torch.empty(1, 1, 1, device='meta')})))
+    return next(iter(key_format.encode({key: torch.empty(1, 1, 1, device='meta')})))
 
 
 def check_complete(
-    tensors: Mapping[str, Tensor], structure: Structure, naming: Naming, *, where: str | Path
+    tensors: Mapping[str, Tensor], structure: Structure, key_format: KeyFormat, *, where: str | Path
 ) -> None:
     """Compare tensors with those of the structure's model, in the names of the file.
 
     Raises:
         ValueError: Listing what is missing, superfluous or of another shape.
     """
-    expected = naming.encode(_on_meta(empty_pretrainer(structure).state_dict(), naming))
-    given = naming.encode(_on_meta(tensors, naming))
+    expected = key_format.encode(_on_meta(empty_pretrainer(structure).state_dict(), key_format))
+    given = key_format.encode(_on_meta(tensors, key_format))
     shapes = [
         f'{key} {list(given[key].shape)} instead of {list(expected[key].shape)}'
         for key in given
@@ -117,9 +119,9 @@ def check_complete(
         raise ValueError(f'{where} is not a whole GroupViT; tensors {"; ".join(found)}.')
 
 
-def _on_meta(tensors: Mapping[str, Tensor], naming: Naming) -> Tensors:
-    """Shapes without numbers, of what a naming has a place for."""
-    return {k: v.to('meta') for k, v in tensors.items() if k not in naming.lost}
+def _on_meta(tensors: Mapping[str, Tensor], key_format: KeyFormat) -> Tensors:
+    """Shapes without numbers, of what a key format has a place for."""
+    return {k: v.to('meta') for k, v in tensors.items() if k not in key_format.lost}
 
 
 def empty_pretrainer(structure: Structure) -> torch.nn.Module:
@@ -131,27 +133,27 @@ def empty_pretrainer(structure: Structure) -> torch.nn.Module:
         raise ValueError(f'Its shapes make no GroupViT ({error}).') from error
 
 
-def encode(model: Model, naming: Naming) -> tuple[Tensors, dict[str, str]]:
+def encode(model: Model, key_format: KeyFormat) -> tuple[Tensors, dict[str, str]]:
     """A model under other names.
 
     Args:
         model (Model): The model.
-        naming (Naming): The names that it is to have.
+        key_format (KeyFormat): The names that it is to have.
 
     Returns:
         tuple: The tensors, and the pretrainer's names that have no place there -> the reason.
 
     Raises:
-        ValueError: If the naming's implementation cannot be of this structure.
+        ValueError: If the format's implementation cannot be of this structure.
     """
-    if naming is HUGGING_FACE:
+    if key_format is HUGGING_FACE:
         check_fits_hugging_face(model.structure)
     tensors = model.tensors
-    if naming is not PLUGIN:
+    if key_format is not PLUGIN:
         tensors = _with_scale_in_weights(tensors, model.structure.backbone.get('assign_scale', 1.0))
-    lost = {key: reason for key, reason in naming.lost.items() if key in tensors}
+    lost = {key: reason for key, reason in key_format.lost.items() if key in tensors}
     kept = {key: value for key, value in tensors.items() if key not in lost}
-    return naming.encode(kept), lost
+    return key_format.encode(kept), lost
 
 
 def _with_scale_in_weights(tensors: Tensors, scale: float) -> Tensors:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.architecture import Structure
-from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, Naming
+from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, KeyFormat
 from groupvit_mmseg.conversion.convert import empty_pretrainer
 from groupvit_mmseg.conversion.model_configs import hugging_face_config
 from groupvit_mmseg.conversion.official_forward import Embeddings, OfficialForward, similarity
@@ -19,18 +19,18 @@ TOLERANCE = 1e-8  # of the largest value; both sides compute in float64
 @torch.no_grad()
 def embed(
     tensors: Mapping[str, Tensor],
-    naming: Naming,
+    key_format: KeyFormat,
     structure: Structure,
     batch: tuple[Tensor, Tensor],
     hub_config: Mapping[str, Any] | None = None,
 ) -> Embeddings:
-    """What the implementation that a naming belongs to makes of a batch, in float64.
+    """What the implementation that a key format belongs to makes of a batch, in float64.
 
     The official names are computed by :class:`OfficialForward`, Hugging Face's by ``transformers``.
 
     Args:
         tensors (Mapping[str, Tensor]): With the names.
-        naming (Naming): Whose they are.
+        key_format (KeyFormat): Whose they are.
         structure (Structure): Of the model.
         batch (tuple[Tensor, Tensor]): Images and texts, of ``probe_batch``.
         hub_config (Mapping, optional): Content of the ``config.json`` that came with Hugging
@@ -38,10 +38,10 @@ def embed(
             structure.
     """
     double = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
-    if naming is OFFICIAL:
+    if key_format is OFFICIAL:
         heads = structure.backbone['num_heads'], structure.text_encoder['num_heads']
         return OfficialForward(double, num_heads=heads[0], text_heads=heads[1])(*batch)
-    if naming is HUGGING_FACE:
+    if key_format is HUGGING_FACE:
         return _hugging_face(double, hub_config or hugging_face_config(structure), *batch)
     return _plugin(double, structure, *batch)
 
@@ -109,7 +109,7 @@ def compare(first: Embeddings, second: Embeddings) -> float:
     """Largest difference between two results over the largest value; directions of embeddings.
 
     Raises:
-        ValueError: If it is above :data:`TOLERANCE`; names what differs.
+        ValueError: If it is above ``TOLERANCE``; names what differs.
     """
     worst = 0.0
     for name, a, b in zip(Embeddings._fields, first, second, strict=True):

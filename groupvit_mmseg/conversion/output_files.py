@@ -10,7 +10,13 @@ import torch
 from groupvit_mmseg.atomic_files import Writer
 from groupvit_mmseg.checkpoints.architecture import Structure
 from groupvit_mmseg.checkpoints.hub import CONFIG
-from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, Naming, Tensors
+from groupvit_mmseg.checkpoints.key_formats import (
+    HUGGING_FACE,
+    OFFICIAL,
+    PLUGIN,
+    KeyFormat,
+    Tensors,
+)
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, SETTINGS_ENTRY
 from groupvit_mmseg.conversion.fingerprint import record
@@ -26,12 +32,12 @@ from groupvit_mmseg.conversion.processor_files import FILES, processor_files
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
 
-def target_paths(name: str, target: Naming, *, overwrite: bool) -> tuple[Path, Path]:
+def target_paths(name: str, target: KeyFormat, *, overwrite: bool) -> tuple[Path, Path]:
     """The file of the weights and that of their config; nothing that is written is there yet.
 
     Args:
         name (str): As the user gives it: a file, or a folder of Hugging Face's.
-        target (Naming): Whose names the tensors get.
+        target (KeyFormat): Whose names the tensors get.
         overwrite (bool): Whether files may be replaced.
 
     Raises:
@@ -58,7 +64,7 @@ def target_paths(name: str, target: Naming, *, overwrite: bool) -> tuple[Path, P
 def output_files(
     structure: Structure,
     tensors: Tensors,
-    target: Naming,
+    target: KeyFormat,
     *,
     paths: tuple[Path, Path],
     answers: Embeddings,
@@ -68,7 +74,7 @@ def output_files(
     Args:
         structure (Structure): Of the model.
         tensors (dict[str, Tensor]): Under the target's names.
-        target (Naming): Whose names they are.
+        target (KeyFormat): Whose names they are.
         paths (tuple[Path, Path]): Of weights and config.
         answers (Embeddings): Of the source, to ``probe_batch``; they travel with the weights.
     """
@@ -98,7 +104,7 @@ def _bytes_writer(content: bytes) -> Writer:
 
 
 def _weights_writer(
-    tensors: Tensors, target: Naming, path: Path, entries: dict[str, Any]
+    tensors: Tensors, target: KeyFormat, path: Path, entries: dict[str, Any]
 ) -> Writer:
     """What writes the weights, in the format that the name ends in, with their entries."""
     if path.suffix == '.safetensors':

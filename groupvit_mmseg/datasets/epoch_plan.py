@@ -13,24 +13,24 @@ import numpy as np
 from groupvit_mmseg.datasets.shards import ShardSource
 
 
-class Draw(NamedTuple):
+class EpochPosition(NamedTuple):
     """What a sampler hands to the dataset for one sample: a place in an epoch, not an identity.
 
     Attributes:
         seed (int): Seed of the run.
         epoch (int): Epoch, from 0.
-        place (int): Place in this rank's epoch, in ``[start, num_samples)``.
+        offset (int): Place in this rank's epoch, in ``[start, num_samples)``.
         start (int): Place that this iteration began with; 0 unless it was resumed.
         num_samples (int): Samples per rank in an epoch, or in what is left of it.
         rank (int): This rank.
         world_size (int): Number of ranks.
         taken (tuple[tuple[int, ...], ...]): What other processes did of this epoch before, see
-            :mod:`~groupvit_mmseg.datasets.epoch_rest`; places count what they left.
+            :mod:`~groupvit_mmseg.datasets.epoch_remainder`; places count what they left.
     """
 
     seed: int
     epoch: int
-    place: int
+    offset: int
     start: int
     num_samples: int
     rank: int
@@ -38,7 +38,7 @@ class Draw(NamedTuple):
     taken: tuple[tuple[int, ...], ...] = ()
 
 
-class Piece(NamedTuple):
+class ShardRange(NamedTuple):
     """Samples ``first`` to ``stop`` (excluded) of a shard; a ``stop`` of None reads to its end."""
 
     shard: str
@@ -46,7 +46,7 @@ class Piece(NamedTuple):
     stop: int | None
 
 
-class Grid(NamedTuple):
+class WorkerGrid(NamedTuple):
     """The processes that share an epoch: ranks, workers per rank, samples per batch and rank."""
 
     world_size: int
@@ -90,9 +90,9 @@ def allocate(slot_quotas: Sequence[int], source_quotas: Sequence[int], *, seed: 
     return dealt
 
 
-def counted_pieces(
+def counted_ranges(
     shards: Sequence[str], sizes: Sequence[int], start: int, stop: int, *, entropy: Sequence[int]
-) -> Iterator[Piece]:
+) -> Iterator[ShardRange]:
     """Stretches that make up places ``start`` to ``stop`` of a source's shuffled shards.
 
     The shards follow each other in a random order; behind the last one comes another random order
@@ -106,7 +106,7 @@ def counted_pieces(
         entropy (Sequence[int]): Numbers that the order depends on.
 
     Yields:
-        Piece: Stretches in reading order.
+        ShardRange: Stretches in reading order.
     """
     total = sum(sizes)
     for lap in count(start // total):
@@ -116,7 +116,7 @@ def counted_pieces(
         for index in random_generator(*entropy, lap).permutation(len(shards)):
             first, last = max(start - place, 0), min(stop - place, sizes[index])
             if first < last:
-                yield Piece(shards[index], first, last)
+                yield ShardRange(shards[index], first, last)
             place += sizes[index]
 
 
@@ -133,28 +133,32 @@ def whole_shards(shards: Sequence[str], slot: int, num_slots: int, *, entropy: S
         entropy (Sequence[int]): Numbers that the order depends on.
 
     Yields:
-        Piece: Whole shards in reading order.
+        ShardRange: Whole shards in reading order.
     """
     order = random_generator(*entropy, 0).permutation(len(shards))
     mine = order[slot::num_slots]
     while True:
-        yield from (Piece(shards[index], 0, None) for index in mine)
+        yield from (ShardRange(shards[index], 0, None) for index in mine)
 
 
 def slot_plan(
-    sources: Sequence[ShardSource], quotas: Sequence[int], draw: Draw, slot: int, grid: Grid
-) -> list[tuple[int, Iterator[Piece]]]:
+    sources: Sequence[ShardSource],
+    quotas: Sequence[int],
+    draw: EpochPosition,
+    slot: int,
+    grid: WorkerGrid,
+) -> list[tuple[int, Iterator[ShardRange]]]:
     """What one worker reads of each source in one epoch.
 
     Args:
         sources (Sequence[ShardSource]): The mix.
         quotas (Sequence[int]): Samples that each source gives to the epoch.
-        draw (Draw): Names the seed and the epoch.
+        draw (EpochPosition): Names the seed and the epoch.
         slot (int): ``rank * num_workers + worker``.
-        grid (Grid): All processes.
+        grid (WorkerGrid): All processes.
 
     Returns:
-        list[tuple[int, Iterator[Piece]]]: Number of samples and pieces, for each source.
+        list[tuple[int, Iterator[ShardRange]]]: Number of samples and pieces, for each source.
     """
     slot_quotas = grid.worker_quotas() * grid.world_size
     dealt = allocate(slot_quotas, quotas, seed=draw.seed, epoch=draw.epoch)
@@ -165,7 +169,7 @@ def slot_plan(
         if source.sizes is None:
             pieces = whole_shards(source.shards, slot, len(slot_quotas), entropy=entropy)
         else:
-            pieces = counted_pieces(
+            pieces = counted_ranges(
                 source.shards, source.sizes, start, start + need, entropy=entropy
             )
         plan.append((need, pieces))

@@ -110,7 +110,7 @@ def read_image(data: bytes, name: str, *, max_pixels: int = MAX_FILE_PIXELS) -> 
 
 
 def load_image(path: str | Path, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArray[np.uint8]:
-    """Read a picture as red-green-blue; see :func:`decode_image`.
+    """Read a picture as red-green-blue; see :func:`.decode_image`.
 
     Args:
         path (str | Path): The file.

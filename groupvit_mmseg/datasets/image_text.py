@@ -11,9 +11,15 @@ from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS, TRANSFORMS
 from torch.utils.data import Dataset, get_worker_info
 
-from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, Piece, random_generator, slot_plan
-from groupvit_mmseg.datasets.epoch_rest import Taken, grids_in_turn, stretches
-from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_piece
+from groupvit_mmseg.datasets.epoch_plan import (
+    EpochPosition,
+    ShardRange,
+    WorkerGrid,
+    random_generator,
+    slot_plan,
+)
+from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, stretches
+from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_shard_range
 from groupvit_mmseg.datasets.shards import mix_quotas, open_source
 from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader
 
@@ -28,8 +34,8 @@ class ImageTextDataset(Dataset):
     """Image-text pairs from one or several sources of webdataset shards.
 
     Use it with ``sampler=dict(type='ImageTextSampler')``: the sampler hands out places in an epoch
-    (:class:`~groupvit_mmseg.datasets.epoch_plan.Draw`), and every worker reads its own stretches of
-    the shards from beginning to end.
+    (:class:`~groupvit_mmseg.datasets.epoch_plan.EpochPosition`), and every worker reads its own
+    ranges of the shards from beginning to end.
 
     **Once per epoch.** With ``sizes.json`` beside the shards every sample is read by exactly one
     worker of one rank, for any number of ranks, workers and shards. The exceptions: ranks need
@@ -91,26 +97,26 @@ class ImageTextDataset(Dataset):
         self.min_failure_samples = min_failure_samples
         self.metainfo = {'task': 'image-text pretraining'}
         self._reader: SlotReader | None = None
-        self._expected: Draw | None = None
+        self._expected: EpochPosition | None = None
 
     def __len__(self) -> int:
         """Samples of one epoch over all ranks."""
         return sum(self.quotas)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, draw: EpochPosition) -> dict[str, Any]:
         return self.__getitems__([draw])[0]
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[dict[str, Any]]:
+    def __getitems__(self, draws: Sequence[EpochPosition]) -> list[dict[str, Any]]:
         """Load one batch.
 
         Args:
-            draws (Sequence[Draw]): Consecutive places of one epoch.
+            draws (Sequence[EpochPosition]): Consecutive places of one epoch.
 
         Returns:
             list[dict]: What the pipeline returns, and ``skipped``: the bad samples met on the way,
                 ``'key: reason'``.
         """
-        if not isinstance(draws[0], Draw):
+        if not isinstance(draws[0], EpochPosition):
             raise TypeError(
                 'ImageTextDataset reads its shards in order and cannot be indexed by number: set '
                 "`sampler=dict(type='ImageTextSampler')` in the dataloader."
@@ -118,14 +124,14 @@ class ImageTextDataset(Dataset):
         if self._reader is None or draws[0] != self._expected:
             self._reader = self._open_reader(draws)
         step = self._reader.grid.batch_size * self._reader.grid.num_workers
-        self._expected = draws[0]._replace(place=draws[0].place + step)
+        self._expected = draws[0]._replace(offset=draws[0].offset + step)
         return [self._reader.load(draw) for draw in draws]
 
-    def check_grid(self, grid: Grid) -> None:
+    def check_grid(self, grid: WorkerGrid) -> None:
         """Check that every worker can get a part.
 
         Args:
-            grid (Grid): Ranks, workers per rank, samples per batch.
+            grid (WorkerGrid): Ranks, workers per rank, samples per batch.
 
         Raises:
             ValueError: If a source without ``sizes.json`` has fewer shards than there are workers.
@@ -140,7 +146,7 @@ class ImageTextDataset(Dataset):
                     'shared.'
                 )
 
-    def _open_reader(self, draws: Sequence[Draw]) -> 'SlotReader':
+    def _open_reader(self, draws: Sequence[EpochPosition]) -> 'SlotReader':
         """Start reading at the given batch.
 
         Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whoever loads it, so that an
@@ -150,11 +156,11 @@ class ImageTextDataset(Dataset):
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         # The loader gives its first batches to workers 0, 1, ...; the last batch may be short, so
         # only the place of a worker's first batch tells the batch size.
-        batch_size = (draw.place - draw.start) // worker if worker else len(draws)
-        grid = Grid(draw.world_size, num_workers, batch_size, draw.num_samples)
+        batch_size = (draw.offset - draw.start) // worker if worker else len(draws)
+        grid = WorkerGrid(draw.world_size, num_workers, batch_size, draw.num_samples)
         self.check_grid(grid)
-        round_, worker = divmod(draw.place // batch_size, num_workers)
-        taken = [Taken(*steps) for steps in draw.taken]
+        round_, worker = divmod(draw.offset // batch_size, num_workers)
+        taken = [GridProgress(*steps) for steps in draw.taken]
         grids = [*grids_in_turn(sum(self.quotas), taken), (grid, 0)]
         stream = self._stream(draw, grids, draw.rank * num_workers + worker)
         need = grid.worker_quotas()[worker]
@@ -175,13 +181,15 @@ class ImageTextDataset(Dataset):
         readable = (
             raw
             for name, shard in order
-            for raw in islice(read_piece(Piece(shard, 0, None), name), _RESERVE_PER_SHARD)
+            for raw in islice(
+                read_shard_range(ShardRange(shard, 0, None), name), _RESERVE_PER_SHARD
+            )
             if raw.error is None
         )
         return islice(readable, _RESERVE_SAMPLES)
 
     def _stream(
-        self, draw: Draw, grids: Sequence[tuple[Grid, int]], slot: int
+        self, draw: EpochPosition, grids: Sequence[tuple[WorkerGrid, int]], slot: int
     ) -> Iterator[RawSample]:
         """All samples of a slot of the last of the grids, of what the grids before it left."""
         (grid, _), before = grids[-1], grids[:-1]

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch.utils.data import DataLoader
 
-from groupvit_mmseg.datasets.epoch_plan import Grid
+from groupvit_mmseg.datasets.epoch_plan import WorkerGrid
 from groupvit_mmseg.datasets.image_text import ImageTextDataset
 from groupvit_mmseg.datasets.slot_reader import too_many_failures
 
@@ -135,7 +135,7 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
             f'{whole} samples give each of {world_size} ranks {samples}, fewer than a batch '
             f'of {batch}: lower `batch_size`, use fewer ranks or more data.'
         )
-    dataset.check_grid(Grid(world_size, workers, batch, samples))
+    dataset.check_grid(WorkerGrid(world_size, workers, batch, samples))
     names = ', '.join(
         f'{source.name} {quota:,}'
         for source, quota in zip(dataset.sources, dataset.quotas, strict=True)

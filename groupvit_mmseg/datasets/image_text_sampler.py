@@ -6,12 +6,12 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmseg.registry import DATA_SAMPLERS
 from torch.utils.data import Sampler
 
-from groupvit_mmseg.datasets.epoch_plan import Draw
-from groupvit_mmseg.datasets.epoch_rest import Taken, samples_left
+from groupvit_mmseg.datasets.epoch_plan import EpochPosition
+from groupvit_mmseg.datasets.epoch_remainder import GridProgress, samples_left
 
 
 @DATA_SAMPLERS.register_module()
-class ImageTextSampler(Sampler[Draw]):
+class ImageTextSampler(Sampler[EpochPosition]):
     """Places of an epoch for :class:`ImageTextDataset`, equally many for every rank.
 
     The seed and the epoch travel with each place, so that they reach workers that are kept alive
@@ -39,36 +39,36 @@ class ImageTextSampler(Sampler[Draw]):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
         self.start = 0
-        self.taken: tuple[Taken, ...] = ()
+        self.taken: tuple[GridProgress, ...] = ()
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[EpochPosition]:
         """Places from ``start`` to the end of this rank's epoch, or of what is left of it."""
         num_samples = samples_left(self.whole, self.taken) // self.world_size
-        first = Draw(
+        first = EpochPosition(
             seed=self.seed,
             epoch=self.epoch,
-            place=self.start,
+            offset=self.start,
             start=self.start,
             num_samples=num_samples,
             rank=self.rank,
             world_size=self.world_size,
             taken=self.taken,
         )
-        return (first._replace(place=place) for place in range(self.start, num_samples))
+        return (first._replace(offset=place) for place in range(self.start, num_samples))
 
     def __len__(self) -> int:
         """Samples of this rank in a whole epoch."""
         return self.num_samples
 
-    def set_epoch(self, epoch: int, start: int = 0, taken: Sequence[Taken] = ()) -> None:
+    def set_epoch(self, epoch: int, start: int = 0, taken: Sequence[GridProgress] = ()) -> None:
         """Choose the epoch that the next iteration reads.
 
         Args:
             epoch (int): Epoch, from 0.
             start (int): Samples of this rank to pass over, a multiple of the batch size, for a run
                 that goes on in the middle of an epoch. Defaults to 0.
-            taken (Sequence[Taken]): What other numbers of ranks or workers did of the epoch before;
-                ``start`` counts from there. Defaults to nothing.
+            taken (Sequence[GridProgress]): Steps that other numbers of ranks or workers
+                did of the epoch before; ``start`` counts from there. Defaults to nothing.
         """
         self.epoch = epoch
         self.start = start

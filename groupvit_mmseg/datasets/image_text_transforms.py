@@ -95,7 +95,7 @@ class CaptionPrompts(BaseTransform):
 
     Args:
         num_prompts (int): Prompts per caption, ``P``; 3 in the paper, 0 for none.
-        templates (str | Sequence[str]): A set of :data:`groupvit_mmseg.text.TEMPLATE_SETS` or
+        templates (str | Sequence[str]): A set of ``groupvit_mmseg.text.TEMPLATE_SETS`` or
             sentences with ``{}``. Defaults to 'full', the 80 templates of ImageNet.
         tagger (str): 'textblob' (offline) or 'nltk'. Defaults to 'textblob'.
 

@@ -10,7 +10,7 @@ import numpy as np
 from webdataset.filters import shuffle
 from webdataset.gopen import gopen
 
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
 
 # What is said of a shard in which no sample begins, and of one with too few of them.
@@ -36,14 +36,14 @@ class RawSample(NamedTuple):
     error: str | None = None
 
 
-def read_piece(piece: Piece, source_name: str) -> Iterator[RawSample]:
+def read_shard_range(piece: ShardRange, source_name: str) -> Iterator[RawSample]:
     """Read a stretch of a shard.
 
     A shard that is damaged or shorter than its size says still gives as many samples as the piece
     has: those that are lost carry an ``error``.
 
     Args:
-        piece (Piece): The shard, and which of its samples.
+        piece (ShardRange): The shard, and which of its samples.
         source_name (str): Begins the keys.
 
     Yields:
@@ -106,7 +106,7 @@ def _raw_sample(sample: Sample, source_name: str) -> RawSample:
 
 
 def mixed_stream(
-    plan: Sequence[tuple[int, Iterator[Piece]]],
+    plan: Sequence[tuple[int, Iterator[ShardRange]]],
     names: Sequence[str],
     *,
     shuffle_buffer: int,
@@ -115,7 +115,7 @@ def mixed_stream(
     """All samples of a slot, sources mixed evenly over the epoch, shuffled through a buffer.
 
     Args:
-        plan (Sequence[tuple[int, Iterator[Piece]]]): Number of samples and pieces of each source.
+        plan (Sequence[tuple[int, Iterator[ShardRange]]]): Samples and ranges of each source.
         names (Sequence[str]): Source names.
         shuffle_buffer (int): Samples held back to be drawn from; below 2 keeps the order.
         rng (np.random.Generator): Decides the order.
@@ -124,7 +124,7 @@ def mixed_stream(
         RawSample: As many as the plan says.
     """
     streams = [
-        chain.from_iterable(map(read_piece, pieces, repeat(name)))
+        chain.from_iterable(map(read_shard_range, pieces, repeat(name)))
         for (_, pieces), name in zip(plan, names, strict=True)
     ]
     needs = [need for need, _ in plan]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from groupvit_mmseg.datasets.epoch_plan import Draw, Grid, random_generator
+from groupvit_mmseg.datasets.epoch_plan import EpochPosition, WorkerGrid, random_generator
 from groupvit_mmseg.datasets.seeding import seeded
 from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, describe_error
 
@@ -66,17 +66,17 @@ class SlotReader:
     stream: Iterator[RawSample]
     pipeline: Callable
     failures: Failures
-    grid: Grid
+    grid: WorkerGrid
     spare: deque[RawSample]
     reserve: Iterator[RawSample]
     ahead: deque[RawSample] = field(default_factory=deque)
     opened_reserve: list[RawSample] | None = None
 
-    def load(self, draw: Draw) -> dict[str, Any]:
+    def load(self, draw: EpochPosition) -> dict[str, Any]:
         """The next sample, transformed with random numbers of its place."""
         raw = self.ahead.popleft() if self.ahead else next(self.stream)
         skipped = []
-        with seeded(draw.seed, draw.epoch, draw.rank, draw.place):
+        with seeded(draw.seed, draw.epoch, draw.rank, draw.offset):
             try:
                 results = self._transform(raw)
             except Exception as error:  # whatever a decoder or a transform raises
@@ -97,9 +97,9 @@ class SlotReader:
             raise BadSample('a transform gave nothing for it')
         return results
 
-    def _replacement(self, draw: Draw, cause: Exception | None) -> dict[str, Any]:
+    def _replacement(self, draw: EpochPosition, cause: Exception | None) -> dict[str, Any]:
         """A good sample of those read before, else of those to come, else of other shards."""
-        rng = random_generator(draw.seed, draw.epoch, draw.rank, draw.place)
+        rng = random_generator(draw.seed, draw.epoch, draw.rank, draw.offset)
         before = (self.spare[i] for i in rng.permutation(len(self.spare)))
         for raw in chain(before, self._look_ahead(), self._look_elsewhere(rng)):
             try:

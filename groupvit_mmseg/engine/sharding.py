@@ -23,7 +23,7 @@ class FullyShardedModel(nn.Module):
     model, text tower included, is gathered once a step: the text tower runs as often as a rank's
     texts ask for, and ranks must gather equally often. Scalars (logit scales) are whole on every
     rank. Weights keep their names and shapes, so that weight decay by dimension, optimiser groups
-    and checkpoints (see :func:`whole_weights`) are those of a model that is not cut. Everything
+    and checkpoints (see :func:`full_state_dict`) are those of a model that is not cut. Everything
     is float32 and autocast works inside, so that the islands of full precision stay.
 
     Args:
@@ -83,13 +83,13 @@ def is_sharded(value: Any) -> bool:
     return hasattr(value, 'full_tensor')
 
 
-def held_part(tensor: Tensor) -> Tensor:
+def local_shard(tensor: Tensor) -> Tensor:
     """What this rank has of a tensor."""
     cut: Any = tensor
     return cut.to_local() if is_sharded(cut) else tensor
 
 
-def whole(value: Any) -> Any:
+def full_tensors(value: Any) -> Any:
     """The same content with cut tensors put together; all ranks must call it.
 
     Args:
@@ -101,21 +101,21 @@ def whole(value: Any) -> Any:
     if is_sharded(value):
         return value.full_tensor()
     if isinstance(value, Mapping):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: full_tensors(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(whole(item) for item in value)
+        return type(value)(full_tensors(item) for item in value)
     return value
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """``model.state_dict()`` with nothing cut; all ranks must call it."""
     state_dict = model.state_dict()
     for name, value in state_dict.items():
-        state_dict[name] = whole(value)
+        state_dict[name] = full_tensors(value)
     return state_dict
 
 
-def cut_like(like: Tensor, tensor: Tensor) -> Tensor:
+def shard_like(like: Tensor, tensor: Tensor) -> Tensor:
     """This rank's part of a tensor, cut as ``like`` is; all ranks have the whole."""
     cut: Any = like
     if not is_sharded(cut) or is_sharded(tensor) or tensor.shape != cut.shape:
@@ -126,21 +126,21 @@ def cut_like(like: Tensor, tensor: Tensor) -> Tensor:
     return distribute_tensor(tensor, cut.device_mesh, cut.placements, src_data_rank=None)
 
 
-def cut_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def shard_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Whole weights cut as a model's are; unknown names and other shapes as they are."""
     own = model.state_dict()
     return {
-        name: cut_like(own[name], value) if name in own else value
+        name: shard_like(own[name], value) if name in own else value
         for name, value in state_dict.items()
     }
 
 
-def cut_states(optimizer: torch.optim.Optimizer) -> None:
+def shard_states(optimizer: torch.optim.Optimizer) -> None:
     """Cut an optimiser's whole states, as loaded from a checkpoint, as its parameters are."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor):
-                state[name] = cut_like(parameter, value)
+                state[name] = shard_like(parameter, value)
 
 
 @contextmanager

@@ -1,10 +1,7 @@
-"""Metrics that MMSeg lacks, thresholds by name, and ``report``, the result file.
-
-Never imports ``models``.
-"""
+"""Metrics that MMSegmentation lacks, calibration of background thresholds, probes."""
 
 from groupvit_mmseg.evaluation.calibration import (
-    SegmentEvidence,
+    SegmentPrediction,
     ThresholdCalibration,
     calibrate_threshold,
 )
@@ -15,29 +12,19 @@ from groupvit_mmseg.evaluation.metrics import (
     best_classes,
     count_labels,
 )
-from groupvit_mmseg.evaluation.predictions import collect_evidence
+from groupvit_mmseg.evaluation.predictions import collect_predictions
 from groupvit_mmseg.evaluation.shape_metrics import BoundaryIoUMetric, MaskProbingMetric
-from groupvit_mmseg.models.windows import crop_windows
-from groupvit_mmseg.text.background_thresholds import (
-    THRESHOLD_PRESETS,
-    background_threshold,
-    preset_of,
-)
 
 __all__ = [
-    'THRESHOLD_PRESETS',
     'BoundaryIoUMetric',
     'ForegroundIoUMetric',
     'MaskProbingMetric',
     'OracleIoUMetric',
     'PerClassIoUMetric',
-    'SegmentEvidence',
+    'SegmentPrediction',
     'ThresholdCalibration',
-    'background_threshold',
     'best_classes',
     'calibrate_threshold',
-    'collect_evidence',
+    'collect_predictions',
     'count_labels',
-    'crop_windows',
-    'preset_of',
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from groupvit_mmseg.evaluation.metrics import count_labels
 
 
-class SegmentEvidence(NamedTuple):
+class SegmentPrediction(NamedTuple):
     """What one image, or one window of an image, says about the threshold.
 
     Attributes:
@@ -59,7 +59,7 @@ class _Counts(NamedTuple):
 
 
 def calibrate_threshold(
-    evidence: Iterable[SegmentEvidence],
+    predictions: Iterable[SegmentPrediction],
     *,
     thresholds: Sequence[float] | None = None,
     ignore_index: int = 255,
@@ -70,7 +70,7 @@ def calibrate_threshold(
     ``min(threshold, highest affinity of the image)``, as in the zero-shot head.
 
     Args:
-        evidence (Iterable[SegmentEvidence]): The calibration images, read once.
+        predictions (Iterable[SegmentPrediction]): The calibration images, read once.
         thresholds (Sequence[float], optional): Thresholds to try, in [0, 1]. Defaults to None:
             steps of .01 and 200 quantiles of the segments' best scores.
         ignore_index (int): Label that is not counted. Defaults to 255.
@@ -82,7 +82,7 @@ def calibrate_threshold(
         ValueError: If there is no image, none with both background and foreground, or a threshold
             outside [0, 1].
     """
-    images = [_reduce(item, ignore_index) for item in evidence]
+    images = [_reduce(item, ignore_index) for item in predictions]
     if not images:
         raise ValueError('No image to calibrate the background threshold on: give a calib split.')
     pixels = torch.stack([image.labels.sum(0) for image in images]).sum(0)
@@ -100,7 +100,7 @@ def calibrate_threshold(
     return ThresholdCalibration(candidates[index], mious[index], len(images), curve)
 
 
-def _reduce(item: SegmentEvidence, ignore_index: int) -> _Counts:
+def _reduce(item: SegmentPrediction, ignore_index: int) -> _Counts:
     """Counts pixels per segment and class; keeps each segment's best class."""
     num_groups, num_foreground = item.affinity.shape
     labels = count_labels(

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
-from groupvit_mmseg.evaluation.calibration import SegmentEvidence
+from groupvit_mmseg.evaluation.calibration import SegmentPrediction
 from groupvit_mmseg.models.inference_options import refuse_options
 from groupvit_mmseg.models.windows import crop_windows
 
-# Options of the segmentation that the evidence keeps, or that change nothing about it.
+# Options of the segmentation that the predictions keep, or that change nothing about it.
 CARRIED = (
     'mode',
     'crop_size',
@@ -26,7 +26,7 @@ CARRIED = (
 )
 
 
-def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentEvidence]:
+def collect_predictions(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentPrediction]:
     """One forward pass per crop: affinities, group map and masks, before any threshold.
 
     Crops are those of the segmentor's ``test_cfg``: whole images, or every sliding window, each
@@ -38,7 +38,7 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
         batches (Iterable[dict]): A dataloader of images with masks.
 
     Yields:
-        SegmentEvidence: One per crop of each image.
+        SegmentPrediction: One per crop of each image.
 
     Raises:
         ValueError: If the head has no background, or background words besides it, the scores are
@@ -60,16 +60,16 @@ def collect_evidence(segmentor: Any, batches: Iterable[dict]) -> Iterator[Segmen
 
 
 @torch.no_grad()
-def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[SegmentEvidence]:
-    """Evidence of all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
+def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[SegmentPrediction]:
+    """Predictions of all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
     size = (inputs.shape[2], inputs.shape[3])
     label_maps = [F.interpolate(label[None].float(), size)[0, 0].long() for label in labels]
-    evidence: list[SegmentEvidence] = []
+    predictions: list[SegmentPrediction] = []
     for rows, columns in crop_windows(size, segmentor.test_cfg):
         output = segmentor.extract_feat(inputs[:, :, rows, columns])
         head = segmentor.decode_head
         affinity = head.foreground_affinity(head.segment_affinity(output))
         group_maps = head.group_map(output)
         crops = [label_map[rows, columns] for label_map in label_maps]
-        evidence += map(SegmentEvidence, affinity, group_maps, crops)
-    return evidence
+        predictions += map(SegmentPrediction, affinity, group_maps, crops)
+    return predictions

@@ -1,4 +1,4 @@
-"""What excites a segment: the images and the words that its embedding is nearest to."""
+"""What activates a segment: the images and the words that its embedding is nearest to."""
 
 from __future__ import annotations
 

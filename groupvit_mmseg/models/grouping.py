@@ -12,7 +12,7 @@ from groupvit_mmseg.models.assignment import (
     soft_assignment,
 )
 from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
-from groupvit_mmseg.models.precision import at_least_float32, full_precision
+from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 
 
 class CrossAttentionBlock(nn.Module):
@@ -57,8 +57,8 @@ class AssignAttention(nn.Module):
 
     def assign(self, query: Tensor, x: Tensor) -> Assignment:
         """Assignments ``(B, S, N)`` of tokens ``(B, N, C)`` to queries ``(B, S, C)``."""
-        q, k = at_least_float32(self.q_proj(query), self.k_proj(x))
-        with full_precision(q):
+        q, k = upcast_half(self.q_proj(query), self.k_proj(x))
+        with autocast_disabled(q):
             logits = q @ k.transpose(1, 2) * self.scale
             hard = gumbel_assignment(logits) if self.training else hard_assignment(logits)
             return Assignment(hard, soft_assignment(logits))

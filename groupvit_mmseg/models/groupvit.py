@@ -22,7 +22,7 @@ from groupvit_mmseg.models.outputs import (
     feature_level,
     hard_assignments,
 )
-from groupvit_mmseg.models.precision import at_least_float32, full_precision
+from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 from groupvit_mmseg.models.stages import (
     build_stages,
     check_frozen_stages,
@@ -276,8 +276,8 @@ class GroupViT(PretrainedInit, BaseModule):
         is_static = all(isinstance(size, int) for size in patch_shape)  # not so in an export
         if is_static and patch_shape == self.grid_shape:
             return self.pos_embed
-        (positions,) = at_least_float32(self.pos_embed)
-        with full_precision(positions):
+        (positions,) = upcast_half(self.pos_embed)
+        with autocast_disabled(positions):
             grid = positions.transpose(1, 2).unflatten(-1, self.grid_shape)
             grid = F.interpolate(grid, size=patch_shape, mode='bicubic', align_corners=False)
         return grid.flatten(2).transpose(1, 2)

@@ -23,7 +23,7 @@ class InferenceOptions(NamedTuple):
             Without them memory does not grow with the number of classes. Defaults to True.
         with_group_map (bool): Whether results hold ``pred_group_map``, the segment of each pixel;
             needs ``mode='whole'``. Defaults to False.
-        refine_steps (int): Iterations of PAMR on the scores, by the image. It holds 192 bytes a
+        pamr_steps (int): Iterations of PAMR on the scores, by the image. It holds 192 bytes a
             pixel besides. Defaults to 0.
         crf_steps (int): Iterations of a fully connected CRF on the scores, after PAMR if both are
             asked for. Needs pydensecrf2, and memory for all classes that any window lets through.
@@ -38,7 +38,7 @@ class InferenceOptions(NamedTuple):
     window_batch_size: int = 8
     with_scores: bool = True
     with_group_map: bool = False
-    refine_steps: int = 0
+    pamr_steps: int = 0
     crf_steps: int = 0
     precision: str = 'fp32'
 
@@ -113,7 +113,7 @@ def _check_values(options: InferenceOptions) -> None:
                 f'test_cfg {name} = {getattr(options, name)!r} is none of '
                 f'{", ".join(map(repr, allowed))}.'
             )
-    for name, least in dict(window_batch_size=1, refine_steps=0, crf_steps=0).items():
+    for name, least in dict(window_batch_size=1, pamr_steps=0, crf_steps=0).items():
         if not is_count(getattr(options, name), least):
             raise ValueError(
                 f'test_cfg {name} = {getattr(options, name)!r} must be a whole number of at least '

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank, world_size
 from groupvit_mmseg.models.micro_batching import mean_over_chunks
-from groupvit_mmseg.models.precision import full_precision
+from groupvit_mmseg.models.precision import autocast_disabled
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 
 
@@ -63,21 +63,23 @@ class ImageTextContrastiveLoss(BaseModule):
         Returns:
             Tensor: scalar.
         """
-        with full_precision(image_embeds):
+        with autocast_disabled(image_embeds):
             images, texts = normalize(image_embeds, text_embeds)
             scale = clamped_exp(self.logit_scale)
             labels = rank() * len(images) + torch.arange(len(images), device=images.device)
-            image_to_text = self._one_way(images, gather_with_grad(texts), labels, scale)
-            text_to_image = self._one_way(texts, gather_with_grad(images), labels, scale)
+            image_to_text = self._directional_loss(images, gather_with_grad(texts), labels, scale)
+            text_to_image = self._directional_loss(texts, gather_with_grad(images), labels, scale)
             return self.loss_weight * (image_to_text + text_to_image) / 2
 
-    def _one_way(self, rows: Tensor, columns: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+    def _directional_loss(
+        self, rows: Tensor, columns: Tensor, labels: Tensor, scale: Tensor
+    ) -> Tensor:
         """Cross-entropy of ``rows (B, D)`` among ``columns (R * B, D)``, mean over rows."""
 
-        def of_chunk(rows: Tensor, labels: Tensor) -> Tensor:
+        def chunk_loss(rows: Tensor, labels: Tensor) -> Tensor:
             return F.cross_entropy(scale * rows @ columns.T, labels)
 
-        return mean_over_chunks(of_chunk, rows, labels, chunk_size=self.chunk_size)
+        return mean_over_chunks(chunk_loss, rows, labels, chunk_size=self.chunk_size)
 
 
 @MODELS.register_module()
@@ -166,53 +168,57 @@ class MultiLabelContrastiveLoss(BaseModule):
         if image_embeds.dim() == 2:
             image_embeds = image_embeds.unsqueeze(1)  # one segment: its smooth maximum is itself
         shares = self._check_shares(segment_shares)
-        with full_precision(image_embeds):
+        with autocast_disabled(image_embeds):
             images, prompts = normalize(image_embeds, prompt_embeds)
             scale = clamped_exp(self.logit_scale)
-            own, everyone = self._numbers(prompts, prompt_ids)
-            image_to_prompt = self._of_images(images, prompts, shares, scale, own, everyone)
-            prompt_to_image = self._of_prompts(images, prompts, shares, scale, own, everyone)
+            local_ids, all_ids = self._prompt_ids(prompts, prompt_ids)
+            image_to_prompt = self._image_to_prompt_loss(
+                images, prompts, shares, scale, local_ids, all_ids
+            )
+            prompt_to_image = self._prompt_to_image_loss(
+                images, prompts, shares, scale, local_ids, all_ids
+            )
             return self.loss_weight * (image_to_prompt + prompt_to_image) / 2
 
-    def _of_images(
+    def _image_to_prompt_loss(
         self,
         images: Tensor,
         prompts: Tensor,
         shares: Tensor | None,
         scale: Tensor,
-        own: Tensor,
-        everyone: Tensor,
+        local_ids: Tensor,
+        all_ids: Tensor,
     ) -> Tensor:
         """Cross-entropy of this rank's images among all prompts."""
         columns = gather_with_grad(prompts).flatten(0, 1)
 
-        def of_chunk(images: Tensor, own: Tensor, shares: Tensor | None = None) -> Tensor:
-            positives = contains(own, everyone.flatten())
+        def chunk_loss(images: Tensor, local_ids: Tensor, shares: Tensor | None = None) -> Tensor:
+            positives = positive_mask(local_ids, all_ids.flatten())
             return soft_cross_entropy(scale * self._similarity(images, columns, shares), positives)
 
-        rows = (images, own) if shares is None else (images, own, shares)
-        return mean_over_chunks(of_chunk, *rows, chunk_size=self.chunk_size)
+        rows = (images, local_ids) if shares is None else (images, local_ids, shares)
+        return mean_over_chunks(chunk_loss, *rows, chunk_size=self.chunk_size)
 
-    def _of_prompts(
+    def _prompt_to_image_loss(
         self,
         images: Tensor,
         prompts: Tensor,
         shares: Tensor | None,
         scale: Tensor,
-        own: Tensor,
-        everyone: Tensor,
+        local_ids: Tensor,
+        all_ids: Tensor,
     ) -> Tensor:
         """Cross-entropy of this rank's prompts among all images."""
         all_shares = None if shares is None else gather_with_grad(shares)
         all_images = gather_with_grad(images)
 
-        def of_chunk(prompts: Tensor, own: Tensor) -> Tensor:
-            positives = contains(everyone, own).T
+        def chunk_loss(prompts: Tensor, local_ids: Tensor) -> Tensor:
+            positives = positive_mask(all_ids, local_ids).T
             logits = scale * self._similarity(all_images, prompts, all_shares).T
             return soft_cross_entropy(logits, positives)
 
-        rows = prompts.flatten(0, 1), own.flatten()
-        return mean_over_chunks(of_chunk, *rows, chunk_size=self.chunk_size)
+        rows = prompts.flatten(0, 1), local_ids.flatten()
+        return mean_over_chunks(chunk_loss, *rows, chunk_size=self.chunk_size)
 
     def _check_shares(self, shares: Tensor | None) -> Tensor | None:
         """The weights of the smooth maximum, None where all are one."""
@@ -232,19 +238,19 @@ class MultiLabelContrastiveLoss(BaseModule):
             answers = answers * shares.unsqueeze(-1)
         return answers.sum(1).log() / self.smooth_max_beta
 
-    def _numbers(self, prompts: Tensor, prompt_ids: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _prompt_ids(self, prompts: Tensor, prompt_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Equal for prompts that are one: ``(B, P)`` of this rank's, ``(R * B, P)`` of all."""
         if self.match_equal_prompts:
             if prompt_ids is None:
                 raise ValueError('match_equal_prompts=True needs the token ids of the prompts.')
-            return number_prompts(prompt_ids)
+            return unique_prompt_ids(prompt_ids)
         shape = prompts.shape[:2]
-        everyone = torch.arange(world_size() * shape.numel(), device=prompts.device)
-        everyone = everyone.view(-1, shape[1])
-        return everyone[rank() * shape[0] :][: shape[0]], everyone
+        all_ids = torch.arange(world_size() * shape.numel(), device=prompts.device)
+        all_ids = all_ids.view(-1, shape[1])
+        return all_ids[rank() * shape[0] :][: shape[0]], all_ids
 
 
-def contains(sets: Tensor, numbers: Tensor) -> Tensor:
+def positive_mask(sets: Tensor, numbers: Tensor) -> Tensor:
     """Which of the numbers is in which of the small sets.
 
     Args:
@@ -260,7 +266,7 @@ def contains(sets: Tensor, numbers: Tensor) -> Tensor:
     return found
 
 
-def number_prompts(prompt_ids: Tensor) -> tuple[Tensor, Tensor]:
+def unique_prompt_ids(prompt_ids: Tensor) -> tuple[Tensor, Tensor]:
     """The same number for equal prompts, on all ranks.
 
     Args:

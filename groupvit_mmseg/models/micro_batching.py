@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def in_parts(
+def run_in_micro_batches(
     tower: Callable[[Tensor], Any], rows: Tensor, size: int | None, *, recompute: bool
 ) -> list[Any]:
     """Run a tower on some rows at a time.

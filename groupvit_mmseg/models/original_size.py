@@ -18,14 +18,14 @@ def without_padding_and_flip(maps: Tensor, metainfo: dict[str, Any]) -> Tensor:
     return maps.flip(-1 if metainfo['flip_direction'] == 'horizontal' else -2)
 
 
-def to_original_size(group_map: Tensor, sample: SegDataSample) -> Tensor:
+def resize_to_image(group_map: Tensor, sample: SegDataSample) -> Tensor:
     """Segments ``(1, H, W)`` of an input's ``(H, W)`` at the size of the picture, nearest."""
     group_map = without_padding_and_flip(group_map, sample.metainfo)
     size = tuple(sample.metainfo.get('ori_shape', group_map.shape))[:2]
     return F.interpolate(group_map[None, None].float(), size=size, mode='nearest')[0].long()
 
 
-def scores_to_original_size(scores: Tensor, metainfo: dict[str, Any]) -> Tensor:
+def resize_scores_to_image(scores: Tensor, metainfo: dict[str, Any]) -> Tensor:
     """Scores ``(C, H, W)`` at the size of the picture, bilinear, as MMSegmentation resizes them."""
     scores = without_padding_and_flip(scores, metainfo)
     size = tuple(metainfo.get('ori_shape', scores.shape[1:]))[:2]

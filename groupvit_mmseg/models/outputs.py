@@ -43,7 +43,7 @@ class FeatureLevels(tuple):
             ) from None
 
 
-def spread(
+def segments_to_feature_map(
     segments: Tensor, assignments: tuple[Tensor, ...], patch_shape: tuple[int, int]
 ) -> Tensor:
     """Give every patch the token of the segment that it belongs to.
@@ -74,7 +74,7 @@ def feature_level(
     # Before the grouping block of a stage its own assignment has not happened yet.
     through = stages[:index] if out_type == 'raw' else stages[: index + 1]
     tokens = stage.tokens if out_type == 'raw' else stage.segments
-    return spread(tokens, hard_assignments(through), patch_shape)
+    return segments_to_feature_map(tokens, hard_assignments(through), patch_shape)
 
 
 def hard_assignments(stages: Sequence[StageOutput]) -> tuple[Tensor, ...]:
@@ -150,4 +150,4 @@ class GroupViTOutput(NamedTuple):
 
     def feature_map(self) -> Tensor:
         """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
-        return spread(self.segments, self.hard_assignments, self.patch_shape)
+        return segments_to_feature_map(self.segments, self.hard_assignments, self.patch_shape)

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 
-def at_least_float32(*tensors: Tensor) -> tuple[Tensor, ...]:
+def upcast_half(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Half-precision tensors as float32; float32 and float64 ones as they are."""
     half = (torch.float16, torch.bfloat16)
     return tuple(t.float() if t.dtype in half else t for t in tensors)
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
+def autocast_disabled(tensor: Tensor) -> torch.autocast:
     """A context on the device of ``tensor`` in which autocast is off."""
     return torch.autocast(tensor.device.type, enabled=False)

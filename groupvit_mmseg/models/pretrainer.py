@@ -9,7 +9,11 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.models.micro_batching import check_rows_are_alone, distinct_texts, in_parts
+from groupvit_mmseg.models.micro_batching import (
+    check_rows_are_alone,
+    distinct_texts,
+    run_in_micro_batches,
+)
 from groupvit_mmseg.models.similarity import clamped_exp
 
 
@@ -124,7 +128,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self, tower: Callable[[Tensor], Any], rows: Tensor, size: int | None
     ) -> list[Any]:
         """A tower on at most ``size`` rows at a time; micro-batches keep no activations."""
-        return in_parts(tower, rows, size, recompute=self.micro_batch_size is not None)
+        return run_in_micro_batches(tower, rows, size, recompute=self.micro_batch_size is not None)
 
     def _encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the projector sees of images, ``(B, 1 + S, C)``, and their segments' shares."""

@@ -21,7 +21,7 @@ from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
-from groupvit_mmseg.models.original_size import scores_to_original_size, to_original_size
+from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
 from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
 from groupvit_mmseg.models.windows import (
     CHUNK_BYTES,
@@ -121,7 +121,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     def set_classes(
         self, class_names: ClassList | str | Sequence[str], **class_options: Any
     ) -> None:
-        """Segment other classes; see :meth:`GroupViTZeroShotHead.set_classes`."""
+        """Segment other classes; see :meth:`.GroupViTZeroShotHead.set_classes`."""
         self.decode_head.set_classes(class_names, **class_options)
 
     def extract_feat(self, inputs: Tensor) -> GroupViTOutput:
@@ -224,7 +224,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
 
     def _refiner(self, image: Tensor) -> Callable[[Tensor], Tensor]:
         """What refines scores ``(C, H, W)`` by an image, if ``test_cfg`` asks for it."""
-        pamr_steps, crf_steps = self.options.refine_steps, self.options.crf_steps
+        pamr_steps, crf_steps = self.options.pamr_steps, self.options.crf_steps
         weights = affinities(image) if pamr_steps else None
 
         def refined(scores: Tensor) -> Tensor:
@@ -252,7 +252,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     ) -> SegDataSample:
         """The sample with scores and labels."""
         result = SegDataSample() if sample is None else sample
-        scores = scores_to_original_size(self._refined(windowed, image), result.metainfo)
+        scores = resize_scores_to_image(self._refined(windowed, image), result.metainfo)
         result.seg_logits = PixelData(data=scores)
         return self._finished(result, windowed, scores.argmax(dim=0))
 
@@ -264,7 +264,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         size = tuple(result.metainfo.get('ori_shape', windowed.size))
         refined = self._refiner(image)
         labels = windowed.label_map(
-            lambda scores: scores_to_original_size(refined(scores), result.metainfo),
+            lambda scores: resize_scores_to_image(refined(scores), result.metainfo),
             size[0] * size[1],
             # a CRF weighs all classes against each other
             chunk_bytes=sys.maxsize if self.options.crf_steps else CHUNK_BYTES,
@@ -278,7 +278,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         result.pred_sem_seg = PixelData(data=labels[None])
         if self.options.with_group_map:
             (group_map,) = windowed.group_maps
-            result.pred_group_map = PixelData(data=to_original_size(group_map, result))
+            result.pred_group_map = PixelData(data=resize_to_image(group_map, result))
         return result
 
     def _load_from_state_dict(self, state_dict: dict, *args: Any, **kwargs: Any) -> None:

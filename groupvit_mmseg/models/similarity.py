@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from groupvit_mmseg.models.precision import at_least_float32
+from groupvit_mmseg.models.precision import upcast_half
 
 MAX_LOGIT_SCALE = 100.0
 
@@ -23,4 +23,4 @@ def clamped_exp(logit_scale: Tensor) -> Tensor:
 
 def normalize(*embeds: Tensor) -> tuple[Tensor, ...]:
     """L2-normalised over the last axis, at least in float32."""
-    return tuple(F.normalize(e, dim=-1) for e in at_least_float32(*embeds))
+    return tuple(F.normalize(e, dim=-1) for e in upcast_half(*embeds))

@@ -39,7 +39,7 @@ class GroupViTZeroShotHead(BaseModule):
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
         **class_options: the other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``
-            and ``alias_pooling``, as :func:`make_class_list` takes them.
+            and ``alias_pooling``, as :func:`.make_class_list` takes them.
 
     Raises:
         ValueError: as :meth:`set_classes`, or if no class is let through.

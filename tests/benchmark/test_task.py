@@ -11,7 +11,7 @@ from groupvit_mmseg.benchmark import run_set as running
 from groupvit_mmseg.benchmark import task as task_module
 from groupvit_mmseg.benchmark.pictures import chosen_images
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, read_benchmark
-from groupvit_mmseg.benchmark.task import EvaluationTask, Settings, make_tasks
+from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
 from groupvit_mmseg.text.class_list import ClassList
 
 CONFIG = """
@@ -37,7 +37,7 @@ def settings(tmp_path):
             pixels = np.zeros((4, 4) if folder == 'masks' else (4, 4, 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / f'{folder}/{name}.png')
     (tmp_path / 'pets.py').write_text(CONFIG.format(root=str(tmp_path)))
-    return Settings(
+    return EvaluationSettings(
         out=tmp_path / 'out',
         configs=tmp_path,
         weights=dict(file='x.pth', sha256='0' * 64),
@@ -80,9 +80,11 @@ def test_options_that_no_set_uses_are_refused(settings):
     path = settings.configs / 'pets.py'
     pets = str(path)
     with pytest.raises(ValueError, match='A folder is given for voc21, which is not evaluated'):
-        make_tasks([pets], Settings(**{**vars(settings), 'roots': dict(voc21='.')}))
+        make_tasks([pets], EvaluationSettings(**{**vars(settings), 'roots': dict(voc21='.')}))
     with pytest.raises(ValueError, match='A class file is given for dogs'):
-        make_tasks([pets], Settings(**{**vars(settings), 'class_files': dict(dogs='d.txt')}))
+        make_tasks(
+            [pets], EvaluationSettings(**{**vars(settings), 'class_files': dict(dogs='d.txt')})
+        )
     path.write_text(path.read_text().replace("'background'", "'wall'"))
     with pytest.raises(ValueError, match='bg_thresh would change nothing: no first class of pets'):
         make_tasks([pets], settings)
@@ -117,7 +119,9 @@ def test_an_incomplete_journal_is_no_result(task):
 
 def test_a_journal_of_other_weights_is_refused(settings, task):
     write(task, a=[[0, 0, 16]])
-    others = Settings(**{**vars(settings), 'weights': dict(file='y.pth', sha256='1' * 64)})
+    others = EvaluationSettings(
+        **{**vars(settings), 'weights': dict(file='y.pth', sha256='1' * 64)}
+    )
     with pytest.raises(ValueError, match='begun with another weights'):
         EvaluationTask(task.benchmark, others)
 
@@ -160,7 +164,7 @@ PROTOCOL_CHANGES = dict(
     background_words='sky',
     top_k=2,
     logit_scale=7.0,
-    refine_steps=3,
+    pamr_steps=3,
     crf_steps=2,
     alias_pooling='mean',
 )
@@ -201,7 +205,7 @@ def test_every_field_of_a_protocol_is_in_the_key(settings, task, name):
 
 @pytest.mark.parametrize('name', SETTINGS_CHANGES)
 def test_every_setting_is_in_the_key(settings, task, name):
-    fields = {field.name for field in dataclasses.fields(Settings)}
+    fields = {field.name for field in dataclasses.fields(EvaluationSettings)}
     assert fields - OF_NO_RESULT == {*SETTINGS_CHANGES, 'protocol', 'changes', 'class_files'}
     assert key(settings, **{name: SETTINGS_CHANGES[name]}) != task.journal.settings
 
@@ -277,7 +281,7 @@ def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_p
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(refine_steps=-1), 'refine_steps = -1'),
+        (dict(pamr_steps=-1), 'pamr_steps = -1'),
         (dict(crf_steps='many'), "crf_steps = 'many'"),
         (dict(crop_size=32, stride=64), 'larger than crop_size'),
         (dict(stride=0), 'needs stride='),

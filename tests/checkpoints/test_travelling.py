@@ -12,7 +12,12 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints.restricted_unpickler import MAX_SETTINGS, Inert, Kept, as_plain
+from groupvit_mmseg.checkpoints.restricted_unpickler import (
+    MAX_SETTINGS,
+    Kept,
+    Placeholder,
+    as_plain,
+)
 
 
 def config_of(path):
@@ -236,7 +241,7 @@ def test_settings_of_a_few_bytes_cannot_mean_endless_values():
     endless = Kept()
     endless['self'] = endless
     assert as_plain(endless) is None
-    assert as_plain({'a': [1, Inert(), ('b', 2.5)]}) == {'a': [1, None, ['b', 2.5]]}
+    assert as_plain({'a': [1, Placeholder(), ('b', 2.5)]}) == {'a': [1, None, ['b', 2.5]]}
 
 
 def test_normalisation_of_another_channel_order(convert, refuse, trained, tmp_path, capsys):

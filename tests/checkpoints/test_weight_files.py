@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from groupvit_mmseg.checkpoints import read_weights
 from groupvit_mmseg.checkpoints import restricted_unpickler as inert_pickle
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
-from groupvit_mmseg.checkpoints.restricted_unpickler import BoundedStream, Inert
-from groupvit_mmseg.checkpoints.torch_archive import open_inert
+from groupvit_mmseg.checkpoints.restricted_unpickler import BoundedStream, Placeholder
+from groupvit_mmseg.checkpoints.torch_archive import open_restricted
 
 
 class Malice:
@@ -81,7 +81,7 @@ def test_foreign_objects_stay_inert(tmp_path, same_bits, zipped):
 
 
 def test_an_inert_object_does_nothing():
-    inert = Inert(1, 2, key=3)
+    inert = Placeholder(1, 2, key=3)
     inert['a'] = 1
     inert.append(2)
     inert.extend([3])
@@ -93,7 +93,7 @@ def test_an_inert_object_does_nothing():
 def inert_load(pickled):
     """Unpickles bytes with the inert unpickler."""
     stream = BoundedStream(io.BytesIO(pickled), len(pickled))
-    return inert_pickle.InertUnpickler(stream, set()).load()
+    return inert_pickle.RestrictedUnpickler(stream, set()).load()
 
 
 def test_a_pickle_cannot_change_the_reader():
@@ -154,7 +154,7 @@ def test_every_truncation_is_refused(tmp_path, zipped):
 
 def test_optimiser_state_is_not_read(tmp_path, monkeypatch):
     torch.save({'model': {'w': torch.ones(2)}, 'optimizer': torch.zeros(1000)}, tmp_path / 'a.pth')
-    file = open_inert(tmp_path / 'a.pth')
+    file = open_restricted(tmp_path / 'a.pth')
     assert isinstance(file.content['optimizer'], inert_pickle.StoredTensor)
     assert file.read(file.content['model']['w']).tolist() == [1, 1]
 

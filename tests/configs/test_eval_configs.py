@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import DATASETS, MODELS
 
-from groupvit_mmseg.evaluation import THRESHOLD_PRESETS
+from groupvit_mmseg.text.background_thresholds import THRESHOLD_PRESETS
 from groupvit_mmseg.text.vocabulary import class_names
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'groupvit'

@@ -3,13 +3,13 @@ from itertools import islice
 
 import numpy as np
 
-from groupvit_mmseg.datasets.epoch_plan import Grid, allocate, counted_pieces, whole_shards
+from groupvit_mmseg.datasets.epoch_plan import WorkerGrid, allocate, counted_ranges, whole_shards
 
 
 def test_worker_quotas_worked_out_by_hand():
     # 11 samples in batches of 2 for 3 workers: batches 0-5 have 2 2 2 2 2 1 samples
-    assert Grid(1, 3, 2, 11).worker_quotas() == [4, 4, 3]
-    assert Grid(4, 3, 8, 5).worker_quotas() == [5, 0, 0]
+    assert WorkerGrid(1, 3, 2, 11).worker_quotas() == [4, 4, 3]
+    assert WorkerGrid(4, 3, 8, 5).worker_quotas() == [5, 0, 0]
 
 
 def test_allocate_keeps_both_margins_and_is_fair_on_average():
@@ -26,7 +26,7 @@ def places(pieces):
 
 def test_ranges_of_a_source_fit_together_whatever_the_cut():
     shards, sizes, entropy = ['a', 'b', 'c', 'd'], [5, 0, 1, 7], (3, 1, 0)
-    whole = places(counted_pieces(shards, sizes, 0, 30, entropy=entropy))
+    whole = places(counted_ranges(shards, sizes, 0, 30, entropy=entropy))
     assert len(whole) == 30
     assert set(Counter(whole[:13]).values()) == set(Counter(whole[13:26]).values()) == {1}
     for cut in range(31):
@@ -34,7 +34,7 @@ def test_ranges_of_a_source_fit_together_whatever_the_cut():
         joined = [
             place
             for start, stop in parts
-            for place in places(counted_pieces(shards, sizes, start, stop, entropy=entropy))
+            for place in places(counted_ranges(shards, sizes, start, stop, entropy=entropy))
         ]
         assert joined == whole
 

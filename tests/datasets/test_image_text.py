@@ -7,7 +7,7 @@ import torch
 from mmengine.runner import Runner
 
 from groupvit_mmseg.datasets import ImageTextDataset, check_loader
-from groupvit_mmseg.datasets.epoch_rest import Taken
+from groupvit_mmseg.datasets.epoch_remainder import GridProgress
 
 GRIDS = [(ranks, workers) for ranks in range(1, 6) for workers in range(4)]
 
@@ -156,7 +156,7 @@ def test_other_ranks_and_workers_read_what_was_left(
     *grid, batch_size, steps = first
     whole = read_epoch(dataset, monkeypatch, grid=grid, batch_size=batch_size)
     seen = keys_of([part[:steps] for part in whole])
-    rest = read_epoch(dataset, monkeypatch, grid=then, batch_size=2, taken=[Taken(*first)])
+    rest = read_epoch(dataset, monkeypatch, grid=then, batch_size=2, taken=[GridProgress(*first)])
     left = keys_of(rest)
     assert len(set(seen + left)) == len(seen + left)
     assert set(seen + left) <= set(keys)
@@ -166,7 +166,7 @@ def test_other_ranks_and_workers_read_what_was_left(
         == len(keys) % grid[0] + (len(keys) - len(keys) % grid[0] - len(seen)) % then[0]
     )
     # And once more with other ones, two steps later.
-    taken = [Taken(*first), Taken(then[0], max(then[1], 1), 2, 2)]
+    taken = [GridProgress(*first), GridProgress(then[0], max(then[1], 1), 2, 2)]
     last = keys_of(read_epoch(dataset, monkeypatch, grid=(2, 1), batch_size=4, taken=taken))
     seen += keys_of([part[:2] for part in rest])
     assert len(set(seen + last)) == len(seen + last)

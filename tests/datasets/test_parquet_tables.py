@@ -11,9 +11,9 @@ from PIL import Image
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
-from groupvit_mmseg.datasets.shard_stream import read_piece
+from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_shards.py'
 
@@ -66,7 +66,9 @@ def test_every_kind_of_image_reaches_the_shards(kind, tool, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'rows: 5 read, 5 kept, 0 dropped' in printed
     assert 'images: 5 read, 5 kept, 0 dropped' in printed
-    found = read_piece(Piece(str(tmp_path / 'shards' / 'train-000000.tar'), 0, None), 'x')
+    found = read_shard_range(
+        ShardRange(str(tmp_path / 'shards' / 'train-000000.tar'), 0, None), 'x'
+    )
     pairs = {sample.members['txt'].decode(): sample.members['png'] for sample in found}
     assert pairs == {text: image(number) for number, text in enumerate('abcde')}
 

@@ -12,9 +12,9 @@ import pytest
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from groupvit_mmseg.datasets import LoadImageText
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.shard_members import count_members, group_members, read_members
-from groupvit_mmseg.datasets.shard_stream import BadSample, read_piece
+from groupvit_mmseg.datasets.shard_stream import BadSample, read_shard_range
 
 ROOT = Path(__file__).parents[2]
 # Names in the order of the tar, and the samples that they make.
@@ -63,7 +63,7 @@ def test_training_the_doctor_and_counting_agree(layout, mode, tmp_path):
         samples = list(group_members(read_members(stream)))
     assert {sample.key: ' '.join(sample.members) for sample in samples} == expected
     assert count_members(path).samples == len(samples)
-    read = [raw for raw in read_piece(Piece(str(path), 0, None), 'x') if raw.members]
+    read = [raw for raw in read_shard_range(ShardRange(str(path), 0, None), 'x') if raw.members]
     assert [raw.key for raw in read] == [f'x/{key}' for key in expected]
     assert load_tool('check_shards').examine(str(path)).size == len(samples)
 
@@ -101,7 +101,7 @@ def test_the_message_names_the_members_and_the_rule(members, missing, found):
 def test_a_member_twice_is_one_bad_sample_and_not_the_rest_of_the_shard(tmp_path):
     path = tmp_path / 'a.tar'
     write_tar(path, ['a.jpg', 'a.txt', 'b.jpg', 'b.jpg', 'b.txt', 'c.jpg', 'c.txt'])
-    samples = list(read_piece(Piece(str(path), 0, 3), 'x'))
+    samples = list(read_shard_range(ShardRange(str(path), 0, 3), 'x'))
     assert [(raw.key, raw.error) for raw in samples] == [
         ('x/a', None),
         ('x/b', 'the member "b.jpg" is there twice: give samples different names'),
@@ -163,7 +163,7 @@ def test_counting_refuses_what_training_could_not_read(count, tmp_path, write, r
     with pytest.raises(SystemExit, match=re.escape(reason)):
         count()
     assert not (tmp_path / 'sizes.json').exists()
-    (raw,) = list(read_piece(Piece(str(tmp_path / 'a.tar'), 0, 1), 'x'))
+    (raw,) = list(read_shard_range(ShardRange(str(tmp_path / 'a.tar'), 0, 1), 'x'))
     assert raw.error is not None or raw.key == 'x/0'
 
 

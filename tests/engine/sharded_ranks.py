@@ -29,7 +29,7 @@ class PoisonHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.bad.start:
-            encoder = runner.bare_model.text_encoder
+            encoder = runner.unwrapped_model.text_encoder
 
             def poison(module, inputs, output):
                 return output * float('nan') if runner.iter in self.bad and runner.rank else output

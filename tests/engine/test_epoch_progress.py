@@ -3,27 +3,27 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
-from groupvit_mmseg.engine.runner.epoch_progress import EpochPlace
+from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 from groupvit_mmseg.engine.runner.train_loop import resumable
 
 
 def place_in(samples=48, batch_size=4, world_size=1, **options):
     options.setdefault('sampler', ImageTextSampler(range(samples), seed=3))
     loader = DataLoader(range(samples), batch_size=batch_size, **options)
-    return EpochPlace(loader, world_size=world_size)
+    return EpochProgress(loader, world_size=world_size)
 
 
 def test_steps_of_equal_processes_add_up_and_of_others_line_up():
     place = place_in()
-    assert place.note(0) == dict(taken=[], data_seed=3)
-    assert place.note(2)['taken'] == [[1, 1, 4, 2]]
-    place.resume(place.note(2), 2, 0)
-    assert place.note(2)['taken'] == [[1, 1, 4, 2]]
-    assert place.note(5)['taken'] == [[1, 1, 4, 5]]
+    assert place.state_dict(0) == dict(taken=[], data_seed=3)
+    assert place.state_dict(2)['taken'] == [[1, 1, 4, 2]]
+    place.resume(place.state_dict(2), 2, 0)
+    assert place.state_dict(2)['taken'] == [[1, 1, 4, 2]]
+    assert place.state_dict(5)['taken'] == [[1, 1, 4, 5]]
     other = place_in(batch_size=2, world_size=2)
-    other.resume(place.note(5), 5, 0)
-    assert other.note(5)['taken'] == [[1, 1, 4, 5]]
-    assert other.note(8)['taken'] == [[1, 1, 4, 5], [2, 1, 2, 3]]
+    other.resume(place.state_dict(5), 5, 0)
+    assert other.state_dict(5)['taken'] == [[1, 1, 4, 5]]
+    assert other.state_dict(8)['taken'] == [[1, 1, 4, 5], [2, 1, 2, 3]]
     assert other.steps_before == 5
 
 
@@ -41,7 +41,7 @@ def test_the_loader_begins_behind_the_steps_that_are_done():
 def test_older_checkpoints_count_steps_only():
     place = place_in()
     place.resume({}, 17, 5)
-    assert place.note(18)['taken'] == [[1, 1, 4, 6]]
+    assert place.state_dict(18)['taken'] == [[1, 1, 4, 6]]
 
 
 def test_another_sampler_begins_epochs_at_their_start_only():

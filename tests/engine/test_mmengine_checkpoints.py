@@ -67,8 +67,8 @@ def test_a_run_goes_on_from_one_as_from_its_own(theirs, settings, tmp_path):
     losses = [r.message_hub.get_scalar('train/loss').data[0].tolist() for r in (whole, rest)]
     assert losses[0] == losses[1]
     assert len(losses[0]) == 4
-    for key, value in whole.bare_model.state_dict().items():
-        assert torch.equal(value, rest.bare_model.state_dict()[key]), key
+    for key, value in whole.unwrapped_model.state_dict().items():
+        assert torch.equal(value, rest.unwrapped_model.state_dict()[key]), key
     scores = [r.message_hub.get_info('best_score') for r in (whole, rest)]
     assert scores[0] == scores[1]
 
@@ -81,7 +81,7 @@ def test_its_weights_load_and_its_newest_file_is_found(theirs, settings, tmp_pat
     runner = GroupViTRunner.from_cfg(cfg)
     runner.load_or_resume()
     expected = torch.load(best, weights_only=False)['state_dict']
-    assert torch.equal(runner.bare_model.backbone.pos_embed, expected['backbone.pos_embed'])
+    assert torch.equal(runner.unwrapped_model.backbone.pos_embed, expected['backbone.pos_embed'])
 
 
 class Loop(ResumableTrainLoop):

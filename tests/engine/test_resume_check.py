@@ -147,10 +147,10 @@ def test_the_runner_checks_before_it_loads(build, runner, tmp_path):
     content.pop('optimizer')
     torch.save(content, tmp_path / 'given.pth')
     other = build(resume=True, load_from=str(tmp_path / 'given.pth'))
-    before = other.bare_model.backbone.pos_embed.clone()
+    before = other.unwrapped_model.backbone.pos_embed.clone()
     with pytest.raises(ValueError, match='it holds no optimiser state'):
         other.train()
-    assert torch.equal(other.bare_model.backbone.pos_embed, before)
+    assert torch.equal(other.unwrapped_model.backbone.pos_embed, before)
     assert other.iter == 0
 
 

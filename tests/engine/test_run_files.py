@@ -100,7 +100,7 @@ def test_the_file_named_is_neither_removed_nor_written_again(train, finished):
 def test_a_run_does_not_begin_from_a_file_that_it_would_replace(train, make_runner, tmp_path):
     best = tmp_path / 'run' / 'best_mIoU_epoch_1.pth'
     best.parent.mkdir()
-    torch.save(make_runner('run').bare_model.state_dict(), best)
+    torch.save(make_runner('run').unwrapped_model.state_dict(), best)
     before = best.read_bytes()
     with pytest.raises(ValueError, match=r'best_mIoU_epoch_1\.pth, which lies where this run wri'):
         train('run', epochs=1, scores=[10.0], load_from=str(best))
@@ -215,10 +215,10 @@ def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
 def test_without_a_checkpoint_a_resumed_run_starts_from_its_weights(make_runner, tmp_path):
     source = str(tmp_path / 'weights.pth')
     runner = make_runner('run', resume='auto', load_from=source)
-    weights = {k: torch.zeros_like(v) for k, v in runner.bare_model.state_dict().items()}
+    weights = {k: torch.zeros_like(v) for k, v in runner.unwrapped_model.state_dict().items()}
     torch.save(weights, source)
     runner.load_or_resume()
-    assert not runner.bare_model.backbone.pos_embed.any()
+    assert not runner.unwrapped_model.backbone.pos_embed.any()
     assert (runner._resume, runner.named_checkpoint) == (False, source)
 
 

@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 
 from groupvit_mmseg.benchmark.protocols import Protocol
 from groupvit_mmseg.benchmark.run_set import apply_protocol, segmentation_pipeline
-from groupvit_mmseg.evaluation import collect_evidence
+from groupvit_mmseg.evaluation import collect_predictions
 from groupvit_mmseg.models import segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import make_class_list
 
@@ -31,7 +31,7 @@ CHANGES = dict(
     background_words=('sky',),
     top_k=2,
     logit_scale=5.0,
-    refine_steps=3,
+    pamr_steps=3,
     crf_steps=2,
     alias_pooling='mean',
 )
@@ -117,10 +117,10 @@ def test_options_of_no_protocol_stay(segmentor, scores):
 
 
 def test_a_threshold_is_not_calibrated_on_scores_that_are_refined_later(segmentor):
-    for name in ('refine_steps', 'crf_steps'):
+    for name in ('pamr_steps', 'crf_steps'):
         segmentor.set_classes(CLASSES['class_names'], with_background=True, bg_thresh=0.5)
         segmentor.test_cfg = {}
         segmentor.test_cfg.update({name: 3})
         with pytest.raises(ValueError, match=f'calibrated without {name}'):
-            next(collect_evidence(segmentor, []))
+            next(collect_predictions(segmentor, []))
     segmentor.test_cfg = {}

@@ -1,4 +1,4 @@
-"""Evidence of real segmentors: the sweep must agree with running the segmentor at a threshold."""
+"""Predictions of real segmentors: the sweep agrees with running a segmentor at a threshold."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence, crop_windows
+from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
+from groupvit_mmseg.models.windows import crop_windows
 
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
 NAMES = ['background', 'cat', 'dog', 'bus']
@@ -49,8 +50,8 @@ def test_the_sweep_is_what_the_segmentor_does_at_that_threshold(threshold):
     for batch in make_batches(4):
         (result,) = segmentor.val_step(batch)
         metric.process({}, [result.to_dict()])
-    evidence = collect_evidence(segmentor, make_batches(4))
-    swept = calibrate_threshold(evidence, thresholds=[threshold])
+    predictions = collect_predictions(segmentor, make_batches(4))
+    swept = calibrate_threshold(predictions, thresholds=[threshold])
     assert swept.miou == pytest.approx(metric.evaluate(4)['whole/mIoU'], abs=0.006)
     assert swept.num_crops == 4
 
@@ -58,11 +59,11 @@ def test_the_sweep_is_what_the_segmentor_does_at_that_threshold(threshold):
 def test_every_window_gives_evidence_with_its_own_part_of_the_mask():
     segmentor = make_segmentor(mode='slide', crop_size=(32, 32), stride=(16, 16))
     (batch,) = make_batches(1, 32, 64)
-    evidence = list(collect_evidence(segmentor, [batch]))
-    assert len(evidence) == 3
+    predictions = list(collect_predictions(segmentor, [batch]))
+    assert len(predictions) == 3
     mask = batch['data_samples'][0].gt_sem_seg.data[0]
-    assert torch.equal(evidence[1].label_map, mask[:, 16:48])
-    assert evidence[0].affinity.shape == (4, 3)
+    assert torch.equal(predictions[1].label_map, mask[:, 16:48])
+    assert predictions[0].affinity.shape == (4, 3)
 
 
 @pytest.mark.parametrize('height, width', [(32, 32), (33, 70), (20, 50), (96, 47)])
@@ -82,4 +83,4 @@ def test_a_head_without_a_threshold_is_refused():
     segmentor = make_segmentor(mode='whole')
     segmentor.set_classes(['cat', 'dog'])
     with pytest.raises(ValueError, match='with_background=True'):
-        next(collect_evidence(segmentor, make_batches(1)))
+        next(collect_predictions(segmentor, make_batches(1)))

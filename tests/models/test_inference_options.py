@@ -54,9 +54,9 @@ CHANGES = dict(
     nothing={},
     window_batch_size=dict(window_batch_size=1),
     with_scores=dict(with_scores=False),
-    refine_steps=dict(refine_steps=3),
+    pamr_steps=dict(pamr_steps=3),
     crf_steps=dict(crf_steps=2),
-    both=dict(refine_steps=3, crf_steps=2, with_scores=False),
+    both=dict(pamr_steps=3, crf_steps=2, with_scores=False),
     precision=dict(precision='bf16'),
 )
 
@@ -86,7 +86,7 @@ def test_a_whole_image_is_one_window_bit_for_bit(make_segmentor, image, change):
 def test_whole_images_are_refined(make_segmentor, image, with_group_map):
     plain, refined, sharp = (
         make_segmentor(dict(with_group_map=with_group_map, **change)).predict(image[None])[0]
-        for change in ({}, dict(refine_steps=3), dict(crf_steps=2))
+        for change in ({}, dict(pamr_steps=3), dict(crf_steps=2))
     )
     expected = pamr(plain.seg_logits.data, image, num_steps=3)
     assert torch.equal(refined.seg_logits.data, expected)
@@ -96,7 +96,7 @@ def test_whole_images_are_refined(make_segmentor, image, with_group_map):
 
 @torch.no_grad()
 def test_scores_of_mmsegs_hook_are_those_of_predict(make_segmentor, image):
-    segmentor = make_segmentor(dict(mode='whole', refine_steps=3))
+    segmentor = make_segmentor(dict(mode='whole', pamr_steps=3))
     (result,) = segmentor.predict(image[None])
     assert torch.equal(segmentor.inference(image[None], [{}])[0], result.seg_logits.data)
 
@@ -123,7 +123,7 @@ WRONG = [
     (dict(mode='slid'), "mode = 'slid' is none of 'whole', 'slide'"),
     (dict(precision='fp16'), "precision = 'fp16' is none of"),
     (dict(with_scores='no'), "with_scores = 'no' is none of"),
-    (dict(refine_steps=-1), 'refine_steps = -1 must be a whole number of at least 0'),
+    (dict(pamr_steps=-1), 'pamr_steps = -1 must be a whole number of at least 0'),
     (dict(crf_steps=2.5), 'crf_steps = 2.5 must be'),
     (dict(window_batch_size=0), 'window_batch_size = 0 must be a whole number of at least 1'),
     (dict(mode='slide'), 'needs crop_size='),
@@ -171,5 +171,5 @@ def test_left_over_windows_are_no_change_of_whole_images():
     assert read_options(None) == InferenceOptions()
     assert set(read_options(ONE_WINDOW).changed()) == {'mode', 'crop_size', 'stride'}
     with pytest.raises(ValueError, match=r'without crf_steps, but model\.test_cfg has crf_steps=1'):
-        refuse_options(InferenceOptions(crf_steps=1), ('refine_steps',), 'Something works')
-    refuse_options(InferenceOptions(refine_steps=1), ('refine_steps',), 'Something works')
+        refuse_options(InferenceOptions(crf_steps=1), ('pamr_steps',), 'Something works')
+    refuse_options(InferenceOptions(pamr_steps=1), ('pamr_steps',), 'Something works')

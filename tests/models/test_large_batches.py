@@ -8,7 +8,7 @@ from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.models import pretrainer as pretrainer_module
-from groupvit_mmseg.models.micro_batching import distinct_texts, in_parts
+from groupvit_mmseg.models.micro_batching import distinct_texts, run_in_micro_batches
 from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder
 
 BATCH, PROMPTS, LENGTH = 10, 3, 24
@@ -103,8 +103,10 @@ def test_noise_is_replayed_bit_for_bit(monkeypatch, precision):
     replayed = outcome(build(OURS, micro_batch_size=3).to(dtype), autocast)
     monkeypatch.setattr(
         pretrainer_module,
-        'in_parts',
-        lambda tower, rows, size, recompute: in_parts(tower, rows, size, recompute=False),
+        'run_in_micro_batches',
+        lambda tower, rows, size, recompute: run_in_micro_batches(
+            tower, rows, size, recompute=False
+        ),
     )
     kept = outcome(build(OURS, micro_batch_size=3).to(dtype), autocast)
     for name, value in kept.items():

@@ -154,7 +154,7 @@ def test_bf16_changes_the_backbone_only_and_little():
 
 @torch.no_grad()
 def test_a_segmentor_refines_before_it_resizes_whatever_it_returns():
-    segmentor = make_segmentor(refine_steps=4)
+    segmentor = make_segmentor(pamr_steps=4)
     (image,) = images((45, 61))
     plain = segmentor.segment_windows([image])[0].pixel_scores()
     (result,) = segmentor.predict([image])

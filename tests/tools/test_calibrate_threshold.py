@@ -97,9 +97,9 @@ def test_a_missing_list_is_one_sentence(tool, place, tmp_path, capsys):
     'change, message',
     [
         ('bg_thresh=0.5', 'leave bg_thresh out of --change'),
-        ('refine_steps=10', 'calibrated without refine_steps, but model.test_cfg has'),
+        ('pamr_steps=10', 'calibrated without pamr_steps, but model.test_cfg has'),
         ('background_words=sky', 'leave background_words out'),
-        ('refine_steps=-1', 'refine_steps = -1'),
+        ('pamr_steps=-1', 'pamr_steps = -1'),
     ],
 )
 def test_changes_that_the_choice_would_pass_over_are_refused(

@@ -140,7 +140,7 @@ def test_each_result_names_what_it_depends_on(everything, name):
     assert len(result['class_iou']) == result['classes']['count']
     assert result['protocol']['name'] == 'official'
     assert result['protocol']['changes']['crop_size'] == 32
-    figures = {'short_side': 40, 'top_k': 5, 'logit_scale': None, 'refine_steps': 0}
+    figures = {'short_side': 40, 'top_k': 5, 'logit_scale': None, 'pamr_steps': 0}
     assert figures.items() <= result['protocol']['fields'].items()
     assert len(result['checkpoint']['sha256']) == 64
     assert result['versions']['torch'] == torch.__version__
@@ -400,7 +400,7 @@ def test_sets_of_all_that_are_not_there_are_told(tool, place, tmp_path):
         (['--sets', 'pets.py'], 'There is no config of a set at pets.py'),
         (['--data-root', 'nowhere'], 'There is no nowhere/VOCdevkit/VOC2012 for voc21'),
         (['--change', 'treshold=0.5'], 'no treshold to change'),
-        (['--change', 'refine_steps=-1'], 'refine_steps = -1'),
+        (['--change', 'pamr_steps=-1'], 'pamr_steps = -1'),
         (
             ['--classes', 'voc12=words.txt'],
             '--classes names voc12, which --sets does not: use voc21',

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
-from groupvit_mmseg.datasets.shard_stream import read_piece
+from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_shards.py'
 
@@ -77,7 +77,7 @@ def read_shards(out):
     """Captions by image number, as training reads them."""
     found = {}
     for shard in sorted(out.glob('*.tar')):
-        for sample in read_piece(Piece(str(shard), 0, None), 'test'):
+        for sample in read_shard_range(ShardRange(str(shard), 0, None), 'test'):
             loaded = LoadImageText().transform(sample._asdict())
             texts = json.loads(sample.members['json']) if 'json' in sample.members else None
             number = round(int(loaded['img'][0, 0, 0]) / 40)
@@ -272,7 +272,7 @@ def test_classes_of_other_folders_and_files_are_counted(convert, tool, tmp_path)
     assert tool.main(['imagenet', str(root), '--out', str(tmp_path / 'shards')]) == 0
     shards = tmp_path / 'shards'
     assert json.loads((shards / 'classes.json').read_text()) == ['n1', 'n2']
-    (sample,) = read_piece(Piece(str(shards / 'imagenet-000000.tar'), 0, None), 'x')
+    (sample,) = read_shard_range(ShardRange(str(shards / 'imagenet-000000.tar'), 0, None), 'x')
     assert sample.members['cls'] == b'0'
     # Other classes beside those shards would change what their numbers mean.
     os.rename(root / 'n1', root / 'n3')

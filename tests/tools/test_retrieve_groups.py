@@ -1,4 +1,4 @@
-"""The picture and the file of what excites segments."""
+"""The picture and the file of what activates segments."""
 
 import importlib.util
 import json

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
-from groupvit_mmseg.datasets.shard_stream import read_piece
+from groupvit_mmseg.datasets.shard_stream import read_shard_range
 from groupvit_mmseg.datasets.shards import open_source
 
 TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
@@ -79,7 +79,7 @@ def read_back(out):
     found = {}
     source = open_source('*.tar', data_root=str(out))
     for shard, size in zip(source.shards, source.sizes, strict=True):
-        samples = list(read_piece(Piece(shard, 0, None), 'test'))
+        samples = list(read_shard_range(ShardRange(shard, 0, None), 'test'))
         assert len(samples) == size
         for sample in samples:
             results = LoadImageText().transform(sample._asdict())
@@ -113,7 +113,9 @@ def test_class_folders_keep_their_class(images, tmp_path):
         (images / image).rename(classes / name / Path(image).name)
     load('make_shards').main(['imagenet', str(classes), '--out', str(tmp_path / 'shards')])
     assert json.loads((tmp_path / 'shards' / 'classes.json').read_text()) == ['n01', 'n02']
-    samples = read_piece(Piece(str(tmp_path / 'shards' / 'imagenet-000000.tar'), 0, None), 'x')
+    samples = read_shard_range(
+        ShardRange(str(tmp_path / 'shards' / 'imagenet-000000.tar'), 0, None), 'x'
+    )
     found = {next(iter(set(s.members) - {'cls'})): s.members['cls'] for s in samples}
     assert found == {'png': b'0', 'jpg': b'1'}
 

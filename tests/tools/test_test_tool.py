@@ -134,11 +134,11 @@ def test_metrics_of_segments_keep_every_option_of_the_segmentation(place, tmp_pa
     monkeypatch.setattr(
         segmentor_module, 'refine', lambda *rest: refined.append(rest[2]) or refine(*rest)
     )
-    options = ['model.test_cfg.refine_steps=3', 'model.test_cfg.window_batch_size=2']
+    options = ['model.test_cfg.pamr_steps=3', 'model.test_cfg.window_batch_size=2']
     command = [*arguments_of(place, tmp_path / 'result.json'), *options]
     assert in_process('tools/test.py')(command) == 0
     report = json.loads((tmp_path / 'result.json').read_text())
-    expected = dict(mode='whole', with_group_map=True, refine_steps=3, window_batch_size=2)
+    expected = dict(mode='whole', with_group_map=True, pamr_steps=3, window_batch_size=2)
     assert report['protocol']['inference'] == expected
     assert refined == [3] * 5
     assert report['metrics']['oracle/mIoU'] > 0
@@ -203,7 +203,7 @@ def in_process(script):
 
 
 def test_demo_draws_and_prints_shares(place, capsys):
-    arguments = ['--classes', 'a cat, a dog', '--background-threshold', '0.1']
+    arguments = ['--classes', 'a cat, a dog', '--bg-thresh', '0.1']
     code = in_process('demo/image_demo.py')(
         [
             str(place / 'voc/JPEGImages/p0.jpg'),
@@ -233,7 +233,7 @@ def test_demo_without_its_picture_says_so(place, capsys):
     [
         (['--out=x.nothing'], 'nothing'),
         (['--out=x.png', '--device=gpu'], "cannot use the device 'gpu'"),
-        (['--out=x.png', '--background-threshold=1.5'], 'bg_thresh = 1.5 is outside'),
+        (['--out=x.png', '--bg-thresh=1.5'], 'bg_thresh = 1.5 is outside'),
         (['--out=x.png', '--classes=cat,,dog'], 'empty name'),
     ],
 )
@@ -300,7 +300,7 @@ def test_the_config_of_a_set_is_no_config_to_test(place, tmp_path, capsys):
         ('model.decode_head.bg_treshold=0.5', 'no option bg_treshold'),
         ('model.decode_head.top_k=0', 'top_k = 0'),
         ('model.test_cfg.refine_step=10', 'no option refine_step'),
-        ('model.test_cfg.refine_steps=-1', 'refine_steps = -1'),
+        ('model.test_cfg.pamr_steps=-1', 'pamr_steps = -1'),
         ('model.test_cfg.crop_sizes=(32,32)', 'no option crop_sizes'),
         ('model.backbone.embed_dims=20', 'of another shape'),
         ('model.backbone.num_group_tokens=(6,4)', 'num_group_tokens'),

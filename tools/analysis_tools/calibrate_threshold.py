@@ -29,7 +29,7 @@ from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, dige
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_set
 from groupvit_mmseg.datasets.worker_errors import sentence
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_evidence
+from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.output_paths import check_output
@@ -126,7 +126,7 @@ def calibrate(args, benchmark, chosen, images):
     batches = DataLoader(
         images, batch_size=1, num_workers=args.workers, collate_fn=pseudo_collate, shuffle=False
     )
-    return calibrate_threshold(collect_evidence(segmentor, batches))
+    return calibrate_threshold(collect_predictions(segmentor, batches))
 
 
 def draw_curve(calibration, path):

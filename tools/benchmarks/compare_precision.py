@@ -23,7 +23,7 @@ from groupvit_mmseg.benchmark.option_checks import check_options_are_used
 from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.benchmark.sets import chosen_sets
-from groupvit_mmseg.benchmark.task import EvaluationTask, Settings
+from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, count_pairs, segmentation_scores
 from groupvit_mmseg.inference import load_segmentor
@@ -69,7 +69,7 @@ def open_task(args, out):
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
     (benchmark,) = chosen = chosen_sets([args.set])
-    settings = Settings(
+    settings = EvaluationSettings(
         out=out,
         configs=CONFIGS,
         weights=describe_checkpoint(args.checkpoint),

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from groupvit_mmseg.datasets.epoch_plan import Piece
+from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS, LoadImageText
 from groupvit_mmseg.datasets.shard_members import (
     MEMBERS_RULE,
@@ -28,7 +28,7 @@ from groupvit_mmseg.datasets.shard_members import (
     ShardCount,
     count_members,
 )
-from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_piece
+from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_shard_range
 from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
 from groupvit_mmseg.text import CaptionWords, tokenize
 
@@ -89,7 +89,7 @@ def examine(shard: str, captions: str = 'text') -> Report:
     load, words = LoadImageText(captions=captions), CaptionWords()
     size, incomplete, without_words, problem = 0, 0, 0, ''
     bad, damaged, images, texts = [], [], [], []
-    for sample in read_piece(Piece(shard, 0, None), Path(shard).name):
+    for sample in read_shard_range(ShardRange(shard, 0, None), Path(shard).name):
         if sample.error is not None and not sample.members:
             problem = sample.error
             bad.append(f'{sample.key}: {sample.error}')

@@ -47,7 +47,7 @@ def parse_args(argv=None):
     parser.add_argument('config', help='segmentation or pretraining config')
     parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
     parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
-    parser.add_argument('--background-threshold', type=float, help='in [0, 1]')
+    parser.add_argument('--bg-thresh', type=float, help='in [0, 1]')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
     parser.add_argument(
         '--whole',
@@ -70,7 +70,7 @@ def build(args):
     check_output(args.out, reads=[args.config, args.checkpoint, *args.check])
     names = None if args.classes is None else parse_class_names(args.classes)
     inferencer = GroupViTInferencer(
-        args.config, args.checkpoint, class_names=names, bg_thresh=args.background_threshold
+        args.config, args.checkpoint, class_names=names, bg_thresh=args.bg_thresh
     )
     segmentor = inferencer.segmentor
     if segmentor.test_cfg.get('mode') == 'slide':

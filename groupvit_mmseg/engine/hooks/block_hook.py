@@ -9,7 +9,7 @@ from mmseg.registry import HOOKS
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from groupvit_mmseg.engine.optimizers.non_finite_watch import bare
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.models.layers import TransformerBlock
 
 
@@ -32,7 +32,7 @@ class TransformerBlocksHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Change the blocks; the model is wrapped and loaded by now."""
-        model = bare(runner.model)
+        model = unwrap_model(runner.model)
         if self.recompute:
             for block in blocks_of(model):
                 recompute_in_backward(block)

@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmseg.registry import HOOKS
 from torch import nn
 
-from groupvit_mmseg.engine.optimizers.non_finite_watch import bare
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 
 
 @HOOKS.register_module()
@@ -46,7 +46,7 @@ class FreezeHook(Hook):
             ValueError: If the model is wrapped in a way that waits for all gradients, or a pattern
                 matches nothing.
         """
-        model = bare(runner.model)
+        model = unwrap_model(runner.model)
         matched = matching(model, self.patterns)
         late = [name for name, parameter in matched.items() if parameter.requires_grad]
         if late and is_model_wrapper(runner.model) and waits_for_all_gradients(runner.model):

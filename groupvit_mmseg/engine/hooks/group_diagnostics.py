@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmseg.registry import HOOKS
 from torch import Tensor, nn
 
-from groupvit_mmseg.engine.optimizers.non_finite_watch import bare
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.sharding import gathered
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.visualization import draw_groups
@@ -59,7 +59,7 @@ class GroupUsageHook(Hook):
         """Look at this step if it is one of those."""
         if (runner.iter + 1) % self.interval:
             return
-        pretrainer: Any = bare(runner.model)
+        pretrainer: Any = unwrap_model(runner.model)
         backbone = pretrainer.backbone
         blocks = [m for m in backbone.modules() if isinstance(m, GroupingBlock)]
         self._owned, self._similarity = {}, []
@@ -187,7 +187,7 @@ class GroupMapHook(Hook):
     def _draw(self, runner: Any) -> None:
         """One picture per image; only rank 0's visualizer writes."""
         dataset = runner.val_dataloader.dataset
-        model = bare(runner.model)
+        model = unwrap_model(runner.model)
         training = model.training
         model.eval()
         for number in range(min(self.num_images, len(dataset))):

@@ -12,8 +12,8 @@ from mmengine.optim import OptimWrapper
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import Tensor, nn
 
-from groupvit_mmseg.engine.optimizers.non_finite_watch import NonFiniteWatch, bare
-from groupvit_mmseg.engine.sharding import cut_states, whole
+from groupvit_mmseg.engine.optimizers.non_finite_watch import NonFiniteWatch, unwrap_model
+from groupvit_mmseg.engine.sharding import full_tensors, shard_states
 from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
 
 
@@ -83,12 +83,14 @@ class GuardedOptimWrapper(OptimWrapper):
         if not params:
             return torch.zeros(())
         norm = self.clip_func(params, **self.clip_grad_kwargs) if self.clip_grad_kwargs else None
-        return whole(nn.utils.clip_grad_norm_(params, float('inf')) if norm is None else norm)
+        return full_tensors(
+            nn.utils.clip_grad_norm_(params, float('inf')) if norm is None else norm
+        )
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Load whole states, each rank its part of them where parameters are cut."""
         super().load_state_dict(state_dict)
-        cut_states(self.optimizer)
+        shard_states(self.optimizer)
 
     def _update(self, **kwargs: Any) -> None:
         """The optimiser's step."""
@@ -125,7 +127,7 @@ class GuardedOptimWrapper(OptimWrapper):
     def _explanation(self) -> str:
         """Which value was the first, looking at all ranks."""
         assert self._model is not None
-        watch = self._watch or NonFiniteWatch(bare(self._model))
+        watch = self._watch or NonFiniteWatch(unwrap_model(self._model))
         watch.detach()
         when, where = watch.first()
         _, rank, first = min(all_gather_object((when, get_rank(), where)))

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from groupvit_mmseg.engine.sharding import held_part
+from groupvit_mmseg.engine.sharding import local_shard
 
 
 class NonFiniteWatch:
@@ -21,7 +21,7 @@ class NonFiniteWatch:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = bare(model)
+        self.model = unwrap_model(model)
         self._found: str | None = None
         self._looks = 0
         self._found_at = 0
@@ -78,7 +78,7 @@ class NonFiniteWatch:
             self._found, self._found_at = f'{where} ({describe(tensor)})', self._looks
 
 
-def bare(model: nn.Module) -> nn.Module:
+def unwrap_model(model: nn.Module) -> nn.Module:
     """The model without a distributed wrapper."""
     wrapped: Any = model
     return wrapped.module if is_model_wrapper(model) else model
@@ -92,7 +92,7 @@ def gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def first_among(named: Any, what: str) -> str | None:
     """The first of some named tensors with a non-finite value, in words."""
     for name, tensor in named:
-        tensor = held_part(tensor)
+        tensor = local_shard(tensor)
         if not is_finite(tensor):
             return f'{what} {name} ({describe(tensor)})'
     return None

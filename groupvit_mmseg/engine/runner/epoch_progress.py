@@ -5,11 +5,11 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from groupvit_mmseg.datasets.epoch_rest import Taken
+from groupvit_mmseg.datasets.epoch_remainder import GridProgress
 from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
 
 
-class EpochPlace:
+class EpochProgress:
     """The place of a run in its current epoch, kept by a training loop.
 
     Args:
@@ -20,7 +20,9 @@ class EpochPlace:
     def __init__(self, loader: DataLoader, *, world_size: int) -> None:
         self.loader = loader
         self.world_size = world_size
-        self.taken: tuple[Taken, ...] = ()  # done of this epoch before this process began on it
+        self.taken: tuple[
+            GridProgress, ...
+        ] = ()  # done of this epoch before this process began on it
         self.first_iter = 0  # iteration at which this process began on it
 
     @property
@@ -34,11 +36,11 @@ class EpochPlace:
         """Steps of this epoch that were done before this process began on it."""
         return sum(steps.steps for steps in self.taken)
 
-    def enter(self, iteration: int, taken: tuple[Taken, ...] = ()) -> None:
+    def enter(self, iteration: int, taken: tuple[GridProgress, ...] = ()) -> None:
         """Begin on an epoch, of which something may be done already, at an iteration."""
         self.first_iter, self.taken = iteration, taken
 
-    def note(self, iteration: int) -> dict[str, Any]:
+    def state_dict(self, iteration: int) -> dict[str, Any]:
         """What a checkpoint says of the place.
 
         Args:
@@ -46,8 +48,8 @@ class EpochPlace:
 
         Returns:
             dict: ``taken``, what was done of the epoch by which grids of processes in turn (see
-            :class:`~groupvit_mmseg.datasets.epoch_rest.Taken`), and ``data_seed``, which the order
-            of the samples depends on, None where a sampler of another kind decides it.
+            :class:`~groupvit_mmseg.datasets.epoch_remainder.GridProgress`), and ``data_seed``, that
+            the order of samples depends on, None where a sampler of another kind decides it.
         """
         seed = None if self.sampler is None else self.sampler.seed
         return dict(taken=[list(steps) for steps in self._taken_at(iteration)], data_seed=seed)
@@ -56,7 +58,7 @@ class EpochPlace:
         """Go on from what a checkpoint says.
 
         Args:
-            meta (Mapping): What :meth:`note` gave; older checkpoints lack it.
+            meta (Mapping): What :meth:`state_dict` gave; older checkpoints lack it.
             iteration (int): Steps of the run that the checkpoint knows.
             steps (int): Steps of them in the current epoch, for older checkpoints.
 
@@ -66,7 +68,7 @@ class EpochPlace:
         taken = meta.get('taken')
         if taken is None:
             taken = [self._here(steps)] if steps > 0 else []
-        self.enter(iteration, tuple(Taken(*steps) for steps in taken))
+        self.enter(iteration, tuple(GridProgress(*steps) for steps in taken))
         if self.sampler is not None and meta.get('data_seed') is not None:
             self.sampler.seed = int(meta['data_seed'])
         self._check_step_size()
@@ -96,7 +98,7 @@ class EpochPlace:
             )
         return self.loader
 
-    def _taken_at(self, iteration: int) -> tuple[Taken, ...]:
+    def _taken_at(self, iteration: int) -> tuple[GridProgress, ...]:
         """What was done of the epoch up to an iteration."""
         now = self._here(iteration - self.first_iter)
         if self.taken and self.taken[-1].same_grid(now):
@@ -104,10 +106,10 @@ class EpochPlace:
             return (*before, now._replace(steps=now.steps + last.steps))
         return (*self.taken, now) if now.steps else self.taken
 
-    def _here(self, steps: int) -> Taken:
+    def _here(self, steps: int) -> GridProgress:
         """Steps done by the processes of this run."""
         workers = max(self.loader.num_workers, 1)
-        return Taken(self.world_size, workers, self.loader.batch_size or 1, steps)
+        return GridProgress(self.world_size, workers, self.loader.batch_size or 1, steps)
 
     def _check_step_size(self) -> None:
         """In the middle of an epoch, steps count samples only if all steps are of one size."""

@@ -30,7 +30,7 @@ def check_resumable(
 
     Args:
         runner (Runner): About to resume; optimiser and schedules are built here at the latest.
-        checkpoint (dict): As :func:`read_checkpoint` gives it.
+        checkpoint (dict): As :func:`.read_checkpoint` gives it.
         source (str): Where it comes from, for messages.
         with_optimizer (bool): Whether the optimiser's state is wanted. Defaults to True.
         with_schedules (bool): Whether those of the schedules are. Defaults to True.

@@ -33,7 +33,7 @@ from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.serialization import history_from_plain, to_plain
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
-from groupvit_mmseg.engine.sharding import cut_weights, is_sharded, whole, whole_weights
+from groupvit_mmseg.engine.sharding import full_state_dict, full_tensors, is_sharded, shard_weights
 
 
 @RUNNERS.register_module()
@@ -74,7 +74,7 @@ class GroupViTRunner(Runner):
         self.register_hook(SegmentationChecksHook())
 
     @property
-    def bare_model(self) -> nn.Module:
+    def unwrapped_model(self) -> nn.Module:
         """The model without a distributed wrapper and without test-time augmentation."""
         model = self.model.module if is_model_wrapper(self.model) else self.model
         return model.module if isinstance(model, BaseTTAModel) else model
@@ -126,7 +126,7 @@ class GroupViTRunner(Runner):
 
     def _maybe_compile(self, target: str) -> None:
         """Compile a whole ``target`` only of a model that has no blocks: it breaks into pieces."""
-        if not any(blocks_of(self.bare_model)):
+        if not any(blocks_of(self.unwrapped_model)):
             super()._maybe_compile(target)
 
     def register_default_hooks(self, hooks: dict | None = None) -> None:
@@ -136,7 +136,7 @@ class GroupViTRunner(Runner):
 
     def _init_model_weights(self) -> None:
         """Initialise the weights; sharded ones were before they were cut."""
-        if not is_sharded(self.bare_model):
+        if not is_sharded(self.unwrapped_model):
             super()._init_model_weights()
 
     def build_train_loop(self, loop: Any) -> Any:
@@ -228,10 +228,10 @@ class GroupViTRunner(Runner):
         self._loaded_meta = checkpoint.get('meta', {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         state_dict = checkpoint['state_dict']
-        if is_sharded(self.bare_model):
-            state_dict = cut_weights(self.bare_model, state_dict)
-        load_weights(self.bare_model, state_dict, source=str(filename))
-        check_checkpoint(self.bare_model, checkpoint, source=str(filename))
+        if is_sharded(self.unwrapped_model):
+            state_dict = shard_weights(self.unwrapped_model, state_dict)
+        load_weights(self.unwrapped_model, state_dict, source=str(filename))
+        check_checkpoint(self.unwrapped_model, checkpoint, source=str(filename))
         self._has_loaded = True
         self.logger.info(f'Loaded checkpoint {filename}')
         return checkpoint
@@ -276,8 +276,8 @@ class GroupViTRunner(Runner):
         """
         if file_client_args or backend_args:
             raise ValueError('GroupViTRunner writes local files; drop file_client/backend_args.')
-        state_dict = whole_weights(self.bare_model)
-        optimizer = whole(self.optim_wrapper.state_dict()) if save_optimizer else None
+        state_dict = full_state_dict(self.unwrapped_model)
+        optimizer = full_tensors(self.optim_wrapper.state_dict()) if save_optimizer else None
         if not is_main_process():
             return
         checkpoint: Checkpoint = {

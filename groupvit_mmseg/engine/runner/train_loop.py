@@ -6,7 +6,7 @@ from typing import Any
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmseg.registry import LOOPS
 
-from groupvit_mmseg.engine.runner.epoch_progress import EpochPlace
+from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 
 
 @LOOPS.register_module()
@@ -26,7 +26,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._place = EpochPlace(self.dataloader, world_size=self.runner.world_size)
+        self._progress = EpochProgress(self.dataloader, world_size=self.runner.world_size)
         self._validated = 0  # epochs done at the last validation
 
     def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
@@ -37,10 +37,10 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             by_epoch (bool): Whether it is of the end of an epoch.
 
         Returns:
-            dict: What :meth:`EpochPlace.note` says, with nothing done of the next epoch where one
-            has ended, and ``validated``, the epochs done at the last validation.
+            dict: That of :meth:`.EpochProgress.state_dict`, with nothing done of the next epoch
+            where one has ended, and ``validated``, the epochs done at the last validation.
         """
-        note = self._place.note(iteration)
+        note = self._progress.state_dict(iteration)
         if by_epoch:
             note['taken'] = []
         return dict(note, validated=self._validated)
@@ -58,7 +58,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._epoch, self._iter = int(meta['epoch']), int(meta['iter'])
         self._validated = int(meta.get('validated', 0))
         steps = 0 if 'taken' in meta else self._steps_of_epoch()
-        self._place.resume(meta, self._iter, steps)
+        self._progress.resume(meta, self._iter, steps)
 
     def _steps_of_epoch(self) -> int:
         """Steps done of the epoch, for checkpoints that say no more than epoch and iteration."""
@@ -81,7 +81,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             nn.Module: The model.
         """
         self.runner.call_hook('before_train')
-        if self._epoch > self._validated and not self._place.taken:
+        if self._epoch > self._validated and not self._progress.taken:
             self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -94,13 +94,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Do the steps of an epoch that are left."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._place.steps_before
+        done = self._progress.steps_before
         if done < len(self.dataloader):
-            for index, data_batch in enumerate(self._place.batches(self._epoch), done):
+            for index, data_batch in enumerate(self._progress.batches(self._epoch), done):
                 self.run_iter(index, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-        self._place.enter(self._iter)
+        self._progress.enter(self._iter)
 
     def _validate(self) -> None:
         """Validate where the epoch that has just ended asks for it."""
@@ -128,7 +128,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._place = EpochPlace(self.dataloader, world_size=self.runner.world_size)
+        self._progress = EpochProgress(self.dataloader, world_size=self.runner.world_size)
         self._validated = 0  # iterations done at the last validation
 
     def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
@@ -139,12 +139,12 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             by_epoch (bool): Whether the hook that asks counts in epochs; makes no difference.
 
         Returns:
-            dict: ``epoch``, the passes done; what :meth:`EpochPlace.note` says; and
+            dict: ``epoch``, the passes done; what :meth:`.EpochProgress.state_dict` says; and
             ``validated_iter``, the iterations done at the last validation.
         """
-        if self._place.sampler is None:
+        if self._progress.sampler is None:
             return {}
-        note = self._place.note(iteration)
+        note = self._progress.state_dict(iteration)
         return dict(note, epoch=self._epoch, validated_iter=self._validated)
 
     def resume(self, meta: Mapping[str, Any]) -> None:
@@ -158,13 +158,13 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
                 per step.
         """
         self._epoch, self._iter = int(meta['epoch']), int(meta['iter'])
-        if self._place.sampler is None:
+        if self._progress.sampler is None:
             return
         steps = 0
         if 'taken' not in meta:  # an older checkpoint
             self._epoch, steps = divmod(self._iter, len(self.dataloader))
         self._validated = int(meta.get('validated_iter', 0))
-        self._place.resume(meta, self._iter, steps)
+        self._progress.resume(meta, self._iter, steps)
 
     def run(self) -> Any:
         """Train until the last iteration is done.
@@ -172,7 +172,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         Returns:
             nn.Module: The model.
         """
-        if self._place.sampler is None:
+        if self._progress.sampler is None:
             return super().run()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
@@ -191,9 +191,9 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
     def _batches(self) -> Generator[Any, None, None]:
         """The rest of this pass over the data, then one pass after the other."""
         while True:
-            yield from self._place.batches(self._epoch)
+            yield from self._progress.batches(self._epoch)
             self._epoch += 1
-            self._place.enter(self._iter)
+            self._progress.enter(self._iter)
 
     def _validate(self) -> None:
         """Validate where the iteration that has just ended asks for it and it was not done yet."""

@@ -9,8 +9,8 @@ from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS, MODELS
 
 from groupvit_mmseg.checkpoints.loading import load_weights
-from groupvit_mmseg.engine.optimizers.non_finite_watch import bare
-from groupvit_mmseg.engine.sharding import whole_weights
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
+from groupvit_mmseg.engine.sharding import full_state_dict
 
 
 @LOOPS.register_module()
@@ -54,11 +54,11 @@ class ZeroShotValLoop(ValLoop):
 
     def copy_weights(self) -> None:
         """Give the segmentor rank 0's weights and buffers, those that a checkpoint holds."""
-        pretrainer = bare(self.runner.model)  # also of mmengine's own Runner
+        pretrainer = unwrap_model(self.runner.model)  # also of mmengine's own Runner
         if is_distributed():
             for buffer in pretrainer.buffers():  # BN statistics differ per rank without SyncBN
                 broadcast(buffer)
-        load_weights(self.segmentor, whole_weights(pretrainer), source='The pretrainer')
+        load_weights(self.segmentor, full_state_dict(pretrainer), source='The pretrainer')
         self.segmentor.decode_head.encode_classes()
 
     @torch.no_grad()

@@ -8,10 +8,10 @@ one behind the other, is cut into equal parts for the slots of today.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from groupvit_mmseg.datasets.epoch_plan import Grid
+from groupvit_mmseg.datasets.epoch_plan import WorkerGrid
 
 
-class Taken(NamedTuple):
+class GridProgress(NamedTuple):
     """Steps of an epoch that processes of some grid have done.
 
     Attributes:
@@ -26,12 +26,12 @@ class Taken(NamedTuple):
     batch_size: int
     steps: int
 
-    def same_grid(self, other: 'Taken') -> bool:
+    def same_grid(self, other: 'GridProgress') -> bool:
         """Whether both were done by equally many ranks and workers with equal batches."""
         return self[:3] == other[:3]
 
 
-class Stretch(NamedTuple):
+class SlotRange(NamedTuple):
     """Samples ``first`` to ``stop`` (excluded) of what a slot of an earlier grid reads."""
 
     slot: int
@@ -39,12 +39,12 @@ class Stretch(NamedTuple):
     stop: int
 
 
-def samples_left(num_samples: int, taken: Sequence[Taken]) -> int:
+def samples_left(num_samples: int, taken: Sequence[GridProgress]) -> int:
     """Samples of an epoch that are left to all ranks of the next grid.
 
     Args:
         num_samples (int): Samples of the whole epoch over all ranks.
-        taken (Sequence[Taken]): What was done of it, in turn.
+        taken (Sequence[GridProgress]): What was done of it, in turn.
 
     Returns:
         int: Samples over all ranks.
@@ -54,35 +54,35 @@ def samples_left(num_samples: int, taken: Sequence[Taken]) -> int:
     return num_samples
 
 
-def grids_in_turn(num_samples: int, taken: Sequence[Taken]) -> list[tuple[Grid, int]]:
+def grids_in_turn(num_samples: int, taken: Sequence[GridProgress]) -> list[tuple[WorkerGrid, int]]:
     """The grids that an epoch was read by and the steps that each did.
 
     Args:
         num_samples (int): Samples of the whole epoch over all ranks.
-        taken (Sequence[Taken]): What was done of it, in turn.
+        taken (Sequence[GridProgress]): What was done of it, in turn.
 
     Returns:
-        list[tuple[Grid, int]]: Grids with the samples that each rank had before it.
+        list[tuple[WorkerGrid, int]]: Grids with the samples that each rank had before it.
     """
     grids = []
     for world_size, num_workers, batch_size, steps in taken:
-        grid = Grid(world_size, num_workers, batch_size, num_samples // world_size)
+        grid = WorkerGrid(world_size, num_workers, batch_size, num_samples // world_size)
         grids.append((grid, steps))
         num_samples = world_size * max(grid.num_samples - steps * batch_size, 0)
     return grids
 
 
-def stretches(before: Grid, steps: int, grid: Grid, slot: int) -> list[Stretch]:
+def stretches(before: WorkerGrid, steps: int, grid: WorkerGrid, slot: int) -> list[SlotRange]:
     """What a slot reads of the slots of the grid before.
 
     Args:
-        before (Grid): The grid before.
+        before (WorkerGrid): The grid before.
         steps (int): Steps that it did.
-        grid (Grid): The grid that goes on.
+        grid (WorkerGrid): The grid that goes on.
         slot (int): A slot of it: ``rank * num_workers + worker``.
 
     Returns:
-        list[Stretch]: Stretches in reading order.
+        list[SlotRange]: Stretches in reading order.
     """
     quotas = grid.worker_quotas() * grid.world_size
     start, stop = sum(quotas[:slot]), sum(quotas[: slot + 1])
@@ -92,11 +92,11 @@ def stretches(before: Grid, steps: int, grid: Grid, slot: int) -> list[Stretch]:
     for index, (whole, done) in enumerate(zip(all_of_them, read, strict=True)):
         first, last = max(start - place, 0), min(stop - place, whole - done)
         if first < last:
-            found.append(Stretch(index, done + first, done + last))
+            found.append(SlotRange(index, done + first, done + last))
         place += whole - done
     return found
 
 
-def _read_per_worker(grid: Grid, steps: int) -> list[int]:
+def _read_per_worker(grid: WorkerGrid, steps: int) -> list[int]:
     """Samples that each worker of a rank has given after some steps."""
     return grid._replace(num_samples=min(steps * grid.batch_size, grid.num_samples)).worker_quotas()
