@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := .venv/.installed
 
-.PHONY: help venv test slow lint types format quickstart scenes real zoo lock wheel clean
+.PHONY: help venv test slow lint types docs format quickstart scenes real zoo lock wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,14 @@ lint: venv ## ruff: lint, imports, format
 
 types: venv ## mypy on the package
 	@$(BIN)/mypy
+
+docs: venv .venv/.docs ## build the documentation into docs/_build; broken links are errors
+	@$(BIN)/python -m sphinx -q -W --keep-going -E -b html docs docs/_build
+	@echo 'Built docs/_build/index.html.'
+
+.venv/.docs: $(STAMP) requirements/docs.txt
+	@$(PIP) install --no-deps -r requirements/docs.txt
+	@touch $@
 
 format: venv ## let ruff repair what it can
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

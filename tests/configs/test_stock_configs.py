@@ -192,7 +192,7 @@ def test_two_lines_in_a_stock_config(stock, levels, neck, tmp_path, shrunk, two_
     assert all(name.startswith('neck.') for name in waiting)
 
 
-@pytest.mark.parametrize('page', ['README.md', 'docs/backbone.md'])
+@pytest.mark.parametrize('page', ['docs/backbone.md'])
 def test_the_documented_example_learns_everywhere(page, tmp_path):
     """As written, but shallow and without weights: every parameter that learns has a gradient."""
     text = (ROOT / page).read_text(encoding='utf-8')

@@ -1,0 +1,85 @@
+"""Imports between the rooms of the package run one way, and the tour names files that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'groupvit_mmseg'
+# A room may import from the lists before its own; rooms of one list do not know each other.
+ORDER = (
+    ('_openmmlab', 'atomic_files', 'output_paths', 'registry', 'picture_size', 'key_values'),
+    ('text', 'checkpoints', 'visualization'),
+    ('dataset_meta', 'openmmlab_entries', 'config_files'),
+    ('datasets', 'conversion'),
+    ('models',),
+    ('evaluation', 'inference', 'export'),
+    ('engine',),
+    ('benchmark',),
+)
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+
+
+def rooms_imported(path):
+    """Rooms of the package that a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f'{path}, line {node.lineno}: write the whole name.'
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition('.')
+            if package == PACKAGE.name and rest:
+                yield rest.partition('.')[0]
+
+
+def modules():
+    """Every module of the package but the one that registers all rooms, with its room."""
+    for path in sorted(PACKAGE.rglob('*.py')):
+        parts = path.relative_to(PACKAGE).with_suffix('').parts
+        if parts != ('__init__',):
+            yield pytest.param(path, parts[0], id='.'.join(parts))
+
+
+def test_every_room_has_a_place():
+    assert {param.values[1] for param in modules()} == set(RANK)
+
+
+@pytest.mark.parametrize('path,room', list(modules()))
+def test_imports_run_one_way(path, room):
+    for other in rooms_imported(path):
+        assert other == room or RANK[other] < RANK[room], f'{path} imports {other}'
+
+
+@pytest.mark.parametrize('page', ['docs/tour.md', 'docs/draw_figures.py', 'CONTRIBUTING.md'])
+def test_pages_name_files_that_exist(page):
+    text = (ROOT / page).read_text(encoding='utf-8')
+    named = set(re.findall(r"[`'\s(]((?:[a-z_]+/)+[a-z_]+\.(?:py|svg|png|md))\b", text))
+    assert named
+    places = (ROOT, PACKAGE, ROOT / 'docs')
+    assert [name for name in named if not any((p / name).exists() for p in places)] == []
+
+
+def test_figures_are_drawn_by_their_script(tmp_path, monkeypatch):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location('draw_figures', ROOT / 'docs/draw_figures.py')
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = script.FOLDER
+    monkeypatch.setattr(script, 'FOLDER', tmp_path)
+    script.main()
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn
+    for name in drawn:
+        assert words_of(tmp_path / name) == words_of(folder / name), 'run docs/draw_figures.py'
+
+
+def words_of(path):
+    """What a figure says, and nothing of how this version of the library draws it."""
+    return re.findall(r'<!-- (.*?) -->', path.read_text(encoding='utf-8'))
