@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.outputs import (
@@ -80,8 +79,6 @@ class GroupViT(PretrainedInit, BaseModule):
             ``'featmap'``.
         frozen_stages (int): 0 freezes the patch and position embeddings, ``n`` the first ``n``
             stages as well; frozen stages neither drop paths nor draw noise. Defaults to -1, none.
-        norm_eval (bool): whether norm layers stay in evaluation mode, as ResNet's; the LayerNorms
-            here keep no statistics, so that no value changes. Defaults to False.
         with_cp (bool): whether the backward pass computes the blocks' activations again: less
             memory, about a third more time. Defaults to False.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
@@ -111,7 +108,6 @@ class GroupViT(PretrainedInit, BaseModule):
         out_indices: Sequence[int] | None = None,
         out_type: str | Sequence[str] = 'featmap',
         frozen_stages: int = -1,
-        norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
@@ -143,7 +139,6 @@ class GroupViT(PretrainedInit, BaseModule):
         self._reset_parameters(group_token_std)
         self.out_indices, self.out_types = check_levels(out_indices, out_type, len(depths))
         self.frozen_stages = check_frozen_stages(frozen_stages, len(depths))
-        self.norm_eval = norm_eval
         for part in (*self._frozen_parts(), *self._unused_parts()):
             part.requires_grad_(False)
         self.train()  # frozen stages in evaluation mode
@@ -216,13 +211,11 @@ class GroupViT(PretrainedInit, BaseModule):
         return outputs, patch_shape
 
     def train(self, mode: bool = True) -> 'GroupViT':
-        """Frozen stages, and norms with ``norm_eval``, stay in evaluation mode."""
+        """Keep frozen stages in evaluation mode."""
         super().train(mode)
-        still = [part for part in self._frozen_parts() if isinstance(part, nn.Module)]
-        if self.norm_eval:
-            still += [m for m in self.modules() if isinstance(m, (nn.LayerNorm, _BatchNorm))]
-        for part in still:
-            part.eval()
+        for part in self._frozen_parts():
+            if isinstance(part, nn.Module):
+                part.eval()
         return self
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:

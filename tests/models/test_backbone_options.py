@@ -117,17 +117,6 @@ def test_how_much_is_frozen(frozen_stages, learns):
     assert model.norm.weight.requires_grad is (frozen_stages < 3)
 
 
-def test_norm_eval_keeps_norms_in_evaluation_mode_and_changes_no_value():
-    plain, still = build(drop_path_rate=0.0), build(drop_path_rate=0.0, norm_eval=True)
-    assert plain.train().norm.training
-    assert not still.train().norm.training
-    assert still.stages[0].blocks[0].training
-    torch.manual_seed(0)
-    expected = plain(image(32, 32))[0]
-    torch.manual_seed(0)
-    assert torch.equal(still(image(32, 32))[0], expected)
-
-
 def test_recomputed_activations_change_nothing():
     values, gradients, kept = [], [], []
     for with_cp in (False, True):

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from mmengine.dist import broadcast, is_distributed
 from mmengine.runner import ValLoop
-from mmengine.runner.amp import autocast
 from mmseg.registry import LOOPS, MODELS
 
 from groupvit_mmseg.checkpoints.loading import load_weights
@@ -25,13 +24,10 @@ class ZeroShotValLoop(ValLoop):
         dataloader (DataLoader | dict): Images and masks.
         evaluator (Evaluator | dict | list): Metrics, such as MMSeg's ``IoUMetric``.
         segmentor (dict): Config of a :class:`GroupViTSegmentor` with the pretrainer's towers.
-        fp16 (bool): Whether to run in half precision. Defaults to False.
     """
 
-    def __init__(
-        self, runner: Any, dataloader: Any, evaluator: Any, *, segmentor: dict, fp16: bool = False
-    ) -> None:
-        super().__init__(runner, dataloader, evaluator, fp16=fp16)
+    def __init__(self, runner: Any, dataloader: Any, evaluator: Any, *, segmentor: dict) -> None:
+        super().__init__(runner, dataloader, evaluator)
         device = next(runner.model.parameters()).device
         self.segmentor: Any = MODELS.build(segmentor).to(device).eval()
 
@@ -65,8 +61,7 @@ class ZeroShotValLoop(ValLoop):
     def run_iter(self, idx: int, data_batch: Any) -> None:
         """Segment one batch of images and hand it to the metrics."""
         self.runner.call_hook('before_val_iter', batch_idx=idx, data_batch=data_batch)
-        with autocast(enabled=self.fp16):
-            outputs = self.segmentor.val_step(data_batch)
+        outputs = self.segmentor.val_step(data_batch)
         self.evaluator.process(data_samples=outputs, data_batch=data_batch)
         self.runner.call_hook(
             'after_val_iter', batch_idx=idx, data_batch=data_batch, outputs=outputs
