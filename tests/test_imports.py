@@ -56,6 +56,11 @@ def test_imports_run_one_way(path, room):
         assert other == room or RANK[other] < RANK[room], f'{path} imports {other}'
 
 
+@pytest.mark.parametrize('path,room', list(modules()))
+def test_a_module_is_one_idea(path, room):
+    assert len(path.read_text(encoding='utf-8').splitlines()) <= 300
+
+
 @pytest.mark.parametrize('page', ['docs/tour.md', 'docs/draw_figures.py', 'CONTRIBUTING.md'])
 def test_pages_name_files_that_exist(page):
     text = (ROOT / page).read_text(encoding='utf-8')

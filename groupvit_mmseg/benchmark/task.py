@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
-from mmpretrain.evaluation import Accuracy
 
 from groupvit_mmseg.benchmark.image_files import ImageFiles
 from groupvit_mmseg.benchmark.journal import Journal
@@ -24,9 +22,9 @@ from groupvit_mmseg.benchmark.run_set import (
     run_classification,
     run_segmentation,
 )
+from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
 from groupvit_mmseg.benchmark.sets import Benchmark, chosen_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
-from groupvit_mmseg.evaluation.confusion import confusion_matrix, segmentation_scores
 from groupvit_mmseg.text.class_list import read_class_file
 from groupvit_mmseg.text.templates import get_templates
 
@@ -229,7 +227,7 @@ class EvaluationTask:
                 f'{self.name} has {len(images)} of {self.num_images} images: a process ended '
                 'early; the same command goes on.'
             )
-        scores = _accuracy if self.is_classification else _iou
+        scores = accuracy_scores if self.is_classification else iou_scores
         return dict(
             set=self.benchmark.name,
             **scores(images, self.names),
@@ -291,25 +289,3 @@ def make_tasks(
             '--data-root.'
         )
     return tasks, missing
-
-
-def _iou(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """IoU and accuracies in percent, and the IoU of each class."""
-    matrix = confusion_matrix((line['pairs'] for line in images), len(names))
-    if not matrix.any():
-        raise ValueError(
-            f'No pixel of the {len(images)} masks counts: all have the label that is ignored.'
-        )
-    scores = segmentation_scores(matrix)
-    metrics = dict(mIoU=scores.miou, aAcc=scores.pixel_accuracy, mAcc=scores.mean_accuracy)
-    return dict(metrics=metrics, class_iou=dict(zip(names, scores.class_iou, strict=True)))
-
-
-def _accuracy(images: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
-    """Top-1 and top-5 accuracy in percent, by MMPretrain's metric."""
-    scores = torch.zeros(len(images), len(names))
-    best = torch.tensor([line['best'] for line in images])
-    scores.scatter_(1, best, torch.arange(best.shape[1], 0, -1.0).expand_as(best))
-    labels = torch.tensor([line['label'] for line in images])
-    ((top1,), (top5,)) = Accuracy.calculate(scores, labels, topk=(1, best.shape[1]))
-    return dict(metrics=dict(top1=float(top1), top5=float(top5)), class_iou={})

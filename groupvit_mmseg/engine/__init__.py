@@ -12,7 +12,8 @@ from groupvit_mmseg.engine.optimizers.gradient_compression import GradientCompre
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
 from groupvit_mmseg.engine.optimizers.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optimizers.optim_wrapper import MixedPrecisionOptimWrapper
-from groupvit_mmseg.engine.runner.runner import GroupViTRunner, leave_process_group
+from groupvit_mmseg.engine.runner.process_group import leave_process_group
+from groupvit_mmseg.engine.runner.runner import GroupViTRunner
 from groupvit_mmseg.engine.runner.train_loop import ResumableIterTrainLoop, ResumableTrainLoop
 from groupvit_mmseg.engine.runner.zero_shot_val_loop import ZeroShotValLoop
 from groupvit_mmseg.engine.sharding import FullyShardedModel

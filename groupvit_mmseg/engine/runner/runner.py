@@ -1,14 +1,12 @@
 """GroupViTRunner: mmengine's Runner with safe reads, whole writes and checked keys."""
 
 import copy
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mmengine
 import torch
-from mmengine.dist import barrier, is_distributed, is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.model import (
     BaseTTAModel,
     MMDistributedDataParallel,
@@ -28,7 +26,7 @@ from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
-from groupvit_mmseg.engine.optimizers.optimizer_check import kinds_of
+from groupvit_mmseg.engine.runner.checkpoint_meta import checkpoint_meta
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.serialization import history_from_plain, to_plain
@@ -99,7 +97,8 @@ class GroupViTRunner(Runner):
     def build_model(self, model: Any) -> nn.Module:
         """Build the model; a SyncBatchNorm of its config is a BatchNorm where there are no GPUs."""
         model = super().build_model(model)
-        if torch.cuda.is_available() or not any(map(is_sync_batchnorm, model.modules())):
+        has_sync_norms = any(isinstance(m, nn.SyncBatchNorm) for m in model.modules())
+        if torch.cuda.is_available() or not has_sync_norms:
             return model
         self.logger.info('SyncBatchNorm needs GPUs: here each process normalises its own batch.')
         return revert_sync_batchnorm(model)
@@ -281,7 +280,7 @@ class GroupViTRunner(Runner):
         if not is_main_process():
             return
         checkpoint: Checkpoint = {
-            'meta': self._checkpoint_meta(dict(meta or {}), by_epoch),
+            'meta': checkpoint_meta(self, dict(meta or {}), by_epoch=by_epoch),
             'state_dict': weights_to_cpu(state_dict),
             'message_hub': to_plain(self.message_hub.state_dict()),
         }
@@ -293,51 +292,8 @@ class GroupViTRunner(Runner):
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         save_checkpoint(checkpoint, Path(out_dir) / filename)
 
-    def _checkpoint_meta(self, meta: dict, by_epoch: bool) -> dict:
-        """``meta`` completed with what identifies the run."""
-        meta.setdefault('epoch', self.epoch + 1 if by_epoch else self.epoch)
-        meta.setdefault('iter', self.iter if by_epoch else self.iter + 1)
-        if isinstance(self.train_loop, RESUMABLE_LOOPS):
-            meta.update(self.train_loop.progress(meta['iter'], by_epoch=by_epoch))
-        meta.update(kinds_of(self.optim_wrapper, self.param_schedulers))
-        meta.update(
-            cfg=self.cfg.pretty_text,
-            seed=self.seed,
-            experiment_name=self.experiment_name,
-            time=time.strftime('%Y%m%d_%H%M%S'),
-            mmengine_version=mmengine.__version__,
-            torch_version=torch.__version__,
-            train_metainfo=getattr(self.train_dataloader.dataset, 'metainfo', None),
-            **self._dataset_meta(),
-        )
-        return to_plain(meta)
-
-    def _dataset_meta(self) -> dict:
-        """``dataset_meta`` with the classes that the weights segment or tell apart, if any.
-
-        Pairs have no classes: those of the segmentor that validates are meant.
-        """
-        learnt = getattr(self.train_dataloader.dataset, 'metainfo', None) or {}
-        if 'classes' in learnt:
-            return {'dataset_meta': learnt}
-        segmentor = getattr(self._val_loop, 'segmentor', None)
-        segmented = getattr(segmentor, 'dataset_meta', None)
-        return {'dataset_meta': segmented} if segmented else {}
-
-
-def leave_process_group() -> None:
-    """Let the processes part together; gloo can abort those that a quicker one leaves alone."""
-    if is_distributed():
-        barrier()
-        torch.distributed.destroy_process_group()
-
 
 def draws_nothing(hook: Any) -> bool:
     """Whether a hook's config is MMSegmentation's ``SegVisualizationHook`` without ``draw``."""
     kind = hook.get('type') if isinstance(hook, dict) else None
     return kind == 'SegVisualizationHook' and not hook.get('draw')
-
-
-def is_sync_batchnorm(module: nn.Module) -> bool:
-    """Whether a module normalises over all processes."""
-    return isinstance(module, nn.SyncBatchNorm)
