@@ -65,7 +65,9 @@ def draw_scenes(args):
     command = [sys.executable, str(MAKE_SCENES), '--out', str(args.data_root)]
     for name in ('num_train', 'num_val', 'num_calib'):
         command += [f'--{name.replace("_", "-")}', str(getattr(args, name))]
-    subprocess.run(command, check=True)
+    status = subprocess.run(command, check=False).returncode
+    if status:  # it has said why
+        sys.exit(status)
 
 
 def load_config(args):

@@ -126,7 +126,9 @@ def evaluate(cfg, name, checkpoint, photographs, **head):
     print(f'{name}: evaluating {len(photographs)} photographs ...', flush=True)
     threads = {'OMP_NUM_THREADS': str(torch.get_num_threads())}
     command = [*tool, f'--work-dir={folder}', f'--out={out}']
-    subprocess.run(command, check=True, env={**os.environ, **threads})
+    status = subprocess.run(command, check=False, env={**os.environ, **threads}).returncode
+    if status:  # it has said why
+        sys.exit(status)
     return json.loads(out.read_text())
 
 

@@ -116,7 +116,7 @@ def check_complete(
     }
     found = [f'{len(keys)} {kind}: {", ".join(keys)}' for kind, keys in problems.items() if keys]
     if found:
-        raise ValueError(f'{where} is not a whole GroupViT; tensors {"; ".join(found)}.')
+        raise ValueError(f'{where} is not a whole GroupViT; its tensors: {"; ".join(found)}.')
 
 
 def _on_meta(tensors: Mapping[str, Tensor], key_format: KeyFormat) -> Tensors:

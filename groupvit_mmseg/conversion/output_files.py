@@ -57,7 +57,9 @@ def target_paths(name: str, target: KeyFormat, *, overwrite: bool) -> tuple[Path
     others = [weights.parent / file for file in FILES] if target is HUGGING_FACE else []
     there = [str(path) for path in (weights, config, *others) if path.exists()]
     if there and not overwrite:
-        raise FileExistsError(f'{" and ".join(there)} exists: name another DST or --overwrite.')
+        raise FileExistsError(
+            f'DST holds {" and ".join(there)} already: name another DST or --overwrite.'
+        )
     return weights, config
 
 

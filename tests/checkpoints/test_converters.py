@@ -251,7 +251,7 @@ def test_models_that_hugging_face_cannot_hold(convert, official_file, tmp_path, 
 def test_nothing_is_replaced_unasked(convert, official_file, tmp_path, capsys):
     (tmp_path / 'out.py').write_text('mine')
     argv = ('official_to_plugin', official_file(), tmp_path / 'out.pth', '--num-heads', 6, 6, 6)
-    assert 'out.py exists' in refused(convert, capsys, tmp_path, *argv)
+    assert 'out.py already' in refused(convert, capsys, tmp_path, *argv)
     assert convert(*argv, '--overwrite', '--no-check') == 0
     assert (tmp_path / 'out.py').read_text() != 'mine'
 

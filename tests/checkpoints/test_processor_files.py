@@ -191,7 +191,7 @@ def test_nothing_of_another_processor_is_replaced_or_mixed(refuse, trained, tmp_
     (tmp_path / 'hf').mkdir()
     (tmp_path / 'hf' / name).write_text('mine')
     errors = refuse('plugin_to_hf', source, tmp_path / 'hf' / 'a.bin', capsys=capsys)
-    assert f'{name} exists: name another DST or --overwrite' in errors
+    assert f'{name} already: name another DST or --overwrite' in errors
     assert (tmp_path / 'hf' / name).read_text() == 'mine'
 
 

@@ -1,5 +1,6 @@
 """The quickstart, run as a user runs it, for one epoch of a few steps."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -66,3 +67,15 @@ def test_the_terminal_shows_progress_tables_and_no_warning(run):
 
 def test_the_checkpoint_is_there(run):
     assert list((run[1] / 'train').glob('epoch_1.pth'))
+
+
+def test_scenes_that_cannot_be_drawn_end_it_with_their_sentence(tmp_path, capfd):
+    spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    (tmp_path / 'scenes').write_text('a file, no folder')
+    args = tool.parse_args(['--data-root', str(tmp_path / 'scenes'), '--out', str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        tool.draw_scenes(args)
+    assert ended.value.code == 2
+    assert capfd.readouterr().err.startswith('error: ')

@@ -1,11 +1,11 @@
 """FLOPs, saved activations and parameters of a pretraining config: ``.../measure_cost.py CONFIG``.
 
 Counts with torch's FlopCounterMode (a multiply-add is two) and by summing what autograd keeps, on
-whatever device there is; neither depends on its speed. Text lengths are those given, or all as long
-as the context.
+the CPU; neither depends on its speed. Text lengths are those given, or all as long as the context.
 """
 
 import argparse
+import sys
 
 import torch
 from mmengine.registry import init_default_scope
@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.models import GroupViT
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
 
@@ -28,11 +29,18 @@ def parse_args(argv=None):
     parser.add_argument('--prompts', type=int, default=3)
     parser.add_argument('--tokens', type=int, help='of each text; the context length by default')
     parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.batch_size < 2:
+        parser.error('--batch-size must be at least 2: BatchNorm needs more than one sample')
+    return args
 
 
 def make_batch(model, args):
     """Images of the size that the positions are for, and texts of distinct words."""
+    if not isinstance(model.backbone, GroupViT):
+        sys.exit(
+            f'error: costs are counted for a GroupViT, not for {type(model.backbone).__name__}.'
+        )
     side = model.backbone.grid_shape[0] * model.backbone.patch_size
     length = args.tokens or model.text_encoder.context_length
     token_ids = torch.randint(1, 40_000, (args.batch_size, 1 + args.prompts, length))
