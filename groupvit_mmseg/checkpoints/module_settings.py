@@ -22,19 +22,22 @@ from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
 HEADS = ('num_heads', 'text_heads')
 
 
-def check_module(module: nn.Module, path: Path, weights: WeightFile) -> None:
+def check_module(
+    module: nn.Module, path: Path, weights: WeightFile, *, refused: Sequence[str] = HEADS
+) -> None:
     """Compare a module with what is said of the weights that it got.
 
     Other attention heads are an error. Another ``assign_scale`` or normalisation of the pictures
-    may be meant, and is logged; so is it if nothing tells the heads.
+    may be meant where learning begins, and is logged; so is it if nothing tells the heads.
 
     Args:
         module (nn.Module): A GroupViT, a part of one, or a model that holds one.
         path (Path): Of the weights.
         weights (WeightFile): What it holds.
+        refused (Sequence[str]): Settings that must be equal. Defaults to the heads.
 
     Raises:
-        ValueError: If the heads differ, or what is said of the weights is of another model.
+        ValueError: If one of these differs, or what is said of the weights is of another model.
     """
     own, told = own_settings(module), told_settings(path, weights)
     for name, value in own.items():
@@ -48,7 +51,7 @@ def check_module(module: nn.Module, path: Path, weights: WeightFile) -> None:
             f'{told.places[name]} and the config of the {type(module).__name__} that loads {path} '
             f'disagree on {name}, {plain(said)} and {plain(value)}: change the config.'
         )
-        if name in HEADS:
+        if name in refused:
             raise ValueError(text)
         print_log(text, 'current', logging.WARNING)
 
@@ -56,18 +59,21 @@ def check_module(module: nn.Module, path: Path, weights: WeightFile) -> None:
 def check_checkpoint(module: nn.Module, checkpoint: Mapping[str, Any], *, source: str) -> None:
     """Compare a module with the config that travels in a checkpoint; see :func:`check_module`.
 
+    A checkpoint is loaded to go on with what was learnt, so another ``assign_scale`` is an error
+    too: converters put it into the weights, and it would count twice.
+
     Args:
         module (nn.Module): The model that its weights were loaded into.
         checkpoint (Mapping): As ``read_checkpoint`` gives it.
         source (str): Where it comes from, for messages.
 
     Raises:
-        ValueError: If the heads differ, or the config is of another model.
+        ValueError: If heads or ``assign_scale`` differ, or the config is of another model.
     """
     meta = checkpoint.get('meta') or {}
     tensors = dict(checkpoint['state_dict'])
     weights = WeightFile(tensors, meta.get(CONFIG_ENTRY), (), record=meta.get(RECORD))
-    check_module(module, Path(source), weights)
+    check_module(module, Path(source), weights, refused=(*HEADS, 'assign_scale'))
 
 
 def own_settings(module: nn.Module) -> dict[str, Any]:

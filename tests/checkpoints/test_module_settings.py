@@ -109,16 +109,23 @@ def test_released_towers_are_known_by_their_shapes(convert, tmp_path):
     assert not convert('official_to_plugin', tmp_path / 'released.pth', tmp_path / 'q.pth')
 
 
-def test_a_config_of_other_heads_than_the_checkpoints_is_refused(convert, trained, tmp_path):
+def test_a_config_that_is_not_the_checkpoints_is_refused(convert, trained, tmp_path):
     source, _ = trained()
     assert not convert('plugin_to_official', source, tmp_path / 'o.pth')
     assert not convert('official_to_plugin', tmp_path / 'o.pth', tmp_path / 'q.pth')
-    right = Config.fromfile(tmp_path / 'q.py')
-    wrong = copy.deepcopy(right)
-    wrong.model.backbone.num_heads = [1, 1]
-    for checkpoint in (source, tmp_path / 'q.pth'):
-        load_segmentor(right, checkpoint)
-        GroupViTInferencer(right, checkpoint)
+    converted = Config.fromfile(tmp_path / 'q.py')
+    # The official names have no place for the scale: it is in the converted weights.
+    assert converted.model.backbone.get('assign_scale', 1.0) == 1.0
+    original = copy.deepcopy(converted)
+    original.model.backbone.assign_scale = 8.0
+    checkpoints = {source: (original, converted, '8.0 and 1.0')}
+    checkpoints[tmp_path / 'q.pth'] = (converted, original, '1.0 and 8.0')
+    for checkpoint, (right, other, scales) in checkpoints.items():
+        heads = copy.deepcopy(right)
+        heads.model.backbone.num_heads = [1, 1]
         for read in (load_segmentor, GroupViTInferencer):
+            read(right, checkpoint)
             with pytest.raises(ValueError, match='disagree on num_heads'):
-                read(wrong, checkpoint)
+                read(heads, checkpoint)
+            with pytest.raises(ValueError, match=f'disagree on assign_scale, {scales}'):
+                read(other, checkpoint)
