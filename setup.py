@@ -84,7 +84,7 @@ def readme():
 setup(
     name='groupvit-mmseg',
     version=version(),
-    description='GroupViT for MMSegmentation: segmentation learnt from captions alone',
+    description='GroupViT for MMSegmentation: segmentation by any class names, from captions',
     long_description=readme(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',

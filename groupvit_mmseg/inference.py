@@ -112,7 +112,7 @@ def segmentation_config(cfg: Config) -> Config:
 def load_segmentor(
     config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu', **test_cfg: Any
 ) -> Any:
-    """The segmentor of a config with a checkpoint's weights, looking for nothing in particular yet.
+    """Build a segmentor and load weights; its classes are set later.
 
     Args:
         config (str | Path | Config): Of a segmentor, or of pretraining that evaluates one.

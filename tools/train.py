@@ -73,7 +73,7 @@ def parse_args(argv=None):
 
 
 def load_config(args):
-    """The config with the command line's wishes in it."""
+    """The config with command-line overrides applied."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(
             f'There is no config {args.config}; configs/ holds those that ship.'

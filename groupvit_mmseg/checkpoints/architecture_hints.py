@@ -39,7 +39,7 @@ class Hints(NamedTuple):
     normalization: Normalization | None = None
 
     def completed(self, other: 'Hints') -> 'Hints':
-        """These, with another's where these say nothing."""
+        """Fill unset fields from another."""
         said = {name: value for name, value in self._asdict().items() if value is not None}
         return other._replace(**said)
 

@@ -81,7 +81,7 @@ STORAGE_TYPES = {
 
 
 class Placeholder:
-    """Stands for an object of a type that is not brought to life: takes anything, keeps nothing."""
+    """Stand for an object of a type that is not loaded: take anything, keep nothing."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> 'Placeholder':
         """An empty object, whatever it would have been made of."""

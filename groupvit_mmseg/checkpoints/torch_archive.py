@@ -32,7 +32,7 @@ class RestrictedFile(NamedTuple):
 
     Attributes:
         content (Any): What was pickled, tensors as :class:`StoredTensor`.
-        skipped (tuple[str, ...]): Names of the types that were not brought to life.
+        skipped (tuple[str, ...]): Names of the types that were not loaded.
         read (Callable[[StoredTensor], Tensor]): Reads a tensor.
     """
 

@@ -162,7 +162,7 @@ def _from_pickle(file: RestrictedFile, path: Path) -> WeightFile:
     if entry is not None:
         others = [key for key in content if key not in (entry, SETTINGS_ENTRY)]
         skipped = [f'{key}: not weights' for key in others] + skipped
-    skipped += [f'type {name}: not brought to life' for name in file.skipped]
+    skipped += [f'type {name}: not loaded' for name in file.skipped]
     meta = content.get('meta')
     meta = meta if isinstance(meta, Mapping) else {}
     text, record, settings = meta.get(CONFIG_ENTRY), meta.get(RECORD), content.get(SETTINGS_ENTRY)

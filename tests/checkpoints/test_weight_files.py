@@ -72,7 +72,7 @@ def test_foreign_objects_stay_inert(tmp_path, same_bits, zipped):
     assert os.listdir(tmp_path) == ['official.pth']
     same_bits(weights.tensors, {key: value.detach() for key, value in TENSORS.items()})
     skipped = ' '.join(weights.skipped)
-    assert 'type posix.mkdir: not brought to life' in skipped
+    assert 'type posix.mkdir: not loaded' in skipped
     assert 'MaliceOnState' in skipped
     for entry in ('epoch', 'malice', 'state', 'array', 'kinds', 'optimizer'):
         assert f'{entry}: not weights' in weights.skipped

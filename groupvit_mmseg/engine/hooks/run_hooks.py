@@ -11,7 +11,7 @@ from mmseg.registry import HOOKS
 
 @HOOKS.register_module()
 class RunSummaryHook(Hook):
-    """Logs what decides a result: seed, effective batch, sample counts, steps, learning rate.
+    """Log what determines a result: seed, effective batch, sample counts, steps, learning rate.
 
     GroupViT loses about 5 mIoU at half the batch; whoever compares two runs looks here first.
     """
