@@ -78,7 +78,7 @@ class FrozenSegmentor(nn.Module):
 
 
 def check_exportable(segmentor: Any) -> None:
-    """Refuses a segmentor that does what the graph does not.
+    """Refuse a segmentor that does what the graph does not.
 
     Raises:
         ValueError: Names the part or the option.

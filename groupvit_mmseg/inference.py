@@ -215,7 +215,7 @@ class GroupViTInferencer:
     def set_classes(
         self, class_names: ClassList | str | Sequence[str] | None = None, **class_options: Any
     ) -> None:
-        """Looks for other things from now on; what is not given stays as it is.
+        """Look for other things from now on; what is not given stays as it is.
 
         Args:
             class_names (ClassList | str | Sequence[str], optional): A whole list; or the names,
@@ -236,7 +236,7 @@ class GroupViTInferencer:
 
     @torch.no_grad()
     def __call__(self, image: str | Path | NDArray[np.uint8]) -> InferenceResult:
-        """Segments one picture.
+        """Segment one picture.
 
         Args:
             image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.

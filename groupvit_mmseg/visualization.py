@@ -75,7 +75,7 @@ def class_palette(class_names: Sequence[str]) -> Picture:
 
 
 def enlarge(array: NDArray, min_side: int) -> NDArray:
-    """Repeats pixels a whole number of times until the shorter side has ``min_side`` of them.
+    """Repeat pixels a whole number of times until the shorter side has ``min_side`` of them.
 
     Args:
         array (NDArray): Image ``(H, W, 3)`` or map ``(H, W)``.
@@ -89,7 +89,7 @@ def enlarge(array: NDArray, min_side: int) -> NDArray:
 
 
 def draw_groups(image: Picture, group_map: IndexMap, *, opacity: float = 0.65) -> Picture:
-    """Paints each segment in its colour and outlines it.
+    """Paint each segment in its colour and outline it.
 
     Args:
         image (NDArray): RGB ``(H, W, 3)``.
@@ -114,7 +114,7 @@ def draw_labels(
     opacity: float = 0.6,
     with_names: bool = True,
 ) -> Picture:
-    """Paints each class over the image and writes its name on its largest region.
+    """Paint each class over the image and write its name on its largest region.
 
     A first class called "background" is left unpainted, as are ignored pixels (255); names that do
     not fit their region are left out (``legend`` lists them all).
@@ -176,7 +176,7 @@ def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> Pi
 
 
 def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: str = '') -> Picture:
-    """Puts pictures side by side in rows under column titles.
+    """Put pictures side by side in rows under column titles.
 
     Args:
         rows (Sequence[Sequence[NDArray]]): RGB pictures, as many per row as there are titles; a
@@ -211,13 +211,13 @@ def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: s
 
 
 def save_picture(picture: Picture, path: str | Path) -> None:
-    """Writes a picture; its folder is made, the suffix decides the format."""
+    """Write a picture; its folder is made, the suffix decides the format."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
 
 
 def _check_sizes(image: Picture, index_map: IndexMap) -> None:
-    """Refuses a map of another size than its image."""
+    """Refuse a map of another size than its image."""
     if image.shape[:2] != index_map.shape:
         raise ValueError(
             f'The image is {image.shape[:2]} pixels and its map {index_map.shape}: resize one.'

@@ -101,7 +101,7 @@ def parse_args(argv=None):
 
 
 def check_options(args):
-    """Refuses what would be passed over: numbers out of their range, sets that are not chosen."""
+    """Refuse what would be passed over: numbers out of their range, sets that are not chosen."""
     least = dict(processes=1, workers=0, batch_size=1, limit=1, pictures=0)
     for name, number in least.items():
         given = getattr(args, name)
@@ -170,7 +170,7 @@ def load_model(args):
 
 
 def run_tasks(tasks, args):
-    """Runs what is pending of one process's part."""
+    """Run what is pending of one process's part."""
     segmentor = load_model(args)
     logit_scale = segmentor.decode_head.logit_scale.exp().item()
     share = dict(rank=args.rank or 0, world=args.processes, num_workers=args.workers)
@@ -183,7 +183,7 @@ def run_tasks(tasks, args):
 
 
 def run_processes(args, argv):
-    """Runs every process's part at once."""
+    """Run every process's part at once."""
     command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
     threads = max(1, (os.cpu_count() or 1) // args.processes)
     environment = dict(os.environ)

@@ -92,7 +92,7 @@ def build_runner(cfg):
 
 @contextmanager
 def quiet():
-    """Keeps what a metric logs off the terminal."""
+    """Keep what a metric logs off the terminal."""
     handlers = MMLogger.get_current_instance().handlers
     levels = [handler.level for handler in handlers]
     for handler in handlers:
@@ -214,7 +214,7 @@ class ZeroShot:
 
 
 def pretrain(runner):
-    """Trains; returns how long it took, how fast it was, and the mIoU on the way."""
+    """Train; return how long it took, how fast it was, and the mIoU on the way."""
     start = time.time()
     runner.train()
     seconds = time.time() - start

@@ -92,7 +92,7 @@ def make_config(data, args):
 
 
 def train(cfg, args):
-    """Trains, and returns what it took."""
+    """Train, and return what it took."""
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.train_cfg.val_begin = cfg.max_epochs + 1  # evaluated afterwards, in the test loop
     runner = RUNNERS.build(cfg)
@@ -114,7 +114,7 @@ def train(cfg, args):
 
 
 def evaluate(cfg, name, checkpoint, photographs, **head):
-    """Runs tools/test.py on some of the photographs and returns its result file."""
+    """Run tools/test.py on some of the photographs and return its result file."""
     cfg = segmentation_config(cfg)
     cfg.test_dataloader.dataset.indices = photographs
     cfg.model.decode_head.update(head)
@@ -133,7 +133,7 @@ def evaluate(cfg, name, checkpoint, photographs, **head):
 
 
 def calibrate(cfg, checkpoint, photographs):
-    """Chooses the background threshold on some of the photographs."""
+    """Choose the background threshold on some of the photographs."""
     inferencer = GroupViTInferencer(cfg, checkpoint)
     loader = segmentation_config(cfg).test_dataloader
     loader.dataset.indices = photographs

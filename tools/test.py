@@ -19,7 +19,6 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 from mmengine.config import Config
 from mmengine.dist import is_main_process
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
@@ -29,6 +28,7 @@ from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -124,7 +124,7 @@ def load_config(args):
 
 
 def check_data(dataset):
-    """Says which folder or list is missing, and how to name another place."""
+    """Say which folder or list is missing, and how to name another place."""
     root = Path(dataset.get('data_root') or '')
     places = [*(dataset.get('data_prefix') or {}).values(), dataset.get('ann_file') or '']
     for place in places:
@@ -138,7 +138,7 @@ def check_data(dataset):
 
 
 def check_windows(args):
-    """Refuses windows that are asked for together with metrics that take whole images."""
+    """Refuse windows that are asked for together with metrics that take whole images."""
     windows = [
         key
         for key, value in (args.cfg_options or {}).items()
@@ -159,7 +159,7 @@ def listed(cfg):
 
 
 def add_metrics(cfg, names):
-    """Has more measured, in the same pass; segments exist of whole images only."""
+    """Have more measured, in the same pass; segments exist of whole images only."""
     given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     there = {metric['type'] for metric in given}
     added = [
@@ -173,7 +173,7 @@ def add_metrics(cfg, names):
 
 
 def augment(cfg, metrics):
-    """Has each image segmented in several sizes, also flipped, and the probabilities averaged."""
+    """Have each image segmented in several sizes, also flipped, and the probabilities averaged."""
     needy = sorted(NEED_GROUPS & set(metrics))
     if needy:
         raise ValueError(
@@ -194,7 +194,7 @@ def augment(cfg, metrics):
 
 
 def draw_into(cfg, folder):
-    """Turns MMSeg's drawing of predictions on, or without a folder leaves its hook out."""
+    """Turn MMSeg's drawing of predictions on, or without a folder leave its hook out."""
     hooks = cfg.setdefault('default_hooks', {})
     if not folder:
         hooks.pop('visualization', None)
@@ -231,12 +231,11 @@ def build_runner(cfg):
 
 def segmentor(runner):
     """The runner's model without a distributed wrapper and without test-time augmentation."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    return model.module if isinstance(model, BaseTTAModel) else model
+    return unwrap_model(runner.model)
 
 
 def evaluate(cfg, runner, out=None):
-    """Runs the test loop and returns the report; writes it to ``out``."""
+    """Run the test loop and return the report; write it to ``out``."""
     metrics = runner.test()
     if not is_main_process():
         return None

@@ -59,7 +59,7 @@ class Journal:
         return dict(sorted(found.items()))
 
     def writer(self, rank: int) -> JournalWriter:
-        """Appends to the file of one process."""
+        """Append to the file of one process."""
         return JournalWriter(
             self.folder / f'{self.name}.{rank}.jsonl', self.settings, self._files_of
         )
@@ -96,7 +96,7 @@ class JournalWriter:
         self._file.close()
 
     def add(self, index: int, **result: Any) -> None:
-        """Writes the result of one image."""
+        """Write the result of one image."""
         files = {} if self._files_of is None else dict(files=self._files_of(index))
         self._write(dict(index=index, **result, **files))
 

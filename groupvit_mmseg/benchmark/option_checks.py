@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_options_are_used(chosen: Sequence[Benchmark], settings: EvaluationSettings) -> None:
-    """Refuses folders, class files and background options that no chosen set uses; a limit of 0.
+    """Refuse folders, class files and background options that no chosen set uses; a limit of 0.
 
     Raises:
         ValueError: Names the option.
@@ -46,22 +46,8 @@ def check_options_are_used(chosen: Sequence[Benchmark], settings: EvaluationSett
         )
 
 
-def prompted_names(benchmark: Benchmark, classes: Mapping[str, Any] | None) -> Sequence[str]:
-    """Names of the classes that are looked for in a set, the background included.
-
-    Args:
-        benchmark (Benchmark): The set.
-        classes (Mapping[str, Any], optional): What ``read_class_file`` gives; None for the set's
-            own spellings.
-    """
-    if classes is not None:
-        return classes['class_names']
-    chosen = benchmark.class_set
-    return class_names(chosen) if isinstance(chosen, str) else chosen
-
-
 def check_class_file(benchmark: Benchmark, classes: Mapping[str, Any] | None) -> None:
-    """Refuses a class file whose label 0 means something else than that of the masks.
+    """Refuse a class file whose label 0 means something else than that of the masks.
 
     Args:
         benchmark (Benchmark): The set.
@@ -72,11 +58,13 @@ def check_class_file(benchmark: Benchmark, classes: Mapping[str, Any] | None) ->
     """
     if classes is None:
         return
-    of_set = has_background(benchmark.class_set)
+    chosen = benchmark.class_set
+    of_set = has_background(chosen)
+    names = class_names(chosen) if isinstance(chosen, str) else chosen
     if classes['with_background'] and not of_set:
         raise ValueError(
             f'The class file of {benchmark.name} has a line "background:", but label 0 of the set '
-            f'is {prompted_names(benchmark, None)[0]!r}: leave the line out, or call that class '
+            f'is {names[0]!r}: leave the line out, or call that class '
             'background in the metainfo of the set.'
         )
     if of_set and not classes['with_background']:

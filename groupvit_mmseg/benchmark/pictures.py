@@ -43,7 +43,7 @@ def chosen_images(
 
 
 def draw_images(segmentor: Any, dataset: Any, indices: Sequence[int], path: str | Path) -> None:
-    """Draws images, their masks and what a segmentor says, one below the other.
+    """Draw images, their masks and what a segmentor says, one below the other.
 
     Args:
         segmentor (Any): A ``GroupViTSegmentor`` set up for the classes.
@@ -69,7 +69,7 @@ def _row(segmentor: Any, data: dict) -> list[NDArray[np.uint8]]:
 
 
 def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: str | Path) -> None:
-    """Draws what share of each class's pixels is labelled as which class.
+    """Draw what share of each class's pixels is labelled as which class.
 
     Args:
         matrix (NDArray): Pixels ``(K, K)``; rows are labels, columns predictions.

@@ -25,7 +25,7 @@ PACKAGES = ('groupvit_mmseg', 'torch', 'mmengine', 'mmcv', 'mmseg')
 def evaluation_report(
     cfg: Config, head: Any, metrics: Mapping[str, float], evaluator_metrics: Iterable[Any]
 ) -> dict[str, Any]:
-    """Gathers a result and what it was measured with.
+    """Gather a result and what it was measured with.
 
     Args:
         cfg (Config): The segmentation config; ``load_from`` is the checkpoint.
@@ -116,7 +116,7 @@ def versions() -> dict[str, str]:
 
 
 def write_json(content: Mapping[str, Any], path: str | Path) -> None:
-    """Writes a file that is either whole or not there; its folder is made."""
+    """Write a file that is either whole or not there; its folder is made."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
     write_atomically(path, lambda stream: stream.write(text.encode()))
 

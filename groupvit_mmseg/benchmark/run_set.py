@@ -78,7 +78,7 @@ def apply_protocol(
     logit_scale: float,
     classes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Makes a segmentor look for a set's classes as a protocol says.
+    """Make a segmentor look for a set's classes as a protocol says.
 
     Args:
         segmentor (Any): A ``GroupViTSegmentor`` with its weights.
@@ -103,7 +103,7 @@ def apply_protocol(
 def run_segmentation(
     segmentor: Any, dataset: Any, journal: Journal, *, rank: int = 0, world: int = 1, **loading: Any
 ) -> Iterator[int]:
-    """Segments the images of one process that no process has done yet.
+    """Segment the images of one process that no process has done yet.
 
     Unless ``batch_size`` says otherwise every image is passed alone, so that its result depends on
     no other image, nor on workers or processes.

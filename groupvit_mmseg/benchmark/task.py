@@ -183,7 +183,7 @@ class EvaluationTask:
         return self.benchmark.name == 'imagenet'
 
     def set_up(self, segmentor: Any, logit_scale: float) -> None:
-        """Makes a segmentor look for the classes as the protocol says."""
+        """Make a segmentor look for the classes as the protocol says."""
         apply_protocol(
             segmentor, self.protocol, self.benchmark.class_set, logit_scale, self.classes
         )
@@ -197,7 +197,7 @@ class EvaluationTask:
         world: int = 1,
         num_workers: int = 0,
     ) -> Iterator[int]:
-        """Does the images of one process that are not done yet; yields the index of each.
+        """Do the images of one process that are not done yet; yield the index of each.
 
         Args:
             segmentor (Any): A ``GroupViTSegmentor`` with the weights.

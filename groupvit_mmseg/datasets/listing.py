@@ -36,7 +36,7 @@ def checked_loader(loader: Any) -> Any:
 
 
 def check_listing(dataset: dict) -> None:
-    """Refuses the config of a segmentation data set that would list no file, or wrong names.
+    """Refuse the config of a segmentation data set that would list no file, or wrong names.
 
     Sets that are listed in a way of their own are passed over.
 
@@ -65,7 +65,7 @@ def check_listing(dataset: dict) -> None:
 
 
 def check_list_file(path: Path, suffix: str) -> None:
-    """Refuses a list of image names that MMSegmentation would read as other names.
+    """Refuse a list of image names that MMSegmentation would read as other names.
 
     Args:
         path (Path): A name without ending on each line.
@@ -108,7 +108,7 @@ def _wrong_name(name: str, suffix: str) -> str:
 
 
 def _check_folder(folder: Path, suffix: str) -> None:
-    """Refuses a folder whose images are not all listed by their ending."""
+    """Refuse a folder whose images are not all listed by their ending."""
     files = [path for path in folder.rglob('*') if path.is_file()]
     if any(path.name.endswith(suffix) for path in files):
         left_out = [path for path in files if _differs_in_case_only(path, suffix)]

@@ -151,7 +151,7 @@ TURNS = tuple(
 
 
 def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
-    """Draws one scene; a function of its arguments.
+    """Draw one scene; a function of its arguments.
 
     Args:
         seed (int): Seed of this one scene, in ``[0, 2**32)``.
@@ -186,7 +186,7 @@ def _choose(rng, options):
 
 
 def _places(rng, count: int, size: int) -> list[tuple[int, int, int]]:
-    """Draws centres and radii of ``count`` things that stay inside and hardly touch."""
+    """Draw centres and radii of ``count`` things that stay inside and hardly touch."""
     while True:
         places: list[tuple[int, int, int]] = []
         for _ in range(20 * count):
@@ -205,7 +205,7 @@ def _outline(rng, shape, dx, dy, radius: int) -> Mask:
 
 
 def _surface(rng, texture, colour, noise: int, x, y) -> np.ndarray:
-    """Paints ``(H, W, 3)`` in a jittered colour, its second tone and pixel noise."""
+    """Paint ``(H, W, 3)`` in a jittered colour, its second tone and pixel noise."""
     base = np.array(colour) + rng.randint(-12, 13, 3)
     second = base + 60 if base.sum() < 330 else base - 60
     marks = texture(x + rng.randint(64), y + rng.randint(64))
@@ -222,7 +222,7 @@ def _phrase(rng, name: str, colour: str) -> str:
 
 
 def _caption(rng, phrases: list[str], ground: str) -> str:
-    """Joins what is in the picture the way a person might."""
+    """Join what is in the picture the way a person might."""
     if len(phrases) == 2:
         things = _choose(rng, (' and ', ' next to ', ' beside ')).join(phrases)
     else:
@@ -234,5 +234,5 @@ def _caption(rng, phrases: list[str], ground: str) -> str:
 
 
 def scene_seed(seed: int, split: str, index: int) -> int:
-    """Gives every scene of every split its own seed."""
+    """Give every scene of every split its own seed."""
     return zlib.crc32(f'{seed}/{split}/{index}'.encode())

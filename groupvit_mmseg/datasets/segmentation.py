@@ -55,7 +55,7 @@ class COCOObjectDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Lists images and masks, as ``BaseSegDataset``; says so if the folder is missing."""
+        """List images and masks, as ``BaseSegDataset``; say so if the folder is missing."""
         folder = self.data_prefix['img_path']
         if '://' not in folder and not Path(folder).is_dir():
             raise FileNotFoundError(

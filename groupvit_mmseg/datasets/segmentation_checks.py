@@ -23,7 +23,7 @@ def check_masks(
     *,
     at_original_size: bool = True,
 ) -> None:
-    """Refuses masks whose labels or shape cannot be those of the classes and the image.
+    """Refuse masks whose labels or shape cannot be those of the classes and the image.
 
     Args:
         samples (Iterable[Any]): ``SegDataSample`` objects; those without a mask are passed over.
@@ -71,7 +71,7 @@ def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -
 
 
 def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> None:
-    """Refuses a data set whose files, classes or masks cannot be evaluated or learnt from.
+    """Refuse a data set whose files, classes or masks cannot be evaluated or learnt from.
 
     Reads masks until one shows more than label 0 and the ignored label: one, in most sets.
 
@@ -101,7 +101,7 @@ def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> 
 
 
 def check_class_names_of_set(classes: Any, name: str) -> None:
-    """Refuses a set's ``metainfo`` whose classes are no list of names.
+    """Refuse a set's ``metainfo`` whose classes are no list of names.
 
     Raises:
         ValueError: If there are none, or a text, which would be taken letter by letter.
@@ -118,7 +118,7 @@ def check_class_names_of_set(classes: Any, name: str) -> None:
 
 
 def check_class_count(num_prompted: int, dataset_classes: Sequence[str], name: str) -> None:
-    """Refuses a class list of another length than the labels.
+    """Refuse a class list of another length than the labels.
 
     Raises:
         ValueError: If the numbers differ.
@@ -131,7 +131,7 @@ def check_class_count(num_prompted: int, dataset_classes: Sequence[str], name: s
 
 
 def check_files(data_list: Sequence[dict]) -> None:
-    """Refuses a list of images of which some, or their masks, do not exist.
+    """Refuse a list of images of which some, or their masks, do not exist.
 
     Args:
         data_list (Sequence[dict]): What a segmentation data set lists: ``img_path`` and
@@ -159,7 +159,7 @@ def check_files(data_list: Sequence[dict]) -> None:
 
 
 def check_labels_occur(dataset: Any) -> None:
-    """Refuses a set in whose masks nothing but 0 and ignored pixels occurs.
+    """Refuse a set in whose masks nothing but 0 and ignored pixels occurs.
 
     Masks of 0 and 255 are common for one class; 255 is ignored here, so they would show nothing.
 
@@ -188,7 +188,7 @@ def check_labels_occur(dataset: Any) -> None:
 
 
 def _check_listed_once(data_list: Sequence[dict]) -> None:
-    """Refuses a list in which an image would count twice."""
+    """Refuse a list in which an image would count twice."""
     counts = Counter(item['img_path'] for item in data_list)
     twice = [path for path, count in counts.items() if count > 1]
     if twice:
@@ -199,7 +199,7 @@ def _check_listed_once(data_list: Sequence[dict]) -> None:
 
 
 def _note_unused_masks(dataset: Any, data_list: Sequence[dict]) -> None:
-    """Counts and names masks that have no image, where the folder is the list of images."""
+    """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
     listed = getattr(dataset, 'ann_file', None)
     if suffix is None or listed or '://' in data_list[0]['seg_map_path']:

@@ -64,7 +64,7 @@ def calibrate_threshold(
     thresholds: Sequence[float] | None = None,
     ignore_index: int = 255,
 ) -> ThresholdCalibration:
-    """Chooses the background threshold of the highest mIoU; one forward pass per image is enough.
+    """Choose the background threshold of the highest mIoU; one forward pass per image is enough.
 
     A pixel is background where the best affinity of its segment is strictly below
     ``min(threshold, highest affinity of the image)``, as in the zero-shot head.
@@ -101,7 +101,7 @@ def calibrate_threshold(
 
 
 def _reduce(item: SegmentPrediction, ignore_index: int) -> _Counts:
-    """Counts pixels per segment and class; keeps each segment's best class."""
+    """Count pixels per segment and class; keep each segment's best class."""
     num_groups, num_foreground = item.affinity.shape
     labels = count_labels(
         item.group_map, item.label_map, num_groups, num_foreground + 1, ignore_index

@@ -49,7 +49,7 @@ def fit_linear(
     weight_decay: float = 1e-4,
     steps: int = 100,
 ) -> float:
-    """Fits a linear layer to all images at once (L-BFGS), from zero: the result is reproducible.
+    """Fit a linear layer to all images at once (L-BFGS), from zero: the result is reproducible.
 
     Args:
         layer (nn.Linear): ``C -> K``; fitted in place.

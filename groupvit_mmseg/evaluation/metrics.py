@@ -43,7 +43,7 @@ class PerClassIoUMetric(IoUMetric):
         return intersect.clone(), predicted + labelled - intersect, predicted, labelled
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Prints the table and returns the aggregates, as ``IoUMetric``; fills ``class_iou``.
+        """Print the table and return the aggregates, as ``IoUMetric``; fill ``class_iou``.
 
         Raises:
             ValueError: If no pixel counts.
@@ -75,7 +75,7 @@ class OracleIoUMetric(PerClassIoUMetric):
     default_prefix = 'oracle'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Renames each sample's segments to their best classes and counts as ``IoUMetric``."""
+        """Rename each sample's segments to their best classes and count as ``IoUMetric``."""
         super().process(data_batch, [self._renamed(sample) for sample in data_samples])
 
     def _renamed(self, sample: dict) -> dict:
@@ -104,7 +104,7 @@ class ForegroundIoUMetric(PerClassIoUMetric):
     default_prefix = 'foreground'
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Takes the background out of predictions and masks and counts as ``IoUMetric``."""
+        """Take the background out of predictions and masks and count as ``IoUMetric``."""
         super().process(data_batch, [self._without_background(s) for s in data_samples])
 
     def _without_background(self, sample: dict) -> dict:
@@ -125,7 +125,7 @@ class ForegroundIoUMetric(PerClassIoUMetric):
 
 
 def check_first_class(metric: Any) -> None:
-    """Refuses a metric of the foreground on a set whose first class is not the background.
+    """Refuse a metric of the foreground on a set whose first class is not the background.
 
     Raises:
         ValueError: Names the class, whose pixels would be left out.
@@ -141,7 +141,7 @@ def check_first_class(metric: Any) -> None:
 def count_labels(
     group_map: Tensor, label_map: Tensor, num_groups: int, num_classes: int, ignore_index: int = 255
 ) -> Tensor:
-    """Counts the pixels of every (segment, class) pair of one image.
+    """Count the pixels of every (segment, class) pair of one image.
 
     Args:
         group_map (Tensor): Segment of every pixel, ``(H, W)`` integers below ``num_groups``.

@@ -47,7 +47,7 @@ def segment_concepts(
     top_words: int = 5,
     min_share: float = 0.02,
 ) -> list[SegmentConcept]:
-    """Finds what each segment stands for over many images.
+    """Find what each segment stands for over many images.
 
     A segment's concept is the mean of its embeddings, weighted by its shares. Images are ordered by
     how near the segment is to that in them; those of which it owns too little are left out.

@@ -86,7 +86,7 @@ class MaskProbingMetric(BaseMetric):
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keeps the best segment's overlap of each sample, not a number without a foreground.
+        """Keep the best segment's overlap of each sample, not a number without a foreground.
 
         Ranks put their results together by position, so every sample leaves one.
         """

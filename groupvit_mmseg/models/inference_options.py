@@ -84,7 +84,7 @@ def read_options(test_cfg: Mapping[str, Any] | None) -> InferenceOptions:
 
 
 def refuse_options(options: InferenceOptions, carried: tuple[str, ...], what: str) -> None:
-    """Raises ``ValueError`` for options that something would pass over, new ones included.
+    """Raise ``ValueError`` for options that something would pass over, new ones included.
 
     Args:
         options (InferenceOptions): Those asked for.
@@ -100,7 +100,7 @@ def refuse_options(options: InferenceOptions, carried: tuple[str, ...], what: st
 
 
 def _check_values(options: InferenceOptions) -> None:
-    """Refuses a value out of its range."""
+    """Refuse a value out of its range."""
     choices = dict(
         mode=('whole', 'slide'),
         precision=PRECISIONS,
@@ -122,7 +122,7 @@ def _check_values(options: InferenceOptions) -> None:
 
 
 def _check_windows(options: InferenceOptions) -> None:
-    """Refuses windows without a size, or with pixels between them."""
+    """Refuse windows without a size, or with pixels between them."""
     for name in ('crop_size', 'stride'):
         size = getattr(options, name)
         if not (isinstance(size, (tuple, list)) and len(size) == 2 and all(map(is_count, size))):

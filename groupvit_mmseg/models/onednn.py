@@ -34,7 +34,7 @@ class OneDnnLinear(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Calls the function, or oneDNN's in its place."""
+        """Call the function, or oneDNN's in its place."""
         if func is F.linear and not kwargs and _fits(*args):
             x, weight, *bias = args
             return torch.ops.mkldnn._linear_pointwise(

@@ -21,7 +21,7 @@ EPS = 1e-8
 def pamr(
     scores: Tensor, image: Tensor, *, num_steps: int = 10, dilations: tuple[int, ...] = DILATIONS
 ) -> Tensor:
-    """Refines scores by the image.
+    """Refine scores by the image.
 
     Args:
         scores (Tensor): ``(C, H, W)``; channels do not influence each other.
@@ -67,7 +67,7 @@ def _spread(image: Tensor, dilations: tuple[int, ...]) -> Tensor:
 def refine(
     scores: Tensor, weights: Tensor, num_steps: int, dilations: tuple[int, ...] = DILATIONS
 ) -> Tensor:
-    """Averages scores ``(C, H, W)`` over neighbours by :func:`affinities`, ``num_steps`` times."""
+    """Average scores ``(C, H, W)`` over neighbours by :func:`affinities`, ``num_steps`` times."""
     for _ in range(num_steps):
         refined = torch.zeros_like(scores)
         for weight, neighbour in zip(weights, _neighbours(scores, dilations), strict=True):

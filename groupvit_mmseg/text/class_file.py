@@ -31,7 +31,7 @@ class _Line(NamedTuple):
 
 
 def read_class_file(path: str | Path) -> dict[str, Any]:
-    """Reads a class file.
+    """Read a class file.
 
     Args:
         path (str | Path): The file; the docstring of ``class_list`` shows its form.

@@ -142,7 +142,7 @@ class ClassList(NamedTuple):
 
 
 def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any) -> ClassList:
-    """Puts a class list together, and checks it.
+    """Put a class list together, and check it.
 
     Args:
         class_names (ClassList | str | Sequence[str]): A list to change; the name of a known set
@@ -208,7 +208,7 @@ def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _check(classes: ClassList) -> None:
-    """Raises ``ValueError`` with one sentence for a class list that cannot be used."""
+    """Raise ``ValueError`` with one sentence for a class list that cannot be used."""
     _check_names(classes)
     _check_background(classes)
     unknown = sorted({*classes.aliases, *classes.class_templates} - set(classes.foreground))
@@ -222,7 +222,7 @@ def _check(classes: ClassList) -> None:
 
 
 def _check_names(classes: ClassList) -> None:
-    """Refuses no class, an empty word, and a word that stands for two things."""
+    """Refuse no class, an empty word, and a word that stands for two things."""
     names, words = classes.class_names, classes.words
     if not classes.foreground:
         raise ValueError(
@@ -244,7 +244,7 @@ def _check_names(classes: ClassList) -> None:
 
 
 def _check_background(classes: ClassList) -> None:
-    """Refuses a background that cannot be told apart, or is told of where there is none."""
+    """Refuse a background that cannot be told apart, or is told of where there is none."""
     threshold = classes.bg_thresh
     if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')

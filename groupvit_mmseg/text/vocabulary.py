@@ -17,7 +17,7 @@ _FILE_NAME = re.compile(r'\.(?:txt|text|names|csv|tsv|json|ya?ml|py|xlsx?)$', re
 
 
 def parse_class_names(text: str) -> tuple[str, ...]:
-    """Splits free text such as ``"a cat, a dog"`` into class names.
+    """Split free text such as ``"a cat, a dog"`` into class names.
 
     Args:
         text (str): Names separated by commas; spaces around a name are dropped, and so is an

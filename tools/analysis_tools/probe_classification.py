@@ -92,7 +92,7 @@ def open_folder(folder, classes=None):
 
 
 def count_files(folder):
-    """Prints how many files are used, and which are not."""
+    """Print how many files are used, and which are not."""
     account = Account('files')
     for image, _ in read_classes(folder, account):
         if not image.lower().endswith(EXTENSIONS):

@@ -62,7 +62,7 @@ def build(config, num_classes, device):
 
 @torch.no_grad()
 def spread_weights(model):
-    """Makes segments and classes differ, which initial weights leave alike."""
+    """Make segments and classes differ, which initial weights leave alike."""
     for name, parameter in model.named_parameters():
         if 'group_token' in name or 'embed' in name.rsplit('.', 1)[-1]:
             parameter.normal_()

@@ -73,7 +73,7 @@ def seconds(encoder, calls):
 
 
 def measure(args):
-    """Prints the tokens of the batches, and the time they take."""
+    """Print the tokens of the batches, and the time they take."""
     cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

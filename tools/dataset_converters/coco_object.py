@@ -141,7 +141,7 @@ def jobs_from_instances(content):
 
 
 def check_images(images, objects):
-    """Refuses annotations of no image, and images whose masks would have one name."""
+    """Refuse annotations of no image, and images whose masks would have one name."""
     unknown = sorted(set(objects) - {image['id'] for image in images}, key=str)
     if unknown:
         lost = sum(len(objects[number]) for number in unknown)
@@ -181,7 +181,7 @@ def map_labels(path):
 
 
 def convert(name, make_mask, out, overwrite, dry_run):
-    """Draws one mask, unless it is there; returns the labels in it."""
+    """Draw one mask, unless it is there; return the labels in it."""
     path = out / name
     if path.is_file() and not overwrite and not dry_run:
         mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -244,7 +244,7 @@ def make_jobs(source):
 
 
 def run_check(jobs, args):
-    """Prints what is wrong with a folder of masks; the exit status."""
+    """Print what is wrong with a folder of masks; the exit status."""
     found = [wrong for wrong in run_all(partial(check, out=args.out), jobs, args.workers) if wrong]
     unknown = sorted({path.name for path in args.out.glob('*.png')} - set(jobs))
     found += [f'{name} belongs to no image' for name in unknown]
@@ -255,7 +255,7 @@ def run_check(jobs, args):
 
 
 def check_folder(args):
-    """Refuses to draw masks into the folder of the pixel maps that they are made of."""
+    """Refuse to draw masks into the folder of the pixel maps that they are made of."""
     if args.annotations.is_dir() and args.out.is_dir() and args.out.samefile(args.annotations):
         raise ValueError(
             f'The masks would replace what they are made of: {args.out}; name another folder.'
@@ -263,7 +263,7 @@ def check_folder(args):
 
 
 def claim_folder(jobs, args):
-    """Refuses a folder that holds masks of another origin; notes in it what is drawn there."""
+    """Refuse a folder that holds masks of another origin; note in it what is drawn there."""
     record = args.out / RECORD
     origin = dict(annotations=args.annotations.name, masks=len(jobs))
     found = read_json(record) if record.is_file() else None

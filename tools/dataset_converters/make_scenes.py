@@ -40,7 +40,7 @@ PICTURES = ('JPEGImages', 'SegmentationClass', 'SegmentationClassContext')
 
 
 def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
-    """Writes pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
+    """Write pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for start in range(0, num_scenes, shard_size):
@@ -55,7 +55,7 @@ def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size:
 
 
 def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) -> None:
-    """Writes each split of scenes with their masks in VOC layout.
+    """Write each split of scenes with their masks in VOC layout.
 
     Args:
         out (Path): Folder to write.
@@ -98,7 +98,7 @@ def _palette_image(labels: np.ndarray, palette) -> Image.Image:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description='Draw the scenes.')
     parser.add_argument('--out', type=Path, default=Path('data/scenes'), help='folder to write')
     parser.add_argument('--num-train', type=int, default=8000, help='training scenes')
@@ -147,7 +147,7 @@ def own_files(out: Path) -> set[str]:
 
 
 def draw_all(out: Path, settings: dict) -> None:
-    """Draws everything below a folder; the stamp comes last."""
+    """Draw everything below a folder; the stamp comes last."""
     write_train(
         out / 'train',
         settings['num_train'],
@@ -160,7 +160,7 @@ def draw_all(out: Path, settings: dict) -> None:
 
 
 def replace_files(out: Path, settings: dict, old: set[str]) -> None:
-    """Moves the drawn files into place, the stamp last; files of an earlier run make way."""
+    """Move the drawn files into place, the stamp last; files of an earlier run make way."""
     (out / STAMP).unlink(missing_ok=True)
     for name in old - {STAMP}:
         (out / name).unlink(missing_ok=True)
@@ -171,7 +171,7 @@ def replace_files(out: Path, settings: dict, old: set[str]) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Draws everything, unless the folder already holds just that."""
+    """Draw everything, unless the folder already holds just that."""
     stamp, settings = args.out / STAMP, describe(args)
     if stamp.is_file() and stamp.read_text() == json.dumps(settings, indent=1) + '\n':
         print(f'{args.out} already holds these scenes')
@@ -191,7 +191,7 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draws the scenes; the exit status."""
+    """Draw the scenes; the exit status."""
     args = parse_args(argv)
     try:
         draw(args)

@@ -92,7 +92,7 @@ def parse_args(argv=None):
 
 
 def check_source(parser, args) -> None:
-    """Ends the program where the paths cannot be right."""
+    """End the program where the paths cannot be right."""
     if not args.source.exists():
         parser.error(f'there is no {args.source}')
     if args.format in ('folder', 'imagenet') and not args.source.is_dir():
@@ -177,7 +177,7 @@ def read_image(name: str, folder: Path) -> bytes:
 
 
 def write_samples(shards: ShardSet, samples: Iterator[Sample], images: Account, args) -> int:
-    """Writes the samples whose image training can read; returns the number of captions."""
+    """Write the samples whose image training can read; return the number of captions."""
     num_captions = 0
     for number, sample in enumerate(samples):
         named = isinstance(sample.image, str)
@@ -217,7 +217,7 @@ def class_file(args) -> dict[str, str]:
 
 
 def convert(args) -> None:
-    """Reads, writes and prints the account."""
+    """Read, write and print the account."""
     rows = Account('files' if args.format in ('folder', 'imagenet') else 'rows')
     images, extra = Account('images'), class_file(args)
     options = dict(per_shard=args.per_shard, overwrite=args.overwrite)

@@ -68,7 +68,7 @@ def parse_args(argv=None):
 
 
 def check_paths(parser, args) -> None:
-    """Ends the program where a table is missing, or would be overwritten."""
+    """End the program where a table is missing, or would be overwritten."""
     for table in args.tables:
         if not table.is_file():
             parser.error(f'there is no table {table}')
@@ -224,7 +224,7 @@ def no_row(args) -> str:
 
 
 def show(rows: Iterator[tuple[str, str]]) -> None:
-    """Prints the first rows, and reads the others."""
+    """Print the first rows, and read the others."""
     for number, (url, caption) in enumerate(rows):
         if number < SHOWN:
             print(f'{url}\n    {caption}')

@@ -117,7 +117,7 @@ def generated_picture(side):
 
 
 def check(model, content, suffix, pictures):
-    """Compares the exported graph with PyTorch.
+    """Compare the exported graph with PyTorch.
 
     Raises:
         RuntimeError: If maps differ where the margin does not explain it.

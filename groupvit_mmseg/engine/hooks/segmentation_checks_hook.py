@@ -9,9 +9,9 @@ from mmengine.hooks import Hook
 from mmseg.models.decode_heads import STDCHead, VPDDepthHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import HOOKS
-from torch import nn
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks, check_set
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.models import GroupViTSegmentor
 
 OF_OTHER_LABELS = (STDCHead, VPDDepthHead)  # boundaries, depths
@@ -29,7 +29,7 @@ class SegmentationChecksHook(Hook):
 
     def before_train(self, runner: Any) -> None:
         """Check the sets to learn from and to validate on, before the first step."""
-        num_classes = classes_of(_bare(runner.model))
+        num_classes = classes_of(unwrap_model(runner.model))
         if num_classes is not None:
             _check(runner.train_dataloader.dataset, num_classes, for_training=True)
         if runner.val_loop is not None:
@@ -57,7 +57,7 @@ class SegmentationChecksHook(Hook):
     @staticmethod
     def _check_evaluated(loop: Any, runner: Any) -> None:
         """Check the set of a loop for the model that the loop evaluates."""
-        num_classes = classes_of(getattr(loop, 'segmentor', _bare(runner.model)))
+        num_classes = classes_of(getattr(loop, 'segmentor', unwrap_model(runner.model)))
         if num_classes is not None:
             _check(loop.dataloader.dataset, num_classes)
 
@@ -91,7 +91,7 @@ def _check(dataset: Any, num_classes: int, *, for_training: bool = False) -> Non
 
 def _check_batch(runner: Any, data_batch: Any, *, at_original_size: bool) -> None:
     """Check the masks of a batch of a model that segments."""
-    model = _bare(runner.model)
+    model = unwrap_model(runner.model)
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     if samples is None or isinstance(model, GroupViTSegmentor):
         return
@@ -101,10 +101,3 @@ def _check_batch(runner: Any, data_batch: Any, *, at_original_size: bool) -> Non
         head = getattr(model, 'decode_head', None)
         ignored = getattr(head, 'ignore_index', 255)
         check_masks(samples, labels, ignored, at_original_size=at_original_size)
-
-
-def _bare(model: Any) -> Any:
-    """A model without a wrapper for several processes or for several views of an image."""
-    while isinstance(getattr(model, 'module', None), nn.Module):
-        model = model.module
-    return model

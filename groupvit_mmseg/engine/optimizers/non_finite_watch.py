@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from groupvit_mmseg.engine.sharding import local_shard
@@ -79,9 +79,11 @@ class NonFiniteWatch:
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model without a distributed wrapper."""
-    wrapped: Any = model
-    return wrapped.module if is_model_wrapper(model) else model
+    """The model without wrappers for several processes or for test-time augmentation."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        wrapped: Any = model
+        model = wrapped.module
+    return model
 
 
 def gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -7,12 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import is_distributed, is_main_process
-from mmengine.model import (
-    BaseTTAModel,
-    MMDistributedDataParallel,
-    is_model_wrapper,
-    revert_sync_batchnorm,
-)
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import weights_to_cpu
 from mmseg.registry import RUNNERS
@@ -26,6 +21,7 @@ from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
+from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_meta import checkpoint_meta
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
@@ -74,8 +70,7 @@ class GroupViTRunner(Runner):
     @property
     def unwrapped_model(self) -> nn.Module:
         """The model without a distributed wrapper and without test-time augmentation."""
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        return model.module if isinstance(model, BaseTTAModel) else model
+        return unwrap_model(self.model)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Start the process group on gloo where there is no GPU; the rest is mmengine's.
