@@ -47,6 +47,23 @@ def fetch(name: str) -> Path:
     raise FileNotFoundError(_what_to_bring(name))
 
 
+def cached_file(name: str) -> Path | None:
+    """Return the weights of a repository that are in the hub's cache, with their config; or None.
+
+    Args:
+        name (str): Such as ``nvidia/groupvit-gcc-yfcc``.
+    """
+    try:
+        from huggingface_hub import try_to_load_from_cache
+    except ImportError:
+        return None
+    for file in WEIGHTS:
+        path, config = (try_to_load_from_cache(name, each) for each in (file, CONFIG))
+        if isinstance(path, str) and isinstance(config, str):
+            return Path(path)
+    return None
+
+
 def download(address: str) -> Path:
     """The file of an http(s) address, kept where ``torch.hub`` keeps checkpoints.
 

@@ -10,6 +10,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
+from groupvit_mmseg.checkpoints.released import (
+    fetch_released,
+    find_released,
+    looks_like_name,
+    unknown_name,
+)
 from groupvit_mmseg.checkpoints.restricted_unpickler import StoredTensor, as_plain
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
@@ -89,9 +95,14 @@ def locate(source: str | Path) -> Path:
                 f'The folder {path} holds none of {", ".join(FILES_IN_FOLDERS)}: name the file.'
             )
         return found[0]
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no file of weights at {path}; check the path.')
-    return path
+    if path.is_file():
+        return path
+    released = find_released(str(source))
+    if released is not None:
+        return fetch_released(released)
+    if looks_like_name(str(source)):
+        raise FileNotFoundError(unknown_name(str(source)))
+    raise FileNotFoundError(f'There is no file of weights at {path}; check the path.')
 
 
 def shard_names(index: Path) -> list[str]:
