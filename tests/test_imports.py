@@ -12,7 +12,7 @@ PACKAGE = ROOT / 'groupvit_mmseg'
 ORDER = (
     ('_openmmlab', 'atomic_files', 'output_paths', 'registry', 'picture_size', 'key_values'),
     ('text', 'checkpoints', 'visualization'),
-    ('dataset_meta', 'openmmlab_entries', 'config_files'),
+    ('dataset_meta', 'openmmlab_entries', 'config_files', 'results'),
     ('datasets', 'conversion'),
     ('models',),
     ('evaluation', 'inference', 'export'),

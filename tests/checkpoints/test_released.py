@@ -122,7 +122,7 @@ def test_a_file_brought_by_hand_is_checked(mirror, tmp_path):
     target = tmp_path / 'home' / RELEASED[NAME].file
     target.parent.mkdir()
     target.write_bytes(b'another')
-    with pytest.raises(downloads.WrongHashError, match='is not the released file .* Delete it'):
+    with pytest.raises(downloads.WrongHashError, match=r'is not the released file .* Delete it'):
         fetch_released(RELEASED[NAME])
 
 
