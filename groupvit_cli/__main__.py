@@ -1,0 +1,5 @@
+"""``python -m groupvit_cli``."""
+
+from groupvit_cli.app import main
+
+main()

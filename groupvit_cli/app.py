@@ -1,0 +1,162 @@
+"""The commands and their options; what they do is imported when they run."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
+"""tuple: What a wrong file, name, option or disk raises; each says what to do in one sentence."""
+PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
+
+app = typer.Typer(
+    name='groupvit',
+    help='Segment images with any class names, using a model trained on image-caption pairs only.',
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={'help_option_names': ['-h', '--help']},
+)
+
+
+@app.command()
+def segment(
+    inputs: Annotated[
+        list[str], typer.Argument(help='Images, folders, patterns, videos, or camera:0.')
+    ],
+    out: Annotated[Path, typer.Option(help='Folder of the results.')],
+    words: Annotated[str | None, typer.Option(help='Class names: "cat, dog, grass".')] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help='Class file, with aliases and templates, instead of --words.'),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help='Name of released weights, a file or folder, hf://OWNER/NAME or https://.'
+        ),
+    ] = 'groupvit-gcc-yfcc',
+    config: Annotated[
+        Path | None, typer.Option(help='Config of the model, where its weights do not tell it.')
+    ] = None,
+    formats: Annotated[
+        str, typer.Option('--format', help='Of png, groups, label, json, coco; with commas.')
+    ] = 'png,json',
+    bg_thresh: Annotated[
+        float | None,
+        typer.Option(help='In [0, 1]: pixels whose best score is below are background.'),
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help='Words whose pixels are background: "sky, wall".')
+    ] = None,
+    templates: Annotated[
+        str | None, typer.Option(help='Name of a set of sentences: simple, ...')
+    ] = None,
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
+    batch_size: Annotated[str, typer.Option(help='auto, or images per batch.')] = 'auto',
+    every: Annotated[int, typer.Option(help='Of a video, every so many frames.')] = 1,
+    max_frames: Annotated[int | None, typer.Option(help='Frames of a video or camera.')] = None,
+    overwrite: Annotated[bool, typer.Option(help='Segment everything again.')] = False,
+) -> None:
+    """Segment images, folders, videos or a camera; continue where an earlier call stopped."""
+    from groupvit_cli.segment import SegmentOptions, run
+
+    options = SegmentOptions(
+        inputs,
+        out,
+        words,
+        classes,
+        model,
+        config,
+        formats,
+        bg_thresh,
+        background,
+        templates,
+        device,
+        batch_size,
+        every,
+        max_frames,
+        overwrite,
+    )
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def models() -> None:
+    """List the released weights, their licence, and whether they are in the cache."""
+    from groupvit_cli.models import run
+
+    run()
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices and folders, and what is wrong with them."""
+    from groupvit_cli.doctor import run
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        str, typer.Argument(help='Weights in any format, or the name of released ones.')
+    ],
+    target: Annotated[str, typer.Argument(help='File or folder to write.')],
+    to: Annotated[str, typer.Option(help='plugin, official or hf.')] = 'plugin',
+    overwrite: Annotated[bool, typer.Option(help='Replace files that are there.')] = False,
+) -> None:
+    """Convert weights between the formats of this plugin, the authors and Hugging Face."""
+    from groupvit_cli.convert import run
+
+    raise typer.Exit(run(source, target, to=to, overwrite=overwrite))
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Measure mIoU on benchmarks; the options are those of tools/evaluate.py."""
+    from groupvit_cli.tools import run_tool
+
+    raise typer.Exit(run_tool('evaluate.py', context.args))
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def export(context: typer.Context) -> None:
+    """Export to ONNX with class names frozen in; the options are those of export_onnx.py."""
+    from groupvit_cli.tools import run_tool
+
+    raise typer.Exit(run_tool('model_converters/export_onnx.py', context.args))
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option('--version', help='Print the version and exit.')] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(version_of('groupvit-mmseg'))
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; wrong input is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors='replace')  # type: ignore[union-attr]
+    try:
+        app()
+    except ERRORS as error:
+        print(f'error: {sentence(error)}', file=sys.stderr)
+        sys.exit(2)
+
+
+def sentence(error: Exception) -> str:
+    """Return the message of an error without the class name or quotes."""
+    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -1,0 +1,185 @@
+"""The files that ``groupvit segment`` writes, and the record by which it continues."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from groupvit_cli.sources import Source
+
+if TYPE_CHECKING:
+    from groupvit_mmseg.results import InferenceResult
+
+FORMATS = {
+    'png': 'overlay/NAME.png: the classes over the image; overlay/NAME.mp4 of a video',
+    'groups': 'groups/NAME.png: the segments over the image',
+    'label': 'labels/NAME.png: the class index of every pixel, with a palette',
+    'json': 'shares.json: the share of every class in every image',
+    'coco': 'coco.json: a mask for each connected region of a class',
+}
+RECORD = 'record.jsonl'
+"""str: A line per finished image; the first line holds the settings."""
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the formats in a text with commas.
+
+    Raises:
+        ValueError: If there is none, or one is not known.
+    """
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(',') if part.strip()))
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise ValueError(
+            f'--format {text or "(nothing)"}: choose from {", ".join(FORMATS)}, separated by commas.'
+        )
+    return names
+
+
+class Outputs:
+    """Writes results into a folder and remembers which images are done.
+
+    Args:
+        folder (Path): The folder; it is made.
+        formats (Sequence[str]): Keys of :data:`FORMATS`.
+        settings (Mapping[str, object]): Everything that the results depend on, as JSON knows it.
+        overwrite (bool): Whether to begin again where the folder holds results of other settings.
+
+    Raises:
+        ValueError: If the folder holds results of other settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        formats: Sequence[str],
+        settings: Mapping[str, object],
+        overwrite: bool = False,
+    ) -> None:
+        self.folder, self.formats = folder, tuple(formats)
+        self._settings = json.loads(json.dumps({**settings, 'formats': sorted(formats)}))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / RECORD
+        self._lines: dict[str, dict] = {} if overwrite else self._read()
+        self._rewrite()
+
+    def is_done(self, source: Source) -> bool:
+        """Return whether this version of an image has been segmented and its files are there."""
+        line = self._lines.get(source.path)
+        if line is None or line['version'] != version_of(source.path):
+            return False
+        return all((self.folder / file).is_file() for file in line['files'])
+
+    def write(self, source: Source, result: InferenceResult) -> None:
+        """Write the files of one image and note that it is done."""
+        files = []
+        for form, kind in (('png', 'overlay'), ('groups', 'groups'), ('label', 'labels')):
+            if form in self.formats:
+                file = Path(kind, f'{source.name}.png')
+                result.save(self.folder / file, kind)
+                files.append(file.as_posix())
+        height, width = result.label_map.shape
+        self.note(
+            source, files, size=(width, height), shares=result.shares, coco=self._coco(result)
+        )
+
+    def note(self, source: Source, files: Sequence[str], **values: object) -> None:
+        """Note that a source is done."""
+        line = dict(image=source.path, name=source.name, files=list(files), **values)
+        line['version'] = version_of(source.path)
+        self._lines[source.path] = json.loads(json.dumps(line))
+        with self._path.open('a', encoding='utf-8') as stream:
+            stream.write(json.dumps(line) + '\n')
+
+    def finish(
+        self, sources: Sequence[Source], class_names: Sequence[str], first: int
+    ) -> list[str]:
+        """Write the files about all images.
+
+        Args:
+            sources (Sequence[Source]): The images that the command was given.
+            class_names (Sequence[str]): By label.
+            first (int): The first label that is not the background.
+
+        Returns:
+            list[str]: Their names.
+        """
+        lines = [self._lines[source.path] for source in sources if source.path in self._lines]
+        contents: dict[str, object] = {}
+        if 'json' in self.formats:
+            images = [
+                {key: line.get(key) for key in ('image', 'size', 'shares', 'files')}
+                for line in lines
+            ]
+            contents['shares.json'] = {'classes': list(class_names), 'images': images}
+        if 'coco' in self.formats:
+            contents['coco.json'] = coco_file(lines, class_names, first)
+        for name, content in contents.items():
+            write_text(self.folder / name, json.dumps(content, indent=1))
+        return list(contents)
+
+    def _coco(self, result: InferenceResult) -> list[dict] | None:
+        """Annotations of an image, if they are wanted."""
+        return result.to_coco() if 'coco' in self.formats else None
+
+    def _read(self) -> dict[str, dict]:
+        """Return the lines of an earlier call with the same settings; a torn line is left out."""
+        if not self._path.is_file():
+            return {}
+        texts = self._path.read_text(encoding='utf-8').split('\n')[:-1]
+        try:
+            header, *lines = [json.loads(text) for text in texts] or [{}]
+            done = {line['image']: line for line in lines}
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f'{self._path} is not a record of this command: name another --out, or --overwrite.'
+            ) from error
+        differing = [key for key in self._settings if header.get(key) != self._settings[key]]
+        if header and differing:
+            raise ValueError(
+                f'{self.folder} holds results of another {", ".join(differing)}: name another --out, '
+                'or --overwrite to segment everything again.'
+            )
+        return done
+
+    def _rewrite(self) -> None:
+        """Write the settings and the lines that count."""
+        lines = [self._settings, *self._lines.values()]
+        write_text(self._path, ''.join(json.dumps(line) + '\n' for line in lines))
+
+
+def version_of(path: str) -> list[int] | None:
+    """Return size and time of a file, or None for what is no file."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def coco_file(lines: Sequence[Mapping], class_names: Sequence[str], first: int) -> dict:
+    """Return the content of a COCO file of the images of a record."""
+    images, annotations = [], []
+    for image_id, line in enumerate(lines, start=1):
+        if line.get('coco') is None:  # a video
+            continue
+        width, height = line['size']
+        images.append(dict(id=image_id, file_name=line['image'], width=width, height=height))
+        for annotation in line['coco']:
+            annotations.append({**annotation, 'id': len(annotations) + 1, 'image_id': image_id})
+    names = enumerate(class_names[first:], start=first)
+    return dict(
+        images=images,
+        annotations=annotations,
+        categories=[dict(id=label, name=name, supercategory='') for label, name in names],
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old one or the whole new one."""
+    from groupvit_mmseg.atomic_files import write_atomically
+
+    write_atomically(path, lambda stream: stream.write(text.encode()))

@@ -1,0 +1,287 @@
+"""``groupvit segment``: images, folders, videos and cameras to masks."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rich.console import Console
+from rich.progress import Progress
+
+from groupvit_cli.outputs import Outputs, parse_formats, version_of
+from groupvit_cli.sources import CAMERA, Source, find_sources
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from groupvit_mmseg.inference import GroupViTInferencer
+    from groupvit_mmseg.results import InferenceResult
+
+LARGEST_BATCH = 8
+LISTED = 5
+"""int: Unreadable files that the summary names; the others are counted."""
+
+
+class SegmentOptions(NamedTuple):
+    """The options of the command; see ``groupvit segment --help``."""
+
+    inputs: Sequence[str]
+    out: Path
+    words: str | None
+    classes: Path | None
+    model: str
+    config: Path | None
+    formats: str
+    bg_thresh: float | None
+    background: str | None
+    templates: str | None
+    device: str
+    batch_size: str
+    every: int
+    max_frames: int | None
+    overwrite: bool
+
+
+class Summary:
+    """What happened: numbers for the last lines."""
+
+    def __init__(self) -> None:
+        self.images, self.frames, self.done_before = 0, 0, 0
+        self.failures: list[str] = []
+        self.pixels: Counter[str] = Counter()
+        self.started = time.perf_counter()
+
+    def add(self, result: InferenceResult) -> None:
+        """Count the pixels of each class."""
+        for name, share in result.shares.items():
+            self.pixels[name] += round(share * result.label_map.size)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines at the end."""
+        seconds = time.perf_counter() - self.started
+        total = self.images + self.frames
+        parts = [f'{self.images} images'] + ([f'{self.frames} frames'] if self.frames else [])
+        speed = f', {total / seconds:.2f} images/s' if total else ''
+        yield f'{" and ".join(parts)} in {seconds:.1f} s{speed}'
+        if self.done_before:
+            yield f'{self.done_before} were segmented before and are unchanged'
+        count = sum(self.pixels.values())
+        if count:
+            shares = [f'{name} {pixels / count:.1%}' for name, pixels in self.pixels.most_common()]
+            yield f'pixels: {", ".join(shares)}'
+        for failure in self.failures[:LISTED]:
+            yield f'not segmented: {failure}'
+        if len(self.failures) > LISTED:
+            yield f'... and {len(self.failures) - LISTED} more'
+
+
+def run(options: SegmentOptions) -> int:
+    """Segment everything that the inputs name.
+
+    Returns:
+        int: 0, or 1 if some files could not be segmented.
+
+    Raises:
+        OSError: If an input, the model or the output folder cannot be used.
+        ValueError: If an option cannot be used.
+    """
+    formats = parse_formats(options.formats)
+    check_numbers(options)
+    sources = find_sources(options.inputs)
+    check_formats(sources, formats)
+    inferencer = make_inferencer(options)
+    head = inferencer.segmentor.decode_head
+    outputs = Outputs(
+        options.out,
+        formats=formats,
+        settings=settings_of(options, head.classes),
+        overwrite=options.overwrite,
+    )
+    summary = Summary()
+    todo = [source for source in sources if not outputs.is_done(source)]
+    summary.done_before = len(sources) - len(todo)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task('segmenting', total=len(todo))
+        segment_images(inferencer, todo, outputs, summary, options, lambda: progress.advance(task))
+        for source in todo:
+            if source.kind != 'image':
+                segment_frames(inferencer, source, outputs, summary, options)
+                progress.advance(task)
+    written = outputs.finish(sources, head.class_names, int(head.with_background))
+    for line in summary.lines():
+        print(line)
+    names = [*(f'{name}/' for name in folders(formats)), *written]
+    print(f'wrote {", ".join(str(options.out / name) for name in names)}')
+    return 1 if summary.failures else 0
+
+
+def folders(formats: Sequence[str]) -> list[str]:
+    """Return the folders of the formats that are files of their own."""
+    names = {'png': 'overlay', 'groups': 'groups', 'label': 'labels'}
+    return [names[form] for form in formats if form in names]
+
+
+def check_numbers(options: SegmentOptions) -> None:
+    """Refuse numbers out of their range before a model is loaded.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if options.bg_thresh is not None and not 0 <= options.bg_thresh <= 1:
+        raise ValueError(f'--bg-thresh {options.bg_thresh} is outside [0, 1].')
+    if options.batch_size != 'auto' and not (
+        options.batch_size.isdigit() and int(options.batch_size) > 0
+    ):
+        raise ValueError(
+            f"--batch-size {options.batch_size} is neither 'auto' nor a positive number."
+        )
+    if options.every < 1:
+        raise ValueError(f'--every {options.every} must be at least 1.')
+    if (options.words is None) == (options.classes is None):
+        raise ValueError('Name the classes: --words "cat, dog, grass", or --classes FILE.')
+
+
+def check_formats(sources: Sequence[Source], formats: Sequence[str]) -> None:
+    """Refuse COCO files of videos: their frames are no files.
+
+    Raises:
+        ValueError: If one is wanted.
+    """
+    moving = [source.path for source in sources if source.kind != 'image']
+    if moving and 'coco' in formats:
+        raise ValueError(f'--format coco takes images, and {moving[0]} is a video: leave one out.')
+
+
+def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
+    """Load the model and set the classes."""
+    from groupvit_mmseg.inference import GroupViTInferencer
+    from groupvit_mmseg.text.class_list import foreground_names, read_class_file
+
+    class_options = dict(
+        bg_thresh=options.bg_thresh,
+        background_words=foreground_names(options.background) if options.background else None,
+        templates=options.templates,
+    )
+    classes = read_class_file(options.classes) if options.classes else options.words
+    return GroupViTInferencer.from_pretrained(
+        options.model,
+        class_names=classes,
+        config=options.config,
+        device=choose_device(options.device),
+        **class_options,
+    )
+
+
+def choose_device(name: str) -> str:
+    """Return the device that ``auto`` stands for: CUDA, then Apple's MPS, then the CPU."""
+    if name != 'auto':
+        return name
+    import torch
+
+    if torch.cuda.is_available():
+        return 'cuda'
+    return 'mps' if torch.backends.mps.is_available() else 'cpu'
+
+
+def settings_of(options: SegmentOptions, classes: NamedTuple) -> dict[str, object]:
+    """Return everything that the results depend on."""
+    return dict(
+        model=options.model,
+        weights=version_of(options.model),
+        config=version_of(str(options.config)) if options.config else None,
+        classes={key: repr(value) for key, value in classes._asdict().items()},
+        every=options.every,
+        max_frames=options.max_frames,
+    )
+
+
+def segment_images(
+    inferencer: GroupViTInferencer,
+    sources: Sequence[Source],
+    outputs: Outputs,
+    summary: Summary,
+    options: SegmentOptions,
+    advance: Callable[[], None],
+) -> None:
+    """Segment image files in batches; a file that cannot be read is counted and named."""
+    for batch in batches(inferencer, sources, summary, options.batch_size, advance):
+        for source, result in batch:
+            outputs.write(source, result)
+            summary.images += 1
+            summary.add(result)
+            advance()
+
+
+def batches(
+    inferencer: GroupViTInferencer,
+    sources: Sequence[Source],
+    summary: Summary,
+    batch_size: str,
+    advance: Callable[[], None],
+) -> Iterator[list[tuple[Source, InferenceResult]]]:
+    """Yield the results of a batch at a time; ``auto`` halves it where the memory is too small."""
+    size = first_batch_size(inferencer, batch_size)
+    waiting: list[tuple[Source, NDArray[np.uint8]]] = []
+    images = [source for source in sources if source.kind == 'image']
+    for index, source in enumerate(images, start=1):
+        try:
+            waiting.append((source, inferencer.read(source.path)))
+        except (OSError, ValueError) as error:
+            summary.failures.append(str(error).rstrip('.'))
+            advance()
+        while waiting and (len(waiting) >= size or index == len(images)):
+            part = waiting[:size]
+            try:
+                results = inferencer.batch([image for _, image in part])
+            except RuntimeError as error:
+                if size == 1 or 'out of memory' not in str(error):
+                    raise
+                size = max(1, size // 2)
+                continue
+            del waiting[: len(part)]
+            yield [(each, result) for (each, _), result in zip(part, results, strict=True)]
+
+
+def first_batch_size(inferencer: GroupViTInferencer, batch_size: str) -> int:
+    """Return the number of images per batch: ``auto`` is one on a CPU."""
+    if batch_size != 'auto':
+        return int(batch_size)
+    on_cpu = next(inferencer.segmentor.parameters()).device.type == 'cpu'
+    return 1 if on_cpu else LARGEST_BATCH
+
+
+def segment_frames(
+    inferencer: GroupViTInferencer,
+    source: Source,
+    outputs: Outputs,
+    summary: Summary,
+    options: SegmentOptions,
+) -> None:
+    """Segment the frames of a video or a camera; write a video of overlays."""
+    from groupvit_cli.video import FrameWriter, read_frames
+
+    writer = FrameWriter(source, outputs.folder, outputs.formats)
+    shares = []
+    try:
+        for frame in read_frames(source, every=options.every, max_frames=options.max_frames):
+            result = inferencer(frame.image)
+            writer.add(frame, result)
+            shares.append({'frame': frame.index, **result.shares})
+            summary.frames += 1
+            summary.add(result)
+    except (OSError, ValueError) as error:
+        summary.failures.append(str(error).rstrip('.'))
+        return
+    except KeyboardInterrupt:  # the way to end a camera
+        if source.kind != 'camera':
+            raise
+        print(f'{source.path}: ended after {len(shares)} frames', file=sys.stderr)
+    finally:
+        files = writer.close()
+    outputs.note(source, files, size=writer.size, shares=shares, coco=None)
