@@ -1,0 +1,186 @@
+"""``groupvit segment`` with a model that takes no time: batches, failures, videos, the record."""
+
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from groupvit_cli import segment
+from groupvit_cli.app import app
+from groupvit_mmseg.datasets.image_decoding import load_image
+from groupvit_mmseg.results import InferenceResult
+from groupvit_mmseg.text.class_list import make_class_list
+
+
+class BrightnessInferencer:
+    """Labels bright pixels 'light' and the others 'dark'."""
+
+    def __init__(self, memory=10**9):
+        self.batches, self.memory = [], memory
+        classes = make_class_list(['dark', 'light'])
+        head = SimpleNamespace(
+            classes=classes, class_names=classes.class_names, with_background=False
+        )
+        self.segmentor = SimpleNamespace(
+            decode_head=head, parameters=lambda: iter([torch.zeros(1)])
+        )
+
+    def read(self, path):
+        return load_image(path)
+
+    def batch(self, images):
+        if sum(image.size for image in images) > self.memory:
+            raise torch.OutOfMemoryError('CUDA out of memory.')
+        self.batches.append(len(images))
+        return [self(image) for image in images]
+
+    def __call__(self, image):
+        light = image.mean(axis=-1) > 127
+        scores = np.stack([~light, light]).astype(np.float32)
+        return InferenceResult(
+            light.astype(int), light.astype(int), scores, ('dark', 'light'), image
+        )
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Five images, one file that is none, and the folder they lie in."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for index in range(5):
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        pixels[:, : 8 * (index + 1)] = 255
+        Image.fromarray(pixels).save(folder / f'{index}.png')
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    return folder
+
+
+@pytest.fixture
+def call(monkeypatch, photos):
+    """Runs the command with the fast model; gives exit status and the model."""
+    model = BrightnessInferencer()
+    monkeypatch.setattr(segment, 'make_inferencer', lambda options: model)
+
+    def call(*args):
+        argv = ['segment', *args, '--out', 'out', '--words', 'dark, light']
+        return app(argv, standalone_mode=False), model
+
+    return call
+
+
+def test_a_folder_is_segmented_and_what_cannot_be_read_is_named(call, capsys):
+    status, _ = call('photos', '--format', 'png,label,json,coco')
+    printed = capsys.readouterr().out
+    assert status == 1
+    assert '5 images in ' in printed
+    assert 'not segmented: photos/broken.jpg cannot be read as a picture' in printed or (
+        'not segmented: photos/broken.jpg cannot be read' in printed
+    )
+    shares = json.loads(open('out/shares.json').read())['images']
+    assert [round(image['shares']['light'], 2) for image in shares] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    coco = json.loads(open('out/coco.json').read())
+    assert len(coco['images']) == 5
+    labels = np.asarray(Image.open('out/labels/0.png'))
+    assert labels[:, :8].all()
+    assert not labels[:, 8:].any()
+
+
+def test_a_second_call_segments_only_what_is_new(call, capsys, photos):
+    call('photos/0.png', 'photos/1.png')
+    _, model = call('photos/*.png')
+    assert sum(model.batches) == 5
+    assert '2 were segmented before' in capsys.readouterr().out
+    assert len(json.loads(open('out/shares.json').read())['images']) == 5
+
+
+def test_images_share_batches(call):
+    _, model = call('photos/*.png', '--batch-size', '2')
+    assert model.batches == [2, 2, 1]
+
+
+def test_a_batch_that_does_not_fit_is_halved(call, monkeypatch):
+    monkeypatch.setattr(segment, 'first_batch_size', lambda *_: 8)
+    _, model = call('photos/0.png')
+    model.memory = 2 * 30 * 40 * 3
+    _, model = call('photos/*.png')
+    assert sum(model.batches) == 5
+    assert max(model.batches[1:]) == 2
+
+
+def test_an_image_that_does_not_fit_alone_is_an_error(call):
+    _, model = call('photos/0.png')
+    model.memory = 1
+    with pytest.raises(RuntimeError, match='out of memory'):
+        call('photos/1.png')
+
+
+@pytest.fixture
+def clip(photos):
+    """Six frames that become lighter."""
+    path = photos / 'clip.avi'
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10, (40, 30))
+    for index in range(6):
+        video.write(np.full((30, 40, 3), 45 * index, np.uint8))
+    video.release()
+    return path
+
+
+def test_a_video_gives_a_video_and_shares_per_frame(call, clip):
+    status, _ = call(str(clip), '--format', 'png,label,json', '--every', '2')
+    assert status == 0
+    (line,) = json.loads(open('out/shares.json').read())['images']
+    assert [frame['frame'] for frame in line['shares']] == [0, 2, 4]
+    assert [frame.get('light', 0) for frame in line['shares']] == [0, 0, 1]
+    capture = cv2.VideoCapture('out/overlay/clip.mp4')
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert capture.get(cv2.CAP_PROP_FPS) == 5
+
+
+def test_a_video_ends_after_max_frames(call, clip, capsys):
+    call(str(clip), '--max-frames', '2', '--format', 'json')
+    assert '0 images and 2 frames' in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_video_is_named(call, photos, capsys):
+    (photos / 'broken.mp4').write_bytes(b'no video')
+    status, _ = call(str(photos / 'broken.mp4'))
+    assert status == 1
+    assert 'broken.mp4 cannot be opened' in capsys.readouterr().out
+
+
+def test_a_camera_that_is_not_there_is_named(call, capsys):
+    status, _ = call('camera:63')
+    assert status == 1
+    assert 'camera:63 cannot be opened: is there no camera' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'args,message',
+    [
+        (('photos', '--bg-thresh', '1.5'), r'--bg-thresh 1\.5 is outside \[0, 1\]'),
+        (('photos', '--batch-size', 'many'), "neither 'auto' nor a positive number"),
+        (('photos', '--batch-size', '0'), "neither 'auto' nor a positive number"),
+        (('photos', '--every', '0'), '--every 0 must be at least 1'),
+        (('photos', '--format', 'gif'), '--format gif: choose from'),
+        (('photos', '--classes', 'x.txt'), 'Name the classes'),
+        (('photos/clip.avi', '--format', 'coco'), 'takes images, and .* is a video'),
+    ],
+)
+def test_wrong_options_are_one_sentence_before_the_model_is_loaded(
+    monkeypatch, photos, clip, args, message
+):
+    monkeypatch.setattr(segment, 'make_inferencer', lambda _: pytest.fail('loaded'))
+    argv = ['segment', *args, '--out', 'out', '--words', 'dark, light']
+    with pytest.raises(ValueError, match=message):
+        app(argv, standalone_mode=False)
+    assert not (photos.parent / 'out').exists()
+
+
+def test_no_words_are_one_sentence(photos):
+    with pytest.raises(ValueError, match='Name the classes: --words'):
+        app(['segment', 'photos', '--out', 'out'], standalone_mode=False)
