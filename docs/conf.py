@@ -38,6 +38,7 @@ PACKAGE = Path(groupvit_mmseg.__file__).parent
 # Pages of the reference in the order in which a user meets them; further modules follow.
 FIRST_PAGES = (
     'inference',
+    'results',
     'models',
     'text',
     'datasets',
@@ -95,7 +96,7 @@ def write_reference(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for page, modules in pages.items():
         write_if_changed(folder / f'{page}.rst', page_text(page, modules))
-    first = [f'{PACKAGE.name}.{page}' for page in FIRST_PAGES]
+    first = [page for name in FIRST_PAGES if (page := f'{PACKAGE.name}.{name}') in pages]
     order = [*first, *(page for page in pages if page not in first)]
     index = heading('API reference', '=') + REFERENCE
     write_if_changed(folder / 'index.rst', index + ''.join(f'   {page}\n' for page in order))
