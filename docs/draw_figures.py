@@ -91,8 +91,8 @@ MODEL_ARROWS = (
 
 FLOW = (
     Box('shards', 0, 0, 'tar shards', 'image + captions', DATA),
-    Box('stream', 2.2, 0, 'who reads what', 'datasets/epoch_plan.py'),
-    Box('dataset', 4.4, 0, 'samples; bad ones\nare replaced', 'datasets/image_text.py'),
+    Box('stream', 2.2, 0, 'plan of an epoch', 'datasets/epoch_plan.py'),
+    Box('dataset', 4.4, 0, 'samples; invalid\nones are replaced', 'datasets/image_text.py'),
     Box(
         'transforms',
         6.6,
