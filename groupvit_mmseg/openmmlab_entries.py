@@ -105,6 +105,13 @@ def scale_resize(resize: TransformConfig, ratio: float) -> TransformConfig:
     return {**resize, 'scale': (int(width * ratio), int(height * ratio))}
 
 
+def draws_nothing(hook: object) -> bool:
+    """Whether a hook's config is MMSegmentation's ``SegVisualizationHook`` without ``draw``."""
+    if not isinstance(hook, dict):
+        return False
+    return hook.get('type') == 'SegVisualizationHook' and not hook.get('draw')
+
+
 def describe_tta(pipeline: Sequence[TransformConfig]) -> dict[str, list] | None:
     """Return the sizes and flips over which a test-time augmentation averages.
 

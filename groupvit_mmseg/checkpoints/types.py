@@ -48,7 +48,7 @@ class CheckpointMeta(TypedDict, total=False):
     torch_version: str
 
 
-class MessageHubState(TypedDict):
+class MessageHubState(TypedDict, total=False):
     """State of mmengine's ``MessageHub``.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Runner, loop, hooks and optimiser construction: only what mmengine lacks."""
+"""Runner, loops, hooks and optimiser wrappers that extend those of mmengine."""
 
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint

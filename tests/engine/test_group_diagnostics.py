@@ -62,7 +62,7 @@ def test_similarity_against_the_definition():
 )
 def test_a_group_with_one_patch_is_not_dead(owned, dead):
     hook = group_diagnostics.GroupUsageHook()
-    hook._owned = {1: torch.tensor(owned, dtype=torch.float64)}
+    hook._patch_counts = {1: torch.tensor(owned, dtype=torch.float64)}
     assert hook._values()['dead_groups_1'] == dead
 
 
@@ -105,5 +105,5 @@ def test_a_tower_without_groups_is_refused(make_runner, hook):
         val_cfg=dict(segmentor=dict(backbone=ungrouped)),
         custom_hooks=[dict(type=hook)],
     )
-    with pytest.raises(ValueError, match=f'{hook} looks at groups and the model has none'):
+    with pytest.raises(ValueError, match=f'{hook} measures groups and the model has none'):
         runner.train()

@@ -105,5 +105,5 @@ def test_the_place_follows_from_epoch_and_iteration(epoch, iteration, expected):
 def test_a_place_that_does_not_fit_the_data_is_refused():
     loop = Loop()
     loop._epoch, loop._iter = 2, 20  # ten steps per epoch then
-    with pytest.raises(ValueError, match='5 steps per epoch do not give: keep the data'):
+    with pytest.raises(ValueError, match='impossible with 5 steps per epoch: keep the data'):
         loop._steps_of_epoch()

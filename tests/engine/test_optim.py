@@ -193,7 +193,7 @@ def test_impossible_layer_decay_is_an_error(layer_decay):
 
 
 def test_layer_decay_without_layers_is_an_error():
-    with pytest.raises(ValueError, match='but Linear has none; leave layer_decay out'):
+    with pytest.raises(ValueError, match='but Linear has none; remove layer_decay'):
         build(nn.Linear(2, 2), layer_decay=0.5)
 
 

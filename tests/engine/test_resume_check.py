@@ -126,7 +126,7 @@ def test_other_data_within_an_epoch_is_refused_and_told_at_its_end(check):
     with pytest.raises(ValueError, match='from the middle of an epoch of 48 samples, this run has'):
         check(1, change=fewer)
     (line,) = check(2, change=fewer_at_an_end)
-    assert line == 'From here on other data or steps than before: samples_per_epoch 48 -> 32.'
+    assert line == 'The data or the steps differ from here on: samples_per_epoch 48 -> 32.'
 
 
 def test_changed_settings_are_named(check, build):
@@ -138,7 +138,7 @@ def test_changed_settings_are_named(check, build):
 def test_a_scale_of_gradients_that_is_missing_is_told(check, runner, monkeypatch):
     scaler = torch.amp.GradScaler('cpu')
     monkeypatch.setattr(runner.optim_wrapper, 'scaler', scaler, raising=False)
-    assert any('no scale of gradients: float16 finds one anew' in line for line in check(1))
+    assert any('no scale of gradients: float16 searches for a new one' in line for line in check(1))
 
 
 def test_the_runner_checks_before_it_loads(build, runner, tmp_path):
@@ -170,8 +170,8 @@ def optimizer_of(kind=torch.optim.AdamW, shapes=((2, 3), (3,)), groups=1, **sett
     [
         (dict(kind=torch.optim.Adam), 'Adam', 'written with Adam, this run has AdamW'),
         (dict(kind=torch.optim.SGD, momentum=0.9), None, 'with momentum, this run has AdamW'),
-        (dict(groups=2), None, '2 groups of together 2 parameters, that of this run 1 of 2'),
-        (dict(shapes=((2, 3),)), None, '1 groups of together 1 parameters'),
+        (dict(groups=2), None, '2 groups with 2 parameters, that of this run 1 with 2'),
+        (dict(shapes=((2, 3),)), None, '1 groups with 1 parameters'),
         (dict(shapes=((3,), (2, 3))), None, r'exp_avg of shape \(3,\) where this run has a param'),
     ],
 )
@@ -185,9 +185,9 @@ def test_settings_that_a_state_replaces_are_told():
     state = optimizer_of(lr=0.1, weight_decay=0.01).state_dict()
     here = optimizer_of(lr=0.2, weight_decay=0.05)
     assert optimizer_notes(here, state, kind='AdamW', source='a.pth') == [
-        'lr 0.2 of the config is not used: the optimiser goes on with the 0.1 of a.pth.',
+        'lr 0.2 of the config is not used: the optimiser continues with the 0.1 of a.pth.',
         'weight_decay 0.05 of the config is not used: '
-        'the optimiser goes on with the 0.01 of a.pth.',
+        'the optimiser continues with the 0.01 of a.pth.',
     ]
     assert optimizer_notes(optimizer_of(), optimizer_of().state_dict(), kind=None, source='') == []
 
@@ -204,8 +204,8 @@ def test_a_longer_run_keeps_the_schedule_and_says_where_it_ends():
     kinds = ['LinearLR', 'CosineAnnealingLR']
     (note,) = schedule_notes(schedules(20), states, kinds=kinds, source='a.pth')
     assert note == (
-        'CosineAnnealingLR goes on as a.pth has it, not as the config says (T_max 7, not 15, end '
-        '12, not 20); from step 12 on it changes nothing.'
+        'CosineAnnealingLR continues with the settings of a.pth, not of the config (T_max 7 '
+        'instead of 15, end 12 instead of 20); after step 12 it has no effect.'
     )
     with pytest.raises(ValueError, match=r'other schedules \(PolyLR\) than those of this run'):
         schedule_notes(schedules(12), states[:1], kinds=['PolyLR'], source='a.pth')

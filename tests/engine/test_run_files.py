@@ -10,7 +10,7 @@ from mmengine.evaluator import Evaluator
 
 from groupvit_mmseg.atomic_files import remove_unfinished
 from groupvit_mmseg.engine import AtomicCheckpointHook
-from groupvit_mmseg.engine.hooks.run_files import RunFiles, take_over
+from groupvit_mmseg.engine.hooks.run_files import RunFiles, rebase_paths
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
 
 
@@ -102,7 +102,7 @@ def test_a_run_does_not_begin_from_a_file_that_it_would_replace(train, make_runn
     best.parent.mkdir()
     torch.save(make_runner('run').unwrapped_model.state_dict(), best)
     before = best.read_bytes()
-    with pytest.raises(ValueError, match=r'best_mIoU_epoch_1\.pth, which lies where this run wri'):
+    with pytest.raises(ValueError, match=r'best_mIoU_epoch_1\.pth, which is in the folder of t'):
         train('run', epochs=1, scores=[10.0], load_from=str(best))
     assert best.read_bytes() == before
 
@@ -128,19 +128,19 @@ def test_paths_of_a_state_are_translated_or_forgotten(tmp_path):
         return dict(paths, best_score=40.0, keep_ckpt_ids=[2, 3])
 
     info = state(there)
-    files = RunFiles(here, 'epoch_{}.pth', resumed=here / 'epoch_3.pth')
-    assert take_over(info, files) == []
+    files = RunFiles(here, 'epoch_{}.pth', resume_file=here / 'epoch_3.pth')
+    assert rebase_paths(info, files) == []
     expected = dict(best_ckpt=str(here / 'best_mIoU_epoch_2.pth'), best_score=40.0)
     assert info == dict(expected, keep_ckpt_ids=[3])
     # From another folder: a file of the same name here is somebody else's.
     info = state(there)
-    (note,) = take_over(info, files._replace(resumed=there / 'epoch_3.pth'))
+    (note,) = rebase_paths(info, files._replace(resume_file=there / 'epoch_3.pth'))
     assert info == dict(best_score=40.0, keep_ckpt_ids=[])
-    assert f'40.0000 of {there / "best_mIoU_epoch_2.pth"}, stays the one to exceed' in note
+    assert f'40.0000 of {there / "best_mIoU_epoch_2.pth"}, remains the one to exceed' in note
     # Named: not to be touched, though it is the best so far.
     info = state(here)
     named = here / 'best_mIoU_epoch_2.pth'
-    take_over(info, files._replace(named=named))
+    rebase_paths(info, files._replace(user_file=named))
     assert 'best_ckpt' not in info
 
 
@@ -207,7 +207,7 @@ def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
     warnings = []
     runner.logger.warning = warnings.append
     hook.files = hook._files_of(runner)
-    hook._take_over(runner)
+    hook._rebase_state(runner)
     (warning,) = warnings
     assert f'{tmp_path / "run"} holds checkpoints of another run (epoch_7.pth)' in warning
 
@@ -219,11 +219,11 @@ def test_without_a_checkpoint_a_resumed_run_starts_from_its_weights(make_runner,
     torch.save(weights, source)
     runner.load_or_resume()
     assert not runner.unwrapped_model.backbone.pos_embed.any()
-    assert (runner._resume, runner.named_checkpoint) == (False, source)
+    assert (runner._resume, runner.user_checkpoint) == (False, source)
 
 
 def test_a_run_that_was_begun_prefers_its_checkpoint_to_its_weights(finished, make_runner):
     runner = make_runner('first', resume='auto', load_from='weights.pth')
     runner.load_or_resume()
-    assert (runner._load_from, runner.named_checkpoint) == (str(finished / 'epoch_1.pth'), None)
+    assert (runner._load_from, runner.user_checkpoint) == (str(finished / 'epoch_1.pth'), None)
     assert runner.epoch == 1
