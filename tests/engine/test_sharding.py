@@ -30,7 +30,6 @@ JOBS = {
     'sharded_goes_on': dict(resume=True, load_from='sharded/epoch_1.pth', **SHARDED),
     'data_parallel_goes_on': dict(resume=True, load_from='sharded/epoch_1.pth'),
     'sharded_stops': dict(custom_hooks=BAD, optim_wrapper=dict(max_skipped=3), **SHARDED),
-    'sharded_compressed': dict(custom_hooks=[dict(type='GradientCompressionHook')], **SHARDED),
     'sharded_averaged': dict(custom_hooks=[dict(type='EMAHook')], **SHARDED),
 }
 MORE_JOBS = {
@@ -176,11 +175,6 @@ def test_bad_steps_in_a_row_name_module_and_rank(results):
 @pytest.mark.slow
 def test_averaging_is_refused_in_one_sentence(results):
     assert results['sharded_averaged']['error'].startswith('A FullyShardedModel cannot be copied')
-
-
-@pytest.mark.slow
-def test_compressed_gradients_are_refused_in_one_sentence(results):
-    assert 'works with data parallel training only' in results['sharded_compressed']['error']
 
 
 def test_the_config_differs_in_the_wrapper_only():
