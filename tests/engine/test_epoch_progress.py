@@ -24,7 +24,7 @@ def test_steps_of_equal_processes_add_up_and_of_others_line_up():
     other.resume(place.state_dict(5), 5, 0)
     assert other.state_dict(5)['taken'] == [[1, 1, 4, 5]]
     assert other.state_dict(8)['taken'] == [[1, 1, 4, 5], [2, 1, 2, 3]]
-    assert other.earlier_steps == 5
+    assert other.steps_before == 5
 
 
 def test_the_loader_begins_behind_the_steps_that_are_done():

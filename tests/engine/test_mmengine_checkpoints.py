@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 from groupvit_mmseg.engine.runner.train_loop import ResumableTrainLoop
 
 HEAD = dict(
@@ -74,7 +74,7 @@ def test_a_run_goes_on_from_one_as_from_its_own(theirs, settings, tmp_path):
 
 
 def test_its_weights_load_and_its_newest_file_is_found(theirs, settings, tmp_path):
-    assert latest_whole_checkpoint(theirs) == str(theirs / 'iter_2.pth')
+    assert latest_complete_checkpoint(theirs) == str(theirs / 'iter_2.pth')
     (best,) = theirs.glob('best_*.pth')
     cfg = settings(4, tmp_path / 'new')
     cfg.load_from = str(best)

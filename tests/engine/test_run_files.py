@@ -11,7 +11,7 @@ from mmengine.evaluator import Evaluator
 from groupvit_mmseg.atomic_files import remove_unfinished
 from groupvit_mmseg.engine import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.run_files import RunFiles, rebase_paths
-from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 
 
 def digests(folder):
@@ -163,7 +163,7 @@ def test_the_last_checkpoint_of_a_copy_is_not_looked_for_in_the_old_place(tmp_pa
     newer = checkpoint(tmp_path / 'old' / 'iter_9.pth', 9)
     own = checkpoint(tmp_path / 'new' / 'iter_5.pth', 5)
     (tmp_path / 'new' / 'last_checkpoint').write_text(str(newer))
-    assert latest_whole_checkpoint(tmp_path / 'new') == str(own)
+    assert latest_complete_checkpoint(tmp_path / 'new') == str(own)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_run_begun_anew_from_an_earlier_step_is_the_one_that_goes_on(
     named = checkpoint(tmp_path / 'iter_5.pth', 5, time='20260101_110000')
     checkpoint(tmp_path / 'iter_9.pth', 9, time=time_of_9)
     (tmp_path / 'last_checkpoint').write_text(str(named))
-    assert latest_whole_checkpoint(tmp_path) == str(tmp_path / expected)
+    assert latest_complete_checkpoint(tmp_path) == str(tmp_path / expected)
 
 
 @pytest.mark.parametrize('exists, state', [(True, 'is in another folder'), (False, 'does not ex')])
@@ -190,7 +190,7 @@ def test_a_last_checkpoint_that_is_not_here_is_no_new_start(tmp_path, exists, st
         checkpoint(named, 9)
     (tmp_path / 'last_checkpoint').write_text(str(named))
     with pytest.raises(FileNotFoundError, match=rf'iter_9\.pth, which {state}.* --resume CHECKPOI'):
-        latest_whole_checkpoint(tmp_path)
+        latest_complete_checkpoint(tmp_path)
 
 
 def test_checkpoints_of_other_names_and_folders_are_found(make_runner, tmp_path):

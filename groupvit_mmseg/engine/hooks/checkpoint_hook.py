@@ -15,7 +15,7 @@ from mmseg.registry import HOOKS
 from groupvit_mmseg.atomic_files import remove_unfinished, write_atomically
 from groupvit_mmseg.engine.hooks.run_files import RunFiles, rebase_paths
 from groupvit_mmseg.engine.optimizers.optimizer_check import built_optim_wrapper
-from groupvit_mmseg.engine.runner.find_checkpoint import PATTERNS, latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.find_checkpoint import PATTERNS, latest_complete_checkpoint
 
 
 class _DeferredRemovalBackend(LocalBackend):
@@ -89,9 +89,9 @@ class AtomicCheckpointHook(CheckpointHook):
         return Path(self.out_dir, Path(work_dir).name)
 
     def newest(self, work_dir: str | Path) -> str | None:
-        """Return the newest complete checkpoint; see :func:`.latest_whole_checkpoint`."""
+        """Return the newest complete checkpoint; see :func:`.latest_complete_checkpoint`."""
         patterns = sorted({*PATTERNS, self.filename_tmpl.format('*')})
-        return latest_whole_checkpoint(work_dir, folder=self.folder(work_dir), patterns=patterns)
+        return latest_complete_checkpoint(work_dir, folder=self.folder(work_dir), patterns=patterns)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save by epochs, then remove obsolete checkpoints."""

@@ -15,7 +15,7 @@ class EpochProgress:
         world_size (int): Number of ranks of this run.
 
     Attributes:
-        earlier (tuple[GridProgress, ...]): Steps of this epoch that were done before this process
+        history (tuple[GridProgress, ...]): Steps of this epoch that were done before this process
             began it, by each grid of processes.
         first_iter (int): Iteration at which this process began the epoch.
     """
@@ -23,7 +23,7 @@ class EpochProgress:
     def __init__(self, loader: DataLoader, *, world_size: int) -> None:
         self.loader = loader
         self.world_size = world_size
-        self.earlier: tuple[GridProgress, ...] = ()
+        self.history: tuple[GridProgress, ...] = ()
         self.first_iter = 0
 
     @property
@@ -33,13 +33,13 @@ class EpochProgress:
         return sampler if isinstance(sampler, ImageTextSampler) else None
 
     @property
-    def earlier_steps(self) -> int:
+    def steps_before(self) -> int:
         """Number of steps of this epoch that were done before this process began it."""
-        return sum(grid.steps for grid in self.earlier)
+        return sum(grid.steps for grid in self.history)
 
-    def enter(self, iteration: int, earlier: tuple[GridProgress, ...] = ()) -> None:
+    def enter(self, iteration: int, history: tuple[GridProgress, ...] = ()) -> None:
         """Begin an epoch at an iteration, possibly after steps that others have done."""
-        self.first_iter, self.earlier = iteration, earlier
+        self.first_iter, self.history = iteration, history
 
     def state_dict(self, iteration: int) -> CheckpointMeta:
         """Return the progress as entries of a checkpoint's ``meta``.
@@ -68,10 +68,10 @@ class EpochProgress:
             ValueError: If a part of the epoch was done in steps with another number of pairs.
         """
         if 'taken' in meta:
-            earlier = tuple(GridProgress(*fields) for fields in meta['taken'])
+            history = tuple(GridProgress(*fields) for fields in meta['taken'])
         else:
-            earlier = (self._own_grid(steps),) if steps > 0 else ()
-        self.enter(iteration, earlier)
+            history = (self._own_grid(steps),) if steps > 0 else ()
+        self.enter(iteration, history)
         seed = meta.get('data_seed')
         if self.sampler is not None and seed is not None:
             self.sampler.seed = int(seed)
@@ -90,12 +90,12 @@ class EpochProgress:
             ValueError: If steps are done and the sampler cannot begin after them.
         """
         if self.sampler is not None:
-            *before, last = self.earlier or [self._own_grid(0)]
+            *before, last = self.history or [self._own_grid(0)]
             if last.same_grid(self._own_grid(0)):
                 self.sampler.set_epoch(epoch, last.steps * last.batch_size, before)
             else:
-                self.sampler.set_epoch(epoch, 0, self.earlier)
-        elif self.earlier_steps:
+                self.sampler.set_epoch(epoch, 0, self.history)
+        elif self.steps_before:
             raise ValueError(
                 f'A {type(self.loader.sampler).__name__} cannot begin in the middle of an epoch: '
                 'use an ImageTextSampler, or resume from a checkpoint of the end of an epoch.'
@@ -105,10 +105,10 @@ class EpochProgress:
     def _grids_at(self, iteration: int) -> tuple[GridProgress, ...]:
         """Return the steps of the epoch done by each grid up to an iteration."""
         now = self._own_grid(iteration - self.first_iter)
-        if self.earlier and self.earlier[-1].same_grid(now):
-            *before, last = self.earlier
+        if self.history and self.history[-1].same_grid(now):
+            *before, last = self.history
             return (*before, now._replace(steps=now.steps + last.steps))
-        return (*self.earlier, now) if now.steps else self.earlier
+        return (*self.history, now) if now.steps else self.history
 
     def _own_grid(self, steps: int) -> GridProgress:
         """Make the progress of this run's processes."""
@@ -118,7 +118,7 @@ class EpochProgress:
     def _check_step_size(self) -> None:
         """Refuse steps of another size in the epoch: steps count samples only if all are equal."""
         own = self._own_grid(0)
-        for grid in self.earlier:
+        for grid in self.history:
             if grid.world_size * grid.batch_size != own.world_size * own.batch_size:
                 raise ValueError(
                     'The checkpoint is from the middle of an epoch with steps of '

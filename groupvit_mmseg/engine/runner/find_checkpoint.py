@@ -37,7 +37,7 @@ class _Result(NamedTuple):
     problem: str | None = None
 
 
-def latest_whole_checkpoint(
+def latest_complete_checkpoint(
     work_dir: str | Path, *, folder: str | Path | None = None, patterns: Sequence[str] = PATTERNS
 ) -> str | None:
     """Return the complete checkpoint with the most steps, the same on all ranks.
@@ -64,7 +64,7 @@ def latest_whole_checkpoint(
         >>> for step in (1, 2):
         ...     content = {'meta': {'epoch': 0, 'iter': step}, 'state_dict': {}}
         ...     torch.save(content, f'run/iter_{step}.pth')
-        >>> latest_whole_checkpoint('run')
+        >>> latest_complete_checkpoint('run')
         'run/iter_2.pth'
     """
     folders = [Path(work_dir)] + ([] if folder is None else [Path(folder)])

@@ -28,7 +28,7 @@ from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_content import gather_checkpoint, restore_types
-from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
 from groupvit_mmseg.engine.sharding import is_sharded, shard_weights
@@ -177,7 +177,7 @@ class GroupViTRunner(Runner):
         for hook in self.hooks:
             if isinstance(hook, AtomicCheckpointHook):
                 return hook.newest(self.work_dir)
-        return latest_whole_checkpoint(self.work_dir)
+        return latest_complete_checkpoint(self.work_dir)
 
     def resume(
         self,

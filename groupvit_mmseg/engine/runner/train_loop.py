@@ -93,7 +93,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
     def run(self) -> nn.Module:
         """Train until the last epoch is done; return the model."""
         self.runner.call_hook('before_train')
-        if self._epoch > self._validated and not self._progress.earlier:
+        if self._epoch > self._validated and not self._progress.history:
             self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -106,7 +106,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         """Do the remaining steps of an epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._progress.earlier_steps
+        done = self._progress.steps_before
         if done < len(self.dataloader):
             for index, data_batch in enumerate(self._progress.batches(self._epoch), done):
                 self.run_iter(index, data_batch)
