@@ -1,4 +1,4 @@
-"""A run touches only files in its own folder that it wrote itself, and never one it was told of."""
+"""A run changes only files in its folder that it wrote itself, and never the user's file."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def keep(count):
 
 @pytest.fixture
 def train(make_runner, monkeypatch):
-    """Trains to an epoch, each validation with a score of the list; gives the work dir."""
+    """Train to an epoch, each validation with a score of the list; return the work dir."""
 
     def run(name, *, epochs, scores, **changes):
         left = iter(scores)
@@ -48,13 +48,13 @@ def train(make_runner, monkeypatch):
 
 @pytest.fixture(scope='module')
 def kept(tmp_path_factory):
-    """Where the finished run is kept."""
+    """Folder with a copy of the finished run."""
     return tmp_path_factory.mktemp('kept') / 'first'
 
 
 @pytest.fixture
 def finished(train, kept, tmp_path):
-    """Work dir of a run of one epoch with a score of 40, trained for the first test that asks."""
+    """Work dir of a run of one epoch with a score of 40, trained for the first test."""
     folder = tmp_path / 'first'
     if not kept.exists():
         shutil.copytree(train('first', epochs=1, scores=[40.0]), kept)
@@ -76,7 +76,7 @@ def test_resuming_into_another_folder_leaves_the_first_one_as_it_was(train, fini
     assert 'best_ckpt' not in hub(second / 'epoch_2.pth')
 
 
-def test_a_copied_folder_goes_on_in_its_new_place(train, finished, tmp_path):
+def test_a_copied_folder_is_resumed_at_its_new_path(train, finished, tmp_path):
     (finished / 'last_checkpoint').write_text(str(finished / 'epoch_1.pth'))
     moved = tmp_path / 'moved'
     shutil.copytree(finished, moved)
@@ -88,7 +88,7 @@ def test_a_copied_folder_goes_on_in_its_new_place(train, finished, tmp_path):
     assert (moved / 'last_checkpoint').read_text() == str(moved / 'epoch_2.pth')
 
 
-def test_the_file_named_is_neither_removed_nor_written_again(train, finished):
+def test_the_users_file_is_neither_removed_nor_written_again(train, finished):
     named = finished / 'epoch_1.pth'
     before = named.read_bytes()
     told = dict(resume=True, load_from=str(named))
@@ -173,9 +173,7 @@ def test_the_last_checkpoint_of_a_copy_is_not_looked_for_in_the_old_place(tmp_pa
         ('20260101_120000', 'iter_9.pth'),  # killed before last_checkpoint was written
     ],
 )
-def test_a_run_begun_anew_from_an_earlier_step_is_the_one_that_goes_on(
-    time_of_9, expected, tmp_path
-):
+def test_a_run_restarted_from_an_earlier_step_is_the_one_to_resume(time_of_9, expected, tmp_path):
     checkpoint(tmp_path / 'iter_4.pth', 4, time='20260101_090000')
     named = checkpoint(tmp_path / 'iter_5.pth', 5, time='20260101_110000')
     checkpoint(tmp_path / 'iter_9.pth', 9, time=time_of_9)
@@ -193,14 +191,14 @@ def test_a_last_checkpoint_that_is_not_here_is_no_new_start(tmp_path, exists, st
         latest_complete_checkpoint(tmp_path)
 
 
-def test_checkpoints_of_other_names_and_folders_are_found(make_runner, tmp_path):
+def test_checkpoints_of_other_names_and_folders_are_candidates(make_runner, tmp_path):
     own = checkpoint(tmp_path / 'out' / 'run' / 'step_7.pth', 7)
     hook = dict(out_dir=str(tmp_path / 'out'), filename_tmpl='step_{}.pth')
     runner = make_runner('run', resume=True, default_hooks=dict(checkpoint=hook))
     assert runner._newest_checkpoint() == str(own)
 
 
-def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
+def test_a_folder_of_another_run_gives_a_warning(make_runner, tmp_path):
     checkpoint(tmp_path / 'run' / 'epoch_7.pth', 7)
     runner = make_runner('run')
     (hook,) = [h for h in runner.hooks if isinstance(h, AtomicCheckpointHook)]
