@@ -40,8 +40,7 @@ def check_resumable(
         with_schedules (bool): Whether to resume the schedules. Defaults to True.
 
     Raises:
-        ValueError: If the run would not continue like the checkpoint's run; the message has the
-            remedy.
+        ValueError: If the run would not continue like the checkpoint's run.
     """
     assert runner.optim_wrapper is not None, 'a run that trains has an optimiser'
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
@@ -50,10 +49,8 @@ def check_resumable(
     try:
         _check_progress(checkpoint, with_optimizer)
         notes = _averages(runner, checkpoint)
-        if with_optimizer and not isinstance(runner.optim_wrapper, OptimWrapperDict):
-            notes += _optimizer(runner, checkpoint, source)
-        if with_schedules and not isinstance(runner.param_schedulers, dict):
-            notes += _schedules(runner, checkpoint, source)
+        notes += _optimizer(runner, checkpoint, source) if with_optimizer else []
+        notes += _schedules(runner, checkpoint, source) if with_schedules else []
         notes += _data(runner, checkpoint)
     except ValueError as error:
         raise ValueError(
@@ -92,8 +89,10 @@ def _averages(runner: Runner, checkpoint: Checkpoint) -> list[str]:
 
 
 def _optimizer(runner: Runner, checkpoint: Checkpoint, source: str) -> list[str]:
-    """Compare optimiser and gradient scaler."""
+    """Compare optimiser and gradient scaler; several optimisers are not compared."""
     wrapper = built_optim_wrapper(runner)
+    if isinstance(wrapper, OptimWrapperDict):
+        return []
     state, kind = checkpoint['optimizer'], checkpoint['meta'].get('optimizer')
     if 'param_groups' not in state:
         raise ValueError('it holds the states of several optimisers, this run has one')
@@ -105,7 +104,9 @@ def _optimizer(runner: Runner, checkpoint: Checkpoint, source: str) -> list[str]
 
 
 def _schedules(runner: Runner, checkpoint: Checkpoint, source: str) -> list[str]:
-    """Compare schedules of learning rate and momentum."""
+    """Compare schedules of learning rate and momentum; those by optimiser are not compared."""
+    if isinstance(runner.param_schedulers, dict):
+        return []
     schedules = runner.param_schedulers if isinstance(runner.param_schedulers, list) else None
     kinds = checkpoint['meta'].get('param_schedulers')
     states = checkpoint.get('param_schedulers')

@@ -93,7 +93,7 @@ class GroupViTRunner(Runner):
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the environment; without a GPU, start the process group with the backend gloo.
 
-        mmengine's own initialisation requires a CUDA device with any backend.
+        mmengine's own initialisation sets a CUDA device for every backend.
 
         Raises:
             ValueError: If processes without GPUs were not started by torchrun.
@@ -282,9 +282,7 @@ class GroupViTRunner(Runner):
             backend_args (dict, optional): Must be None: only local files are supported.
         """
         if file_client_args or backend_args:
-            raise ValueError(
-                'GroupViTRunner writes local files only; remove file_client_args and backend_args.'
-            )
+            raise ValueError('GroupViTRunner writes local files: remove file_client/backend_args.')
         checkpoint = gather_checkpoint(
             self,
             cast(CheckpointMeta, {**(meta or {})}),  # hooks may add any entries
