@@ -248,7 +248,5 @@ def group_figure(model: nn.Module, image: Tensor) -> NDArray[np.uint8]:
     preprocess = cast(nn.Module, model.data_preprocessor)  # every model of mmengine has one
     batch = preprocess(dict(inputs=image[None]))  # (1, 3, H, W)
     output = backbone_of(model).encode(batch['inputs'])
-    # (1, S, h, w) -> (1, S, H, W)
-    probs = F.interpolate(output.group_probs(), image.shape[1:], mode='bilinear')
-    group_map = probs[0].argmax(0).cpu().numpy()  # (H, W)
+    group_map = output.group_map()[0].cpu().numpy()  # (H, W)
     return draw_groups(image.flip(0).permute(1, 2, 0).cpu().numpy(), group_map)
