@@ -83,7 +83,7 @@ def remove_unfinished(folder: Path, is_checkpoint_name: Callable[[str], bool]) -
 
 
 def _umask() -> int:
-    """The mask that an ordinary ``open`` applies to the permissions of a new file."""
+    """Return the mask that an ordinary ``open`` applies to the permissions of a new file."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -39,7 +39,7 @@ def read_config(path: str | Path) -> Config:
 
 
 def _line_of(error: Exception, path: str | Path) -> str:
-    """``, line N`` for the line of the file that raised, unless the error names it itself."""
+    """Return ``, line N`` for the line of the file that raised; empty if the error names it."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
     return f', line {lines[-1]}' if lines and not isinstance(error, SyntaxError) else ''

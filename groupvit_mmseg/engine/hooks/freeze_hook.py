@@ -131,7 +131,7 @@ def heads_of(name: str) -> Iterator[str]:
 
 
 def no_match(pattern: str, names: Iterable[str]) -> str:
-    """Message for a pattern that matches nothing, with similar names."""
+    """Return the message for a pattern that matches nothing, with similar names."""
     names = list(names)
     known = sorted({head for name in names for head in heads_of(name)})
     tops = sorted({name.split('.')[0] for name in names})

@@ -112,7 +112,7 @@ class GroupUsageHook(Hook):
         return count
 
     def _compare(self, _: nn.Module, inputs: tuple, segments: Tensor) -> None:
-        """Forward hook of the last norm: mean cosine similarity of an image's segments."""
+        """Record the mean cosine similarity of an image's segments, as a hook of the last norm."""
         count = segments.shape[1]
         unit = F.normalize(segments.detach().float(), dim=-1)  # (B, S, C)
         # (B,): the sum of all cosines, including each segment's with itself.

@@ -140,7 +140,7 @@ class GuardedOptimWrapper(OptimWrapper):
             self._watch = NonFiniteWatch(self._model)
 
     def _explanation(self) -> str:
-        """Error message that names the first non-finite value of all ranks."""
+        """Return the error message, which names the first non-finite value of all ranks."""
         assert self._model is not None
         watch = self._watch or NonFiniteWatch(unwrap_model(self._model))
         watch.detach()

@@ -52,7 +52,7 @@ class NonFiniteWatch:
     def _check_inputs(
         self, _: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
     ) -> None:
-        """Forward pre-hook of the model: reset the search and check the inputs."""
+        """Reset the search and check the inputs, as a forward pre-hook of the model."""
         named = [*enumerate(args), *kwargs.items()]
         tensors = ((f'{name}', value) for name, value in named if isinstance(value, Tensor))
         self._first, self._num_checks, self._first_check = first_among(tensors, 'the input'), 0, 0

@@ -127,7 +127,7 @@ def _last_checkpoint(work_dir: Path) -> Path | None:
 
 
 def _nothing_here(work_dir: Path, last: Path | None) -> str:
-    """Message for a folder with a ``last_checkpoint`` but without a checkpoint."""
+    """Return the message for a folder with ``last_checkpoint`` but without a checkpoint."""
     state = 'is in another folder' if last is not None and last.is_file() else 'does not exist'
     return (
         f'{work_dir / "last_checkpoint"} names {last}, which {state}, and {work_dir} holds no '
