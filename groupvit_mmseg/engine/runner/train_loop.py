@@ -188,7 +188,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         self._validated = int(meta.get('validated_iter', 0))
         self._progress.resume(meta, self._iter, steps)
 
-    def run(self) -> nn.Module:  # type: ignore[override]  # mmengine annotates None, and returns it
+    def run(self) -> nn.Module:  # type: ignore[override]  # mmengine annotates None
         """Train until the last iteration is done; return the model."""
         if self._progress.sampler is None:
             super().run()
