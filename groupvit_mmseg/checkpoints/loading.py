@@ -5,7 +5,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,9 +13,8 @@ from torch import nn
 from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
 from groupvit_mmseg.checkpoints.torch_archive import check_archive
+from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import read_weights
-
-Checkpoint = dict[str, Any]
 
 SHAPES_TOLD = 5
 """int: Tensors of another shape that a message names; the others are counted."""
@@ -60,8 +59,8 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
             'give the checkpoint that training wrote.'
         )
     if 'state_dict' not in content:
-        return {'state_dict': content}
-    return dict(content)
+        return cast(Checkpoint, {'state_dict': content})  # a file can hold any values
+    return cast(Checkpoint, dict(content))  # a file can have any keys
 
 
 def _load(path: Path, map_location: Any) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from groupvit_mmseg.models.assignment import Assignment, compose
@@ -132,14 +133,30 @@ class GroupViTOutput(NamedTuple):
             num_stages (int, optional): segments of which grouping stage, counted from 1.
                 Defaults to the last.
         """
-        return self._on_grid(self.soft_assignments[:num_stages])
+        assignments = self.soft_assignments[:num_stages]
+        if not assignments:  # each patch is a segment
+            identity = torch.eye(self.segments.shape[1], device=self.segments.device)
+            return identity.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
+        return compose(assignments).unflatten(-1, self.patch_shape)  # (B, S, N) to (B, S, h, w)
 
-    def _on_grid(self, assignments: tuple[Tensor, ...]) -> Tensor:
-        """Composed assignments ``(B, S, h, w)``; without any, each patch is a segment."""
-        if not assignments:
-            own = torch.eye(self.segments.shape[1], device=self.segments.device)
-            return own.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
-        return compose(assignments).unflatten(-1, self.patch_shape)
+    def pixel_probs(self, num_stages: int | None = None) -> Tensor:
+        """Return :meth:`group_probs` at the size of the images, ``(B, S, H, W)``, bilinear."""
+        probs = self.group_probs(num_stages)
+        return F.interpolate(probs, size=self.image_shape, mode='bilinear', align_corners=False)
+
+    def group_map(self, num_stages: int | None = None) -> Tensor:
+        """Return the segment that each pixel belongs to.
+
+        Args:
+            num_stages (int, optional): As :meth:`group_probs` takes it. Defaults to the last.
+
+        Returns:
+            Tensor: int64 ``(B, H, W)``, the segment of the highest :meth:`pixel_probs`.
+        """
+        if not self.soft_assignments:
+            return nearest_patches(self.patch_shape, self.image_shape, self.segments)
+        # On CPUs many times faster than argmax over an axis that is not the last.
+        return self.pixel_probs(num_stages).max(dim=1).indices
 
     def segment_shares(self) -> Tensor:
         """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
@@ -151,3 +168,20 @@ class GroupViTOutput(NamedTuple):
     def feature_map(self) -> Tensor:
         """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
         return segments_to_feature_map(self.segments, self.hard_assignments, self.patch_shape)
+
+
+def nearest_patches(
+    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
+) -> Tensor:
+    """The segment of each pixel where every patch is one, int64 ``(B, H, W)``.
+
+    That is what a map of each patch, resized bilinearly, has its maximum at; but a map of
+    ``h * w`` channels at ``H, W`` pixels never exists.
+    """
+    rows, columns = (
+        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
+        .max(dim=1)
+        .indices[0]
+        for count, size in zip(patch_shape, image_shape, strict=True)
+    )
+    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)

@@ -218,7 +218,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         """Encode some windows of one size and write what they say into their images."""
         output = self.extract_feat(torch.stack([crop for _, _, crop in batch]))
         scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
-        group_maps = smallest_integers(self.decode_head.group_map(output), scores.shape[1])
+        group_maps = smallest_integers(output.group_map(), scores.shape[1])
         for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
             image.put(index, group_map, table)
 

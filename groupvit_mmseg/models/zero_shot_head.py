@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -168,7 +167,7 @@ class GroupViTZeroShotHead(BaseModule):
     def forward(self, output: GroupViTOutput) -> Tensor:
         """Pixel scores at the size of the images; see :meth:`predict`."""
         scores = self.segment_scores(self.segment_affinity(output))
-        group_map = self.group_map(output)
+        group_map = output.group_map()
         batch = torch.arange(len(scores), device=scores.device)[:, None, None]
         return scores[batch, group_map].permute(0, 3, 1, 2)
 
@@ -256,39 +255,3 @@ class GroupViTZeroShotHead(BaseModule):
             pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
         ]
         return torch.stack(columns, dim=-1)
-
-    def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
-        """The segment that each pixel belongs to.
-
-        Args:
-            output (GroupViTOutput): of one crop of ``B`` images.
-            num_stages (int, optional): segments of which grouping stage, counted from 1.
-                Defaults to the last.
-
-        Returns:
-            Tensor: int64 ``(B, H, W)`` at the size of the images.
-        """
-        if not output.soft_assignments:
-            return nearest_patches(output.patch_shape, output.image_shape, output.segments)
-        probs = output.group_probs(num_stages)
-        probs = F.interpolate(
-            probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
-        )
-        return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
-
-
-def nearest_patches(
-    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
-) -> Tensor:
-    """The segment of each pixel where every patch is one, int64 ``(B, H, W)``.
-
-    That is what a map of each patch, resized bilinearly, has its maximum at; but a map of
-    ``h * w`` channels at ``H, W`` pixels never exists.
-    """
-    rows, columns = (
-        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
-        .max(dim=1)
-        .indices[0]
-        for count, size in zip(patch_shape, image_shape, strict=True)
-    )
-    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)

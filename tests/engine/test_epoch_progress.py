@@ -38,7 +38,7 @@ def test_the_loader_begins_behind_the_steps_that_are_done():
     assert (sampler.epoch, sampler.start, sampler.taken) == (8, 0, ())
 
 
-def test_older_checkpoints_count_steps_only():
+def test_checkpoints_of_mmengine_count_steps_only():
     place = place_in()
     place.resume({}, 17, 5)
     assert place.state_dict(18)['taken'] == [[1, 1, 4, 6]]

@@ -213,7 +213,7 @@ def test_results_have_the_original_size_and_group_map():
     assert set(result.pred_group_map.data.unique().tolist()) <= {0, 1, 2, 3}
     # Scores are a function of the group: each segment has one set of them before resizing.
     output = model.extract_feat(torch.randn(1, 3, 40, 48))
-    groups, scores = model.decode_head.group_map(output)[0], model.decode_head(output)[0]
+    groups, scores = output.group_map()[0], model.decode_head(output)[0]
     for group in groups.unique():
         assert scores[:, groups == group].std(dim=1).max() < 1e-6
 
