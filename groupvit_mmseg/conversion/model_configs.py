@@ -1,6 +1,4 @@
-"""Configs of a structure: the plugin's, Hugging Face's and the official release's."""
-
-from typing import Any
+"""Configs of a structure for the plugin, ``transformers`` and the official release."""
 
 from mmengine.config import Config
 
@@ -11,9 +9,9 @@ from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 from groupvit_mmseg.text.vocabulary import class_names
 
 
-def pretrainer_config(structure: Structure) -> dict[str, Any]:
-    """Config of a :class:`GroupViTPretrainer` without its data preprocessor."""
-    config = dict(
+def pretrainer_config(structure: Structure) -> dict[str, object]:
+    """Return the config of a :class:`GroupViTPretrainer` without its data preprocessor."""
+    config: dict[str, object] = dict(
         type='GroupViTPretrainer',
         backbone=structure.backbone,
         text_encoder=structure.text_encoder,
@@ -26,8 +24,8 @@ def pretrainer_config(structure: Structure) -> dict[str, Any]:
     return config
 
 
-def segmentor_config(structure: Structure) -> dict[str, Any]:
-    """Config of a :class:`GroupViTSegmentor` with the protocol of the paper's evaluation of VOC."""
+def segmentor_config(structure: Structure) -> dict[str, object]:
+    """Return the config of a :class:`GroupViTSegmentor` with the paper's protocol for VOC."""
     height, width = structure.image_shape
     mean, std, rgb = structure.normalization
     return dict(
@@ -54,7 +52,7 @@ def segmentor_config(structure: Structure) -> dict[str, Any]:
 
 
 def segmentation_config_text(structure: Structure) -> str:
-    """Text of a whole config that segments Pascal VOC 2012; any picture through the demo."""
+    """Return the text of a config for Pascal VOC 2012, and for any image in the demo."""
     dataset = dict(
         type='PascalVOCDataset',
         data_root='data/VOCdevkit/VOC2012',
@@ -87,16 +85,16 @@ def segmentation_config_text(structure: Structure) -> str:
     return whole.pretty_text
 
 
-def plugin_meta() -> dict[str, Any]:
-    """Entries of ``meta`` that OpenMMLab's tools read: the classes that the config segments."""
+def plugin_meta() -> dict[str, object]:
+    """Return the entries of ``meta`` that OpenMMLab's tools read: the classes of the config."""
     return {'dataset_meta': dataset_meta_of(class_names('pascal_voc'))}
 
 
-def hugging_face_config(structure: Structure) -> dict[str, Any]:
-    """The content of ``config.json`` for ``transformers.GroupViTModel``.
+def hugging_face_config(structure: Structure) -> dict[str, object]:
+    """Return the content of ``config.json`` for ``transformers.GroupViTModel``.
 
     Raises:
-        ValueError: If the structure is one that Hugging Face's model cannot have.
+        ValueError: If Hugging Face's model cannot have this structure.
     """
     check_fits_hugging_face(structure)
     backbone, text = structure.backbone, structure.text_encoder
@@ -126,7 +124,7 @@ def hugging_face_config(structure: Structure) -> dict[str, Any]:
             num_hidden_layers=sum(backbone['depths']),
             depths=list(backbone['depths']),
             num_group_tokens=list(backbone['num_group_tokens']),
-            # It wants an entry for the stages that do not group, too.
+            # An entry for the stages that do not group is required, too.
             num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
             num_attention_heads=backbone['num_heads'][0],
             image_size=backbone['img_size'],
@@ -141,7 +139,7 @@ def hugging_face_config(structure: Structure) -> dict[str, Any]:
 
 
 def check_fits_hugging_face(structure: Structure) -> None:
-    """Raise ``ValueError`` with one sentence for what ``GroupViTModel`` cannot be."""
+    """Raise ``ValueError`` for a structure that ``GroupViTModel`` cannot have."""
     backbone = structure.backbone
     projectors = (structure.image_projector, structure.text_projector)
     limits = {
@@ -150,18 +148,18 @@ def check_fits_hugging_face(structure: Structure) -> None:
         'projectors of two layers': all(p['num_layers'] == 2 for p in projectors),
         'projectors of one shape': len({p.get('hidden_channels') for p in projectors}) == 1,
         'an integer mlp_ratio': float(backbone['mlp_ratio']).is_integer(),
-        'pictures in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
+        'images in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
     }
-    broken = [limit for limit, kept in limits.items() if not kept]
+    broken = [limit for limit, is_met in limits.items() if not is_met]
     if broken:
         raise ValueError(
-            f'transformers.GroupViTModel allows only {" and ".join(broken)}, which this model has '
-            'not: convert it to the official names instead.'
+            f'transformers.GroupViTModel allows only {" and ".join(broken)}, which this model '
+            'does not have: convert it to the official keys instead.'
         )
 
 
-def official_config(structure: Structure) -> dict[str, Any]:
-    """The structure under the names of the official release's settings."""
+def official_config(structure: Structure) -> dict[str, object]:
+    """Return the structure under the names of the official release's settings."""
     backbone, text = structure.backbone, structure.text_encoder
     return dict(
         img_encoder=dict(

@@ -4,9 +4,9 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.architecture import infer_structure
 from groupvit_mmseg.checkpoints.architecture_hints import Hints, Normalization
-from groupvit_mmseg.checkpoints.settings_readers import from_config_text
+from groupvit_mmseg.checkpoints.config_text import from_config_text
+from groupvit_mmseg.checkpoints.shape_inference import infer_structure
 from groupvit_mmseg.conversion.model_configs import pretrainer_config
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)

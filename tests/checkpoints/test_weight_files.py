@@ -221,7 +221,7 @@ def test_weights_by_address(served):
     (folder / 'a.pth').unlink()
     assert read_checkpoint(f'{address}/a.pth')['state_dict']['w'].sum() == 2  # kept
     for read in (read_weights, read_checkpoint):
-        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: bring'):
+        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: copy'):
             read(f'{address}/b.pth')
 
 
@@ -249,8 +249,8 @@ def test_hub_without_a_network_says_what_to_bring(convert, tmp_path, capsys, mon
     argv = ('--from', 'nvidia/groupvit-gcc-yfcc', tmp_path / 'out.pth')
     assert convert('hf_to_plugin', *argv) == 2
     assert capsys.readouterr().err == (
-        'error: nvidia/groupvit-gcc-yfcc cannot be fetched from the hub: bring its '
-        'model.safetensors (or pytorch_model.bin) and config.json in one folder and give that '
+        'error: nvidia/groupvit-gcc-yfcc cannot be fetched from the hub: copy its '
+        'model.safetensors (or pytorch_model.bin) and config.json into one folder and give that '
         'folder as SRC.\n'
     )
     assert not (tmp_path / 'out.pth').exists()
