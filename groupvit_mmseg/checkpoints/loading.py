@@ -3,9 +3,9 @@
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,36 +13,18 @@ from torch import Tensor, nn
 from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
 from groupvit_mmseg.checkpoints.torch_archive import check_archive
+from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
 NUM_SHAPES = 5
 """int: Tensors of another shape that a message names; the others are counted."""
 
 
-class _Weights(TypedDict):
-    state_dict: Mapping[str, Tensor]
+MapLocation: TypeAlias = str | torch.device | Callable[..., object]
+"""TypeAlias: Device of tensors, or a function that moves a storage, as in ``torch.load``."""
 
 
-class Checkpoint(_Weights, total=False):
-    """A checkpoint of training; only the weights are always there.
-
-    Attributes:
-        state_dict (Mapping[str, Tensor]): Weights, averaged ones if the training averages.
-        meta (dict): Plain values: progress, config, classes.
-        message_hub (dict): Log histories and numbers of the run.
-        optimizer (dict): State of the optimiser.
-        param_schedulers (list | dict): States of the schedules.
-        ema_state_dict (dict): State of the averaged model.
-    """
-
-    meta: dict[str, Any]
-    message_hub: dict[str, Any]
-    optimizer: dict[str, Any]
-    param_schedulers: Any
-    ema_state_dict: dict[str, Tensor]
-
-
-def read_checkpoint(source: str | Path, *, map_location: str | torch.device = 'cpu') -> Checkpoint:
+def read_checkpoint(source: str | Path, *, map_location: MapLocation = 'cpu') -> Checkpoint:
     """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
 
     Nothing stored in it is executed. Log histories and NumPy numbers, which checkpoints of
@@ -50,7 +32,7 @@ def read_checkpoint(source: str | Path, *, map_location: str | torch.device = 'c
 
     Args:
         source (str | Path): A file or an http(s) address.
-        map_location (str | torch.device): Device of the tensors. Defaults to 'cpu'.
+        map_location (MapLocation): Device of the tensors, as in ``torch.load``. Defaults to 'cpu'.
 
     Returns:
         Checkpoint: The content; a state dict alone is returned as ``{'state_dict': ...}``.
@@ -88,11 +70,11 @@ def read_checkpoint(source: str | Path, *, map_location: str | torch.device = 'c
             'give the checkpoint that training wrote.'
         )
     if 'state_dict' not in content:
-        return Checkpoint(state_dict=content)
-    return cast(Checkpoint, dict(content))  # the entries that training writes
+        return cast(Checkpoint, {'state_dict': content})  # a file can hold any values
+    return cast(Checkpoint, dict(content))  # a file can have any keys
 
 
-def _load(path: Path, map_location: str | torch.device) -> object:
+def _load(path: Path, map_location: MapLocation) -> object:
     """Load a safetensors file, or one of ``torch.save`` by ``torch.load`` that runs nothing."""
     if path.suffix == '.safetensors':
         weights = read_weights(path)
@@ -101,7 +83,7 @@ def _load(path: Path, map_location: str | torch.device) -> object:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if 'Unsupported global' not in str(error):
+        if 'Unsupported global' not in str(error) or callable(map_location):
             raise
         return read_plain(path, map_location=map_location)
 

@@ -23,10 +23,10 @@ from groupvit_mmseg.checkpoints.architecture_hints import (
     plain,
 )
 from groupvit_mmseg.checkpoints.key_formats import KeyFormat, key_format_of, to_pretrainer_names
-from groupvit_mmseg.checkpoints.loading import Checkpoint
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.shape_inference import infer_structure
 from groupvit_mmseg.checkpoints.stored_settings import key_format_settings, stored_settings
+from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
 
 HEADS = ('num_heads', 'text_heads')
@@ -112,9 +112,14 @@ def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) 
     Raises:
         ValueError: If heads or ``assign_scale`` differ, or the config is of another model.
     """
-    meta = checkpoint.get('meta') or {}
-    tensors = dict(checkpoint['state_dict'])
-    weights = WeightFile(tensors, meta.get(CONFIG_ENTRY), (), record=meta.get(RECORD))
+    meta: Mapping[str, object] = checkpoint.get('meta') or {}
+    text, record = meta.get(CONFIG_ENTRY), meta.get(RECORD)
+    weights = WeightFile(
+        dict(checkpoint['state_dict']),
+        text if isinstance(text, str) else None,
+        (),
+        record=record if isinstance(record, Mapping) else None,
+    )
     check_module(module, Path(source), weights, strict=(*HEADS, 'assign_scale'))
 
 
