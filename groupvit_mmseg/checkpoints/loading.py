@@ -9,6 +9,7 @@ from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+from torch.types import Storage
 
 from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
@@ -20,7 +21,7 @@ NUM_SHAPES = 5
 """int: Tensors of another shape that a message names; the others are counted."""
 
 
-MapLocation: TypeAlias = str | torch.device | Callable[..., object]
+MapLocation: TypeAlias = str | torch.device | Callable[[Storage, str], Storage]
 """TypeAlias: Device of tensors, or a function that moves a storage, as in ``torch.load``."""
 
 
