@@ -46,11 +46,11 @@ SEGMENTOR_TO_PRETRAINER = {
 
 def _from_plugin(state_dict: Mapping[str, Tensor]) -> Tensors:
     """Return a pretrainer's tensors as they are, a segmentor's under the pretrainer's keys."""
-    renamed = {}
+    tensors = {}
     for key, value in state_dict.items():
         old = next((p for p in SEGMENTOR_TO_PRETRAINER if key.startswith(p)), '')
-        renamed[SEGMENTOR_TO_PRETRAINER.get(old, '') + key[len(old) :]] = value
-    return renamed
+        tensors[SEGMENTOR_TO_PRETRAINER.get(old, '') + key[len(old) :]] = value
+    return tensors
 
 
 OFFICIAL = KeyFormat(
@@ -91,7 +91,17 @@ class RenamedTensors(NamedTuple):
 
 
 def key_format_of(state_dict: Mapping[str, Tensor]) -> KeyFormat | None:
-    """Return the format of the keys of a state dict; None if it is unknown."""
+    """Return the format of the keys of a state dict; None if it is unknown.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of a whole model or a part.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.key_formats import key_format_of
+        >>> key_format_of({'vision_model.layernorm.weight': torch.ones(4)}).title
+        'Hugging Face'
+    """
     for key_format in KEY_FORMATS:
         if any(mark in key for key in state_dict for mark in key_format.marks):
             return key_format

@@ -62,10 +62,10 @@ def rename_all(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> di
     unknown = [key for key, target in targets.items() if target is None]
     if unknown:
         raise ValueError(f'{len(unknown)} tensors have no place in GroupViT: {", ".join(unknown)}.')
-    renamed = {str(targets[key]): value for key, value in state_dict.items()}
-    if len(renamed) < len(state_dict):
+    tensors = {str(targets[key]): value for key, value in state_dict.items()}
+    if len(tensors) < len(state_dict):
         raise ValueError(f'Several tensors have the same meaning: {_doubles(targets)}.')
-    return renamed
+    return tensors
 
 
 def _doubles(targets: Mapping[str, str | None]) -> str:
@@ -80,34 +80,34 @@ def merge_qkv(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: If parts of an attention are missing; lists them.
     """
-    merged: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     missing = []
     for key, value in state_dict.items():
         match = _SPLIT.match(key)
         if match is None:
-            merged[key] = value
+            tensors[key] = value
             continue
         name, kind = match.groups()
         parts = [f'{name}{part}.{kind}' for part in 'qkv']
         missing += [part for part in parts if part not in state_dict and part not in missing]
-        if not missing and name + kind not in merged:
-            merged[name + kind] = torch.cat([state_dict[part] for part in parts])
+        if not missing and name + kind not in tensors:
+            tensors[name + kind] = torch.cat([state_dict[part] for part in parts])
     if missing:
         raise ValueError(f'{len(missing)} tensors are missing: {_in_hugging_face(missing)}.')
-    return merged
+    return tensors
 
 
 def split_qkv(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Split ``attn.qkv``: the inverse of :func:`merge_qkv`."""
-    split = {}
+    tensors = {}
     for key, value in state_dict.items():
         match = _FUSED.match(key)
         if match is None:
-            split[key] = value
+            tensors[key] = value
             continue
         for part, rows in zip('qkv', value.chunk(3), strict=True):
-            split[f'{match[1]}{part}.{match[2]}'] = rows.clone()  # files refuse shared memory
-    return split
+            tensors[f'{match[1]}{part}.{match[2]}'] = rows.clone()  # files refuse shared memory
+    return tensors
 
 
 def _in_hugging_face(keys: Iterable[str]) -> str:
@@ -139,10 +139,10 @@ def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         >>> list(to_official(ours))
         ['img_projector.linear_out.weight']
     """
-    renamed = rename_all(state_dict, OFFICIAL)
+    tensors = rename_all(state_dict, OFFICIAL)
     return {
         key: value.squeeze(-1) if _PROJECTION_WEIGHT.match(key) and value.dim() == 3 else value
-        for key, value in renamed.items()
+        for key, value in tensors.items()
     }
 
 
@@ -170,13 +170,13 @@ def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         True: inverse(OFFICIAL),
         False: inverse({k: v for k, v in OFFICIAL.items() if k not in nested}),
     }
-    renamed: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for widens, table in tables.items():
         part = {k: v for k, v in state_dict.items() if k.startswith(widening) == widens}
-        renamed.update(rename_all(part, table))
+        tensors.update(rename_all(part, table))
     return {
         key: value.unsqueeze(-1) if _PROJECTION_WEIGHT.match(key) and value.dim() == 2 else value
-        for key, value in renamed.items()
+        for key, value in tensors.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of training: read without running what they contain, loaded if every key fits."""
+"""Checkpoints of training: read without running their content, loaded if every key fits."""
 
 import pickle
 import re
@@ -108,6 +108,16 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
 
     Raises:
         RuntimeError: If keys are missing or unexpected or shapes differ; lists the keys.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.loading import load_weights
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> load_weights(layer, {'weight': torch.ones(1, 2)}, source='weights.pth')
+        Traceback (most recent call last):
+            ...
+        RuntimeError: weights.pth does not fit Linear; give a checkpoint of this configuration
+        (1 missing: bias).
     """
     plain = OrderedDict((key.removeprefix('module.'), value) for key, value in state_dict.items())
     metadata = getattr(state_dict, '_metadata', None)

@@ -1,4 +1,4 @@
-"""Checkpoints of mmengine's own runner, read as plain data without running what they contain.
+"""Checkpoints of mmengine's own runner, read as plain data without running their content.
 
 Beside tensors they hold log histories, NumPy arrays and NumPy numbers. These few types are rebuilt
 here from their bytes by code of this module; the classes that a file names are never looked up.

@@ -91,6 +91,15 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
     Raises:
         RuntimeError: If keys are missing or unexpected, or shapes differ; counts and lists them.
         ValueError: If the file has no tensors of the part, or was trained with other heads.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.pretrained import load_pretrained
+        >>> from groupvit_mmseg.models import GroupViTProjector
+        >>> projector = GroupViTProjector(4, out_channels=2, num_layers=1)
+        >>> state_dict = {'image_projector.' + k: v for k, v in projector.state_dict().items()}
+        >>> torch.save(state_dict, 'projector.pth')
+        >>> load_pretrained(projector, 'projector.pth', prefix='image_projector.')
     """
     path = locate(source)
     weights = read_weights(path)
@@ -133,14 +142,14 @@ def resize_positions(state_dict: Mapping[str, Tensor], module: nn.Module) -> Ten
     """Resize position embeddings to the module's patch grid and text length."""
     grid = _first_attribute(module, 'grid_shape')
     length = _first_attribute(module, 'context_length')
-    resized = dict(state_dict)
+    tensors = dict(state_dict)
     for key, value in state_dict.items():
         if key.endswith('pos_embed') and value.dim() == 3 and grid is not None:
-            resized[key] = resize_grid(value, grid)
+            tensors[key] = resize_grid(value, grid)
         if key.endswith('pos_embed') and value.dim() == 2 and length is not None:
             # Attention is causal: shorter texts never see the positions that are cut.
-            resized[key] = value[:length]
-    return resized
+            tensors[key] = value[:length]
+    return tensors
 
 
 def _first_attribute(module: nn.Module, name: str) -> Any:
@@ -177,10 +186,10 @@ def match_multi_label_scale(
 ) -> Tensors:
     """Add or remove the second logit scale, so that it matches the module's losses."""
     initial = dict(module.named_parameters()).get(SECOND_SCALE)
-    matched = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}
+    tensors = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}
     if initial is None:
-        return matched
+        return tensors
     if SECOND_SCALE not in state_dict:
         print_log(f'{source} has no {SECOND_SCALE}: it keeps its initial value.', 'current')
-    matched[SECOND_SCALE] = state_dict.get(SECOND_SCALE, initial.detach())
-    return matched
+    tensors[SECOND_SCALE] = state_dict.get(SECOND_SCALE, initial.detach())
+    return tensors

@@ -1,4 +1,4 @@
-"""An unpickler for checkpoints that runs nothing of what they contain."""
+"""An unpickler for checkpoints that does not run their content."""
 
 import pickle
 import pickletools
@@ -111,9 +111,9 @@ class SettingsObject(Placeholder):
 
     def __new__(cls, *args: object, **kwargs: object) -> 'SettingsObject':
         """Make an object that is empty, and complete even if the pickle calls no constructor."""
-        made = cast(SettingsObject, super().__new__(cls))  # of `cls`, which derives from this
-        made.__dict__.update(items={}, elements=[], state=None)
-        return made
+        instance = cast(SettingsObject, super().__new__(cls))  # of `cls`, which derives from it
+        instance.__dict__.update(items={}, elements=[], state=None)
+        return instance
 
     def __setstate__(self, state: object) -> None:
         """Store the state."""

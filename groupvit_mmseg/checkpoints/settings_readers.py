@@ -13,13 +13,13 @@ CLIP_VOCABULARY = 49408
 def readable(values: Mapping[str, object]) -> dict[str, object]:
     """Drop values that are None; write lists as tuples, a side as ``(H, W)``."""
     known = {k: v for k, v in values.items() if v is not None}
-    tupled = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
-    if isinstance(tupled.get('img_size'), int):
-        tupled['img_size'] = (tupled['img_size'],) * 2
-    patch = tupled.get('patch_size')
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
+    if isinstance(settings.get('img_size'), int):
+        settings['img_size'] = (settings['img_size'],) * 2
+    patch = settings.get('patch_size')
     if isinstance(patch, tuple) and len(set(patch)) == 1:
-        tupled['patch_size'] = patch[0]
-    return tupled
+        settings['patch_size'] = patch[0]
+    return settings
 
 
 def numbers(value: object) -> list[float]:

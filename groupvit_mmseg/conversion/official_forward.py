@@ -66,7 +66,7 @@ class OfficialForward:
         name = 'img_encoder.patch_embed'
         kernel = self.weights[f'{name}.proj.weight']
         x = F.conv2d(images, kernel, self.weights[f'{name}.proj.bias'], stride=kernel.shape[-1])
-        x = self.norm(x.flatten(2).transpose(1, 2), f'{name}.norm')
+        x = self.norm(x.flatten(2).transpose(1, 2), f'{name}.norm')  # (B, C, h, w) -> (B, N, C)
         x = x + self.weights['img_encoder.pos_embed']
         groups = None
         for i, heads in enumerate(self.num_heads):
@@ -79,14 +79,14 @@ class OfficialForward:
         """Return the segments and group tokens of tokens and the previous stage's group tokens."""
         groups, length = self.group_tokens(previous, name), x.shape[1]
         if groups is not None:
-            x = torch.cat([x, groups.expand(len(x), -1, -1)], dim=1)
+            x = torch.cat([x, groups.expand(len(x), -1, -1)], dim=1)  # (B, N + G, C)
         depth = 0
         while f'{name}.blocks.{depth}.norm1.weight' in self.weights:
             x = self.block(x, f'{name}.blocks.{depth}', heads)
             depth += 1
         if groups is None:
             return x, None
-        x, groups = x[:, :length], x[:, length:]
+        x, groups = x[:, :length], x[:, length:]  # (B, N, C), (B, G, C)
         return self.grouping(x, groups, f'{name}.downsample', heads), groups
 
     def group_tokens(self, previous: Tensor | None, name: str) -> Tensor | None:
@@ -135,13 +135,13 @@ class OfficialForward:
 
     def text_tower(self, token_ids: Tensor) -> Tensor:
         """Return features ``(B, C)`` of texts ``(B, L)``."""
-        x = self.weights['text_encoder.token_embedding.weight'][token_ids]
+        x = self.weights['text_encoder.token_embedding.weight'][token_ids]  # (B, L, C)
         x = x + self.weights['text_encoder.positional_embedding'][: x.shape[1]]
         layer = 0
         while f'text_encoder.transformer.resblocks.{layer}.ln_1.weight' in self.weights:
             x = self.text_block(x, f'text_encoder.transformer.resblocks.{layer}')
             layer += 1
-        ends = x[torch.arange(len(x)), token_ids.argmax(dim=-1)]
+        ends = x[torch.arange(len(x)), token_ids.argmax(dim=-1)]  # (B, C) at the end tokens
         return self.norm(ends, 'text_encoder.ln_final')
 
     def text_block(self, x: Tensor, name: str) -> Tensor:

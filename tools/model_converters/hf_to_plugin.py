@@ -4,7 +4,7 @@ python tools/model_converters/hf_to_plugin.py FOLDER groupvit.pth
 python tools/model_converters/hf_to_plugin.py --from nvidia/groupvit-gcc-yfcc groupvit.pth
 
 SRC is a .safetensors or .bin file, the .index.json of a sharded one, or a folder with either; a
-config.json beside it tells the heads, a preprocessor_config.json the normalisation.
+config.json beside it holds the heads, a preprocessor_config.json the normalisation.
 """
 
 import sys

@@ -2,9 +2,9 @@
 
 python tools/model_converters/plugin_to_hf.py CHECKPOINT FOLDER
 
-CHECKPOINT is of pretraining or of a segmentor. FOLDER gets model.safetensors, config.json and
-what AutoProcessor reads: the preprocessing and CLIP's tokenizer. A DST that ends in .bin or
-.safetensors names the file of the weights itself.
+CHECKPOINT is of pretraining or of a segmentor. FOLDER gets model.safetensors, config.json and the
+files of AutoProcessor: the preprocessing and, for CLIP's vocabulary, CLIP's tokenizer.
+A DST that ends in .bin or .safetensors names the file of the weights itself.
 """
 
 import sys

@@ -30,6 +30,7 @@ from groupvit_mmseg.checkpoints.config_text import from_config_text
 from groupvit_mmseg.checkpoints.key_formats import PLUGIN
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
+from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import decode
@@ -66,14 +67,14 @@ def load_config(path: str) -> Config:
 
 
 def meta_of(
-    cfg: Config, weights: Mapping[str, Tensor], meta: Mapping[str, object], path: str
+    cfg: Config, weights: Mapping[str, Tensor], meta: CheckpointMeta, path: str
 ) -> dict[str, object]:
     """Return config, classes and record of the model; raise if the weights do not fit.
 
     Args:
         cfg (Config): The segmentation config.
         weights (Mapping[str, Tensor]): Of the checkpoint.
-        meta (Mapping[str, object]): Of the checkpoint.
+        meta (CheckpointMeta): Of the checkpoint.
         path (str): The checkpoint.
     """
     segmentor = GroupViTInferencer(cfg, path).segmentor
@@ -85,7 +86,7 @@ def meta_of(
     return entries | record_of(weights, text, path)
 
 
-def learned_classes(head: BaseModule, meta: Mapping[str, object]) -> dict[str, object]:
+def learned_classes(head: BaseModule, meta: CheckpointMeta) -> dict[str, object]:
     """Return the classes that a head was trained with on masks, from the checkpoint."""
     known = meta.get('dataset_meta') or {}
     if len(known.get('classes') or []) != head.num_classes:
