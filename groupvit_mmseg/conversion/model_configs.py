@@ -2,7 +2,11 @@
 
 from mmengine.config import Config
 
-from groupvit_mmseg.checkpoints.architecture import Structure
+from groupvit_mmseg.checkpoints.architecture import (
+    BackboneConfig,
+    Structure,
+    TextEncoderConfig,
+)
 from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
@@ -97,44 +101,53 @@ def hugging_face_config(structure: Structure) -> dict[str, object]:
         ValueError: If Hugging Face's model cannot have this structure.
     """
     check_fits_hugging_face(structure)
-    backbone, text = structure.backbone, structure.text_encoder
-    width, groups = backbone['embed_dims'], list(backbone['num_output_groups'])
     return dict(
         architectures=['GroupViTModel'],
         model_type='groupvit',
         projection_dim=structure.image_projector['out_channels'],
         projection_intermediate_dim=structure.image_projector['hidden_channels'],
-        text_config=dict(
-            model_type='groupvit_text_model',
-            hidden_size=text['embed_dims'],
-            intermediate_size=4 * text['embed_dims'],
-            num_hidden_layers=text['num_layers'],
-            num_attention_heads=text['num_heads'],
-            max_position_embeddings=text['context_length'],
-            vocab_size=text['vocab_size'],
-            bos_token_id=end_token(text['vocab_size']) - 1,
-            eos_token_id=end_token(text['vocab_size']),
-            hidden_act='quick_gelu',
-            layer_norm_eps=1e-5,
-        ),
-        vision_config=dict(
-            model_type='groupvit_vision_model',
-            hidden_size=width,
-            intermediate_size=int(width * backbone['mlp_ratio']),
-            num_hidden_layers=sum(backbone['depths']),
-            depths=list(backbone['depths']),
-            num_group_tokens=list(backbone['num_group_tokens']),
-            # An entry for the stages that do not group is required, too.
-            num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
-            num_attention_heads=backbone['num_heads'][0],
-            image_size=backbone['img_size'],
-            patch_size=backbone['patch_size'],
-            num_channels=backbone['in_channels'],
-            assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
-            hidden_act='gelu',
-            layer_norm_eps=1e-5,
-            assign_eps=1.0,
-        ),
+        text_config=_hugging_face_text(structure.text_encoder),
+        vision_config=_hugging_face_vision(structure.backbone),
+    )
+
+
+def _hugging_face_text(text: TextEncoderConfig) -> dict[str, object]:
+    """Return the text tower's part of ``config.json``."""
+    return dict(
+        model_type='groupvit_text_model',
+        hidden_size=text['embed_dims'],
+        intermediate_size=4 * text['embed_dims'],
+        num_hidden_layers=text['num_layers'],
+        num_attention_heads=text['num_heads'],
+        max_position_embeddings=text['context_length'],
+        vocab_size=text['vocab_size'],
+        bos_token_id=end_token(text['vocab_size']) - 1,
+        eos_token_id=end_token(text['vocab_size']),
+        hidden_act='quick_gelu',
+        layer_norm_eps=1e-5,
+    )
+
+
+def _hugging_face_vision(backbone: BackboneConfig) -> dict[str, object]:
+    """Return the image tower's part of ``config.json``."""
+    width, groups = backbone['embed_dims'], list(backbone['num_output_groups'])
+    return dict(
+        model_type='groupvit_vision_model',
+        hidden_size=width,
+        intermediate_size=int(width * backbone['mlp_ratio']),
+        num_hidden_layers=sum(backbone['depths']),
+        depths=list(backbone['depths']),
+        num_group_tokens=list(backbone['num_group_tokens']),
+        # An entry for the stages that do not group is required, too.
+        num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
+        num_attention_heads=backbone['num_heads'][0],
+        image_size=backbone['img_size'],
+        patch_size=backbone['patch_size'],
+        num_channels=backbone['in_channels'],
+        assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
+        hidden_act='gelu',
+        layer_norm_eps=1e-5,
+        assign_eps=1.0,
     )
 
 

@@ -160,6 +160,9 @@ def test_a_sidecar_of_another_model(convert, refuse, trained, tmp_path, capsys):
     assert 'a.json records outputs of the model when it was written, and ' in errors
     (tmp_path / 'a.json').write_text(json.dumps({'img_encoder': {'num_heads': 2}}))
     assert 'a.json has num_heads = 2, which must be one ' in refuse(*argv, capsys=capsys)
+    for content in ({'img_encoder': [1]}, {'img_encoder': {}, 'groupvit_mmseg': {'answers': 1}}):
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        assert 'cannot be read as settings of a GroupViT (TypeError' in refuse(*argv, capsys=capsys)
     (tmp_path / 'a.json').write_text('{')
     assert 'a.json beside the weights is not JSON' in refuse(*argv, capsys=capsys)
     (tmp_path / 'a.json').write_text('{"learning_rate": 1}')

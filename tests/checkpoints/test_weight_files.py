@@ -109,6 +109,12 @@ def test_a_pickle_cannot_change_the_reader():
     assert unpickled(b'\x80\x02cbuiltins\neval\n(X\x03\x00\x00\x001+1tR.').__class__ is not int
 
 
+def test_a_storage_must_be_a_tuple():
+    for reference in (b'X\x01\x00\x00\x00a', b'K\x01', b']', b'}'):
+        with pytest.raises(pickle.UnpicklingError, match='stored in an unknown way'):
+            unpickled(b'\x80\x02' + reference + b'Q.')
+
+
 @pytest.mark.parametrize(
     'pickled',
     [

@@ -8,6 +8,7 @@ config.json beside it holds the heads, a preprocessor_config.json the normalisat
 """
 
 import sys
+from collections.abc import Sequence
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -16,7 +17,7 @@ from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, PLUGIN
 from groupvit_mmseg.conversion.command_line import run
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return run(HUGGING_FACE, PLUGIN, __doc__, argv)
 
 
