@@ -156,10 +156,10 @@ def check(
     """
     batch = probe_batch(model.structure)
     answers = embed(model.source, key_formats[0], model.structure, batch, hub_config)
-    recorded = [each for each in settings if each.answers]
-    for each in recorded:
-        check_answers(each, answers)
-        print(f'numeric check: as recorded in {each.where}')
+    for each in settings:
+        if each.answers:
+            check_answers(each, answers)
+            print(f'numeric check: as recorded in {each.where}')
     difference = compare(answers, embed(tensors, key_formats[1], model.structure, batch))
     print(f'numeric check: largest difference {difference:.1e} in float64')
     return answers
