@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.outputs import (
     FeatureLevels,
@@ -271,9 +271,7 @@ class GroupViT(PretrainedInit, BaseModule):
             return self.pos_embed
         (positions,) = upcast_half(self.pos_embed)
         with autocast_disabled(positions):
-            grid = positions.transpose(1, 2).unflatten(-1, self.grid_shape)
-            grid = F.interpolate(grid, size=patch_shape, mode='bicubic', align_corners=False)
-        return grid.flatten(2).transpose(1, 2)
+            return interpolate_positions(positions, self.grid_shape, patch_shape)
 
 
 def reset_linear(module: nn.Module) -> None:
