@@ -49,7 +49,8 @@ class GroupViT(PretrainedInit, BaseModule):
     """The hierarchical grouping vision transformer (paper: section 3.1).
 
     Any image of at least one patch a side goes in: the position embedding is resized bicubically
-    to the patch grid.
+    to the patch grid. There are more than 12 arguments because the options of an MMSegmentation
+    backbone, which are flat, stand beside the paper's numbers (its ``VisionTransformer`` has 25).
 
     Args:
         img_size (int | tuple[int, int]): ``(H, W)`` in pixels at which the position embedding is
@@ -79,8 +80,6 @@ class GroupViT(PretrainedInit, BaseModule):
             ``'featmap'``.
         frozen_stages (int): 0 freezes the patch and position embeddings, ``n`` the first ``n``
             stages as well; frozen stages neither drop paths nor draw noise. Defaults to -1, none.
-        with_cp (bool): whether the backward pass computes the blocks' activations again: less
-            memory, about a third more time. Defaults to False.
         init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
 
     Raises:
@@ -108,7 +107,6 @@ class GroupViT(PretrainedInit, BaseModule):
         out_indices: Sequence[int] | None = None,
         out_type: str | Sequence[str] = 'featmap',
         frozen_stages: int = -1,
-        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -132,7 +130,6 @@ class GroupViT(PretrainedInit, BaseModule):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             assign_scale=assign_scale,
-            with_cp=with_cp,
         )
         self.norm = nn.LayerNorm(self.embed_dims)
         self.depths = tuple(depths)

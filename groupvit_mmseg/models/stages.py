@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from groupvit_mmseg.models.grouping import GroupingBlock, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
@@ -37,8 +36,6 @@ class GroupingStage(nn.Module):
         group_tokens (nn.Parameter, optional): learned ``(1, G, C)``. Defaults to None.
         group_projector (GroupProjector, optional): adds the previous stage's group tokens.
             Defaults to None.
-        with_cp (bool): whether the backward pass computes the blocks' activations again.
-            Defaults to False.
     """
 
     def __init__(
@@ -48,10 +45,8 @@ class GroupingStage(nn.Module):
         grouping: GroupingBlock | None = None,
         group_tokens: nn.Parameter | None = None,
         group_projector: GroupProjector | None = None,
-        with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
         self.blocks = blocks
         self.grouping = grouping
         self.group_tokens = group_tokens
@@ -78,12 +73,9 @@ class GroupingStage(nn.Module):
         return StageOutput(x, segments, group_tokens, assignment)
 
     def _run_blocks(self, x: Tensor) -> Tensor:
-        """All blocks in turn."""
+        """Run all blocks in turn, ``(B, T, C)`` to ``(B, T, C)``."""
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = block(x)
         return x
 
     def _group_tokens(self, batch_size: int, previous: Tensor | None) -> Tensor:
@@ -105,7 +97,6 @@ def build_stages(
     mlp_ratio: float,
     drop_path_rate: float,
     assign_scale: float,
-    with_cp: bool,
 ) -> nn.ModuleList:
     """All stages of a :class:`GroupViT`; a stage's grouping block outputs the next one's width."""
     drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
@@ -116,7 +107,7 @@ def build_stages(
             for _ in range(depths[i])
         )
         if num_group_tokens[i] == 0:
-            stages.append(GroupingStage(blocks, with_cp=with_cp))
+            stages.append(GroupingStage(blocks))
             continue
         grouping = GroupingBlock(
             width,
@@ -139,7 +130,6 @@ def build_stages(
                 grouping=grouping,
                 group_tokens=tokens,
                 group_projector=projector,
-                with_cp=with_cp,
             )
         )
     return stages
