@@ -1,9 +1,8 @@
 """Rows of images and captions from the caption files of COCO, Flickr8k and Flickr30k."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Row, make_row
@@ -41,7 +40,9 @@ def read_coco(path: Path, account: Account) -> Iterator[Row]:
             account.drop('its image is not among "images"', place)
             continue
         annotated.add(owner)
-        row = make_row(names[owner], _coco_captions(annotation), place, account)
+        # The rule of JSON members decides between them.
+        captions = {key: annotation[key] for key in CAPTION_KEYS if key in annotation}
+        row = make_row(names[owner], captions, place, account)
         if row is not None:
             yield row
     for owner, name in names.items():
@@ -49,12 +50,12 @@ def read_coco(path: Path, account: Account) -> Iterator[Row]:
             account.note('images have no annotation', str(name))
 
 
-def _image_names(images: list[Any], path: Path, account: Account) -> dict[str, Any]:
-    """File names by id; entries without an id are counted."""
-    names: dict[str, Any] = {}
+def _image_names(images: Sequence[object], path: Path, account: Account) -> dict[str, object]:
+    """Map ids to file names, which are not checked; count entries without an id."""
+    names: dict[str, object] = {}
     for number, image in enumerate(images, 1):
         owner, place = _id_of(image, 'id'), f'{path.name}, image {number}'
-        if not owner:
+        if not owner or not isinstance(image, dict):
             account.note('entries of "images" have no id', place)
         elif owner in names:
             account.note('entries of "images" have the id of another', place)
@@ -63,15 +64,10 @@ def _image_names(images: list[Any], path: Path, account: Account) -> dict[str, A
     return names
 
 
-def _id_of(entry: Any, key: str) -> str:
+def _id_of(entry: object, key: str) -> str:
     """An entry's number or name, as text; empty where it has none."""
     value = entry.get(key) if isinstance(entry, dict) else None
     return '' if value is None else str(value)
-
-
-def _coco_captions(annotation: Mapping[str, Any]) -> Any:
-    """The caption of an annotation, by the rule of JSON members."""
-    return {key: annotation[key] for key in CAPTION_KEYS if key in annotation}
 
 
 # "x.jpg#0 <tab> text", "x.jpg| 0| text" (in one line of the real file the second bar is missing)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.captions import (
@@ -54,29 +54,30 @@ class Columns(NamedTuple):
     caption: str | None = None
 
 
-def make_row(image: Any, captions: Any, place: str, account: Account) -> Row | None:
+def make_row(image: object, captions: object, place: str, account: Account) -> Row | None:
     """Check one row.
 
     Args:
-        image (Any): What stands in the place of the image's name.
-        captions (Any): What stands in the place of the captions; see ``captions_of_value``.
+        image (object): Value in the column of the image's name.
+        captions (object): Value in the column of the captions; see ``captions_of_value``.
         place (str): File and line.
         account (Account): Counts the row as kept or dropped.
 
     Returns:
         Row | None: The row, None if it cannot be used.
     """
-    problem = _image_problem(image)
+    name = image.strip() if isinstance(image, str) else ''
+    problem = _image_problem(name)
     found = kept_captions(captions, place, account) if problem is None else []
     if problem is not None:
         account.drop(problem, place)
     if not found:
         return None
     account.kept += 1
-    return Row(image.strip(), found, place)
+    return Row(name, found, place)
 
 
-def kept_captions(value: Any, place: str, account: Account) -> list[str]:
+def kept_captions(value: object, place: str, account: Account) -> list[str]:
     """The usable captions of a value; if there are none, the thing at this place is dropped."""
     try:
         usable, problems = sift_captions(captions_of_value('' if value is None else value))
@@ -91,13 +92,13 @@ def kept_captions(value: Any, place: str, account: Account) -> list[str]:
     return usable
 
 
-def _image_problem(image: Any) -> str | None:
-    """What keeps a value from being the name of an image's file."""
-    if not isinstance(image, str) or not image.strip():
+def _image_problem(name: str) -> str | None:
+    """Reason why a text cannot be the name of an image's file; None if it can."""
+    if not name:
         return 'the name of the image is missing'
-    if ADDRESS.match(image.strip()):
+    if ADDRESS.match(name):
         return 'an address instead of an image: download it first (img2dataset)'
-    problem = text_problem(image)
+    problem = text_problem(name)
     return problem and f'the name of the image {problem}'
 
 
@@ -227,13 +228,13 @@ def read_json_lines(path: Path, columns: Columns, account: Account) -> Iterator[
             yield row
 
 
-def _with_plain_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """An object whose keys are compared without case and spaces."""
+def _with_plain_keys(content: dict[str, object]) -> dict[str, object]:
+    """Return an object with its keys in lower case, without spaces around them."""
     return {key.strip().casefold(): value for key, value in content.items()}
 
 
-def _json_object(text: str, place: str, account: Account) -> dict[str, Any] | None:
-    """The object in a line; None, counted, where there is none."""
+def _json_object(text: str, place: str, account: Account) -> dict[str, object] | None:
+    """Parse the object in a line; None, counted, where there is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):

@@ -6,7 +6,6 @@ training can use.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from groupvit_mmseg.datasets.shard_stream import BadSample
 
@@ -67,11 +66,11 @@ def captions_of_json(data: bytes) -> list[str]:
     return captions_of_value(content)
 
 
-def captions_of_value(content: Any) -> list[str]:
+def captions_of_value(content: object) -> list[str]:
     """Find the captions in a decoded value.
 
     Args:
-        content (Any): A string, a list of strings, or a mapping with one of them under
+        content (object): A string, a list of strings, or a mapping with one of them under
             ``captions``, ``caption``, ``texts`` or ``text``: the first of these keys that holds
             something counts. A null in a list is an empty caption.
 

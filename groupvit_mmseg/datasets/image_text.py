@@ -1,7 +1,7 @@
 """Image-text pairs from tar shards, each once per epoch over any number of ranks and workers."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -20,8 +20,8 @@ from groupvit_mmseg.datasets.epoch_plan import (
 )
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, stretches
 from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_shard_range
-from groupvit_mmseg.datasets.shards import mix_quotas, open_source
-from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader
+from groupvit_mmseg.datasets.shards import SourceConfig, mix_quotas, open_source
+from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader, Transform
 
 # Where no sample near a bad one was good: what is taken from the beginnings of other shards.
 _RESERVE_PER_SHARD, _RESERVE_SAMPLES = 16, 256
@@ -58,9 +58,10 @@ class ImageTextDataset(Dataset):
     where no sample within reach is good.
 
     Args:
-        sources (Sequence[dict]): Arguments of :func:`~groupvit_mmseg.datasets.shards.open_source`:
-            ``shards, data_root, length, weight, name``.
-        pipeline (Sequence[dict | Callable]): Transforms, from ``dict(key, members, error)``.
+        sources (Sequence[SourceConfig]): Arguments of
+            :func:`~groupvit_mmseg.datasets.shards.open_source`: ``shards, data_root, length,
+            weight, name``.
+        pipeline (Sequence[dict | Transform]): Transforms, from ``dict(key, members, error)``.
         shuffle_buffer (int): Raw samples that a worker holds to draw from. Defaults to 10,000.
         max_failure_share (float): Bad samples, as a share in [0, 1] of the epoch of all workers and
             ranks, above which the run stops. A worker stops it for its own; the hook adds them up.
@@ -76,9 +77,9 @@ class ImageTextDataset(Dataset):
 
     def __init__(
         self,
-        sources: Sequence[dict[str, Any]],
+        sources: Sequence[SourceConfig],
         *,
-        pipeline: Sequence[dict[str, Any] | Callable],
+        pipeline: Sequence[dict[str, object] | Transform],
         shuffle_buffer: int = 10_000,
         max_failure_share: float = 0.1,
         min_failure_samples: int = 500,
@@ -206,8 +207,8 @@ class ImageTextDataset(Dataset):
         return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
-def _build_transform(transform: dict[str, Any] | Callable) -> Callable:
-    """A transform from its config, looked up in MMSegmentation's registry first.
+def _build_transform(transform: dict[str, object] | Transform) -> Transform:
+    """Build a transform from its config, looked up in MMSegmentation's registry first.
 
     A borrowed transform that is itself made of transforms (``mmpretrain.RandAugment``) looks for
     them in the default scope, which is therefore its own while it is built.

@@ -2,13 +2,15 @@
 
 import logging
 from collections import Counter
-from typing import Any
+from collections.abc import Sized
 
 from mmengine.dist import all_gather_object, get_world_size
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.epoch_plan import WorkerGrid
@@ -45,10 +47,10 @@ class ImageTextDataHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check that every rank and worker has something to read."""
         loader = runner.train_loop.dataloader
-        dataset = _plain_dataset(loader)
-        if isinstance(dataset, ImageTextDataset):
+        dataset = _image_text_dataset(loader)
+        if dataset is not None:
             check_loader(loader, get_world_size())
-            self.epoch, self.max_share = _length(loader), dataset.max_failure_share
+            self.epoch, self.max_share = _epoch_length(loader), dataset.max_failure_share
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start counting anew."""
@@ -57,7 +59,11 @@ class ImageTextDataHook(Hook):
         self.by_source, self.skipped_by_source = Counter(), Counter()
 
     def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict[str, Tensor] | None = None,
     ) -> None:
         """Count the skipped samples of a batch."""
         if not isinstance(data_batch, dict) or 'skipped' not in data_batch:
@@ -125,14 +131,17 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
         world_size (int): Number of ranks.
 
     Raises:
+        TypeError: If the loader has another data set.
         ValueError: If a rank gets no batch, or a source cannot give every worker a part.
     """
-    dataset, whole = _plain_dataset(loader), _length(loader)
-    samples, batch = whole // world_size, loader.batch_size or 1
+    dataset, num_samples = _image_text_dataset(loader), _epoch_length(loader)
+    if dataset is None:
+        raise TypeError(f'The loader has a {type(loader.dataset).__name__}, no ImageTextDataset.')
+    samples, batch = num_samples // world_size, loader.batch_size or 1
     workers = max(loader.num_workers, 1)
     if len(loader) == 0:
         raise ValueError(
-            f'{whole} samples give each of {world_size} ranks {samples}, fewer than a batch '
+            f'{num_samples} samples give each of {world_size} ranks {samples}, fewer than a batch '
             f'of {batch}: lower `batch_size`, use fewer ranks or more data.'
         )
     dataset.check_grid(WorkerGrid(world_size, workers, batch, samples))
@@ -140,7 +149,7 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
         f'{source.name} {quota:,}'
         for source, quota in zip(dataset.sources, dataset.quotas, strict=True)
     )
-    left_out = whole - min(len(loader) * batch, samples) * world_size
+    left_out = num_samples - min(len(loader) * batch, samples) * world_size
     _log(
         f'An epoch has {len(loader):,} batches of {world_size} x {batch} samples from {names}; '
         f'{left_out:,} samples are left out.',
@@ -170,15 +179,19 @@ def _source_of(key: str) -> str:
     return key.partition('/')[0]
 
 
-def _plain_dataset(loader: DataLoader) -> Any:
-    """The dataset inside mmengine's slice, which ``num_batch_per_epoch`` makes."""
-    dataset: Any = loader.dataset
-    return getattr(dataset, '_dataset', dataset)
+def _image_text_dataset(loader: DataLoader) -> ImageTextDataset | None:
+    """Return a loader's data set, unwrapped; None if it is another one.
+
+    With ``num_batch_per_epoch`` mmengine wraps it to count the batches.
+    """
+    dataset = getattr(loader.dataset, '_dataset', loader.dataset)
+    return dataset if isinstance(dataset, ImageTextDataset) else None
 
 
-def _length(loader: DataLoader) -> int:
-    """Samples of an epoch over all ranks."""
-    dataset: Any = loader.dataset
+def _epoch_length(loader: DataLoader) -> int:
+    """Count the samples of an epoch over all ranks."""
+    dataset = loader.dataset
+    assert isinstance(dataset, Sized)
     return len(dataset)
 
 

@@ -4,13 +4,19 @@ A row's image is its bytes, a struct of bytes and path, or a path. Row groups ar
 time, and of each some rows, so that a file takes as much memory as some of its pages.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, kept_captions
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
@@ -91,8 +97,8 @@ class ParquetTable:
             place = f'{path.name}, row {first + done:,} on: {error}'
             account.drop('the row group is damaged', place, size - done)
 
-    def _open(self, path: Path) -> Any:
-        """An open file; its row groups are read a page at a time."""
+    def _open(self, path: Path) -> ParquetFile:
+        """Open a file; its row groups are read a page at a time."""
         try:
             # Without a buffer of fixed size pyarrow loads whole row groups.
             return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
@@ -104,7 +110,7 @@ class ParquetTable:
         return find_columns(self._open(path).schema_arrow.names, columns, str(path))
 
 
-def _make_row(image: Any, captions: Any, place: str, account: Account) -> ParquetRow | None:
+def _make_row(image: object, captions: object, place: str, account: Account) -> ParquetRow | None:
     """A row; None, counted, where it cannot be used."""
     if isinstance(image, dict):  # Hugging Face's Image: the bytes, or the path where there are none
         image = image.get('bytes') or image.get('path')
@@ -118,8 +124,8 @@ def _make_row(image: Any, captions: Any, place: str, account: Account) -> Parque
     return ParquetRow(image, found, place)
 
 
-def _import_parquet() -> Any:
-    """``pyarrow.parquet``."""
+def _import_parquet() -> ModuleType:
+    """Import ``pyarrow.parquet``."""
     try:
         import pyarrow.parquet
     except ImportError as error:

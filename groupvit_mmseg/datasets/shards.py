@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
@@ -34,6 +35,21 @@ class ShardSource:
     sizes: tuple[int, ...] | None
     length: int
     weight: float | None = None
+
+
+class _NamedShards(TypedDict):
+    """What every source of a config has."""
+
+    shards: str | Sequence[str]
+
+
+class SourceConfig(_NamedShards, total=False):
+    """A source in a config: the arguments of :func:`open_source`."""
+
+    data_root: str | None
+    length: int | None
+    weight: float | None
+    name: str | None
 
 
 def open_source(

@@ -12,6 +12,9 @@ from groupvit_mmseg.datasets.epoch_plan import EpochPosition, WorkerGrid, random
 from groupvit_mmseg.datasets.seeding import seeded
 from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, describe_error
 
+# What a pipeline is made of: takes and returns the results so far, None for a bad sample.
+Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
+
 # Raw samples kept to stand in for bad ones, and how far to look ahead where none was good yet.
 SPARE_SAMPLES = 256
 
@@ -64,7 +67,7 @@ class SlotReader:
     """Loads the samples of one slot one after the other, replacing bad ones."""
 
     stream: Iterator[RawSample]
-    pipeline: Callable
+    pipeline: Transform
     failures: Failures
     grid: WorkerGrid
     spare: deque[RawSample]
