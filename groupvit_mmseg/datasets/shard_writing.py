@@ -11,7 +11,7 @@ from types import TracebackType
 from webdataset.writer import ShardWriter
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes, write_sizes
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes, write_sizes
 
 
 class ShardSet:

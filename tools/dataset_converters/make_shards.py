@@ -40,9 +40,9 @@ from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited,
 from groupvit_mmseg.datasets.image_headers import check_image, image_member
 from groupvit_mmseg.datasets.pair_store import PairStore
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shard_writing import ShardSet
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes
 
 CLASSES_FILE = 'classes.json'
 BUFFER = 1000  # images that are held to be shuffled where they come with their table
