@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, kept_captions
+from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, read_captions
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
@@ -28,12 +28,12 @@ class ParquetRow(NamedTuple):
     Attributes:
         image (bytes | str): Content of the image's file, or its name.
         captions (list[str]): At least one, stripped, none empty.
-        place (str): File and row.
+        location (str): File and row.
     """
 
     image: bytes | str
     captions: list[str]
-    place: str
+    location: str
 
 
 class ParquetTable:
@@ -77,25 +77,25 @@ class ParquetTable:
             yield from self._group_rows(file, group, account)
 
     def _group_rows(self, path: Path, group: int, account: Account) -> Iterator[ParquetRow]:
-        """The rows of one row group; what cannot be read of it is counted."""
+        """Read the rows of one row group; count those that cannot be read."""
         file = self._open(path)
         metadata = file.metadata
         first = sum(metadata.row_group(before).num_rows for before in range(group)) + 1
-        size, done = metadata.row_group(group).num_rows, 0
-        account.read += size
+        size, num_done = metadata.row_group(group).num_rows, 0
+        account.num_read += size
         names = self._columns[path]
         try:
             for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(names)):
                 for image, captions in zip(*(batch[name].to_pylist() for name in names)):
-                    done += 1
-                    place = f'{path.name}, row {first + done - 1:,}'
-                    row = _make_row(image, captions, place, account)
+                    num_done += 1
+                    location = f'{path.name}, row {first + num_done - 1:,}'
+                    row = _make_row(image, captions, location, account)
                     if row is not None:
                         yield row
         # pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
-            place = f'{path.name}, row {first + done:,} on: {error}'
-            account.drop('the row group is damaged', place, size - done)
+            location = f'{path.name}, row {first + num_done:,} on: {error}'
+            account.drop('the row group is damaged', location, size - num_done)
 
     def _open(self, path: Path) -> ParquetFile:
         """Open a file; its row groups are read a page at a time."""
@@ -106,22 +106,24 @@ class ParquetTable:
             raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
 
     def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
-        """The columns of one file."""
+        """Find the columns of one file."""
         return find_columns(self._open(path).schema_arrow.names, columns, str(path))
 
 
-def _make_row(image: object, captions: object, place: str, account: Account) -> ParquetRow | None:
-    """A row; None, counted, where it cannot be used."""
+def _make_row(
+    image: object, captions: object, location: str, account: Account
+) -> ParquetRow | None:
+    """Make a row; if it cannot be used, count it and return None."""
     if isinstance(image, dict):  # Hugging Face's Image: the bytes, or the path where there are none
         image = image.get('bytes') or image.get('path')
     if not isinstance(image, bytes | str) or not image:
-        account.drop('the image is missing', place)
+        account.drop('the image is missing', location)
         return None
-    found = kept_captions(captions, place, account)
-    if not found:
+    usable = read_captions(captions, location, account)
+    if not usable:
         return None
-    account.kept += 1
-    return ParquetRow(image, found, place)
+    account.num_kept += 1
+    return ParquetRow(image, usable, location)
 
 
 def _import_parquet() -> ModuleType:
