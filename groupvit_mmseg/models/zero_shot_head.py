@@ -9,8 +9,8 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.micro_batching import distinct_texts
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
