@@ -69,7 +69,7 @@ def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[Segm
         output = segmentor.extract_feat(inputs[:, :, rows, columns])
         head = segmentor.decode_head
         affinity = head.foreground_affinity(head.segment_affinity(output))
-        group_maps = head.group_map(output)
+        group_maps = output.group_map()
         crops = [label_map[rows, columns] for label_map in label_maps]
         predictions += map(SegmentPrediction, affinity, group_maps, crops)
     return predictions

@@ -76,7 +76,7 @@ def official(segmentor, image, sample):
 
     def encode_decode(crop, metas):
         scores = head.segment_scores(head.segment_affinity(extract(crop)))
-        group_map = head.group_map(extract(crop))
+        group_map = extract(crop).group_map()
         return scores[0].T[:, group_map[0]][None]
 
     segmentor.encode_decode = encode_decode
