@@ -18,10 +18,10 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
-from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
 from groupvit_mmseg.models.windows import (
     CHUNK_BYTES,

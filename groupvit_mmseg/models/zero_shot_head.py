@@ -9,10 +9,16 @@ from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.micro_batching import distinct_texts
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
+
+WORDS_AT_A_TIME = 256
+"""int: Words whose sentences exist together; their number limits the memory, not the result."""
+TEXTS_PER_BATCH = 128
+"""int: Sentences that go through the text encoder in one call."""
 
 
 def _of_the_class_list(field: str) -> property:
@@ -117,10 +123,8 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
-        rows = [
-            self.embed_names([prompt.word], prompt.templates) for prompt in self.classes.prompts
-        ]
-        self.class_embeds = torch.cat(rows)
+        prompts = [(prompt.word, prompt.templates) for prompt in self.classes.prompts]
+        self.class_embeds = self._embed_words(prompts)
         return self.class_embeds
 
     @torch.no_grad()
@@ -140,17 +144,29 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the names.
         """
+        sentences = self.templates if templates is None else get_templates(templates)
+        return self._embed_words([(name, sentences) for name in names])
+
+    def _embed_words(self, prompts: Sequence[tuple[str, Sequence[str]]]) -> Tensor:
+        """Embed words, each with its templates, ``(K, D)``."""
         if self.training:
             raise RuntimeError('Class embeddings need evaluation mode: call eval() on the model.')
-        sentences = self.templates if templates is None else get_templates(templates)
-        device = self.logit_scale.device
-        rows = []
-        for name in names:
-            texts = [sentence.format(name) for sentence in sentences]
-            token_ids = tokenize(texts, self.text_encoder.context_length).to(device)
-            rows.append(self.text_projector(self.text_encoder(token_ids)).mean(dim=0))
-        (embeds,) = normalize(torch.stack(rows))
+        means: list[Tensor] = []
+        for start in range(0, len(prompts), WORDS_AT_A_TIME):
+            some = prompts[start : start + WORDS_AT_A_TIME]
+            texts = [template.format(word) for word, templates in some for template in templates]
+            embeds = self._embed_texts(texts)  # (all templates of all words, D)
+            per_word = embeds.split([len(templates) for _, templates in some])  # (T, D) each
+            means += [rows.mean(dim=0) for rows in per_word]
+        (embeds,) = normalize(torch.stack(means))  # (K, D)
         return embeds
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Project texts, not normalised, ``(T, D)``: equal ones once, in batches of like length."""
+        token_ids = tokenize(texts, self.text_encoder.context_length)  # (T, L)
+        rows, index = distinct_texts(token_ids.to(self.logit_scale.device))  # (U, L), (T,)
+        batches = rows.split(TEXTS_PER_BATCH)
+        return torch.cat([self.text_projector(self.text_encoder(b)) for b in batches])[index]
 
     def train(self, mode: bool = True) -> 'GroupViTZeroShotHead':
         """Training changes the weights, so the class embeddings are dropped."""
