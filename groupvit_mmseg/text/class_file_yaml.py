@@ -41,7 +41,7 @@ _SEPARATOR = re.compile('[,;\t\n\r\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]'
 
 
 class _Classes(TypedDict):
-    """What every class file has."""
+    """The fields that every class file has."""
 
     class_names: tuple[str, ...]
     with_background: bool
