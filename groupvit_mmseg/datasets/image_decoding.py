@@ -5,7 +5,7 @@ Files are interpreted like this:
 - **Bits.** 1, 2 and 4 bits of grey are spread over 0 to 255; of 16 bits the upper eight count, so
   that 32768 is a mid-grey of 128.
 - **Transparency.** The image lies on white, as on a web page; PNG, WebP, GIF, TIFF.
-- **Orientation.** The image is upright as its EXIF says.
+- **Orientation.** The image is turned upright by its EXIF orientation.
 - **Animations** are their first frame, TIFF files their first page.
 - **CMYK** JPEG files are taken to be inverted, as Adobe writes them and browsers read them.
 
@@ -58,7 +58,7 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_FILE_PIXELS) -> DecodedImage:
-    """Decode the bytes of an image file; the module says how they are interpreted.
+    """Decode the bytes of an image file, interpreted as this module documents.
 
     The header and the lengths of the parts are checked first, so that no decoder allocates more
     than the image takes.

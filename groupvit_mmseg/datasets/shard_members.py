@@ -39,7 +39,7 @@ class Sample:
 
     Attributes:
         key (str): Folder and name up to the first dot.
-        members (dict[str, bytes]): Contents by extension: what follows that dot, lower case.
+        members (dict[str, bytes]): Contents by extension, the part after that dot in lower case.
         repeated (list[str]): Names of members whose extension the sample has already.
     """
 

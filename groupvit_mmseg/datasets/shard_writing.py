@@ -145,7 +145,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Rename a file once it is on disk, so that its new name never stands for half of it."""
+    """Rename a file after it is on disk, so that its new name never names half a file."""
     with path.open('rb') as stream:
         os.fsync(stream.fileno())
     os.replace(path, target)

@@ -46,13 +46,15 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     files = [name for name in names if _FILE_NAME.search(name)]
     if files:
         raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
-    twice = named_twice(names)
-    if twice:
-        raise ValueError(f'The class list names {", ".join(twice)} more than once: name it once.')
+    repeated = repeated_names(names)
+    if repeated:
+        raise ValueError(
+            f'The class list names {", ".join(repeated)} more than once: name it once.'
+        )
     return names
 
 
-def named_twice(names: Sequence[str]) -> list[str]:
+def repeated_names(names: Sequence[str]) -> list[str]:
     """List names that occur more than once, in any case: prompts are lower case."""
     counts = Counter(name.casefold() for name in names)
     return sorted({name for name in names if counts[name.casefold()] > 1})
