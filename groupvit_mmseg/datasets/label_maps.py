@@ -59,19 +59,18 @@ class LoadLabelMap(LoadAnnotations):
         path = results['seg_map_path']
         data = fileio.get(path, backend_args=self.backend_args)
         labels = decode_label_map(data, path, backend=self.imdecode_backend)
-        self._check_size(labels.shape, results)
+        self._check_size(path, labels.shape, results.get('img_path'), results.get('ori_shape'))
         if self.ignore_index != IGNORED:
             labels = np.where(labels == self.ignore_index, IGNORED, labels).astype(np.uint8)
-        if self._reduces_zero_label(results):
+        if self._reduces_zero_label(results['reduce_zero_label']):
             labels = np.where(np.isin(labels, (0, IGNORED)), IGNORED, labels - 1).astype(np.uint8)
         if results.get('label_map') is not None:
             labels = _relabelling(results['label_map'])[labels]
         results['gt_seg_map'] = labels
         results['seg_fields'].append('gt_seg_map')
 
-    def _reduces_zero_label(self, results: dict) -> bool:
+    def _reduces_zero_label(self, of_set: bool) -> bool:
         """Whether label 0 is ignored and the others count from 0, as the data set defines."""
-        of_set = results['reduce_zero_label']
         if self.reduce_zero_label not in (None, of_set):
             raise ValueError(
                 f'The data set has reduce_zero_label={of_set}, its pipeline '
@@ -79,20 +78,25 @@ class LoadLabelMap(LoadAnnotations):
             )
         return of_set
 
-    def _check_size(self, shape: tuple[int, ...], results: dict) -> None:
+    def _check_size(
+        self,
+        mask: str,
+        shape: tuple[int, ...],
+        image: str | None,
+        image_shape: tuple[int, ...] | None,
+    ) -> None:
         """Refuse a mask of another size than its image; warn if its orientation is unclear."""
-        expected, image = results.get('ori_shape'), results.get('img_path')
-        if expected is None or image is None:
+        if image_shape is None or image is None:
             return
-        if shape != tuple(expected[:2]):
-            raise ValueError(size_sentence(results['seg_map_path'], shape, image, expected))
+        if shape != tuple(image_shape[:2]):
+            raise ValueError(size_sentence(mask, shape, image, image_shape))
         orientation = exif_orientation(image)
         unclear = orientation > 1 and (orientation not in TURNS or shape[0] == shape[1])
         if unclear and not self._warned_of_orientation:
             self._warned_of_orientation = True
             warnings.warn(
                 f'{image} has EXIF orientation {orientation}, and its size does not tell whether '
-                f'its mask {results["seg_map_path"]} is turned too: save such pictures upright, '
+                f'its mask {mask} is turned too: save such pictures upright, '
                 'without the tag.',
                 stacklevel=2,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -36,10 +36,13 @@ def checked_loader(loader: LoaderT) -> LoaderT:
     return type(loader)({**loader, 'dataset': changed})
 
 
-def check_listing(dataset: dict) -> None:
+def check_listing(dataset: dict[str, Any]) -> None:
     """Refuse the config of a segmentation data set that would list no file, or wrong names.
 
     Sets with a ``load_data_list`` of their own are not checked.
+
+    Args:
+        dataset (dict[str, Any]): The config, with the arguments of any class.
 
     Raises:
         FileNotFoundError: If the folder or the list does not exist.
@@ -138,7 +141,7 @@ def _default_suffix(kind: type) -> str:
     return '.jpg' if parameter is None else str(parameter.default)
 
 
-def _parts(dataset: dict) -> Iterator[dict]:
+def _parts(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the configs of the sets within a repeated, concatenated or otherwise wrapped one."""
     if isinstance(dataset.get('dataset'), dict):
         yield from _parts(dataset['dataset'])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
@@ -51,7 +51,7 @@ class COCOObjectDataset(BaseSegDataset):
         *,
         img_suffix: str = '.jpg',
         seg_map_suffix: str = '.png',
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs
@@ -78,5 +78,5 @@ class PascalVOC20Dataset(PascalVOCDataset):
         key: PascalVOCDataset.METAINFO[key][1:] for key in ('classes', 'palette')
     }
 
-    def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs) -> None:
+    def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs: Any) -> None:
         super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)

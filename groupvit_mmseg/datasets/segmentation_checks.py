@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,12 +133,12 @@ def check_class_count(num_prompted: int, dataset_classes: Sequence[str], name: s
         )
 
 
-def check_files(data_list: Sequence[dict]) -> None:
+def check_files(data_list: Sequence[Mapping[str, str]]) -> None:
     """Refuse a list of images of which some, or their masks, do not exist.
 
     Args:
-        data_list (Sequence[dict]): Data infos of a segmentation set, with ``img_path`` and
-            ``seg_map_path``.
+        data_list (Sequence[Mapping[str, str]]): Data infos of a segmentation set, with
+            ``img_path`` and ``seg_map_path``.
 
     Raises:
         FileNotFoundError: Names the first that is missing and counts them.
@@ -190,7 +190,7 @@ def check_labels_occur(dataset: BaseSegDataset) -> None:
         )
 
 
-def _check_listed_once(data_list: Sequence[dict]) -> None:
+def _check_listed_once(data_list: Sequence[Mapping[str, str]]) -> None:
     """Refuse a list in which an image would count twice."""
     counts = Counter(item['img_path'] for item in data_list)
     repeated = [path for path, count in counts.items() if count > 1]
@@ -201,7 +201,7 @@ def _check_listed_once(data_list: Sequence[dict]) -> None:
         )
 
 
-def _note_unused_masks(dataset: BaseSegDataset, data_list: Sequence[dict]) -> None:
+def _note_unused_masks(dataset: BaseSegDataset, data_list: Sequence[Mapping[str, str]]) -> None:
     """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
     ann_file = getattr(dataset, 'ann_file', None)

@@ -125,15 +125,15 @@ def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
 def parquet_samples(
     args: argparse.Namespace, store: PairStore, rows: Account, images: Account
 ) -> Iterator[Sample]:
-    """Rows that hold their image, shuffled in a buffer; then the images that rows name."""
+    """Read rows that hold their image, shuffled in a buffer; then the images that rows name."""
 
-    def with_content():
+    def with_content() -> Iterator[Sample]:
         for row in ParquetTable(args.source, args.columns).rows(rows, args.seed):
             if isinstance(row.image, bytes):
                 images.num_read += 1
                 yield Sample(row.image, caption_members(row.captions), row.location)
             else:
-                store.add([Row(*row)])
+                store.add([Row(row.image, row.captions, row.location)])
 
     samples = with_content()
     if args.seed >= 0:
