@@ -93,7 +93,7 @@ class WindowedImage(NamedTuple):
     ) -> Tensor:
         """Return the channel of the highest score at each pixel, the lowest of equal ones.
 
-        Beside the windows, 24 bytes a pixel and ``chunk_bytes`` are held at a time, whatever the
+        Beside the windows, 24 bytes a pixel and ``chunk_bytes`` exist at a time, for any
         number of classes.
 
         Args:
