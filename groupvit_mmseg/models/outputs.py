@@ -79,7 +79,7 @@ def segments_to_feature_map(
 def feature_level(
     stages: Sequence[StageOutput], index: int, out_type: str, patch_shape: tuple[int, int]
 ) -> Tensor:
-    """Return one level of a :class:`GroupViT`, of the given ``out_type``."""
+    """Return one level of a :class:`GroupViT`, of type ``out_type``."""
     stage = stages[index]
     if out_type == 'segments':
         return stage.segments

@@ -1,4 +1,4 @@
-"""Numbers by which the prompts of all ranks are told apart: equal prompts have equal numbers."""
+"""Numbers of the prompts of all ranks: equal prompts have equal numbers."""
 
 import torch
 from torch import Tensor

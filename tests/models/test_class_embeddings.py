@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
-from groupvit_mmseg.models import zero_shot_head
+from groupvit_mmseg.models import class_embeddings
 from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder
 from groupvit_mmseg.text import tokenize
 
@@ -66,8 +66,8 @@ def calls(monkeypatch):
 @pytest.mark.parametrize('words, texts', [(1, 128), (4, 3), (26, 7), (27, 1000), (256, 128)])
 def test_batches_change_nothing(monkeypatch, calls, words, texts):
     head = build_head(**CLASSES)
-    monkeypatch.setattr(zero_shot_head, 'WORDS_AT_A_TIME', words)
-    monkeypatch.setattr(zero_shot_head, 'TEXTS_PER_BATCH', texts)
+    monkeypatch.setattr(class_embeddings, 'WORDS_AT_A_TIME', words)
+    monkeypatch.setattr(class_embeddings, 'TEXTS_PER_BATCH', texts)
     embeds = head.encode_classes()
     assert max(calls) <= texts
     expected = one_by_one(head)
@@ -82,7 +82,7 @@ def test_a_thousand_names_take_few_calls(calls):
     head.encode_classes()
     assert sum(calls) == 7000
     assert len(calls) == 55  # of 128 sentences at most, for 256 words at a time
-    assert max(calls) == zero_shot_head.TEXTS_PER_BATCH
+    assert max(calls) == class_embeddings.TEXTS_PER_BATCH
 
 
 def test_equal_sentences_are_encoded_once(calls):
