@@ -19,7 +19,7 @@ from groupvit_mmseg.visualization import (
     enlarge,
     legend,
     panel,
-    save_picture,
+    save_figure,
 )
 
 # What a wrong picture, config, checkpoint, word or place raises.
@@ -84,7 +84,7 @@ def main(argv=None):
     try:
         image, inferencer = prepare(args)
         result = inferencer(args.image)
-        save_picture(draw(image, result), args.out)
+        save_figure(draw(image, result), args.out)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

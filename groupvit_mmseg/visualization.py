@@ -210,7 +210,7 @@ def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: s
     return np.asarray(sheet)
 
 
-def save_picture(picture: Picture, path: str | Path) -> None:
+def save_figure(picture: Picture, path: str | Path) -> None:
     """Write a picture; its folder is made, the suffix decides the format."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)

@@ -121,5 +121,5 @@ def test_a_panel_with_missing_pictures_is_refused(rows):
 
 def test_saving_makes_the_folder(tmp_path):
     path = tmp_path / 'deep' / 'picture.png'
-    vis.save_picture(grey(5, 7), path)
+    vis.save_figure(grey(5, 7), path)
     assert np.array_equal(np.asarray(Image.open(path)), grey(5, 7))

@@ -25,11 +25,11 @@ import torch
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.benchmark.pictures import chosen_images, draw_confusion, draw_images
+from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
 from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, make_tasks
 from groupvit_mmseg.config_files import read_config
@@ -113,7 +113,7 @@ def check_options(args):
             f'--rank {args.rank} is no process of --processes {args.processes}: they are counted '
             'from 0.'
         )
-    names = [benchmark.name for benchmark in chosen_sets(args.sets)]
+    names = [benchmark.name for benchmark in select_sets(args.sets)]
     for option in ('root', 'classes'):
         unknown = sorted(set(getattr(args, option)) - set(names))
         if unknown:
@@ -204,7 +204,7 @@ def draw(task, segmentor, logit_scale, args):
     matrix = confusion_matrix((line['pairs'] for line in images.values()), len(task.names))
     draw_confusion(matrix, task.names, folder / f'{task.name}_confusion.png')
     task.set_up(segmentor, logit_scale)
-    for kind, indices in chosen_images(images, len(task.names), args.pictures).items():
+    for kind, indices in select_images(images, len(task.names), args.pictures).items():
         draw_images(segmentor, task.dataset, indices, folder / f'{task.name}_{kind}.jpg')
 
 

@@ -40,7 +40,7 @@ from groupvit_mmseg.visualization import (
     enlarge,
     legend,
     panel,
-    save_picture,
+    save_figure,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,7 +257,7 @@ def main(argv=None):
     result['config'], result['versions'] = CONFIG.name, versions()
     write_json(result, args.out / 'result.json')
     footer = f'mIoU {result["trained"]["things_and_grounds"]["mIoU"]:.1f} on things + grounds'
-    save_picture(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
+    save_figure(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
 

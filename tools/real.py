@@ -27,7 +27,7 @@ from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
-from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_picture
+from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'configs/groupvit/groupvit_vit-tiny-p16_1xb128-coslr-8e_flickr8k-112px.py'
@@ -155,7 +155,7 @@ def draw(cfg, checkpoint, threshold, photographs, out):
         truth_picture, prediction = labels
         rows.append([image, truth_picture, draw_groups(image, result.group_map), prediction])
     titles = ('photograph', 'truth', 'groups', 'prediction')
-    save_picture(panel(rows, titles), out)
+    save_figure(panel(rows, titles), out)
 
 
 def run(args, data):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark import run_set as running
 from groupvit_mmseg.benchmark import task as task_module
-from groupvit_mmseg.benchmark.pictures import chosen_images
+from groupvit_mmseg.benchmark.figures import select_images
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, read_benchmark
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
 from groupvit_mmseg.text.class_list import ClassList
@@ -149,7 +149,7 @@ def test_sets_of_all_that_are_not_there_are_left_out(settings):
 def test_best_and_worst_images_are_those_of_the_journal():
     right, half, wrong = [[1, 1, 4]], [[1, 1, 2], [1, 2, 2]], [[1, 2, 4]]
     images = {3: dict(pairs=half), 5: dict(pairs=wrong), 8: dict(pairs=right), 9: dict(pairs=[])}
-    chosen = chosen_images(images, 3, 2)
+    chosen = select_images(images, 3, 2)
     assert chosen['best'] == [8, 3]
     assert chosen['worst'] == [5, 3]
     assert set(chosen['random']) < {3, 5, 8}

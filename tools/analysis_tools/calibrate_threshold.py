@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Subset
 from groupvit_mmseg.benchmark.protocols import PRESETS, has_background, protocol
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, digest
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_set
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
@@ -84,7 +84,7 @@ def find_set(name):
         raise ValueError('A threshold is chosen for one set: name it with --set.')
     if name == 'imagenet':
         raise ValueError('imagenet is classified, not segmented: choose another --set.')
-    (found,) = chosen_sets([name])
+    (found,) = select_sets([name])
     if not has_background(found.class_set):
         raise ValueError(
             f'{found.title} has no background to tell: choose a threshold for {", ".join(SETS)}, '

@@ -23,7 +23,7 @@ from groupvit_mmseg.evaluation.retrieval import SegmentSight, segment_concepts
 from groupvit_mmseg.inference import load_image, load_segmentor
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
-from groupvit_mmseg.visualization import panel, save_picture
+from groupvit_mmseg.visualization import panel, save_figure
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
@@ -102,7 +102,7 @@ def draw(concepts, paths, maps, args):
         + [blank] * (args.top - len(concept.images))
         for concept in concepts
     ]
-    save_picture(panel(rows, [str(i + 1) for i in range(args.top)]), args.out / 'groups.png')
+    save_figure(panel(rows, [str(i + 1) for i in range(args.top)]), args.out / 'groups.png')
 
 
 def main(argv=None):

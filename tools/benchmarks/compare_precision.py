@@ -22,7 +22,7 @@ from mmengine.registry import init_default_scope
 from groupvit_mmseg.benchmark.option_checks import check_options_are_used
 from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.benchmark.sets import chosen_sets
+from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask
 from groupvit_mmseg.datasets.worker_errors import sentence
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, count_pairs, segmentation_scores
@@ -68,7 +68,7 @@ def open_task(args, out):
         raise ValueError(f'--images {args.images} must be at least 1.')
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
-    (benchmark,) = chosen = chosen_sets([args.set])
+    (benchmark,) = chosen = select_sets([args.set])
     settings = EvaluationSettings(
         out=out,
         configs=CONFIGS,
