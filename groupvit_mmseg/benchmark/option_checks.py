@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from groupvit_mmseg.benchmark.evaluation_protocol import has_background
 from groupvit_mmseg.benchmark.evaluation_settings import EvaluationSettings
-from groupvit_mmseg.benchmark.protocols import has_background
 from groupvit_mmseg.benchmark.sets import Benchmark
+from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -44,12 +44,12 @@ def check_options_are_used(sets: Sequence[Benchmark], settings: EvaluationSettin
         )
 
 
-def check_class_file(benchmark: Benchmark, classes: Mapping[str, Any] | None) -> None:
+def check_class_file(benchmark: Benchmark, classes: ClassFile | None) -> None:
     """Refuse a class file with a background for a set without one, and the other way round.
 
     Args:
         benchmark (Benchmark): The set.
-        classes (Mapping[str, Any], optional): Content of the class file; None for no file.
+        classes (ClassFile, optional): Content of the class file; None for no file.
 
     Raises:
         ValueError: If only one of the two has a background.
@@ -61,12 +61,12 @@ def check_class_file(benchmark: Benchmark, classes: Mapping[str, Any] | None) ->
     names = class_names(class_set) if isinstance(class_set, str) else class_set
     if classes['with_background'] and not set_has_background:
         raise ValueError(
-            f'The class file of {benchmark.name} has a line "background:", but label 0 of the set '
-            f'is {names[0]!r}: leave the line out, or call that class '
-            'background in the metainfo of the set.'
+            f'The class file of {benchmark.name} has a background, but label 0 of the set is '
+            f'{names[0]!r}: leave it out, or call that class background in the metainfo of the '
+            'set.'
         )
     if set_has_background and not classes['with_background']:
         raise ValueError(
             f'Label 0 of {benchmark.name} is the background: begin its class file with the line '
-            '"background:".'
+            '"background:" (in YAML or JSON with a class called background).'
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mmengine.dataset import BaseDataset, pseudo_collate
 from torch.utils.data import Dataset
 
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.picture_size import TOO_THIN, too_thin
 
 
@@ -48,7 +48,7 @@ def collate_readable(samples: list[dict | UnreadableImage]) -> dict | Unreadable
 
 def _reason(error: Exception, info: Mapping[str, object]) -> str:
     """Describe an error in one line that names the file, and the type if it is unexpected."""
-    reason = TOO_THIN if too_thin(error) else ' '.join(sentence(error).split())
+    reason = TOO_THIN if too_thin(error) else ' '.join(error_text(error).split())
     named = any(str(info.get(key) or ' ') in reason for key in ('img_path', 'seg_map_path'))
     if named and isinstance(error, ValueError):
         return reason

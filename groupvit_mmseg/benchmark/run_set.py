@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from mmengine.dataset import BaseDataset
@@ -16,13 +16,13 @@ from mmseg.structures import SegDataSample
 from torch import nn
 from torch.utils.data import DataLoader
 
+from groupvit_mmseg.benchmark.evaluation_protocol import ClassSet, Protocol
 from groupvit_mmseg.benchmark.journal import Journal
 from groupvit_mmseg.benchmark.pending_images import (
     PendingImages,
     UnreadableImage,
     collate_readable,
 )
-from groupvit_mmseg.benchmark.protocols import ClassSet, Protocol
 from groupvit_mmseg.benchmark.result_types import ImageResult
 from groupvit_mmseg.benchmark.sets import Benchmark, dataset_config
 from groupvit_mmseg.config_files import read_config
@@ -32,6 +32,7 @@ from groupvit_mmseg.datasets.segmentation_checks import check_class_count
 from groupvit_mmseg.evaluation.confusion import count_pairs
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.picture_size import check_picture_size
+from groupvit_mmseg.text.class_file_yaml import ClassFile
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -107,7 +108,7 @@ def apply_protocol(
     protocol: Protocol,
     class_set: ClassSet,
     logit_scale: float,
-    classes: Mapping[str, Any] | None = None,
+    classes: ClassFile | None = None,
 ) -> None:
     """Set a segmentor's classes and options to those of a set and a protocol.
 
@@ -116,7 +117,7 @@ def apply_protocol(
         protocol (Protocol): Protocol of this set.
         class_set (str | tuple[str, ...]): A set that ``class_names`` knows, or names.
         logit_scale (float): Scale of the checkpoint, for protocols without one.
-        classes (Mapping[str, Any], optional): Content of a class file, which replaces the set's own
+        classes (ClassFile, optional): Content of a class file, which replaces the set's own
             spellings. Defaults to None.
 
     Raises:

@@ -27,7 +27,8 @@ from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
 from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
-from groupvit_mmseg.text.class_list import ClassList, read_class_file
+from groupvit_mmseg.text.class_file import read_class_file
+from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.templates import get_templates
 
 IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
@@ -79,7 +80,8 @@ class EvaluationTask:
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         if not self.is_classification:
-            check_set(self.dataset, len(self._class_list().class_names))
+            num_classes = len(self._class_list().class_names)
+            check_set(self.dataset, num_classes)  # type: ignore[arg-type]  # any set with masks
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
             classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),
@@ -110,10 +112,12 @@ class EvaluationTask:
 
     def _background_defaults(self) -> ProtocolFields:
         """Return fields of the background that the preset lacks; they do not count as changes."""
-        file, changes = self.classes or {}, self.settings.changes
+        file, changes = self.classes, self.settings.changes
         fields: ProtocolFields = {}
-        if file.get('with_background') and not (
-            'background_words' in changes and not file['background_words']
+        if (
+            file is not None
+            and file['with_background']
+            and not ('background_words' in changes and not file['background_words'])
         ):
             fields['background_words'] = file['background_words']
         if self.benchmark.class_set in PRESETS[self.settings.protocol].thresholds:

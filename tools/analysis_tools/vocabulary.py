@@ -34,7 +34,7 @@ def parse_args(argv=None):
     parser.add_argument('checkpoint', help='of a pretrainer or a segmentor')
     parser.add_argument('--classes', required=True, help='a known set, a class file, or words')
     parser.add_argument('--config', type=Path, default=MODEL, help='of the model')
-    parser.add_argument('--templates', default='simple', help='name of a template set')
+    parser.add_argument('--templates', help="name of a template set; the file's, or simple")
     parser.add_argument('--top', type=int, default=20, help='pairs to list')
     parser.add_argument('--near', type=float, default=0.95, help='cosine of near-duplicates')
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all near-duplicates')
@@ -59,7 +59,10 @@ def main(argv=None):
     try:
         check_output(args.out, reads=[args.checkpoint, args.config, args.classes])
         head = load_segmentor(args.config, args.checkpoint).decode_head
-        head.set_classes(**read_class_choice(args.classes), templates=args.templates)
+        classes = read_class_choice(args.classes)
+        if args.templates is not None:
+            classes['templates'] = args.templates
+        head.set_classes(**classes)
         pairs = near_pairs(head.encode_classes().cpu(), head.classes)
     except ERRORS as error:
         print(f'error: {error}', file=sys.stderr)

@@ -28,8 +28,9 @@ from groupvit_mmseg.datasets.shard_members import (
     ShardCount,
     count_members,
 )
+from groupvit_mmseg.datasets.shard_sizes import check_sizes_files, write_sizes_of
 from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_shard_range
-from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
+from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.text import CaptionWords, tokenize
 
 CONTEXT_LENGTH, EXAMPLES, SECONDS_BETWEEN_LINES = 77, 5, 10

@@ -18,7 +18,8 @@ from groupvit_mmseg.datasets.shard_members import (
     ShardCount,
     count_members,
 )
-from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
+from groupvit_mmseg.datasets.shard_sizes import check_sizes_files, write_sizes_of
+from groupvit_mmseg.datasets.shards import expand_shards
 
 
 def parse_args(argv=None):

@@ -40,9 +40,9 @@ from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited,
 from groupvit_mmseg.datasets.image_headers import check_image, image_member
 from groupvit_mmseg.datasets.pair_store import PairStore
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shard_writing import ShardSet
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes
 
 CLASSES_FILE = 'classes.json'
 BUFFER = 1000  # images that are held to be shuffled where they come with their table
@@ -61,7 +61,7 @@ class Sample(NamedTuple):
 
     image: bytes | str
     members: dict
-    place: str
+    location: str
 
 
 def parse_args(argv=None):
@@ -116,7 +116,7 @@ def pair_samples(args, store: PairStore, rows: Account, images: Account) -> Iter
 
 def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
     for row in store.samples(images):
-        yield Sample(row.image, caption_members(row.captions), row.place)
+        yield Sample(row.image, caption_members(row.captions), row.location)
 
 
 def parquet_samples(args, store: PairStore, rows: Account, images: Account) -> Iterator[Sample]:
@@ -125,8 +125,8 @@ def parquet_samples(args, store: PairStore, rows: Account, images: Account) -> I
     def with_content():
         for row in ParquetTable(args.source, args.columns).rows(rows, args.seed):
             if isinstance(row.image, bytes):
-                images.read += 1
-                yield Sample(row.image, caption_members(row.captions), row.place)
+                images.num_read += 1
+                yield Sample(row.image, caption_members(row.captions), row.location)
             else:
                 store.add([Row(*row)])
 
@@ -151,7 +151,7 @@ def class_samples(args, store: PairStore, files: Account, images: Account) -> It
     for name in numbers.keys() - used:
         files.note('classes have no image', name)
     for row in store.samples(images):
-        yield Sample(row.image, {'cls': row.captions[0]}, row.place)
+        yield Sample(row.image, {'cls': row.captions[0]}, row.location)
 
 
 def open_samples(args, staging: Path, rows: Account, images: Account) -> Iterator[Sample]:
@@ -181,23 +181,23 @@ def write_samples(shards: ShardSet, samples: Iterator[Sample], images: Account, 
     num_captions = 0
     for number, sample in enumerate(samples):
         named = isinstance(sample.image, str)
-        place = sample.place
-        if named and sample.image != sample.place:
-            place = f'{sample.image}, {sample.place}'
+        location = sample.location
+        if named and sample.image != sample.location:
+            location = f'{sample.image}, {sample.location}'
         try:
             data = read_image(sample.image, args.images) if named else sample.image
             member = image_member(data)
             if args.check:
                 check_image(data, member)
         except BadSample as error:
-            images.drop(str(error), place)
+            images.drop(str(error), location)
             continue
         suffix = Path(sample.image).suffix.lower()[1:] if named else member
         if suffix.replace('jpeg', 'jpg') != member:
-            images.note(f'are {member}, whatever their name says', place)
+            images.note(f'are {member}, whatever their name says', location)
         # A dot ends the key, a folder in it would be part of the key: number the samples.
         shards.write(f'{number:09d}', {member: data, **sample.members})
-        images.kept += 1
+        images.num_kept += 1
         captions = sample.members.get('json', sample.members)
         num_captions += len(captions.get('captions', ['one']))
     return num_captions
@@ -232,7 +232,7 @@ def convert(args) -> None:
     if args.format == 'imagenet':
         contents = f'{len(class_names(args.source)):,} classes'
     print(
-        f'{args.out / SIZES_FILE}: {images.kept:,} samples in {len(shards.sizes)} shards, '
+        f'{args.out / SIZES_FILE}: {images.num_kept:,} samples in {len(shards.sizes)} shards, '
         f'{contents}'
     )
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import find_column, kept_captions
+from groupvit_mmseg.datasets.caption_tables import find_column, read_captions
 from groupvit_mmseg.datasets.delimited import DelimitedTable
 from groupvit_mmseg.datasets.text_files import read_json, read_lines
 
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
     url: Any
     caption: Any
-    place: str
+    location: str
 
 
 def parse_args(argv=None):
@@ -83,12 +83,12 @@ def check_paths(parser, args) -> None:
 def read_columns(table: Path, account: Account, order: tuple[int, int]) -> Iterator[Row]:
     """Address and caption of two columns without a header; quotes mean nothing in them."""
     for line in read_lines(table, account):
-        account.read += 1
-        fields, place = line.text.split('\t'), f'{table.name}, line {line.number}'
+        account.num_read += 1
+        fields, location = line.text.split('\t'), f'{table.name}, line {line.number}'
         if len(fields) == 2:
-            yield Row(fields[order[0]], fields[order[1]], place)
+            yield Row(fields[order[0]], fields[order[1]], location)
         else:
-            account.drop(f'too {"few" if len(fields) < 2 else "many"} columns', place)
+            account.drop(f'too {"few" if len(fields) < 2 else "many"} columns', location)
 
 
 def read_cc3m(table: Path, account: Account) -> Iterator[Row]:
@@ -107,9 +107,9 @@ def read_yfcc14m(table: Path, account: Account) -> Iterator[Row]:
     def is_row(fields, _):
         return len(fields) >= len(reader.header) and fields[url].strip('" ').startswith(SCHEMES)
 
-    for fields, place in reader.records(is_row):
+    for fields, location in reader.records(is_row):
         texts = (urllib.parse.unquote_plus(fields[part]) for part in parts)
-        yield Row(fields[url], '. '.join(text for text in texts if text.strip()), place)
+        yield Row(fields[url], '. '.join(text for text in texts if text.strip()), location)
 
 
 def header_place(reader: DelimitedTable, name: str) -> int:
@@ -126,12 +126,12 @@ def read_redcaps(table: Path, account: Account) -> Iterator[Row]:
     if not isinstance(annotations, list):
         raise ValueError(f'{table} has no list "annotations": give the files of RedCaps.')
     for number, annotation in enumerate(annotations, 1):
-        account.read += 1
-        place = f'{table.name}, annotation {number}'
+        account.num_read += 1
+        location = f'{table.name}, annotation {number}'
         if isinstance(annotation, dict):
-            yield Row(annotation.get('url'), annotation.get('caption'), place)
+            yield Row(annotation.get('url'), annotation.get('caption'), location)
         else:
-            account.drop('not an object', place)
+            account.drop('not an object', location)
 
 
 READERS = {
@@ -161,16 +161,16 @@ def usable_rows(args, account: Account) -> Iterator[tuple[str, str]]:
         for row in READERS[args.set](table, account):
             url = row.url.strip() if isinstance(row.url, str) else ''
             if not url.lower().startswith(SCHEMES):
-                account.drop('no address', row.place)
+                account.drop('no address', row.location)
                 continue
-            captions = kept_captions(cleaned(row.caption), row.place, account)
+            captions = read_captions(cleaned(row.caption), row.location, account)
             if len(captions) > 1:
-                account.note('addresses have several captions: the first is taken', row.place)
+                account.note('addresses have several captions: the first is taken', row.location)
             if captions and is_new(url, captions[0], seen):
-                account.kept += 1
+                account.num_kept += 1
                 yield url, captions[0]
             elif captions:
-                account.drop('a row that comes twice', row.place)
+                account.drop('a row that comes twice', row.location)
 
 
 def is_new(url: str, caption: str, seen: set[int]) -> bool:
@@ -212,7 +212,7 @@ def write(args, rows: Iterator[tuple[str, str]], account: Account) -> None:
         writer.writerow(('url', 'caption'))
         writer.writerows(rows)
         text.detach()
-        if account.kept == 0:
+        if account.num_kept == 0:
             raise ValueError(no_row(args))
 
     write_atomically(args.out, write_rows)
@@ -240,7 +240,7 @@ def convert(args) -> None:
             write(args, rows, account)
     finally:
         print('\n'.join(account.lines()), file=sys.stderr)
-    if account.kept == 0:
+    if account.num_kept == 0:
         raise ValueError(no_row(args))
     print(f'\n{command(args)}\n')
     print(
