@@ -29,18 +29,6 @@ class PerClassIoUMetric(IoUMetric):
         class_iou (dict[str, float | None]): IoU in percent by class name; None for a class that
             occurs neither in a mask nor in a prediction. Empty before the first evaluation, and on
             ranks other than the first.
-
-    Example:
-        >>> import torch
-        >>> metric = PerClassIoUMetric()
-        >>> metric.dataset_meta = dict(classes=['background', 'cat', 'dog'])
-        >>> label_map, predicted = torch.tensor([[[0, 0, 1]]]), torch.tensor([[[0, 1, 1]]])
-        >>> sample = dict(pred_sem_seg=dict(data=predicted), gt_sem_seg=dict(data=label_map))
-        >>> metric.process({}, [sample])
-        >>> metric.evaluate(size=1)['mIoU']
-        50.0
-        >>> metric.class_iou
-        {'background': 50.0, 'cat': 50.0, 'dog': None}
     """
 
     # An empty prefix leaves the names plain; IoUMetric warns about None.

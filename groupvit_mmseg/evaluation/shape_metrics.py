@@ -31,16 +31,6 @@ class BoundaryIoUMetric(PerClassIoUMetric):
     Args:
         dilation_ratio (float): The distance over the diagonal of the image. Defaults to 0.02.
         **kwargs: Arguments of ``IoUMetric``.
-
-    Example:
-        >>> metric = BoundaryIoUMetric(dilation_ratio=0.1)
-        >>> metric.dataset_meta = dict(classes=['background', 'cat'])
-        >>> label_map = torch.zeros(1, 8, 8, dtype=torch.long)
-        >>> label_map[:, :, 4:] = 1
-        >>> sample = dict(pred_sem_seg=dict(data=label_map), gt_sem_seg=dict(data=label_map))
-        >>> metric.process({}, [sample])
-        >>> metric.evaluate(size=1)['boundary/mIoU']
-        100.0
     """
 
     default_prefix = 'boundary'
