@@ -1,4 +1,4 @@
-"""Draws what GroupViT sees in a picture: its groups, and the words it gives them.
+"""Draws the segmentation of an image: its groups, and the class of each group.
 
 python demo/image_demo.py IMAGE CONFIG CHECKPOINT --classes "a cat, a dog" --out FILE.png
 """
@@ -22,7 +22,7 @@ from groupvit_mmseg.visualization import (
     save_figure,
 )
 
-# What a wrong picture, config, checkpoint, word or place raises.
+# Raised by a wrong image, config, checkpoint, class name or output path.
 ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
@@ -30,7 +30,7 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('image', help='any picture')
+    parser.add_argument('image', help='image file')
     parser.add_argument('config', help='segmentation or pretraining config')
     parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
     parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
@@ -45,7 +45,7 @@ def parse_args(argv=None):
 
 
 def draw(image, result):
-    """The panel: image, groups, labels with their shares."""
+    """Draw a panel of image, groups, and labels with their shares."""
     image, groups, labels = (
         enlarge(array, 240) for array in (image, result.group_map, result.label_map)
     )
@@ -56,7 +56,7 @@ def draw(image, result):
 
 
 def prepare(args):
-    """The picture and the inferencer."""
+    """Read the image, build the inferencer."""
     image = load_image(args.image)
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
@@ -72,7 +72,7 @@ def prepare(args):
 
 
 def print_shares(result):
-    """Share of every class that occurs, largest first."""
+    """Print the share of every class that occurs, the largest first."""
     shares = np.bincount(result.label_map.ravel(), minlength=len(result.class_names))
     for index in np.argsort(-shares, kind='stable'):
         if shares[index]:

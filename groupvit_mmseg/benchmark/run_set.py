@@ -239,7 +239,7 @@ def _run(
 def _check_sizes(batch: dict, backbone: nn.Module) -> None:
     """Refuse images smaller than a patch, as they are or resized."""
     for sample, image in zip(batch['data_samples'], batch['inputs'], strict=True):
-        name = str(sample.metainfo.get('img_path', 'A picture'))
+        name = str(sample.metainfo.get('img_path', 'An image'))
         check_picture_size(sample.metainfo['ori_shape'], backbone, name=name)
         check_picture_size(image.shape[-2:], backbone, name=f'{name}, resized,')
 
