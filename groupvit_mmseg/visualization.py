@@ -1,7 +1,7 @@
 """Figures: groups and labels drawn over an image, and panels of images and figures.
 
-Images and figures are RGB arrays ``(H, W, 3)`` uint8, maps are integer arrays ``(H, W)``. A figure
-has the size of its image: enlarge small images first (:func:`enlarge`), or names have no room.
+Images and figures are RGB arrays ``(H, W, 3)`` uint8, maps are integer arrays ``(H, W)``. Enlarge
+small images before drawing (:func:`enlarge`), or names have no room.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 RGBArray = NDArray[np.uint8]
 IndexMap = NDArray[np.integer]
-
 IGNORED = 255
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
-# Easy to distinguish; most figures need no more.
+# Easy to distinguish; enough for most figures.
 _FIRST_COLOURS = (
     (230, 25, 75),
     (0, 158, 240),
