@@ -49,10 +49,12 @@ def draw(image, result):
     image, groups, labels = (
         enlarge(array, 240) for array in (image, result.group_map, result.label_map)
     )
-    named = draw_labels(image, labels, result.class_names)
+    labels_figure = draw_labels(image, labels, result.class_names)
     strip = legend(labels, result.class_names, width=image.shape[1])
     titles = ('image', f'{len(np.unique(groups))} groups', 'labels')
-    return panel([[image, draw_groups(image, groups), np.concatenate([named, strip])]], titles)
+    return panel(
+        [[image, draw_groups(image, groups), np.concatenate([labels_figure, strip])]], titles
+    )
 
 
 def prepare(args):

@@ -61,7 +61,7 @@ def on_white(image, file_format):
 
 
 def resize(image, short_side):
-    """Resize bilinearly, the aspect kept."""
+    """Resize bilinearly at the same aspect ratio."""
     scale = short_side / min(image.shape[:2])
     for axis in (0, 1):
         image = resize_axis(image, round(image.shape[axis] * scale), axis)

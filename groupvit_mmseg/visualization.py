@@ -143,15 +143,15 @@ def draw_labels(
         [230, 25, 75]
     """
     _check_sizes(image, label_map)
-    known = np.asarray(label_map < len(class_names))
-    if not (known | (label_map == IGNORED)).all():
+    is_class = np.asarray(label_map < len(class_names))
+    if not (is_class | (label_map == IGNORED)).all():
         raise ValueError(
             f'The label map has class {int(label_map.max())}, but only {len(class_names)} classes '
             'have a name: give all names.'
         )
     colours = class_palette(class_names)
-    labels = label_map * known
-    painted_pixels = known & (colours[labels] != 0).any(axis=-1)
+    labels = label_map * is_class
+    painted_pixels = is_class & (colours[labels] != 0).any(axis=-1)
     painted = _blend(image, colours[labels], painted_pixels * opacity)
     painted[_outlines(label_map)] = _PAPER
     return _write_names(painted, label_map, class_names) if with_names else painted

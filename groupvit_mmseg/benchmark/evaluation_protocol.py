@@ -30,7 +30,7 @@ class Protocol:
     Attributes:
         name (str): Preset that it derives from.
         source (str): Origin of the preset.
-        short_side (int): Pixels of the shorter side after resizing, the aspect kept.
+        short_side (int): Pixels of the shorter side after resizing, at the same aspect ratio.
         crop_size (int): Side of a window in pixels; 0 for whole images.
         stride (int): Pixels between windows.
         templates (str | tuple[str, ...]): Prompt templates.
@@ -123,8 +123,7 @@ class Protocol:
 
     def _check_class_file(self, class_set: ClassSet, classes: ClassFile) -> None:
         """Refuse a class file with fields or a background that contradict set and protocol."""
-        own = ('bg_thresh', 'templates', 'alias_pooling')
-        extra = [key for key in own if key in classes]
+        extra = [key for key in ('bg_thresh', 'templates', 'alias_pooling') if key in classes]
         if extra:
             raise ValueError(
                 f'The class file has {", ".join(extra)}, which the protocol decides: '

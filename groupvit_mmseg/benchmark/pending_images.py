@@ -49,8 +49,8 @@ def collate_readable(samples: list[dict | UnreadableImage]) -> dict | Unreadable
 def _reason(error: Exception, info: Mapping[str, object]) -> str:
     """Describe an error in one line that names the file, and the type if it is unexpected."""
     reason = TOO_THIN if too_thin(error) else ' '.join(error_text(error).split())
-    named = any(str(info.get(key) or ' ') in reason for key in ('img_path', 'seg_map_path'))
-    if named and isinstance(error, ValueError):
+    has_path = any(str(info.get(key) or ' ') in reason for key in ('img_path', 'seg_map_path'))
+    if has_path and isinstance(error, ValueError):
         return reason
     if not isinstance(error, OSError | ValueError) and not too_thin(error):
         reason = f'{type(error).__name__}: {reason}'

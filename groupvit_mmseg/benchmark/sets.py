@@ -164,16 +164,16 @@ def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
         >>> BENCHMARKS['voc20'].published[PUBLISHED_BY.index('TCL + PAMR')]
         83.2
     """
-    own = {name: read_benchmark(name) for name in dict.fromkeys(names) if name.endswith('.py')}
-    known = {**BENCHMARKS, **own}
-    unknown = sorted(set(names) - set(known) - {'all'})
+    files = [name for name in dict.fromkeys(names) if name.endswith('.py')]
+    by_name = {**BENCHMARKS, **{file: read_benchmark(file) for file in files}}
+    unknown = sorted(set(names) - set(by_name) - {'all'})
     if unknown or not names:
         raise ValueError(
             f'Unknown set {", ".join(unknown) or "(none given)"}: use all, some of '
             f'{", ".join(BENCHMARKS)}, or the config file of a set of your own.'
         )
-    listed = [*BENCHMARKS, *own] if 'all' in names else names
-    sets = tuple(known[name] for name in dict.fromkeys(listed))
+    order = [*BENCHMARKS, *files] if 'all' in names else names
+    sets = tuple(by_name[name] for name in dict.fromkeys(order))
     set_names = [benchmark.name for benchmark in sets]
     twice = sorted({name for name in set_names if set_names.count(name) > 1})
     if twice:

@@ -87,20 +87,23 @@ class EvaluationTask:
             classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),
             images=digest([Path(path).name for path in self._image_paths()]),
         )
-        depends_on = dict(
+        folder, files = settings.out / 'journal', ImageFiles(self.dataset)
+        self.journal = Journal(folder, name=self.name, settings=self._depends_on(), files=files)
+
+    def _depends_on(self) -> dict[str, object]:
+        """Return everything that the results of the images depend on, JSON values."""
+        return dict(
             set=self.name,
             protocol=self.protocol.fields(),
             pipeline=[repr(step) for step in self.dataset.pipeline.transforms],
-            model=settings.model,
-            weights=settings.weights['sha256'],
-            precision=settings.precision,
-            device=settings.device.partition(':')[0],
-            batch_size=settings.batch_size,
+            model=self.settings.model,
+            weights=self.settings.weights['sha256'],
+            precision=self.settings.precision,
+            device=self.settings.device.partition(':')[0],
+            batch_size=self.settings.batch_size,
             versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
         )
-        folder, files = settings.out / 'journal', ImageFiles(self.dataset)
-        self.journal = Journal(folder, name=self.name, settings=depends_on, files=files)
 
     def _label_options(self) -> list[str]:
         """Return unusual options of the labels in the config of a user's set."""

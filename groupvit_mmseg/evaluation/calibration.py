@@ -102,7 +102,7 @@ def calibrate_threshold(
     if not pixels[0] or not pixels[1:].any():
         raise ValueError(
             f'The masks have {int(pixels[0])} pixels of background and {int(pixels[1:].sum())} of '
-            'other classes: a threshold is chosen where both occur.'
+            'other classes: a threshold needs both.'
         )
     candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
     if not candidates or candidates[0] < 0 or candidates[-1] > 1:

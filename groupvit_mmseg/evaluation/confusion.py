@@ -78,14 +78,14 @@ def count_labels(
         tensor([[2, 1, 0],
                 [0, 0, 2]])
     """
-    known = label_map != ignore_index
-    labels = label_map[known].long()
+    valid = label_map != ignore_index
+    labels = label_map[valid].long()
     if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(
             f'A mask has labels from {int(labels.min())} to {int(labels.max())}, but there are '
             f'{num_classes} classes, and {ignore_index} is ignored: check both.'
         )
-    pairs = group_map[known].long() * num_classes + labels
+    pairs = group_map[valid].long() * num_classes + labels
     return torch.bincount(pairs, minlength=num_groups * num_classes).view(num_groups, num_classes)
 
 
@@ -108,8 +108,8 @@ def count_pairs(
         >>> count_pairs(label_map, predicted, num_classes=2)
         [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
     """
-    known = label_map != ignore_index
-    pairs = label_map[known].long() * num_classes + predicted[known].long()
+    valid = label_map != ignore_index
+    pairs = label_map[valid].long() * num_classes + predicted[valid].long()
     values, counts = torch.unique(pairs, return_counts=True)
     rows, columns = values // num_classes, values % num_classes
     return torch.stack([rows, columns, counts], dim=1).tolist()

@@ -49,11 +49,11 @@ class BoundaryIoUMetric(PerClassIoUMetric):
 
     def _areas(self, predicted: NDArray, label_map: NDArray, distance: int) -> ClassAreas:
         """Return the areas of each class's boundary."""
-        known = label_map != self.ignore_index
+        valid = label_map != self.ignore_index
         areas = torch.zeros(4, len(class_names_of(self)), dtype=torch.float64)
-        for index in np.union1d(label_map[known], predicted[known]).tolist():
-            true_edge = boundary((label_map == index) & known, distance)
-            edge = boundary((predicted == index) & known, distance)
+        for index in np.union1d(label_map[valid], predicted[valid]).tolist():
+            true_edge = boundary((label_map == index) & valid, distance)
+            edge = boundary((predicted == index) & valid, distance)
             pixels = [true_edge & edge, true_edge | edge, edge, true_edge]
             areas[:, index] = torch.tensor([int(mask.sum()) for mask in pixels])
         return ClassAreas(*areas)

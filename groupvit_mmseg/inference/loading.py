@@ -28,7 +28,7 @@ def load_segmentor(
         checkpoint (str | Path): Weights of a pretrainer or a segmentor.
         device (str): Device to compute on. Defaults to 'cpu'.
         **test_cfg: Fields of :class:`.InferenceOptions`, which replace those of the config; the
-            default of ``mode`` is ``'whole'``, whatever the config has.
+            default of ``mode`` is ``'whole'``, not that of the config.
 
     Returns:
         GroupViTSegmentor: In evaluation mode.

@@ -1,5 +1,5 @@
 # Training on masks as MMSegmentation does it: random size, crop, flip and colours; whole images of
-# short side 512 in validation. A child names the set; another place of it:
+# short side 512 in validation. A child names the set; another folder:
 #   --cfg-options train_dataloader.dataset.data_root=FOLDER val_dataloader.dataset.data_root=FOLDER
 _base_ = ['masks_evaluation.py']
 train_pipeline = [

@@ -1,5 +1,5 @@
-# The protocol of the paper's evaluation: short side 448, long side at most 2048, aspect kept. A
-# child names the set; another place of it:
+# The protocol of the paper's evaluation: short side 448, long side at most 2048, same aspect. A
+# child names the set; another folder:
 #   --cfg-options test_dataloader.dataset.data_root=FOLDER
 _base_ = ['masks_evaluation.py']
 test_pipeline = [
