@@ -10,9 +10,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'groupvit_mmseg'
 # A room may import from the lists before its own; rooms of one list do not know each other.
 ORDER = (
-    ('_openmmlab', 'atomic_files', 'output_paths', 'registry', 'picture_size', 'key_values'),
+    (
+        '_openmmlab',
+        'atomic_files',
+        'error_messages',
+        'key_values',
+        'output_paths',
+        'picture_size',
+        'registry',
+    ),
     ('text', 'checkpoints', 'visualization'),
     ('dataset_meta', 'openmmlab_entries', 'config_files'),
+    ('command_line',),
     ('datasets', 'conversion'),
     ('models',),
     ('evaluation', 'inference', 'export'),

@@ -33,7 +33,7 @@ from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, make_tasks
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
 from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
 from groupvit_mmseg.key_values import KeyValueAction
@@ -240,7 +240,7 @@ def main(argv=None):
             if args.pictures and not task.is_classification:
                 draw(task, segmentor, logit_scale, args)
     except ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {error_text(error)}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print('Interrupted: the same command goes on at the next image.', file=sys.stderr)

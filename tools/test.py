@@ -25,10 +25,10 @@ from mmseg.registry import RUNNERS
 from groupvit_mmseg.benchmark.report import evaluation_report, write_json
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
-from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
+from groupvit_mmseg.error_messages import error_line, error_text
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -255,12 +255,12 @@ def main(argv=None):
         cfg = load_config(args)
         runner = build_runner(cfg)
     except SETUP_ERRORS as error:
-        print(f'error: {told(error)}', file=sys.stderr)
+        print(f'error: {error_line(error)}', file=sys.stderr)
         return 2
     try:
         evaluate(cfg, runner, args.out)
     except DATA_ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {error_text(error)}', file=sys.stderr)
         return 2
     leave_process_group()
     return 0

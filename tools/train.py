@@ -13,8 +13,8 @@ from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.datasets.worker_errors import told
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
 
 # What missing data and foreign files raise until the first step is done.
@@ -130,7 +130,7 @@ def main(argv=None):
     except SETUP_ERRORS as error:
         if start.iteration is not None and not start.explains(error, runner):
             raise
-        print(f'error: {told(error)}', file=sys.stderr)
+        print(f'error: {error_line(error)}', file=sys.stderr)
         return 2
     leave_process_group()
     return 0

@@ -20,7 +20,7 @@ from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.label_maps import reading_label_maps
 from groupvit_mmseg.datasets.listing import check_listing
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.evaluation.confusion import count_pairs
 from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
 
@@ -245,7 +245,7 @@ class _Pending(Dataset):
 
 def _why(error: Exception, info: Mapping[str, Any]) -> str:
     """Why a sample cannot be loaded, on one line that names its file; says unexpected types."""
-    reason = TOO_THIN if too_thin(error) else ' '.join(sentence(error).split())
+    reason = TOO_THIN if too_thin(error) else ' '.join(error_text(error).split())
     named = any(str(info.get(key) or ' ') in reason for key in ('img_path', 'seg_map_path'))
     if named and isinstance(error, ValueError):
         return reason

@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks, check_set
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 
 
 def make_set(root, masks, classes=('wall', 'cat', 'dog'), **changes):
@@ -164,8 +164,8 @@ def test_the_sentence_of_a_loaders_process_is_without_its_traceback():
     loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
     with pytest.raises(ValueError, match='Traceback') as caught:
         next(iter(loader))
-    assert sentence(caught.value) == 'm.png is broken: mend it.'
-    assert sentence(KeyError('no key')) == 'no key'
+    assert error_text(caught.value) == 'm.png is broken: mend it.'
+    assert error_text(KeyError('no key')) == 'no key'
 
 
 class Broken(torch.utils.data.Dataset):

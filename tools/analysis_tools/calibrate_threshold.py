@@ -28,7 +28,7 @@ from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write
 from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, chosen_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_set
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.key_values import KeyValueAction
@@ -185,7 +185,7 @@ def main(argv=None):
         write_json(provenance(args, chosen, calibration, names, on_test_images), args.out)
         draw_curve(calibration, args.out.with_suffix('.png'))
     except ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {error_text(error)}', file=sys.stderr)
         return 2
     print(f'threshold {calibration.threshold:.4f}, {calibration.provenance}')
     if on_test_images:

@@ -24,7 +24,7 @@ from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.benchmark.sets import chosen_sets
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, count_pairs, segmentation_scores
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.key_values import KeyValueAction
@@ -138,7 +138,7 @@ def main(argv=None):
         check_output(args.out, reads=[args.checkpoint, args.config, args.set])
         result = measure(args)
     except ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
+        print(f'error: {error_text(error)}', file=sys.stderr)
         return 2
     miou = ', '.join(f'{name} {value:.2f}' for name, value in result['mIoU'].items())
     print(
