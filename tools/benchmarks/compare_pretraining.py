@@ -89,7 +89,7 @@ def train(args: argparse.Namespace, start: str, seed: int) -> dict[str, float]:
     cfg = make_config(args, start, seed)
     file, depends_on = Path(cfg.work_dir, 'metrics.json'), settings_of(cfg, args, start)
     if not file.is_file():
-        runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # a Config is a dict to mmengine
+        runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
         runner.train()
         scalars = runner.message_hub.log_scalars
         metrics = {name: float(scalars[f'val/{name}'].current()) for name in ('mIoU', 'aAcc')}
