@@ -63,12 +63,12 @@ def check_class_file(benchmark: Benchmark, classes: Mapping[str, Any] | None) ->
     names = class_names(chosen) if isinstance(chosen, str) else chosen
     if classes['with_background'] and not of_set:
         raise ValueError(
-            f'The class file of {benchmark.name} has a line "background:", but label 0 of the set '
-            f'is {names[0]!r}: leave the line out, or call that class '
-            'background in the metainfo of the set.'
+            f'The class file of {benchmark.name} has a background, but label 0 of the set is '
+            f'{names[0]!r}: leave it out, or call that class background in the metainfo of the '
+            'set.'
         )
     if of_set and not classes['with_background']:
         raise ValueError(
             f'Label 0 of {benchmark.name} is the background: begin its class file with the line '
-            '"background:".'
+            '"background:" (in YAML or JSON with a class called background).'
         )

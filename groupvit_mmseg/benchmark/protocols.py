@@ -119,6 +119,14 @@ class Protocol:
             ValueError: If the classes cannot be used, or their background is not that of the set
                 and of the protocol.
         """
+        decided = [
+            key for key in ('bg_thresh', 'templates', 'alias_pooling') if key in (classes or {})
+        ]
+        if decided:
+            raise ValueError(
+                f'The class file has {", ".join(decided)}, which the protocol decides: '
+                f'leave it out of the file, and give it with --change {decided[0]}=...'
+            )
         has = has_background(class_set)
         given: dict[str, Any] = {
             'class_names': class_set,
@@ -128,7 +136,7 @@ class Protocol:
         if given['with_background'] != has:
             raise ValueError(
                 f'{_told(class_set)} has {"a" if has else "no"} background, but the class file has '
-                f'{"none" if has else "one"}: a line "background:" tells of one.'
+                f'{"none" if has else "one"}: begin it with a background, or leave that out.'
             )
         words = tuple(given.pop('background_words', ()))
         if words and words != self.background_words:

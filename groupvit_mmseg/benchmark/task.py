@@ -25,7 +25,7 @@ from groupvit_mmseg.benchmark.run_set import (
 from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
 from groupvit_mmseg.benchmark.sets import Benchmark, chosen_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
-from groupvit_mmseg.text.class_list import read_class_file
+from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.templates import get_templates
 
 IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
@@ -146,10 +146,12 @@ class EvaluationTask:
 
     def _given_background(self) -> dict[str, Any]:
         """What tells the background where the preset does not: a part of it, and no change."""
-        file, changes = self.classes or {}, self.settings.changes
+        file, changes = self.classes, self.settings.changes
         given: dict[str, Any] = {}
-        if file.get('with_background') and not (
-            'background_words' in changes and not file['background_words']
+        if (
+            file is not None
+            and file['with_background']
+            and not ('background_words' in changes and not file['background_words'])
         ):
             given['background_words'] = file['background_words']
         if self.benchmark.class_set in PRESETS[self.settings.protocol].thresholds:

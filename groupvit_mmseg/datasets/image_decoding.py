@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -40,6 +40,8 @@ _PILLOW_FORMATS = ('PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 _AT_MOST_16_BITS = ('PNG', 'PPM')
 _TRANSPARENT_MODES = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+# Grey, colour, or the opacity of each entry of a palette, as Pillow gives it.
+_Transparency = int | tuple[int, ...] | bytes
 
 
 class DecodedImage(NamedTuple):
@@ -211,8 +213,8 @@ def _on_white(image: Image.Image, container: Container) -> NDArray[np.uint8]:
     return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _key_of_8_bits(key: Any, container: Container) -> Any:
-    """The transparent colour as Pillow compares it; a palette's transparency stays."""
+def _key_of_8_bits(key: _Transparency, container: Container) -> _Transparency:
+    """Return the transparent colour as Pillow compares it; a palette's transparency stays."""
     if container.key_depth in (2, 4) and isinstance(key, int):
         return key * 255 // (2**container.key_depth - 1)
     if container.key_depth == 16 and isinstance(key, tuple):

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mmcv
 import numpy as np
@@ -20,6 +20,8 @@ IGNORED = 255
 ORIENTATION = 274  # tag of EXIF
 TURNS = (5, 6, 7, 8)  # orientations that exchange width and height
 SAVE_AS = 'save it as an 8-bit PNG of labels, grey or with a palette.'
+
+ConfigT = TypeVar('ConfigT')
 
 
 @TRANSFORMS.register_module()
@@ -185,11 +187,11 @@ def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
     return table
 
 
-def reading_label_maps(config: Any, **options: Any) -> Any:
-    """A copy of a pipeline or a data set's config with LoadLabelMap in LoadAnnotations' place.
+def reading_label_maps(config: ConfigT, **options: int) -> ConfigT:
+    """Copy a pipeline or a data set's config with LoadLabelMap instead of LoadAnnotations.
 
     Args:
-        config (Any): Dicts, lists and plain values; those within are searched.
+        config (ConfigT): A dict, a list or a plain value; those within are searched.
         **options: Further arguments of :class:`LoadLabelMap`.
     """
     if isinstance(config, list | tuple):
@@ -199,7 +201,7 @@ def reading_label_maps(config: Any, **options: Any) -> Any:
     kind = config.get('type')
     has_boxes = any(key.startswith('with_') for key in config)  # MMDetection's of the same name
     if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not has_boxes:
-        return dict(config, type='mmseg.LoadLabelMap', **options)
+        return type(config)({**config, 'type': 'mmseg.LoadLabelMap', **options})
     return type(config)(
         {key: reading_label_maps(value, **options) for key, value in config.items()}
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -14,14 +14,15 @@ from groupvit_mmseg.datasets.label_maps import reading_label_maps
 from groupvit_mmseg.datasets.segmentation import COCOObjectDataset
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+LoaderT = TypeVar('LoaderT')
 _LISTED_ALIKE = (BaseSegDataset.load_data_list, COCOObjectDataset.load_data_list)
 
 
-def checked_loader(loader: Any) -> Any:
-    """A data loader's config whose data sets are checked and whose masks are read as they are.
+def checked_loader(loader: LoaderT) -> LoaderT:
+    """Check the data sets of a data loader's config and make it read masks with LoadLabelMap.
 
     Args:
-        loader (Any): A config, which is not changed, or a loader, which is returned.
+        loader (LoaderT): A config, which is not changed, or a built loader, which is returned.
 
     Raises:
         FileNotFoundError: If a folder, a list or a file that it names does not exist.
@@ -45,7 +46,7 @@ def check_listing(dataset: dict) -> None:
         ValueError: If the list has an unreadable name, or no image has the ending.
     """
     kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-    if getattr(kind, 'load_data_list', None) not in _LISTED_ALIKE:
+    if kind is None or getattr(kind, 'load_data_list', None) not in _LISTED_ALIKE:
         return
     root = Path(dataset.get('data_root') or '')
     prefix = dataset.get('data_prefix') or {}

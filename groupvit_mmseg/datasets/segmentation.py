@@ -40,7 +40,10 @@ class COCOObjectDataset(BaseSegDataset):
         FileNotFoundError: If the image folder does not exist.
     """
 
-    METAINFO: ClassVar[dict] = dict(classes=class_names('coco_object'), palette=_label_colours(81))
+    # MMSegmentation declares METAINFO without ClassVar.
+    METAINFO: ClassVar[dict] = dict(  # type: ignore[misc]
+        classes=class_names('coco_object'), palette=_label_colours(81)
+    )
 
     def __init__(
         self,
@@ -71,7 +74,7 @@ class PascalVOC20Dataset(PascalVOCDataset):
     Arguments are those of ``PascalVOCDataset``, whose files it reads.
     """
 
-    METAINFO: ClassVar[dict] = {
+    METAINFO: ClassVar[dict] = {  # type: ignore[misc]  # as above
         key: PascalVOCDataset.METAINFO[key][1:] for key in ('classes', 'palette')
     }
 

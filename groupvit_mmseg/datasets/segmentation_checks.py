@@ -6,18 +6,19 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
+from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
 
 from groupvit_mmseg.datasets.label_maps import LoadLabelMap, size_sentence
 
 
 def check_masks(
-    samples: Iterable[Any],
+    samples: Iterable[SegDataSample],
     num_classes: int,
     ignore_index: int = 255,
     *,
@@ -26,7 +27,7 @@ def check_masks(
     """Refuse masks whose labels or shape cannot be those of the classes and the image.
 
     Args:
-        samples (Iterable[Any]): ``SegDataSample`` objects; those without a mask are passed over.
+        samples (Iterable[SegDataSample]): Those without a mask are passed over.
         num_classes (int): Classes, the background included.
         ignore_index (int): Label that does not count. Defaults to 255.
         at_original_size (bool): Whether masks have the size of the image's file, as they have in
@@ -39,7 +40,8 @@ def check_masks(
     for sample in samples:
         if 'gt_sem_seg' not in sample:
             continue
-        mask, meta = sample.gt_sem_seg.data, sample.metainfo
+        mask = sample.gt_sem_seg.data  # type: ignore[attr-defined]  # set by its constructor
+        meta = sample.metainfo
         name = meta.get('seg_map_path', 'A mask')
         if mask.ndim != 3 or mask.shape[0] != 1:
             raise ValueError(
@@ -70,13 +72,13 @@ def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -
     return lowest if lowest < 0 and lowest != ignore_index else None
 
 
-def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> None:
+def check_set(dataset: BaseSegDataset, num_classes: int, *, for_training: bool = False) -> None:
     """Refuse a data set whose files, classes or masks cannot be evaluated or learnt from.
 
     Reads masks until one shows more than label 0 and the ignored label: one, in most sets.
 
     Args:
-        dataset (Any): A segmentation data set of MMSegmentation; others are passed over.
+        dataset (BaseSegDataset): A segmentation data set; others are passed over.
         num_classes (int): Classes that the model tells apart, the background included.
         for_training (bool): Whether an image may be listed more than once. Defaults to False.
 
@@ -90,7 +92,7 @@ def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> 
     classes, name = dataset.metainfo.get('classes'), type(dataset).__name__
     if classes is not None or not for_training:
         check_class_names_of_set(classes, name)
-        check_class_count(num_classes, classes, name)
+        check_class_count(num_classes, classes or (), name)
     data_list = [dataset.get_data_info(index) for index in range(len(dataset))]
     check_files(data_list)
     if not for_training:
@@ -100,7 +102,7 @@ def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> 
         check_labels_occur(dataset)
 
 
-def check_class_names_of_set(classes: Any, name: str) -> None:
+def check_class_names_of_set(classes: object, name: str) -> None:
     """Refuse a set's ``metainfo`` whose classes are no list of names.
 
     Raises:
@@ -111,7 +113,8 @@ def check_class_names_of_set(classes: Any, name: str) -> None:
             f'The classes of {name} are the text {classes!r}, and no such file is there: give a '
             "list of names, metainfo=dict(classes=['cat', 'dog'])."
         )
-    if not classes or not all(isinstance(one, str) and one.strip() for one in classes):
+    names = list(classes) if isinstance(classes, Iterable) else []
+    if not names or not all(isinstance(one, str) and one.strip() for one in names):
         raise ValueError(
             f'{name} names no classes, or not by words: give it metainfo=dict(classes=[...]).'
         )
@@ -158,7 +161,7 @@ def check_files(data_list: Sequence[dict]) -> None:
             )
 
 
-def check_labels_occur(dataset: Any) -> None:
+def check_labels_occur(dataset: BaseSegDataset) -> None:
     """Refuse a set in whose masks nothing but 0 and ignored pixels occurs.
 
     Masks of 0 and 255 are common for one class; 255 is ignored here, so they would show nothing.
@@ -198,7 +201,7 @@ def _check_listed_once(data_list: Sequence[dict]) -> None:
         )
 
 
-def _note_unused_masks(dataset: Any, data_list: Sequence[dict]) -> None:
+def _note_unused_masks(dataset: BaseSegDataset, data_list: Sequence[dict]) -> None:
     """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
     listed = getattr(dataset, 'ann_file', None)

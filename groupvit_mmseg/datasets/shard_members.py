@@ -5,14 +5,20 @@ as in webdataset. Hidden files (``._photo.jpg`` of macOS, ``.DS_Store``), webdat
 ``__name__`` and names without a dot belong to none.
 """
 
+from __future__ import annotations
+
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from webdataset.tariterators import base_plus_ext
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+    from webdataset.gopen import Pipe
 
 # Where a sample lacks a member, this says why it may lie elsewhere.
 MEMBERS_RULE = (
@@ -46,8 +52,8 @@ class StrictTarInfo(tarfile.TarInfo):
     """Headers of which a broken one is an error; ``tarfile`` takes it for the end of the tar."""
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> Any:
-        """The next header."""
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """Read the next header."""
         try:
             return super().fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -57,11 +63,11 @@ class StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f'broken header: {error}') from error
 
 
-def read_members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Files of a tar, compressed or not, read from the beginning to the end.
+def read_members(stream: BinaryIO | Pipe) -> Iterator[tuple[str, bytes]]:
+    """Read the files of a tar, compressed or not, from the beginning to the end.
 
     Args:
-        stream (BinaryIO): The tar.
+        stream (BinaryIO | Pipe): The tar.
 
     Yields:
         tuple[str, bytes]: Name and content.
@@ -69,10 +75,13 @@ def read_members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
     Raises:
         tarfile.TarError: If the tar is damaged; what decompression raises is not among it.
     """
-    with tarfile.open(fileobj=stream, mode='r|*', tarinfo=StrictTarInfo) as tar:
+    # A Pipe has read(), which is all that this mode needs.
+    with tarfile.open(  # type: ignore[call-overload]
+        fileobj=stream, mode='r|*', tarinfo=StrictTarInfo
+    ) as tar:
         for header in tar:
-            if header.isreg():
-                file: Any = tar.extractfile(header)
+            file = tar.extractfile(header) if header.isreg() else None
+            if file is not None:
                 yield header.name, file.read()
             tar.members = []  # type: ignore[attr-defined]  # else they pile up
 
@@ -91,7 +100,7 @@ def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
         if is_hidden(name) or _METADATA.match(name):
             continue
         key, extension = base_plus_ext(name)
-        if key is None:
+        if key is None or extension is None:
             continue
         if sample is None or sample.key != key:
             if sample is not None:

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from webdataset import ShardWriter
+from webdataset.writer import ShardWriter
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes, write_sizes
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes, write_sizes
 
 
 class ShardSet:
@@ -76,7 +76,7 @@ class ShardSet:
             members (Mapping): Contents by extension: bytes, text, or what the extension stands for.
         """
         self._writer.write({'__key__': key, **members})
-        self._sizes[Path(self._writer.fname).name] += 1
+        self._sizes[Path(str(self._writer.fname)).name] += 1
 
     def finish(self, extra: Mapping[str, str] | None = None) -> Path:
         """Move the shards to their place.

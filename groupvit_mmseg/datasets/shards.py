@@ -1,20 +1,18 @@
-"""Where image-text pairs come from: sets of tar shards, their sizes, and their mix."""
+"""The sources of image-text pairs: sets of tar shards and their mix."""
 
 import glob
-import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
 
-from groupvit_mmseg.atomic_files import write_atomically
-
-SIZES_FILE = 'sizes.json'
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, is_remote, read_table
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,21 @@ class ShardSource:
     sizes: tuple[int, ...] | None
     length: int
     weight: float | None = None
+
+
+class _NamedShards(TypedDict):
+    """What every source of a config has."""
+
+    shards: str | Sequence[str]
+
+
+class SourceConfig(_NamedShards, total=False):
+    """A source in a config: the arguments of :func:`open_source`."""
+
+    data_root: str | None
+    length: int | None
+    weight: float | None
+    name: str | None
 
 
 def open_source(
@@ -129,56 +142,6 @@ def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
     return _proportional(sum(source.length for source in sources), weights)
 
 
-def read_sizes(folder: Path) -> dict[str, int]:
-    """Read the ``sizes.json`` of a folder; empty where there is none."""
-    file = folder / SIZES_FILE
-    return _read_table(file) if file.is_file() else {}
-
-
-def check_sizes_files(shards: Iterable[str]) -> None:
-    """Raise ``ValueError`` where the sizes.json beside a shard cannot be added to."""
-    for folder in {Path(shard).parent for shard in shards if not is_remote(shard)}:
-        read_sizes(folder)
-
-
-def write_sizes_of(sizes: Mapping[str, int]) -> list[str]:
-    """Write the sizes of shards beside them; those that are not files here are left out.
-
-    Args:
-        sizes (Mapping[str, int]): Samples by path.
-
-    Returns:
-        list[str]: A sentence on each ``sizes.json``.
-    """
-    folders: dict[Path, dict[str, int]] = {}
-    for shard, size in sizes.items():
-        path = Path(shard)
-        if path.is_file():
-            folders.setdefault(path.parent, {})[path.name] = size
-    return [
-        f'{write_sizes(folder, found)}: {sum(found.values()):,} samples in {len(found)} shards'
-        for folder, found in folders.items()
-    ]
-
-
-def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] = ()) -> Path:
-    """Add sizes to the ``sizes.json`` of a folder; the file is replaced whole.
-
-    Args:
-        folder (Path): Where the shards are.
-        sizes (dict[str, int]): Samples by file name.
-        remove (Collection[str]): Shards that are no longer listed. Defaults to ().
-
-    Returns:
-        Path: The file.
-    """
-    file = folder / SIZES_FILE
-    kept = {name: size for name, size in read_sizes(folder).items() if name not in remove}
-    text = json.dumps(dict(sorted({**kept, **sizes}.items())), indent=1) + '\n'
-    write_atomically(file, lambda stream: stream.write(text.encode()))
-    return file
-
-
 def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     """Split ``total`` by weights into whole numbers, the largest remainders rounded up."""
     exact = [total * weight / sum(weights) for weight in weights]
@@ -187,11 +150,6 @@ def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     for i in by_remainder[: total - sum(counts)]:
         counts[i] += 1
     return counts
-
-
-def is_remote(path: str) -> bool:
-    """Whether webdataset opens the address with something else than the file system."""
-    return '://' in path or path.startswith('pipe:')
 
 
 def _scheme(path: str) -> str:
@@ -247,7 +205,7 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
     files = [folder / SIZES_FILE for folder in sorted(folders)]
     if any(map(is_remote, paths)) or not all(file.is_file() for file in files):
         return None
-    tables = {file.parent: _read_table(file) for file in files}
+    tables = {file.parent: read_table(file) for file in files}
     sizes = [tables[Path(path).parent].get(Path(path).name) for path in paths]
     for path, size in zip(paths, sizes, strict=True):
         if not isinstance(size, int) or size < 0:
@@ -256,17 +214,6 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
                 'samples, or remove the file and set `length`.'
             )
     return tuple(size for size in sizes if size is not None)
-
-
-def _read_table(file: Path) -> dict[str, int]:
-    """One ``sizes.json``."""
-    try:
-        table = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'"{file}" is not valid JSON ({error}): write it anew.') from error
-    if not isinstance(table, dict):
-        raise ValueError(f'"{file}" must be an object {{"shard.tar": samples}}.')
-    return table
 
 
 def _check_length(name: str, sizes: tuple[int, ...] | None, length: int | None) -> int:

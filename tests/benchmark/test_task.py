@@ -265,6 +265,16 @@ def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tm
     assert key(settings, **twice)['protocol']['background_words'] == ['grass']
 
 
+def test_a_class_file_in_yaml_names_classes_and_background_words(settings, tmp_path):
+    (tmp_path / 'classes.yaml').write_text('classes: [background, cat, dog]\nbg_thresh: 0.5')
+    files = dict(class_files=dict(pets=str(tmp_path / 'classes.yaml')))
+    with pytest.raises(ValueError, match='has bg_thresh, which the protocol decides'):
+        key(settings, **files)
+    text = 'classes: [background, cat, dog]\nbackground_words: [sky]'
+    (tmp_path / 'classes.yaml').write_text(text)
+    assert key(settings, **files)['protocol']['background_words'] == ['sky']
+
+
 @pytest.mark.parametrize(
     'text, message',
     [

@@ -106,7 +106,7 @@ def count_files(folder: Path) -> None:
     account = Account('files')
     for image, _ in read_classes(folder, account):
         if not image.lower().endswith(EXTENSIONS):
-            account.kept -= 1
+            account.num_kept -= 1
             account.drop('an image of another format', image)
     if account.num_dropped:
         print('\n'.join([f'{folder}', *account.lines()]), file=sys.stderr)

@@ -42,7 +42,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--classes', required=True, help='a known set, a class file, or words separated by commas'
     )
     add_model_config_argument(parser, default=MODEL)
-    parser.add_argument('--templates', default='simple', help='a template set (default: simple)')
+    parser.add_argument(
+        '--templates', help='a template set (default: that of the class file, or simple)'
+    )
     parser.add_argument('--top', type=int, default=20, help='pairs to list (default: 20)')
     parser.add_argument(
         '--near', type=float, default=0.95, help='least cosine of near-duplicates (default: 0.95)'
@@ -72,7 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     check_output(args.out, reads=[args.checkpoint, args.config, args.classes])
     head = load_segmentor(args.config, args.checkpoint).decode_head
-    head.set_classes(**read_class_choice(args.classes), templates=args.templates)
+    classes = read_class_choice(args.classes)
+    if args.templates is not None:
+        classes['templates'] = args.templates
+    head.set_classes(**classes)
     pairs = near_pairs(head.encode_classes().cpu(), head.classes)
     near = [pair for pair in pairs if pair[0] >= args.near]
     for cosine, one, other in pairs[: args.top]:
