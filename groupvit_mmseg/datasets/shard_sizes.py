@@ -34,16 +34,23 @@ def write_sizes_of(sizes: Mapping[str, int]) -> list[str]:
 
     Returns:
         list[str]: A sentence on each ``sizes.json``.
+
+    Raises:
+        OSError: If a file cannot be written.
     """
     folders: dict[Path, dict[str, int]] = {}
     for shard, size in sizes.items():
         path = Path(shard)
         if path.is_file():
             folders.setdefault(path.parent, {})[path.name] = size
-    return [
-        f'{write_sizes(folder, found)}: {sum(found.values()):,} samples in {len(found)} shards'
-        for folder, found in folders.items()
-    ]
+    try:
+        return [
+            f'{write_sizes(folder, counts)}: {sum(counts.values()):,} samples in {len(counts)} '
+            'shards'
+            for folder, counts in folders.items()
+        ]
+    except OSError as error:
+        raise OSError(f'The sizes cannot be written: {error}.') from error
 
 
 def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] = ()) -> Path:
@@ -58,8 +65,8 @@ def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] 
         Path: The file.
     """
     file = folder / SIZES_FILE
-    kept = {name: size for name, size in read_sizes(folder).items() if name not in remove}
-    text = json.dumps(dict(sorted({**kept, **sizes}.items())), indent=1) + '\n'
+    others = {name: size for name, size in read_sizes(folder).items() if name not in remove}
+    text = json.dumps(dict(sorted({**others, **sizes}.items())), indent=1) + '\n'
     write_atomically(file, lambda stream: stream.write(text.encode()))
     return file
 

@@ -16,7 +16,7 @@ masks of another origin are refused. --check verifies a folder instead of writin
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.coco_masks import NUM_THINGS, MaskMaker, mask_makers
 from groupvit_mmseg.datasets.text_files import read_json
 
@@ -33,10 +34,9 @@ RECORD = '.coco_object.json'  # in the folder of the masks: their origin
 Result = TypeVar('Result')
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('annotations', type=Path, help='instances_*.json or pixel maps')
     parser.add_argument('out', type=Path, help='folder of the masks')
     parser.add_argument('--workers', type=int, default=1, help='processes; default: 1')
@@ -144,19 +144,17 @@ def claim_folder(makers: Mapping[str, MaskMaker], args: argparse.Namespace) -> N
         write_atomically(record, lambda stream: stream.write(text.encode()))
 
 
-def main(argv: list[str] | None = None) -> int:
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the masks, or check them; the exit status is 1 if a mask is wrong."""
     args = parse_args(argv)
-    try:
-        check_folder(args)
-        makers = mask_makers(args.annotations)
-        if args.check:
-            return run_check(makers, args)
-        claim_folder(makers, args)
-        convert_one = partial(convert, out=args.out, overwrite=args.overwrite, dry_run=args.dry_run)
-        labels = run_all(convert_one, makers, args.workers)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    check_folder(args)
+    makers = mask_makers(args.annotations)
+    if args.check:
+        return run_check(makers, args)
+    claim_folder(makers, args)
+    convert_one = partial(convert, out=args.out, overwrite=args.overwrite, dry_run=args.dry_run)
+    labels = run_all(convert_one, makers, args.workers)
     empty = sum(of_mask.max() == 0 for of_mask in labels)
     classes = len(set(np.concatenate(labels).tolist()) - {0}) if labels else 0
     verb = 'would write' if args.dry_run else 'wrote'
