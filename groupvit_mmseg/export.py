@@ -69,7 +69,7 @@ class FrozenSegmentor(nn.Module):
         """Class scores ``(1, S, K)`` of every segment, and the group map ``(1, H, W)``."""
         output = self.backbone.encode(self.normalised(image))
         scores = self.head.segment_scores(self.head.segment_affinity(output))
-        return scores, self.head.group_map(output)
+        return scores, output.group_map()
 
     def normalised(self, image: Tensor) -> Tensor:
         """RGB uint8 ``(1, H, W, 3)`` to what the backbone reads, ``(1, 3, H, W)``."""
@@ -249,9 +249,7 @@ def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
     affinity to the threshold.
     """
     output = model.backbone.encode(model.normalised(image))
-    probs = nn.functional.interpolate(
-        output.group_probs(), size=output.image_shape, mode='bilinear', align_corners=False
-    )
+    probs = output.pixel_probs()
     affinity = model.head.segment_affinity(output)
     classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
     if model.head.bg_thresh is not None:

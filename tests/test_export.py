@@ -139,7 +139,7 @@ def test_frozen_segmentor_gives_the_segmentors_labels(segmentor):
         class_map, group_map = FrozenSegmentor(segmentor)(torch.from_numpy(image)[None])
         output = segmentor.extract_feat(batch['inputs'])
     assert torch.equal(class_map, logits.argmax(dim=1))
-    assert torch.equal(group_map, segmentor.decode_head.group_map(output))
+    assert torch.equal(group_map, output.group_map())
 
 
 def test_a_wrong_pixel_with_a_margin_is_found(segmentor):
@@ -273,7 +273,7 @@ def test_a_segment_near_the_threshold_is_not_decided(segmentor):
         output = segmentor.backbone.encode(FrozenSegmentor(segmentor).normalised(image))
         head = segmentor.decode_head
         best = head.foreground_affinity(head.segment_affinity(output))[0].amax(dim=-1)
-        group_map = head.group_map(output)
+        group_map = output.group_map()
     shown = group_map.unique()
     near = shown[best[shown].argmin()]  # below the image's best, which is the least threshold
     assert best[near] < best.max() - 1e-3

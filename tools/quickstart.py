@@ -216,7 +216,7 @@ class ZeroShot:
         for batch in self.loaders['calibration']:
             data = self.segmentor.data_preprocessor(batch)
             output = self.segmentor.extract_feat(data['inputs'])
-            affinity, group_map = head.segment_affinity(output), head.group_map(output)
+            affinity, group_map = head.segment_affinity(output), output.group_map()
             for i, sample in enumerate(data['data_samples']):
                 yield SegmentPrediction(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
 

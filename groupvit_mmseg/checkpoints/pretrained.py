@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.checkpoints.module_settings import check_module
+from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
 
 # Belongs to the training, not to what was learnt: Hugging Face's models have none.
@@ -142,9 +142,8 @@ def resize_grid(positions: Tensor, grid_shape: Sequence[int]) -> Tensor:
             f'Position embeddings of {count} patches are not those of a square image, so they '
             f'cannot be resized to {tuple(grid_shape)}: set img_size to that of the weights.'
         )
-    grid = positions.transpose(1, 2).unflatten(-1, (side, side)).float()
-    grid = F.interpolate(grid, size=tuple(grid_shape), mode='bicubic', align_corners=False)
-    return grid.flatten(2).transpose(1, 2).to(positions.dtype)
+    resized = interpolate_positions(positions.float(), (side, side), grid_shape)
+    return resized.to(positions.dtype)
 
 
 def match_multi_label_scale(state_dict: Tensors, module: nn.Module, *, source: str) -> Tensors:

@@ -76,7 +76,7 @@ def _of_batch(
         output = segmentor.extract_feat(inputs[:, :, rows, columns])
         head = segmentor.decode_head
         affinity = head.foreground_affinity(head.segment_affinity(output))  # (B, S, K-1)
-        group_maps = head.group_map(output)  # (B, h, w), the size of the crop
+        group_maps = output.group_map()  # (B, h, w), the size of the crop
         crops = [label_map[rows, columns] for label_map in label_maps]
         predictions += map(SegmentPrediction, affinity, group_maps, crops)
     return predictions

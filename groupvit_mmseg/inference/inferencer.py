@@ -195,7 +195,7 @@ class GroupViTInferencer:
     def _whole_group_map(self, inputs: Tensor, sample: SegDataSample) -> Tensor:
         """Return the segments ``(1, H, W)`` of one pass over the whole image."""
         output = self.segmentor.extract_feat(inputs)
-        return resize_to_image(self.segmentor.decode_head.group_map(output)[0], sample)
+        return resize_to_image(output.group_map()[0], sample)
 
 
 def _array_pipeline(pipeline: Sequence[dict]) -> Compose:

@@ -18,10 +18,10 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
-from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
 from groupvit_mmseg.models.windows import (
     CHUNK_BYTES,
@@ -218,7 +218,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         """Encode some windows of one size and write what they say into their images."""
         output = self.extract_feat(torch.stack([crop for _, _, crop in batch]))
         scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
-        group_maps = smallest_integers(self.decode_head.group_map(output), scores.shape[1])
+        group_maps = smallest_integers(output.group_map(), scores.shape[1])
         for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
             image.put(index, group_map, table)
 

@@ -5,15 +5,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.micro_batching import distinct_texts
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates, tokenize
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
+
+WORDS_AT_A_TIME = 256
+"""int: Words whose sentences exist together; their number limits the memory, not the result."""
+TEXTS_PER_BATCH = 128
+"""int: Sentences that go through the text encoder in one call."""
 
 
 def _of_the_class_list(field: str) -> property:
@@ -118,10 +123,8 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the classes.
         """
-        rows = [
-            self.embed_names([prompt.word], prompt.templates) for prompt in self.classes.prompts
-        ]
-        self.class_embeds = torch.cat(rows)
+        prompts = [(prompt.word, prompt.templates) for prompt in self.classes.prompts]
+        self.class_embeds = self._embed_words(prompts)
         return self.class_embeds
 
     @torch.no_grad()
@@ -141,17 +144,29 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: in training mode, where BatchNorm would mix the names.
         """
+        sentences = self.templates if templates is None else get_templates(templates)
+        return self._embed_words([(name, sentences) for name in names])
+
+    def _embed_words(self, prompts: Sequence[tuple[str, Sequence[str]]]) -> Tensor:
+        """Embed words, each with its templates, ``(K, D)``."""
         if self.training:
             raise RuntimeError('Class embeddings need evaluation mode: call eval() on the model.')
-        sentences = self.templates if templates is None else get_templates(templates)
-        device = self.logit_scale.device
-        rows = []
-        for name in names:
-            texts = [sentence.format(name) for sentence in sentences]
-            token_ids = tokenize(texts, self.text_encoder.context_length).to(device)
-            rows.append(self.text_projector(self.text_encoder(token_ids)).mean(dim=0))
-        (embeds,) = normalize(torch.stack(rows))
+        means: list[Tensor] = []
+        for start in range(0, len(prompts), WORDS_AT_A_TIME):
+            some = prompts[start : start + WORDS_AT_A_TIME]
+            texts = [template.format(word) for word, templates in some for template in templates]
+            embeds = self._embed_texts(texts)  # (all templates of all words, D)
+            per_word = embeds.split([len(templates) for _, templates in some])  # (T, D) each
+            means += [rows.mean(dim=0) for rows in per_word]
+        (embeds,) = normalize(torch.stack(means))  # (K, D)
         return embeds
+
+    def _embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Project texts, not normalised, ``(T, D)``: equal ones once, in batches of like length."""
+        token_ids = tokenize(texts, self.text_encoder.context_length)  # (T, L)
+        rows, index = distinct_texts(token_ids.to(self.logit_scale.device))  # (U, L), (T,)
+        batches = rows.split(TEXTS_PER_BATCH)
+        return torch.cat([self.text_projector(self.text_encoder(b)) for b in batches])[index]
 
     def train(self, mode: bool = True) -> 'GroupViTZeroShotHead':
         """Training changes the weights, so the class embeddings are dropped."""
@@ -168,7 +183,7 @@ class GroupViTZeroShotHead(BaseModule):
     def forward(self, output: GroupViTOutput) -> Tensor:
         """Pixel scores at the size of the images; see :meth:`predict`."""
         scores = self.segment_scores(self.segment_affinity(output))
-        group_map = self.group_map(output)
+        group_map = output.group_map()
         batch = torch.arange(len(scores), device=scores.device)[:, None, None]
         return scores[batch, group_map].permute(0, 3, 1, 2)
 
@@ -256,39 +271,3 @@ class GroupViTZeroShotHead(BaseModule):
             pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
         ]
         return torch.stack(columns, dim=-1)
-
-    def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
-        """The segment that each pixel belongs to.
-
-        Args:
-            output (GroupViTOutput): of one crop of ``B`` images.
-            num_stages (int, optional): segments of which grouping stage, counted from 1.
-                Defaults to the last.
-
-        Returns:
-            Tensor: int64 ``(B, H, W)`` at the size of the images.
-        """
-        if not output.soft_assignments:
-            return nearest_patches(output.patch_shape, output.image_shape, output.segments)
-        probs = output.group_probs(num_stages)
-        probs = F.interpolate(
-            probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
-        )
-        return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
-
-
-def nearest_patches(
-    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
-) -> Tensor:
-    """The segment of each pixel where every patch is one, int64 ``(B, H, W)``.
-
-    That is what a map of each patch, resized bilinearly, has its maximum at; but a map of
-    ``h * w`` channels at ``H, W`` pixels never exists.
-    """
-    rows, columns = (
-        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
-        .max(dim=1)
-        .indices[0]
-        for count, size in zip(patch_shape, image_shape, strict=True)
-    )
-    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)

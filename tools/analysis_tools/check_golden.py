@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmseg.registry import MODELS
 from torch import Tensor
@@ -349,7 +348,7 @@ def check_segmentation(golden: Golden, model: GroupViTSegmentor) -> Iterator[Che
     num_stages = len(output.soft_assignments)
     for name, stages in dict(first=1, last=num_stages).items():
         if f'seg/group_map_{name}' in golden.arrays:
-            group_map = model.decode_head.group_map(output, stages)
+            group_map = output.group_map(stages)
             yield compare_map(golden, f'seg/group_map_{name}', group_map, ties(output, stages))
     for background, threshold in dict(bg95=0.95, bg35=0.35, nobg=None).items():
         set_background(model, golden, threshold)
@@ -378,10 +377,9 @@ def set_background(model: GroupViTSegmentor, golden: Golden, threshold: float | 
 
 def ties(output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
     """Pixels ``(B, H, W)`` whose two best segments are nearer than the margin."""
-    probs = output.group_probs(num_stages)
+    probs = output.pixel_probs(num_stages)
     if probs.shape[1] == 1:
         return torch.zeros(len(probs), *output.image_shape, dtype=torch.bool)
-    probs = F.interpolate(probs, size=output.image_shape, mode='bilinear', align_corners=False)
     best, second = probs.topk(2, dim=1).values.unbind(1)
     return best - second < TIE_MARGIN
 

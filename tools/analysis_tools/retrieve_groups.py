@@ -93,7 +93,7 @@ def segment(segmentor: GroupViTSegmentor, path: Path, size: int) -> tuple[Segmen
     output = segmentor.extract_feat(data['inputs'])
     head = segmentor.decode_head
     embeds = F.normalize(head.image_projector(output.segments)[0], dim=-1).cpu()
-    group_map = head.group_map(output)[0].cpu()
+    group_map = output.group_map()[0].cpu()
     shares = torch.bincount(group_map.flatten(), minlength=len(embeds)) / group_map.numel()
     return SegmentSight(embeds, shares), group_map.numpy()
 

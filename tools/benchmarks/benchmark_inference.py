@@ -113,7 +113,7 @@ def official(segmentor: GroupViTSegmentor, image: Tensor, sample: SegDataSample)
 
     def encode_decode(crop: Tensor, metas: list[dict]) -> Tensor:
         scores = head.segment_scores(head.segment_affinity(extract(crop)))
-        group_map = head.group_map(extract(crop))
+        group_map = extract(crop).group_map()
         return scores[0].T[:, group_map[0]][None]
 
     with mock.patch.object(segmentor, 'encode_decode', encode_decode):

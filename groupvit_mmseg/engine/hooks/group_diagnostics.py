@@ -210,6 +210,5 @@ def group_picture(model: Any, image: Tensor) -> Any:
     """
     batch = model.data_preprocessor(dict(inputs=image[None]))
     output = model.backbone.encode(batch['inputs'])
-    probs = F.interpolate(output.group_probs(), image.shape[1:], mode='bilinear')
-    group_map = probs[0].argmax(0).cpu().numpy()
+    group_map = output.group_map()[0].cpu().numpy()
     return draw_groups(image.flip(0).permute(1, 2, 0).cpu().numpy(), group_map)
