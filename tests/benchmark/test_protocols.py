@@ -23,12 +23,12 @@ from groupvit_mmseg.text.vocabulary import class_names
     ],
 )
 def test_figures_of_the_sources(name, class_set, short_side, crop_size, stride, threshold):
-    chosen = protocol(name, class_set)
-    assert (chosen.short_side, chosen.crop_size, chosen.stride) == (short_side, crop_size, stride)
-    assert chosen.bg_thresh == threshold
+    result = protocol(name, class_set)
+    assert (result.short_side, result.crop_size, result.stride) == (short_side, crop_size, stride)
+    assert result.bg_thresh == threshold
 
 
-def test_every_field_can_be_changed_and_changes_are_told():
+def test_every_field_can_be_changed_and_changes_are_listed():
     changed = protocol('official', 'pascal_voc', bg_thresh=0.7, short_side=336)
     assert changed.changes_from(protocol('official', 'pascal_voc')) == dict(
         bg_thresh=0.7, short_side=336
@@ -70,8 +70,8 @@ def test_what_a_protocol_does_not_know_is_refused(arguments, changes, message):
 def test_nine_sets_with_their_sizes_and_published_numbers():
     assert len(BENCHMARKS) == 9
     assert select_sets(['all']) == tuple(BENCHMARKS.values())
-    chosen = select_sets(['voc20', 'voc21', 'voc20'])
-    assert [benchmark.name for benchmark in chosen] == ['voc20', 'voc21']
+    sets = select_sets(['voc20', 'voc21', 'voc20'])
+    assert [benchmark.name for benchmark in sets] == ['voc20', 'voc21']
     for benchmark in BENCHMARKS.values():
         assert len(benchmark.published) == len(PUBLISHED_BY)
     sizes = {name: len(class_names(b.class_set)) for name, b in list(BENCHMARKS.items())[:-1]}
