@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.models.inference_options import is_count, read_options
@@ -78,7 +78,7 @@ class Protocol:
                 'where the model clamps it.'
             )
 
-    def test_cfg(self) -> dict[str, Any]:
+    def test_cfg(self) -> dict[str, object]:
         """Return the entries of a segmentor's ``test_cfg``: windows, refinement, labels only."""
         size, step = (self.crop_size,) * 2, (self.stride,) * 2
         windows = dict(mode='slide', crop_size=size, stride=step)
