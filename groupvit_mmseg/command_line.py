@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,9 +60,11 @@ def tool_main(
             try:
                 status = main(*args, **kwargs)
                 sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
-            except BrokenPipeError:
-                return leave_broken_pipe()
-            except errors as error:
+            except Exception as error:
+                if isinstance(error, BrokenPipeError) and output_is_closed():
+                    return drop_output()
+                if not isinstance(error, errors):
+                    raise
                 return report_error(error)
             except KeyboardInterrupt:
                 print(interrupted, file=sys.stderr)
@@ -79,8 +82,19 @@ def report_error(error: BaseException) -> int:
     return WRONG_INPUT
 
 
-def leave_broken_pipe() -> int:
-    """Drop output that nobody reads, as after ``| head``, and return its exit status."""
+def output_is_closed() -> bool:
+    """Whether the reader of the standard output has ended, as after ``| head``."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by an object in memory
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def drop_output() -> int:
+    """Send the rest of the standard output nowhere, and return the exit status of that."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_PIPE
 

@@ -97,6 +97,11 @@ def test_output_that_nobody_reads_ends_the_tool_quietly(unbuffered):
     assert process.wait() == 141
 
 
+def test_another_broken_pipe_is_an_error(capfd):
+    assert ending(BrokenPipeError(32, 'Broken pipe')) == 2
+    assert capfd.readouterr().err == 'error: [Errno 32] Broken pipe\n'
+
+
 def parse(add, words, *options):
     parser = argparse.ArgumentParser()
     add(parser, *options)

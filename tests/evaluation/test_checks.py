@@ -89,12 +89,13 @@ def test_a_missing_mask_names_what_is_there_instead(tmp_path, missing, there, me
 def test_masks_without_images_are_counted_and_named(tmp_path, monkeypatch):
     dataset = make_set(tmp_path, [[[1]]])
     (tmp_path / 'masks/stray.png').touch()
-    told = []
+    messages = []
     monkeypatch.setattr(
-        'groupvit_mmseg.datasets.segmentation_checks.print_log', lambda text, **_: told.append(text)
+        'groupvit_mmseg.datasets.segmentation_checks.print_log',
+        lambda text, **_: messages.append(text),
     )
     check_set(dataset, 3)
-    assert told == [
+    assert messages == [
         f'1 masks have no image and are left out, the first is {tmp_path}/masks/stray.png.'
     ]
 
