@@ -1,4 +1,4 @@
-"""The account of a conversion: counts of what was read, kept and dropped, with reasons."""
+"""The account of a conversion: numbers of things read, kept and dropped, with reasons."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Tally:
 
 
 class Account:
-    """Counts of what was read, kept and dropped; every dropped thing has a reason and a location.
+    """Numbers of things read, kept and dropped; each dropped thing has a reason and a location.
 
     Args:
         things (str): Name of the things that are counted, such as ``'rows'``.

@@ -82,7 +82,7 @@ class Instances(TypedDict):
 
 
 def mask_makers(source: Path) -> dict[str, MaskMaker]:
-    """Find what makes the mask of each image.
+    """List the images of a source, each with the function that makes its mask.
 
     Args:
         source (Path): An ``instances_*.json``, or a folder of pixel maps.
@@ -116,7 +116,7 @@ def read_instances(path: Path) -> Instances:
 
 
 def makers_from_instances(content: Instances) -> dict[str, MaskMaker]:
-    """Find what draws the mask of each image from its objects."""
+    """List the images of an instances file, each with the function that draws its mask."""
     labels = labels_by_category(content['categories'])
     objects: dict[int, list[Annotation]] = defaultdict(list)
     for item in content['annotations']:
@@ -213,14 +213,14 @@ def _fill_polygons(polygons: list[list[float]], height: int, width: int) -> NDAr
     They are drawn enlarged: OpenCV's outlines are a pixel wide.
     """
     fine = np.zeros((height * ENLARGED, width * ENLARGED), np.uint8)
-    for polygon in polygons:  # one by one: drawn together, what two share would be a hole
+    for polygon in polygons:  # one by one: drawn together, their intersection would be a hole
         corners = np.array(polygon).reshape(-1, 2) * ENLARGED - 0.5
         cv2.fillPoly(fine, [np.rint(corners).astype(np.int32)], 1)
     return fine[ENLARGED // 2 :: ENLARGED, ENLARGED // 2 :: ENLARGED].astype(bool)
 
 
 def makers_from_pixel_maps(folder: Path) -> dict[str, MaskMaker]:
-    """Find what turns each pixel map of COCO-Stuff into a mask."""
+    """List the pixel maps of COCO-Stuff, each with the function that makes its mask."""
     paths = sorted(folder.glob('*.png'))
     converted = [path for path in paths if path.stem.endswith(TRAIN_IDS)]
     if not paths:

@@ -2,7 +2,7 @@
 
 A record is usually a line. Quotes of the CSV kind (a field in quotes, quotes in it doubled) are
 taken off, and may hold line breaks. A quote that is not closed in that way is part of the text:
-it never joins a line with the next one that is a row of its own.
+it never joins a line with a next one that is a row itself.
 """
 
 import csv
@@ -61,8 +61,7 @@ class DelimitedTable:
 
         Args:
             is_row (IsRow): Takes the fields of a line and those of a line before it whose quote is
-                open, and tells whether the line is a row of its own, which does not continue that
-                field.
+                open, and returns whether the line is a new row, which does not continue that field.
             has_header (bool): Whether the first line is no row. Defaults to True.
 
         Yields:
@@ -92,7 +91,7 @@ class DelimitedTable:
         return fields
 
     def _continue(self, line: Line, is_row: IsRow) -> list[str] | None:
-        """Read a record whose quoted field goes on in the next lines; None if it does not."""
+        """Read a record whose quoted field continues in the next lines; None if it does not."""
         opening = self._split(line)
         alone = len(opening) >= len(self.header)
         parts, lines_read = [line.text], []

@@ -1,4 +1,4 @@
-"""Who reads what in an epoch: a pure function of the seed, the epoch and the process grid.
+"""Which slot reads which samples of an epoch: a function of seed, epoch and process grid alone.
 
 A *slot* is one loader worker of one rank. The plan gives every slot a number of samples of every
 source, and turns those numbers into ranges of shards, so that slots never overlap.

@@ -32,7 +32,7 @@ class GridProgress(NamedTuple):
 
 
 class SlotRange(NamedTuple):
-    """Samples ``first`` to ``stop`` (excluded) of what a slot of an earlier grid reads."""
+    """Samples ``first`` to ``stop`` (excluded) of a slot of an earlier grid."""
 
     slot: int
     first: int

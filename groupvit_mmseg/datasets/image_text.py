@@ -73,6 +73,28 @@ class ImageTextDataset(Dataset):
         FileNotFoundError: If a shard is missing.
         TypeError: If ``sources`` is not a list of dicts.
         ValueError: If the mix is empty, a length is missing, or the share is outside [0, 1].
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torch.utils.data import DataLoader
+        >>> from groupvit_mmseg.datasets import ImageTextSampler, collate_image_text
+        >>> from groupvit_mmseg.datasets.scenes import draw_scene
+        >>> from groupvit_mmseg.datasets.shard_writing import ShardSet
+        >>> with ShardSet(Path('shards'), 'scenes') as shards:
+        ...     for seed in range(4):
+        ...         scene = draw_scene(seed)
+        ...         shards.write(str(seed), dict(png=scene.image, txt=scene.caption))
+        ...     _ = shards.finish()
+        >>> dataset = ImageTextDataset(
+        ...     [dict(shards='scenes-*.tar', data_root='shards')],
+        ...     pipeline=[dict(type='LoadImageText'), dict(type='PackImageText')],
+        ... )
+        >>> sampler = ImageTextSampler(dataset, seed=0)
+        >>> loader = DataLoader(dataset, 2, sampler=sampler, collate_fn=collate_image_text)
+        >>> batch = next(iter(loader))
+        >>> batch['inputs'].shape, batch['keys'], batch['captions'][0]
+        (torch.Size([2, 3, 40, 40]), ['scenes/0', 'scenes/2'],
+        'a yellow star and a pink heart on some sand')
     """
 
     def __init__(

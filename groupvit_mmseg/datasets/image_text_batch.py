@@ -1,4 +1,4 @@
-"""The one structure in which image-text pairs go to the runner."""
+"""Batches of image-text pairs, as the runner gets them."""
 
 from collections.abc import Sequence
 from typing import TypedDict

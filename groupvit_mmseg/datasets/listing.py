@@ -1,4 +1,4 @@
-"""The files that a segmentation data set lists: what is wrong with them, before any is read."""
+"""Checks of the files that a segmentation data set lists, before any of them is read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def checked_loader(loader: LoaderT) -> LoaderT:
 def check_listing(dataset: dict) -> None:
     """Refuse the config of a segmentation data set that would list no file, or wrong names.
 
-    Sets that are listed in a way of their own are passed over.
+    Sets with a ``load_data_list`` of their own are not checked.
 
     Raises:
         FileNotFoundError: If the folder or the list does not exist.
@@ -56,7 +56,7 @@ def check_listing(dataset: dict) -> None:
     if not images.is_dir():
         raise FileNotFoundError(
             f'{kind.__name__} finds no {images}: prepare the data as docs/data_preparation.md '
-            'says, or name its place with data_root.'
+            'says, or give its folder with data_root.'
         )
     suffix = dataset.get('img_suffix', _default_suffix(kind))
     if dataset.get('ann_file'):
@@ -97,7 +97,7 @@ def check_list_file(path: Path, suffix: str) -> None:
 
 
 def _wrong_name(name: str, suffix: str) -> str:
-    """What is wrong with a line of a list; empty if nothing is."""
+    """Describe what is wrong with a line of a list; empty if nothing is."""
     if not name:
         return 'is empty: remove it.'
     ending = Path(name).suffix
@@ -127,19 +127,19 @@ def _check_folder(folder: Path, suffix: str) -> None:
 
 
 def _differs_in_case_only(path: Path, suffix: str) -> bool:
-    """Whether a file is an image like those listed, but for the case or the spelling of .jpg."""
+    """Whether a file's ending differs from the suffix only in case or as .jpeg from .jpg."""
     name, ending = (text.lower().replace('.jpeg', '.jpg') for text in (path.name, suffix))
     return name.endswith(ending) and not path.name.endswith(suffix)
 
 
 def _default_suffix(kind: type) -> str:
-    """Ending of the images where the config gives none; sets have their own defaults."""
+    """Return the default ending of a set's images."""
     parameter = inspect.signature(kind).parameters.get('img_suffix')
     return '.jpg' if parameter is None else str(parameter.default)
 
 
 def _parts(dataset: dict) -> Iterator[dict]:
-    """Configs of the sets within a repeated, concatenated or otherwise wrapped one."""
+    """Yield the configs of the sets within a repeated, concatenated or otherwise wrapped one."""
     if isinstance(dataset.get('dataset'), dict):
         yield from _parts(dataset['dataset'])
     elif isinstance(dataset.get('datasets'), list | tuple):

@@ -80,7 +80,7 @@ class ParquetTable:
         """Read the rows of one row group; count those that cannot be read."""
         file = self._open(path)
         metadata = file.metadata
-        first = sum(metadata.row_group(before).num_rows for before in range(group)) + 1
+        first = sum(metadata.row_group(earlier).num_rows for earlier in range(group)) + 1
         size, num_done = metadata.row_group(group).num_rows, 0
         account.num_read += size
         names = self._columns[path]

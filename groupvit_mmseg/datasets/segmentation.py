@@ -12,7 +12,7 @@ from groupvit_mmseg.text.vocabulary import class_names
 
 
 def _label_colours(count: int) -> list[list[int]]:
-    """Pascal VOC's colour map: the bits of a label spread over red, green and blue."""
+    """Return Pascal VOC's colour map: the bits of a label spread over red, green and blue."""
     return [
         [
             sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
@@ -58,7 +58,7 @@ class COCOObjectDataset(BaseSegDataset):
         )
 
     def load_data_list(self) -> list[dict]:
-        """List images and masks, as ``BaseSegDataset``; say so if the folder is missing."""
+        """List images and masks as ``BaseSegDataset`` does; refuse a missing folder."""
         folder = self.data_prefix['img_path']
         if '://' not in folder and not Path(folder).is_dir():
             raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, in one sentence and before the forward pass."""
+"""Checks of a segmentation data set before the forward pass; a fault raises one clear error."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def check_masks(
     """Refuse masks whose labels or shape cannot be those of the classes and the image.
 
     Args:
-        samples (Iterable[SegDataSample]): Those without a mask are passed over.
+        samples (Iterable[SegDataSample]): Those without a mask are skipped.
         num_classes (int): Classes, the background included.
         ignore_index (int): Label that does not count. Defaults to 255.
         at_original_size (bool): Whether masks have the size of the image's file, as they have in
-            an evaluation; in training they are cut. Defaults to True.
+            an evaluation; in training they are cropped. Defaults to True.
 
     Raises:
         ValueError: If a mask has colours instead of labels, a label without a class, or another
@@ -64,7 +64,7 @@ def check_masks(
 
 
 def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -> int | None:
-    """A label that has no class; NumPy compares int64 four times as fast as PyTorch on CPUs."""
+    """Find a label without a class; NumPy compares int64 four times as fast as PyTorch on CPUs."""
     wrong = (labels >= num_classes) & (labels != ignore_index)
     if wrong.any():
         return int(labels[wrong].max())
@@ -73,13 +73,13 @@ def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -
 
 
 def check_set(dataset: BaseSegDataset, num_classes: int, *, for_training: bool = False) -> None:
-    """Refuse a data set whose files, classes or masks cannot be evaluated or learnt from.
+    """Refuse a data set whose files, classes or masks cannot be used.
 
-    Reads masks until one shows more than label 0 and the ignored label: one, in most sets.
+    Reads masks until one has more than label 0 and the ignored label: one, in most sets.
 
     Args:
-        dataset (BaseSegDataset): A segmentation data set; others are passed over.
-        num_classes (int): Classes that the model tells apart, the background included.
+        dataset (BaseSegDataset): A segmentation data set; others are not checked.
+        num_classes (int): Classes of the model, the background included.
         for_training (bool): Whether an image may be listed more than once. Defaults to False.
 
     Raises:
@@ -137,7 +137,7 @@ def check_files(data_list: Sequence[dict]) -> None:
     """Refuse a list of images of which some, or their masks, do not exist.
 
     Args:
-        data_list (Sequence[dict]): What a segmentation data set lists: ``img_path`` and
+        data_list (Sequence[dict]): Data infos of a segmentation set, with ``img_path`` and
             ``seg_map_path``.
 
     Raises:
@@ -162,9 +162,9 @@ def check_files(data_list: Sequence[dict]) -> None:
 
 
 def check_labels_occur(dataset: BaseSegDataset) -> None:
-    """Refuse a set in whose masks nothing but 0 and ignored pixels occurs.
+    """Refuse a set whose masks have no label but 0 and the ignored one.
 
-    Masks of 0 and 255 are common for one class; 255 is ignored here, so they would show nothing.
+    Masks of 0 and 255 are common for one class; here 255 is ignored, so that no class would occur.
 
     Raises:
         ValueError: If all masks are binary, or ignored as a whole.
@@ -173,17 +173,17 @@ def check_labels_occur(dataset: BaseSegDataset) -> None:
     load = next((step for step in steps if type(step) in (LoadAnnotations, LoadLabelMap)), None)
     if load is None:  # masks that are read in another way, or within a TestTimeAug
         return
-    seen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for index in range(len(dataset)):
         labels = load(dict(dataset.get_data_info(index), seg_fields=[]))['gt_seg_map']
         values = np.unique(labels).tolist()
         if set(values) - {0, 255}:
             return
-        seen.update(values)
+        counts.update(values)
     count = f'all {len(dataset)} masks of the data set'
-    if 0 not in seen:
+    if 0 not in counts:
         raise ValueError(f'In {count} every pixel has the label 255, which is ignored.')
-    if 255 in seen:
+    if 255 in counts:
         raise ValueError(
             f'The labels in {count} are 0 and 255 only, and 255 is ignored: save binary masks with '
             'the labels 0 and 1.'
@@ -193,39 +193,44 @@ def check_labels_occur(dataset: BaseSegDataset) -> None:
 def _check_listed_once(data_list: Sequence[dict]) -> None:
     """Refuse a list in which an image would count twice."""
     counts = Counter(item['img_path'] for item in data_list)
-    twice = [path for path, count in counts.items() if count > 1]
-    if twice:
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
         raise ValueError(
-            f'{twice[0]} is listed {counts[twice[0]]} times ({len(twice)} images are listed more '
-            'than once): name each image once.'
+            f'{repeated[0]} is listed {counts[repeated[0]]} times ({len(repeated)} images are '
+            'listed more than once): name each image once.'
         )
 
 
 def _note_unused_masks(dataset: BaseSegDataset, data_list: Sequence[dict]) -> None:
     """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
-    listed = getattr(dataset, 'ann_file', None)
-    if suffix is None or listed or '://' in data_list[0]['seg_map_path']:
+    ann_file = getattr(dataset, 'ann_file', None)
+    if suffix is None or ann_file or '://' in data_list[0]['seg_map_path']:
         return
-    used = {Path(item['seg_map_path']) for item in data_list}
-    beside = (path for folder in {path.parent for path in used} for path in folder.iterdir())
-    unused = sorted(path for path in beside if path.name.endswith(suffix) and path not in used)
-    if unused:
+    masks_of_images = {Path(item['seg_map_path']) for item in data_list}
+    beside = (
+        path for folder in {path.parent for path in masks_of_images} for path in folder.iterdir()
+    )
+    unused_masks = sorted(
+        path for path in beside if path.name.endswith(suffix) and path not in masks_of_images
+    )
+    if unused_masks:
         print_log(
-            f'{len(unused)} masks have no image and are left out, the first is {unused[0]}.',
+            f'{len(unused_masks)} masks have no image and are left out, the first is '
+            f'{unused_masks[0]}.',
             logger='current',
             level=logging.WARNING,
         )
 
 
 def _found_instead(path: Path) -> str:
-    """A file beside a missing one that has the same name but for case or ending."""
+    """Name a file beside a missing one that differs only in case or ending."""
     if not path.parent.is_dir():
         return f', there is not even {path.parent}'
-    alike = sorted(p.name for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower())
-    return f', but {alike[0]} is there: endings and case must agree' if alike else ''
+    similar = sorted(p.name for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower())
+    return f', but {similar[0]} is there: endings and case must agree' if similar else ''
 
 
 def _exists(path: str | None) -> bool:
-    """Whether a file is there; what is not on this machine is taken to be."""
+    """Whether a file exists; remote files are assumed to."""
     return path is not None and ('://' in path or Path(path).is_file())

@@ -1,4 +1,4 @@
-"""How the members of a tar become samples: one rule for training, the shard doctor and counting.
+"""Groups the members of a tar to samples, for training, check_shards.py and count_shards.py alike.
 
 Members that follow each other and share the folder and the name up to its first dot are one sample,
 as in webdataset. Hidden files (``._photo.jpg`` of macOS, ``.DS_Store``), webdataset's
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
     from webdataset.gopen import Pipe
 
-# Where a sample lacks a member, this says why it may lie elsewhere.
+# Ends messages on samples that lack a member: explains how members may be separated.
 MEMBERS_RULE = (
     'a sample is the members that follow each other in the tar and have one folder and one name; '
     'a dot within the name ends it'
@@ -39,7 +39,7 @@ class Sample:
 
     Attributes:
         key (str): Folder and name up to the first dot.
-        members (dict[str, bytes]): Contents by extension: what follows that dot, lower case.
+        members (dict[str, bytes]): Contents by extension, the part after that dot in lower case.
         repeated (list[str]): Names of members whose extension the sample has already.
     """
 
@@ -49,7 +49,7 @@ class Sample:
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """Headers of which a broken one is an error; ``tarfile`` takes it for the end of the tar."""
+    """Headers that raise an error if broken; ``tarfile`` takes a broken one for the end."""
 
     @classmethod
     def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
@@ -73,7 +73,7 @@ def read_members(stream: BinaryIO | Pipe) -> Iterator[tuple[str, bytes]]:
         tuple[str, bytes]: Name and content.
 
     Raises:
-        tarfile.TarError: If the tar is damaged; what decompression raises is not among it.
+        tarfile.TarError: If the tar is damaged; decompression raises other errors.
     """
     # A Pipe has read(), which is all that this mode needs.
     with tarfile.open(  # type: ignore[call-overload]
@@ -87,13 +87,13 @@ def read_members(stream: BinaryIO | Pipe) -> Iterator[tuple[str, bytes]]:
 
 
 def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
-    """Samples of a tar.
+    """Group the members of a tar to samples.
 
     Args:
         members (Iterable[tuple[str, bytes]]): Names and contents, in the order of the tar.
 
     Yields:
-        Sample: Each when the next one begins.
+        Sample: Each one when the next begins.
     """
     sample: Sample | None = None
     for name, content in members:
@@ -115,7 +115,7 @@ def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
 
 
 class ShardCount(NamedTuple):
-    """What the headers of a tar tell.
+    """Counts from the headers of a tar.
 
     Attributes:
         samples (int): Samples as training groups them.
@@ -159,7 +159,7 @@ def is_hidden(name: str) -> bool:
 
 
 def describe_members(members: Iterable[str]) -> str:
-    """Which members a sample has, for a message.
+    """List the members of a sample for a message.
 
     Args:
         members (Iterable[str]): Extensions.

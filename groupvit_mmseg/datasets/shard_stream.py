@@ -19,7 +19,7 @@ _TOO_FEW = 'the shard holds fewer samples than its size says'
 
 
 class BadSample(ValueError):
-    """A sample that cannot be used; it is skipped and counted, and training goes on."""
+    """A sample that cannot be used; it is skipped and counted, and training continues."""
 
 
 class RawSample(NamedTuple):
@@ -62,7 +62,7 @@ def read_shard_range(shard_range: ShardRange, source_name: str) -> Iterator[RawS
         damage = f'the shard is damaged ({_first_words(error)})'
     if shard_range.stop is None and index > 0 and damage is None:
         return
-    # A shard of unknown size lost an unknown number of samples: one stands for them.
+    # A shard of unknown size lost an unknown number of samples: they are counted as one.
     stop = index + 1 if shard_range.stop is None else shard_range.stop
     reason = damage or (EMPTY if index == 0 else _TOO_FEW)
     for lost in range(max(index, shard_range.first), stop):

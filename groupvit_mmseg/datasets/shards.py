@@ -35,7 +35,7 @@ class ShardSource:
 
 
 class _NamedShards(TypedDict):
-    """What every source of a config has."""
+    """The part of a source's config that is required."""
 
     shards: str | Sequence[str]
 
@@ -60,7 +60,7 @@ def open_source(
     """Find the shards of one source and how many samples each holds.
 
     Sizes come from the ``sizes.json`` beside the shards, ``{"file name": samples}``. Where there is
-    none, ``length`` gives the total and whole shards are dealt out (see ``ImageTextDataset``).
+    none, ``length`` gives the total and whole shards are distributed (see ``ImageTextDataset``).
 
     Args:
         shards (str | Sequence[str]): A brace expression (``cc3m-{000000..000331}.tar``), a glob
@@ -114,10 +114,10 @@ def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> 
 
 
 def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
-    """Samples that each source gives to one epoch.
+    """Count the samples that each source gives to one epoch.
 
-    Without weights every source gives all it has. With weights an epoch is as long as all sources
-    together, and source ``s`` gives ``weight_s / sum of weights`` of it.
+    Without weights every source gives all of its samples. With weights an epoch is as long as all
+    sources together, and source ``s`` gives ``weight_s / sum of weights`` of it.
 
     Args:
         sources (Sequence[ShardSource]): The mix.
@@ -153,14 +153,14 @@ def _proportional(total: int, weights: Sequence[float]) -> list[int]:
 
 
 def _scheme(path: str) -> str:
-    """What a path says it is: ``pipe``, ``https``, ...; ``file`` for local ones."""
+    """Return the scheme of a path: ``pipe``, ``https``, ...; ``file`` for local ones."""
     if path.startswith('pipe:'):
         return 'pipe'
     return path.partition('://')[0] if '://' in path else 'file'
 
 
 def _join(data_root: str | None, path: str) -> str:
-    """The path in its folder; absolute paths and addresses stay."""
+    """Put a path into its folder; absolute paths and addresses stay."""
     if data_root is None or is_remote(path):
         return path
     if is_remote(data_root):
@@ -169,7 +169,7 @@ def _join(data_root: str | None, path: str) -> str:
 
 
 def _expand_glob(path: str) -> list[str]:
-    """The files a glob matches, sorted; a path without wildcards is itself."""
+    """List the files that a glob matches, sorted; a path without wildcards stays."""
     if is_remote(path) or not glob.has_magic(path):
         return [path]
     matches = sorted(glob.glob(path))
@@ -181,7 +181,7 @@ def _expand_glob(path: str) -> list[str]:
 
 
 def _check_shards(name: str, paths: tuple[str, ...]) -> None:
-    """Every shard can be opened, every local one exists, and each is listed once."""
+    """Refuse shards that cannot be opened, do not exist, or are listed twice."""
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise ValueError(f'Source "{name}" lists "{repeated[0]}" twice: list each shard once.')
@@ -200,7 +200,7 @@ def _check_shards(name: str, paths: tuple[str, ...]) -> None:
 
 
 def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Sizes from the ``sizes.json`` beside the shards; None where a folder has none."""
+    """Read the sizes of shards from the ``sizes.json`` beside them; None if a folder has none."""
     folders = {Path(path).parent for path in paths}
     files = [folder / SIZES_FILE for folder in sorted(folders)]
     if any(map(is_remote, paths)) or not all(file.is_file() for file in files):
@@ -217,7 +217,7 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
 
 
 def _check_length(name: str, sizes: tuple[int, ...] | None, length: int | None) -> int:
-    """The total, from the sizes where they are known."""
+    """Return the total, from the sizes if they are known."""
     if sizes is None:
         if length is None:
             raise ValueError(

@@ -38,7 +38,7 @@ def read_class_choice(text: str) -> ClassFile:
 
 
 def _names_only(names: Sequence[str]) -> ClassFile:
-    """Make the content of a file with nothing but names."""
+    """Return the content of a class file that has only names."""
     return ClassFile(
         class_names=tuple(names),
         with_background=False,

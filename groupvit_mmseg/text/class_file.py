@@ -154,22 +154,24 @@ def _parse(text: str) -> _Line | None:
         )
     if not text:
         return None
-    listed, bar, sentences = (part.strip() for part in text.partition('|'))
-    kind, colon, rest = (part.strip() for part in listed.partition(':'))
+    class_words, bar, sentences = (part.strip() for part in text.partition('|'))
+    kind, colon, rest = (part.strip() for part in class_words.partition(':'))
     if colon and is_background(kind):
         if bar:
             raise ValueError('the words of the background have no templates of their own.')
         return _Line(_words(rest) if rest else (), (), True)
     if colon and kind.casefold() == 'other':
-        listed = f'{kind}, {rest}' if rest else kind
+        class_words = f'{kind}, {rest}' if rest else kind
     elif colon:
         raise ValueError(
             f'{kind!r} has a colon, which only "background:" and "other:" take: put commas '
             'between the words of a class.'
         )
-    elif is_background(listed.partition(',')[0]):
-        raise ValueError(f'write "background:", with a colon, for the label 0 instead of {listed}.')
-    return _Line(_words(listed), _templates(bar, sentences), False)
+    elif is_background(class_words.partition(',')[0]):
+        raise ValueError(
+            f'write "background:", with a colon, for the label 0 instead of {class_words}.'
+        )
+    return _Line(_words(class_words), _templates(bar, sentences), False)
 
 
 def _templates(bar: str, sentences: str) -> tuple[str, ...]:

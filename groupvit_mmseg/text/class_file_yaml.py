@@ -25,6 +25,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
@@ -41,7 +42,7 @@ _SEPARATOR = re.compile('[,;\t\n\r\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]'
 
 
 class _Classes(TypedDict):
-    """What every class file has."""
+    """The fields that every class file has."""
 
     class_names: tuple[str, ...]
     with_background: bool
@@ -115,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                problem = f'the key {key.value!r} is there twice'
+                problem = f'the key {key.value!r:.60} is there twice'
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
@@ -125,9 +126,8 @@ def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     """Make a dict of the members of a JSON object; refuse repeated keys."""
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key {twice!r} is there twice.')
+        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f'the key {repeated!r:.60} is there twice.')
     return members
 
 
@@ -135,10 +135,10 @@ def _make_class_file(content: object) -> ClassFile:
     """Check the content of a file and bring it into one form."""
     fields: dict[str, Any] = content if isinstance(content, dict) else {'classes': content}
     _check_keys(fields, FILE_KEYS, 'a class file')
-    listed = _as_list(fields.get('classes'), 'classes')
-    if not listed:
+    entries = _as_list(fields.get('classes'), 'classes')
+    if not entries:
         raise ValueError('it names no class: give a list of names.')
-    classes = [_parse_class(entry, f'class {number}') for number, entry in enumerate(listed, 1)]
+    classes = [_parse_class(entry, f'class {number}') for number, entry in enumerate(entries, 1)]
     has_background = is_background(classes[0].name)
     background_words = _words(fields.get('background_words'), 'background_words')
     _check_background(classes, bool(background_words) or fields.get('bg_thresh') is not None)
@@ -182,47 +182,53 @@ def _check_background(classes: Sequence[_Class], has_options: bool) -> None:
         )
 
 
-def _parse_class(entry: object, place: str) -> _Class:
+def _parse_class(entry: object, entry_name: str) -> _Class:
     """Read a name, or a mapping."""
     if not isinstance(entry, dict):
-        return _Class(_word(entry, place), (), ())
-    _check_keys(entry, CLASS_KEYS, f'{place}: a class')
+        return _Class(_word(entry, entry_name), (), ())
+    _check_keys(entry, CLASS_KEYS, f'{entry_name}: a class')
     if 'name' not in entry:
-        raise ValueError(f'{place} has no name.')
+        raise ValueError(f'{entry_name} has no name.')
     templates = get_templates(entry['templates']) if 'templates' in entry else ()
-    return _Class(_word(entry['name'], place), _words(entry.get('words'), place), templates)
+    return _Class(
+        _word(entry['name'], entry_name), _words(entry.get('words'), entry_name), templates
+    )
 
 
-def _words(value: object, place: str) -> tuple[str, ...]:
+def _words(value: object, entry_name: str) -> tuple[str, ...]:
     """Read a list of words; None is an empty one."""
-    return tuple(_word(word, f'a word of {place}') for word in _as_list(value, place))
+    return tuple(_word(word, f'a word of {entry_name}') for word in _as_list(value, entry_name))
 
 
-def _word(value: object, place: str) -> str:
+def _word(value: object, entry_name: str) -> str:
     """Read a name or a word; an article before it is dropped, as in text files."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise ValueError(f'{place} is empty: give it a name.')
+        raise ValueError(f'{entry_name} is empty: give it a name.')
     if isinstance(value, list | dict):
-        raise ValueError(f'{place} is {value!r:.60}, where a name belongs.')
+        raise ValueError(f'{entry_name} is {value!r:.60}, where a name belongs.')
     if not isinstance(value, str):
-        raise ValueError(f'{place} is read as {value!r}, no text: put quotation marks around it.')
+        raise ValueError(
+            f'{entry_name} is read as {value!r:.60}, no text: put quotation marks around it.'
+        )
     separator = _SEPARATOR.search(value.strip())
     if separator:
-        raise ValueError(f'{place} has {separator[0]!a} in {value!a}: list each word by itself.')
+        raise ValueError(
+            f'{entry_name} has {separator[0]!a} in {value!a}: list each word by itself.'
+        )
     return parse_class_names(value)[0]
 
 
-def _as_list(value: object, place: str) -> list[object]:
+def _as_list(value: object, entry_name: str) -> list[object]:
     """Return a list; None is an empty one."""
     if value is not None and not isinstance(value, list):
-        raise ValueError(f'{place} is {value!r:.60}: give a list, [cat, dog].')
+        raise ValueError(f'{entry_name} is {value!r:.60}: give a list, [cat, dog].')
     return value or []
 
 
-def _check_keys(fields: Iterable[object], known: Sequence[str], owner: str) -> None:
+def _check_keys(fields: Iterable[object], keys: Sequence[str], owner: str) -> None:
     """Refuse keys that have no meaning, and name the nearest that has."""
     for key in fields:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.5) if isinstance(key, str) else []
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1, 0.5) if isinstance(key, str) else []
             question = f' (did you mean {near[0]}?)' if near else ''
-            raise ValueError(f'{owner} has no key {key!r}{question}: it has {", ".join(known)}.')
+            raise ValueError(f'{owner} has no key {key!r:.60}{question}: it has {", ".join(keys)}.')

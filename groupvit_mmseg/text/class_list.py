@@ -15,8 +15,8 @@ from groupvit_mmseg.text.vocabulary import (
     CLASS_NAMES,
     DATASETS_OWN_NAMES,
     is_background,
-    named_twice,
     parse_class_names,
+    repeated_names,
 )
 from groupvit_mmseg.text.vocabulary import class_names as known_class_names
 
@@ -45,7 +45,7 @@ class ClassChanges(ClassOptions, total=False):
 
 
 class Prompt(NamedTuple):
-    """A word, the label that it stands for, and the sentences that it is put into."""
+    """A word, its label, and the sentences that it is put into."""
 
     word: str
     label: int
@@ -209,7 +209,8 @@ def make_class_list(
         templates=get_templates(raw.templates),
         aliases={name: as_words(words) for name, words in dict(raw.aliases or {}).items()},
         class_templates={
-            name: get_templates(own) for name, own in dict(raw.class_templates or {}).items()
+            name: get_templates(templates)
+            for name, templates in dict(raw.class_templates or {}).items()
         },
     )
     _check(classes)
@@ -232,8 +233,8 @@ def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
 def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of a known set without its background, of a text with commas, or a list."""
     if isinstance(names, str) and (names in CLASS_NAMES or names in DATASETS_OWN_NAMES):
-        known = known_class_names(names)
-        return known[int(known[0] == 'background') :]
+        names_of_set = known_class_names(names)
+        return names_of_set[int(names_of_set[0] == 'background') :]
     return as_words(names)
 
 
@@ -264,10 +265,10 @@ def _check_names(classes: ClassList) -> None:
         is_text = isinstance(wrong[0], str)
         what = 'an empty name' if is_text else f'{wrong[0]!r}, which is no text'
         raise ValueError(f'class_names {list(names)} holds {what}: give every class a word.')
-    twice = named_twice((*names[: int(classes.with_background)], *words))
-    if twice:
+    repeated = repeated_names((*names[: int(classes.with_background)], *words))
+    if repeated:
         raise ValueError(
-            f'class_names holds {", ".join(twice)} more than once, aliases and background words '
+            f'class_names holds {", ".join(repeated)} more than once, aliases and background words '
             'included: a word stands for one class.'
         )
 

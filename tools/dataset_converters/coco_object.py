@@ -8,9 +8,10 @@ python tools/dataset_converters/coco_object.py \
 From instances, or from the pixel maps of COCO-Stuff 164k (as published, or as MMSegmentation
 converts them, *_labelTrainIds.png). Masks are 8-bit PNG files: 0 the background, 1 to 80 the
 things in the order of their category ids. Where instances overlap the smaller one is in front;
-regions marked as crowds lie behind all of them. Interrupted, the same command goes on: masks that
-it has drawn are kept (--overwrite draws them again), as .coco_object.json in the folder tells;
-masks of another origin are refused. --check verifies a folder instead of writing it.
+regions marked as crowds lie behind all of them. After an interruption the same command continues:
+existing masks are not drawn again, unless with --overwrite. The file .coco_object.json in the
+folder records their origin; masks of another origin are refused. --check verifies a folder instead
+of writing it.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 python tools/dataset_converters/count_shards.py 'data/cc3m/cc3m-{000000..000331}.tar'
 
 With sizes.json every sample is read exactly once per epoch. Only the headers of the tars are read;
-compressed tars are counted as training reads them. Shards that are empty or have members that
-belong to no sample are named.
+compressed tars are counted as training reads them. Shards that are empty or have members without a
+sample are listed.
 """
 
 import argparse

@@ -13,8 +13,8 @@ Written under ``--out``::
     val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
     scenes.json                                        the settings; written last
 
-Everything appears when it is whole. Scenes of other settings are replaced, which their scenes.json
-tells; files of another origin are not touched: where one is in the way, nothing is drawn.
+All files appear when all are complete. Scenes of other settings, which their scenes.json records,
+are replaced. Files of another origin are never replaced: nothing is drawn if there is one.
 
 Example::
 

@@ -13,11 +13,11 @@ coco     COCO's captions_*.json
 flickr   Flickr8k's or Flickr30k's captions: "x.jpg#0 <tab> text", "x.jpg,text" or "x.jpg| 0| text"
 imagenet a folder of class folders; samples get a class number (.cls), classes.json lists them
 
-Images of tables are paths in --images (the source's folder by default). Captions of one image are
-kept together, equal ones once. The last lines are the account: everything that was read is in the
-shards, or counted with its reason and the first places. Images are stored by their true format;
-those that training cannot read (by their header; --check decodes them) are dropped and counted.
-The shards appear when all are whole. A folder with shards of the same name is refused;
+Images of tables are paths in --images (the source's folder by default). All captions of an image
+are in one sample, equal ones once. The last lines are the account: everything that was read is in
+the shards, or counted with its reason and the first locations. Images are stored by their true
+format; those that training cannot read (by their header; --check decodes them) are dropped and
+counted. The shards appear when all are complete. A folder with shards of the same name is refused;
 --overwrite replaces those that its sizes.json lists.
 """
 

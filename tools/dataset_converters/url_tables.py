@@ -1,4 +1,4 @@
-"""Turns published tables of image addresses into what img2dataset downloads.
+"""Converts published tables of image addresses into a table for img2dataset.
 
 python tools/dataset_converters/url_tables.py SET TABLE [TABLE ...] --out cc3m.tsv [--dry-run]
 
@@ -10,9 +10,9 @@ yfcc14m  a .csv or .tsv with a header that has url, title and description (the s
 redcaps  annotations/*.json: one file per subreddit and year
 
 Writes a table with the columns url and caption, and prints the img2dataset command that makes
-shards of it. --dry-run counts and shows the first rows without writing. Addresses that come twice
-with one caption and rows that cannot be used are left out; the account names the first of each
-kind by file and line. A file that is there is replaced with --overwrite, never one of the tables.
+shards of it. --dry-run counts and shows the first rows without writing. Addresses that are there
+twice with one caption and rows that cannot be used are left out; the account lists the first of
+each kind by file and line. An existing file is replaced with --overwrite, but never a table.
 Memory: about 90 bytes a row, 1 GB for CC12M.
 """
 
