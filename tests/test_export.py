@@ -289,7 +289,7 @@ def test_a_segment_near_the_threshold_is_not_decided(segmentor):
 @pytest.mark.parametrize(
     'change, options, message',
     [
-        ({}, [], 'slides windows over pictures.*say --whole'),
+        ({}, [], 'slides windows over images.*give --whole'),
         ({'model.test_cfg.pamr_steps': 4}, ['--whole'], 'without pamr_steps'),
         ({'model.test_cfg.refine_step': 4}, ['--whole'], 'no option refine_step'),
         ({'test_dataloader.dataset.pipeline.1.keep_ratio': False}, ['--whole'], 'has a Resize'),

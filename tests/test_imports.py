@@ -65,8 +65,20 @@ def test_imports_run_one_way(path, room):
         assert other == room or RANK[other] < RANK[room], f'{path} imports {other}'
 
 
-@pytest.mark.parametrize('path,room', list(modules()))
-def test_a_module_is_one_idea(path, room):
+LONG = {'tools/dataset_converters/coco_object.py'}  # to be empty once that tool is shorter
+
+
+def python_files():
+    """Every module of the package and every script."""
+    for folder in ('groupvit_mmseg', 'tools', 'demo', 'docs'):
+        for path in sorted((ROOT / folder).rglob('*.py')):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in LONG:
+                yield pytest.param(path, id=name)
+
+
+@pytest.mark.parametrize('path', list(python_files()))
+def test_a_module_is_one_idea(path):
     assert len(path.read_text(encoding='utf-8').splitlines()) <= 300
 
 

@@ -22,7 +22,7 @@ def test_inputs_folders_and_places_that_are_none_are_refused(tmp_path):
             check_output(tmp_path / name, reads=['hf://x/y', None, 'a, b', source])
     with pytest.raises(ValueError, match='is a folder: name a file'):
         check_output(tmp_path)
-    with pytest.raises(ValueError, match=r'a\.pth is a file and no folder'):
+    with pytest.raises(ValueError, match=r'a\.pth is a file, not a folder'):
         check_output(source / 'deep' / 'x.json')
     with pytest.raises(ValueError, match=r'--show-dir: .*a\.pth is a file'):
         check_folder(source, name='--show-dir')
@@ -71,7 +71,7 @@ def test_tools_do_not_write_over_their_inputs(run_tool, unchanged, tmp_path, cap
     assert run_tool(name, *TOOLS[name].format(d=tmp_path).split()) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('error: ')
-    assert 'would replace' in line or 'is a file and no folder' in line
+    assert 'would replace' in line or 'is a file, not a folder' in line
     assert unchanged()
 
 
