@@ -137,7 +137,7 @@ def segment(picture, model, short_side=None):
     side = max(trained if short_side is None else short_side, smallest)
     maps = session.run(['class_map', 'group_map'], {'image': resize(picture, side)[None]})
     height, width = picture.shape[:2]
-    class_map, group_map = (nearest(m[0], height, width) for m in maps)
+    class_map, group_map = (nearest(np.asarray(m)[0], height, width) for m in maps)
     return class_map, group_map, json.loads(metadata['class_names'])
 
 

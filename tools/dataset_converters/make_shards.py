@@ -133,7 +133,7 @@ def parquet_samples(
                 images.num_read += 1
                 yield Sample(row.image, caption_members(row.captions), row.location)
             else:
-                store.add([Row(*row)])
+                store.add([Row(row.image, row.captions, row.location)])
 
     samples = with_content()
     if args.seed >= 0:
@@ -209,8 +209,8 @@ def write_samples(
         # A dot ends the key, a folder in it would be part of the key: number the samples.
         shards.write(f'{number:09d}', {member: data, **sample.members})
         images.num_kept += 1
-        captions = sample.members.get('json', sample.members)
-        num_captions += len(captions.get('captions', ['one']))
+        record = sample.members.get('json')
+        num_captions += len(record['captions']) if isinstance(record, dict) else 1
     return num_captions
 
 
