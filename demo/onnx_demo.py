@@ -107,7 +107,7 @@ def segment(image, model, short_side=None):
         )
     side = max(metadata['short_side'] if short_side is None else short_side, smallest)
     maps = session.run(['class_map', 'group_map'], {'image': resize(image, side)[None]})
-    class_map, group_map = (nearest(m[0], height, width) for m in maps)
+    class_map, group_map = (nearest(np.asarray(m)[0], height, width) for m in maps)
     return class_map, group_map, metadata['class_names']
 
 

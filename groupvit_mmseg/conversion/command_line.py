@@ -1,8 +1,6 @@
 """The command line of the four converters in ``tools/model_converters``."""
 
 import argparse
-import pickle
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from groupvit_mmseg.checkpoints.stored_settings import (
     stored_settings,
 )
 from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import Model, decode, encode
 from groupvit_mmseg.conversion.fingerprint import check_answers, probe_batch
@@ -32,13 +31,11 @@ from groupvit_mmseg.conversion.official_forward import Embeddings
 from groupvit_mmseg.conversion.output_files import output_files, target_paths
 from groupvit_mmseg.output_paths import check_output
 
-# The errors of a wrong file, option or disk; each message is one sentence with advice.
-ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
-
 MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
-def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> int:
+@tool_main()
+def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> None:
     """Convert a file by the options of the command line.
 
     Args:
@@ -48,22 +45,14 @@ def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | No
         argv (Sequence[str], optional): The command line. Defaults to that of the process.
 
     Returns:
-        int: Exit status.
+        int: Exit status, by ``tool_main``.
     """
-    args = parse_args(source, doc, argv)
-    try:
-        convert(args, source, target)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    convert(parse_args(source, doc, argv), source, target)
 
 
 def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line of a converter."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(doc)
     add = parser.add_argument
     add('paths', nargs='+', metavar='SRC DST', help='file, index of shards or folder; the result')
     if source is HUGGING_FACE:

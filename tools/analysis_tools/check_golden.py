@@ -7,7 +7,6 @@ names. The model is built from the file's own ``meta/config``. Exit status 0 onl
 the file was checked and met its tolerance.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import groupvit_mmseg  # noqa: F401  (registers the models)
 # isort: split
 from groupvit_mmseg.benchmark.golden_checks import Check
 from groupvit_mmseg.benchmark.golden_segmentation import check_file
+from groupvit_mmseg.command_line import tool_main, tool_parser
 
 
 def print_table(checks: Sequence[Check]) -> None:
@@ -34,16 +34,12 @@ def print_table(checks: Sequence[Check]) -> None:
     print(f'{len(checks) - failures} of {len(checks)} arrays within tolerance')
 
 
-def main() -> int:
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> int:
     """Check the file that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument('file', type=Path, help='golden values, .npz')
-    path = parser.parse_args().file
-    try:
-        checks = check_file(path)
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    checks = check_file(parser.parse_args(argv).file)
     print_table(checks)
     return 0 if all(check.passed for check in checks) else 1
 

@@ -17,7 +17,7 @@ of writing it.
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -81,31 +81,22 @@ def check(name: str, make_mask: MaskMaker, out: Path) -> str | None:
 def run_all(
     function: Callable[[str, MaskMaker], Result], makers: Mapping[str, MaskMaker], workers: int
 ) -> list[Result]:
-    """Call a function for every mask; print the progress."""
-    results: list[Result] = []
-    with ProcessPoolExecutor(workers) if workers > 1 else NoPool() as pool:
-        for result in pool.map(function, makers, makers.values(), **pool_options(workers)):
-            results.append(result)
-            if len(results) % 500 == 0:
-                print(f'{len(results)} of {len(makers)} masks', file=sys.stderr, flush=True)
-    return results
+    """Call a function for every mask, in this process or in several."""
+    if workers <= 1:
+        return collect(map(function, makers, makers.values()), len(makers))
+    with ProcessPoolExecutor(workers) as pool:
+        results = pool.map(function, makers, makers.values(), chunksize=16)
+        return collect(results, len(makers))
 
 
-def pool_options(workers: int) -> dict[str, int]:
-    """Options of the pool's ``map``: work travels to processes in batches."""
-    return dict(chunksize=16) if workers > 1 else {}
-
-
-class NoPool:
-    """Stands for a pool and works in this process."""
-
-    map = staticmethod(map)
-
-    def __enter__(self) -> 'NoPool':
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+def collect(results: Iterable[Result], total: int) -> list[Result]:
+    """Make a list of results, and print the progress."""
+    finished: list[Result] = []
+    for result in results:
+        finished.append(result)
+        if len(finished) % 500 == 0:
+            print(f'{len(finished)} of {total} masks', file=sys.stderr, flush=True)
+    return finished
 
 
 def run_check(makers: Mapping[str, MaskMaker], args: argparse.Namespace) -> int:

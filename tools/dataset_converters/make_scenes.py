@@ -28,7 +28,7 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -163,7 +163,8 @@ def own_files(out: Path) -> set[str]:
     for stamp in (out / STAMP, out / UNFINISHED / STAMP):
         if stamp.is_file():
             try:
-                files |= files_of(read_json(stamp))
+                content: Any = read_json(stamp)  # of another form, it raises one of these errors
+                files |= files_of(content)
             except (KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f'{stamp} is not the stamp of scenes: move it away.') from error
     return files

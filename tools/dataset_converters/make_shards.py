@@ -209,8 +209,8 @@ def write_samples(
         # A dot ends the key, a folder in it would be part of the key: number the samples.
         shards.write(f'{number:09d}', {member: data, **sample.members})
         images.num_kept += 1
-        captions = sample.members.get('json', sample.members)
-        num_captions += len(captions.get('captions', ['one']))
+        record = sample.members.get('json')
+        num_captions += len(record['captions']) if isinstance(record, dict) else 1
     return num_captions
 
 

@@ -11,7 +11,6 @@ images of --check, or a generated one.
 
 import argparse
 import io
-import pickle
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
     FrozenSegmentor,
@@ -41,15 +41,11 @@ from groupvit_mmseg.models import GroupViT
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
-ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='segmentation or pretraining config')
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    add_checkpoint_argument(parser)
     parser.add_argument('--classes', help='"a cat, a dog"; default: the classes of the config')
     parser.add_argument('--bg-thresh', type=float, help='in [0, 1]')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
@@ -172,14 +168,10 @@ def export(args: argparse.Namespace) -> None:
     print(f'wrote {args.out}: {len(metadata.class_names)} classes, {len(content) / 2**20:.0f} MiB')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        export(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    export(parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import io
 import json
-import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
+from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import decode
 from groupvit_mmseg.conversion.fingerprint import probe_batch, record
@@ -41,17 +41,14 @@ from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
 from groupvit_mmseg.output_paths import check_output
 
-ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 OF_ONE_MACHINE = ('work_dir', 'load_from', 'resume', 'launcher')
 HASH_DIGITS = 8
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='segmentation or pretraining config')
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    add_checkpoint_argument(parser)
     parser.add_argument('out', metavar='DST', help='NAME.pth or NAME.safetensors')
     return parser.parse_args(argv)
 
@@ -141,14 +138,10 @@ def publish(args: argparse.Namespace) -> None:
     print(f'wrote {path}: {len(weights)} tensors, {len(content) / 2**20:.1f} MiB')
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
-    try:
-        publish(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    publish(parse_args(argv))
 
 
 if __name__ == '__main__':
