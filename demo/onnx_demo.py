@@ -98,7 +98,8 @@ def load_model(path):
 def segment(image, model, short_side=None):
     """Return the class map and the group map at the image's size, and the class names."""
     session, metadata = load_model(model)
-    smallest, height, width = metadata['smallest_side'], *image.shape[:2]
+    smallest = metadata['smallest_side']
+    height, width = image.shape[:2]
     if 2 * min(height, width) < smallest:
         raise ValueError(f'The image has {width} x {height} pixels: too few.')
     if short_side is not None and short_side < smallest:

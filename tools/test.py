@@ -10,9 +10,8 @@ a head that learns from masks; CHECKPOINT is a checkpoint as training writes it.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -197,9 +196,9 @@ def draw_into(cfg: Config, folder: str | None) -> None:
     cfg.visualizer['save_dir'] = folder
 
 
-def print_background(background: Mapping[str, Any]) -> None:
+def print_background(background: object) -> None:
     """Print how the background is decided: numbers can only be compared together with it."""
-    if background and background['with_background']:
+    if isinstance(background, dict) and background['with_background']:
         source = background['preset'] or 'the config, no preset'
         words = f', words: {", ".join(background["words"])}' if background['words'] else ''
         print(f'background threshold {background["threshold"]} ({source}){words}')

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from mmengine.dataset import pseudo_collate
-from mmseg.datasets import BaseSegDataset
+from mmengine.dataset import BaseDataset, pseudo_collate
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
@@ -54,13 +53,13 @@ def select_images(
 
 
 def draw_images(
-    segmentor: GroupViTSegmentor, dataset: BaseSegDataset, indices: Sequence[int], path: str | Path
+    segmentor: GroupViTSegmentor, dataset: BaseDataset, indices: Sequence[int], path: str | Path
 ) -> None:
     """Draw images with their masks and predictions, a row per image.
 
     Args:
         segmentor (GroupViTSegmentor): With the classes of the data set.
-        dataset (BaseSegDataset): Images with masks.
+        dataset (BaseDataset): Images with masks.
         indices (Sequence[int]): Indices of the images.
         path (str | Path): File of the figure; its suffix decides the format.
     """

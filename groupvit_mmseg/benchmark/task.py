@@ -81,7 +81,7 @@ class EvaluationTask:
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         if not self.is_classification:
             num_classes = len(self._class_list().class_names)
-            check_set(self.dataset, num_classes)  # type: ignore[arg-type]  # any set with masks
+            check_set(self.dataset, num_classes)
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
             classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),

@@ -6,13 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from groupvit_mmseg.datasets.label_maps import LoadLabelMap, size_sentence
 
@@ -72,13 +74,14 @@ def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -
     return lowest if lowest < 0 and lowest != ignore_index else None
 
 
-def check_set(dataset: BaseSegDataset, num_classes: int, *, for_training: bool = False) -> None:
+def check_set(dataset: Dataset, num_classes: int, *, for_training: bool = False) -> None:
     """Refuse a data set whose files, classes or masks cannot be used.
 
     Reads masks until one has more than label 0 and the ignored label: one, in most sets.
 
     Args:
-        dataset (BaseSegDataset): A segmentation data set; others are not checked.
+        dataset (Dataset): Of images with masks, listed as by mmengine's ``BaseDataset``; others
+            are not checked.
         num_classes (int): Classes of the model, the background included.
         for_training (bool): Whether an image may be listed more than once. Defaults to False.
 
@@ -89,17 +92,18 @@ def check_set(dataset: BaseSegDataset, num_classes: int, *, for_training: bool =
     """
     if not hasattr(dataset, 'get_data_info'):
         return
-    classes, name = dataset.metainfo.get('classes'), type(dataset).__name__
+    listed = cast(BaseDataset, dataset)  # mmengine's wrappers have its methods, not its class
+    classes, name = listed.metainfo.get('classes'), type(dataset).__name__
     if classes is not None or not for_training:
         check_class_names_of_set(classes, name)
         check_class_count(num_classes, classes or (), name)
-    data_list = [dataset.get_data_info(index) for index in range(len(dataset))]
+    data_list = [listed.get_data_info(index) for index in range(len(listed))]
     check_files(data_list)
     if not for_training:
         _check_listed_once(data_list)
-    _note_unused_masks(dataset, data_list)
+    _note_unused_masks(listed, data_list)
     if num_classes > 1:
-        check_labels_occur(dataset)
+        check_labels_occur(listed)
 
 
 def check_class_names_of_set(classes: object, name: str) -> None:
@@ -161,7 +165,7 @@ def check_files(data_list: Sequence[Mapping[str, str]]) -> None:
             )
 
 
-def check_labels_occur(dataset: BaseSegDataset) -> None:
+def check_labels_occur(dataset: BaseDataset) -> None:
     """Refuse a set whose masks have no label but 0 and the ignored one.
 
     Masks of 0 and 255 are common for one class; here 255 is ignored, so that no class would occur.
@@ -201,7 +205,7 @@ def _check_listed_once(data_list: Sequence[Mapping[str, str]]) -> None:
         )
 
 
-def _note_unused_masks(dataset: BaseSegDataset, data_list: Sequence[Mapping[str, str]]) -> None:
+def _note_unused_masks(dataset: BaseDataset, data_list: Sequence[Mapping[str, str]]) -> None:
     """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
     ann_file = getattr(dataset, 'ann_file', None)

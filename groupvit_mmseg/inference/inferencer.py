@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -142,7 +142,8 @@ class GroupViTInferencer:
             ValueError: If the names or an option cannot be used; the classes stay as they are.
         """
         head = self.segmentor.decode_head
-        changes = {name: value for name, value in class_options.items() if value is not None}
+        stated = {name: value for name, value in class_options.items() if value is not None}
+        changes = cast(ClassOptions, stated)
         if isinstance(class_names, ClassList):
             head.set_classes(class_names, **changes)
         elif class_names is not None or changes:

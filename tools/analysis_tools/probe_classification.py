@@ -167,7 +167,7 @@ def probe(args: argparse.Namespace) -> dict[str, dict]:
         neighbours=dict(**accuracies(votes, truth), number=args.neighbours),
         linear=dict(**accuracies(scores, truth), **settings),
         images=dict(train=len(train), test=len(test), classes=len(classes)),
-        checkpoint=describe_checkpoint(args.checkpoint),
+        checkpoint=dict(describe_checkpoint(args.checkpoint)),
         versions=versions(),
     )
 

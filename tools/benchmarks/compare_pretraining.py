@@ -105,7 +105,7 @@ def train(args: argparse.Namespace, start: str, seed: int) -> dict[str, float]:
 def settings_of(cfg: Config, args: argparse.Namespace, start: str) -> str:
     """Return a digest of everything that determines the result of a run."""
     names = [(args.out / f'{part}.txt').read_text() for part in ('train', 'test')]
-    weights = describe_checkpoint(args.weights)['sha256'] if start == 'pretrained' else ''
+    weights = describe_checkpoint(args.weights)['sha256'] or '' if start == 'pretrained' else ''
     return digest([cfg.pretty_text, weights, *names])
 
 

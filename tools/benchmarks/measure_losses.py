@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.command_line import tool_main, tool_parser
-from groupvit_mmseg.models import losses
+from groupvit_mmseg.models import losses, prompt_ids
 
 DIM = 256
 
@@ -65,7 +65,7 @@ def act_as_first_rank(ranks: int) -> None:
     def gather_with_grad(local: Tensor) -> Tensor:
         return torch.cat([local, *[torch.randn_like(local)] * (ranks - 1)])
 
-    losses.world_size = lambda: ranks
+    prompt_ids.world_size = lambda: ranks
     losses.gather_with_grad = gather_with_grad
 
 
@@ -138,7 +138,11 @@ def main(argv: Sequence[str] | None = None) -> None:
                     target=measure, args=(sender, name, args, batch, chunk_size)
                 )
                 child.start()
-                seconds, mib = receiver.recv()
+                sender.close()  # so that a child that fails does not leave this one waiting
+                try:
+                    seconds, mib = receiver.recv()
+                except EOFError:
+                    raise RuntimeError(f'The process that measured {name} failed.') from None
                 child.join()
                 print(f'{line} {seconds:8.2f} {mib:8.0f}', flush=True)
 
