@@ -29,7 +29,7 @@ slow: venv ## run the slow tests as well
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 
-types: venv ## mypy on the package
+types: venv ## mypy on the package, the tools and the demos
 	@$(BIN)/mypy
 
 docs: venv .venv/.docs ## build the documentation into docs/_build; broken links are errors

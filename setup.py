@@ -99,6 +99,7 @@ setup(
         'matplotlib>=3.6',
         'numpy>=1.23',
         'pillow>=9.2',
+        'PyYAML>=5.4',
         'regex',
         'safetensors>=0.4',
         'textblob>=0.18',

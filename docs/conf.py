@@ -29,23 +29,49 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-# A role in a docstring must lead somewhere. Types in signatures need not: most are of other
-# projects, whose references a build without a network cannot look up.
+# A role in a docstring must resolve. Types in signatures need not: most belong to other projects,
+# whose references a build without a network cannot resolve.
 nitpicky = True
 nitpick_ignore_regex = [('py:class', r'(?!groupvit_mmseg).*'), ('py:exc', '.*')]
 
 PACKAGE = Path(groupvit_mmseg.__file__).parent
+# Pages of the reference in the order in which a user meets them; further modules follow.
+FIRST_PAGES = (
+    'inference',
+    'results',
+    'models',
+    'text',
+    'datasets',
+    'engine',
+    'engine.hooks',
+    'engine.optimizers',
+    'engine.runner',
+    'evaluation',
+    'benchmark',
+    'checkpoints',
+    'conversion',
+    'export',
+    'visualization',
+)
+REFERENCE = """
+Every public class and function of the package, by subpackage. The shapes of tensors use the letters
+of :mod:`groupvit_mmseg.models`.
+
+.. toctree::
+   :maxdepth: 1
+
+"""
 
 
 def setup(app) -> None:
-    """Write the pages that are made of other files before Sphinx looks for pages."""
+    """Write the pages that are generated from other files before Sphinx collects pages."""
     app.connect('builder-inited', lambda app: write_reference(Path(app.srcdir, 'api')))
     app.connect('builder-inited', lambda app: write_config_pages(Path(app.srcdir, 'configs')))
     app.connect('source-read', link_config_pages)
 
 
 def write_config_pages(folder: Path) -> None:
-    """A page for the README of each folder of configs; files that are no pages are only named."""
+    """Write a page for the README of each config folder; links to Python files become names."""
     folder.mkdir(exist_ok=True)
     for readme in sorted((folder.parents[1] / 'configs').glob('*/README.md')):
         text = readme.read_text(encoding='utf-8').replace('](../../docs/', '](../')
@@ -54,12 +80,12 @@ def write_config_pages(folder: Path) -> None:
 
 
 def link_config_pages(app, docname: str, source: list[str]) -> None:
-    """Links to the READMEs lead to their pages."""
+    """Let links to the READMEs lead to their pages."""
     source[0] = re.sub(r'\]\(\.\./configs/(\w+)/README\.md', r'](configs/\1.md', source[0])
 
 
 def write_reference(folder: Path) -> None:
-    """A page for each package and each module at the top, and ``index.rst`` that lists them."""
+    """Write a page for each package and each top-level module, and ``index.rst`` with a list."""
     pages = {}
     for path in sorted(PACKAGE.rglob('*.py')):
         parts = path.relative_to(PACKAGE.parent).with_suffix('').parts
@@ -70,12 +96,14 @@ def write_reference(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for page, modules in pages.items():
         write_if_changed(folder / f'{page}.rst', page_text(page, modules))
-    index = heading('Reference', '=') + '\n.. toctree::\n   :maxdepth: 1\n\n'
-    write_if_changed(folder / 'index.rst', index + ''.join(f'   {page}\n' for page in pages))
+    first = [page for name in FIRST_PAGES if (page := f'{PACKAGE.name}.{name}') in pages]
+    order = [*first, *(page for page in pages if page not in first)]
+    index = heading('API reference', '=') + REFERENCE
+    write_if_changed(folder / 'index.rst', index + ''.join(f'   {page}\n' for page in order))
 
 
 def page_text(page: str, modules: list[str]) -> str:
-    """The package's own words, then every module."""
+    """Text of a page: the docstring of the package, then every module."""
     if modules == [page]:
         return heading(page, '=') + f'\n.. automodule:: {page}\n'
     text = heading(page, '=') + f'\n.. automodule:: {page}\n   :no-members:\n'
@@ -85,11 +113,11 @@ def page_text(page: str, modules: list[str]) -> str:
 
 
 def heading(text: str, underline: str) -> str:
-    """A heading in reStructuredText."""
+    """Format a heading in reStructuredText."""
     return f'{text}\n{underline * len(text)}\n'
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Leave an unchanged page alone, so that a second build reads only what changed."""
+    """Write a page only if its text changed, so that a second build reads only changed pages."""
     if not path.is_file() or path.read_text(encoding='utf-8') != text:
         path.write_text(text, encoding='utf-8')

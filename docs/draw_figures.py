@@ -1,4 +1,4 @@
-"""Draws the figures of docs/tour.md: the model, and the way of the data through the code.
+"""Draw the figures of docs/tour.md: the model, and the path of the data through the code.
 
 python docs/draw_figures.py
 
@@ -91,8 +91,8 @@ MODEL_ARROWS = (
 
 FLOW = (
     Box('shards', 0, 0, 'tar shards', 'image + captions', DATA),
-    Box('stream', 2.2, 0, 'who reads what', 'datasets/epoch_plan.py'),
-    Box('dataset', 4.4, 0, 'samples; bad ones\nare replaced', 'datasets/image_text.py'),
+    Box('stream', 2.2, 0, 'plan of an epoch', 'datasets/epoch_plan.py'),
+    Box('dataset', 4.4, 0, 'samples; invalid\nones are replaced', 'datasets/image_text.py'),
     Box(
         'transforms',
         6.6,
@@ -123,7 +123,7 @@ FLOW_ARROWS = (
 
 
 def draw_box(axes: Axes, box: Box, height: float) -> None:
-    """A rounded rectangle with a title and a line in grey."""
+    """Draw a rounded rectangle with a title and a line in grey."""
     corner = (box.x - box.width / 2, box.y - height / 2)
     style = 'round,pad=0.02,rounding_size=0.12'
     axes.add_patch(
@@ -136,7 +136,7 @@ def draw_box(axes: Axes, box: Box, height: float) -> None:
 
 
 def draw_arrow(axes: Axes, first: Box, last: Box, height: float, label: str = '') -> None:
-    """An arrow from border to border, with a word beside it where it needs one."""
+    """Draw an arrow from border to border, with an optional label beside it."""
     across = abs(last.x - first.x) > (first.width + last.width) / 2 - 0.1 and not label
     if across:
         side = 1 if last.x > first.x else -1
@@ -153,7 +153,7 @@ def draw_arrow(axes: Axes, first: Box, last: Box, height: float, label: str = ''
 
 
 def draw(boxes: tuple[Box, ...], arrows: tuple[tuple[str, ...], ...], path: Path) -> None:
-    """Draw one figure as an SVG file that is the same each time."""
+    """Draw one figure as an SVG file that is the same in every run."""
     height = 1.05
     named = {box.name: box for box in boxes}
     right, bottom = max(box.x for box in boxes) + 1, max(box.y for box in boxes) + 0.8
@@ -170,7 +170,7 @@ def draw(boxes: tuple[Box, ...], arrows: tuple[tuple[str, ...], ...], path: Path
 
 
 def main() -> None:
-    """Draw both."""
+    """Draw both figures."""
     FOLDER.mkdir(exist_ok=True)
     draw(MODEL, MODEL_ARROWS, FOLDER / 'model.svg')
     draw(FLOW, FLOW_ARROWS, FOLDER / 'data_flow.svg')

@@ -1,8 +1,8 @@
 """Write the tables of ``docs/model_zoo.md`` and ``configs/*/README.md`` from the metafiles.
 
 ``make zoo``, or ``python docs/generate_model_zoo.py``. With ``--check`` nothing is written, and
-the exit status is 1 if a page differs from its metafiles. A faulty metafile is one sentence and
-exit status 2.
+the exit status is 1 if a page differs from its metafiles. An invalid metafile raises one clear
+error, with exit status 2.
 """
 
 import argparse
@@ -22,12 +22,12 @@ HEADER = (
 
 
 def link(target, page):
-    """Path from a page to a file, both relative to the repository."""
+    """Return the path from a page to a file, both relative to the repository."""
     return Path(os.path.relpath(target, Path(page).parent)).as_posix()
 
 
 def training(model):
-    """What a model trains on, and how long."""
+    """Describe the training data of a model and the length of its training."""
     data = model['Metadata']
     if 'Training Data' not in data:
         return 'none: tests a checkpoint'
@@ -37,14 +37,14 @@ def training(model):
 
 
 def size(model):
-    """Parameters, and FLOPs where they were counted."""
+    """Describe the parameters, and the FLOPs if they were counted."""
     data = model['Metadata']
     text = f'{data["Parameters"] / 1e6:.1f} M'
     return f'{text}, {data["FLOPs"] / 1e9:.3g} GFLOP' if 'FLOPs' in data else text
 
 
 def numbers(result):
-    """Values of a result by metric, each with what its name says in brackets."""
+    """Return the values of a result by metric, each with the note in the name of its metric."""
     texts = {}
     for name, value in result['Metrics'].items():
         metric, _, note = name.rstrip(')').partition(' (')
@@ -54,18 +54,18 @@ def numbers(result):
 
 
 def cells(model, page):
-    """What has been published and measured, by data set and metric."""
-    found = {}
+    """Return published and measured numbers by data set and metric."""
+    entries = {}
     for result in model['Results']:
         for metric, text in (numbers(result) or {METRICS[result['Task']]: None}).items():
-            cell = found.setdefault((result['Dataset'], metric), dict(published=[], measured=[]))
+            cell = entries.setdefault((result['Dataset'], metric), dict(published=[], measured=[]))
             if text is not None:
                 cell[result['Status']].append(text + origin(result, page))
-    return found
+    return entries
 
 
 def origin(result, page):
-    """Where a number is from."""
+    """Return the source of a number."""
     source = result['Source']
     if result['Status'] == 'published':
         return f'; {source}'
@@ -73,7 +73,7 @@ def origin(result, page):
 
 
 def rows(model, page):
-    """Table rows of a model, one per data set and metric."""
+    """Yield the table rows of a model, one per data set and metric."""
     first = f'[`{model["Name"]}`]({link(model["Config"], page)})'
     first = f'| {first} | {training(model)} | {size(model)} |'
     for (dataset, metric), cell in cells(model, page).items():
@@ -84,38 +84,42 @@ def rows(model, page):
 
 
 def same_as(model):
-    """Reference to the config whose numbers a model's would be."""
+    """Refer to the config with the same expected numbers."""
     return f'as `{model["Same As"]}`' if 'Same As' in model else 'none'
 
 
 def table(folder, page):
-    """Lines of a folder's table."""
+    """Return the lines of a folder's table."""
     return [*HEADER, *(row for model in folder.models for row in rows(model, page))]
 
 
 def measurements(folder):
-    """Lines that say how each measured number was measured."""
+    """Return the lines that describe how each number was measured."""
     lines = []
     for model in folder.models:
         for result in model['Results']:
             if result['Status'] == 'measured':
-                said = [result[key] for key in ('Hardware', 'Date', 'Note') if key in result]
-                lines += ['', f'- `{model["Name"]}`, {result["Dataset"]}: {"; ".join(said)}.', '']
+                notes = [result[key] for key in ('Hardware', 'Date', 'Note') if key in result]
+                lines += [
+                    '',
+                    f'- `{model["Name"]}`, {result["Dataset"]}: {"; ".join(notes)}.',
+                    '',
+                ]
                 lines += ['  ```bash', f'  {result["Command"]}', '  ```']
     return ['', 'How the numbers of the last column were measured:', *lines] if lines else []
 
 
 def overview(folders, page):
-    """Lines of the whole zoo."""
+    """Return the lines of the model zoo."""
     models = [model for folder in folders for model in folder.models]
-    found = Counter(
+    counts = Counter(
         status
         for model in models
         for status in {result['Status'] for result in model['Results']} - {UNMEASURED}
     )
     lines = [
-        f'{len(models)} configs; {found["published"]} have a published number to compare with, '
-        f'{found["measured"]} have been measured here.'
+        f'{len(models)} configs; {counts["published"]} have a published number to compare with, '
+        f'{counts["measured"]} have been measured here.'
     ]
     for folder in folders:
         name = Path(folder.path).name
@@ -126,7 +130,7 @@ def overview(folders, page):
 
 
 def fill(root, page, lines):
-    """Text of a page with its generated part replaced."""
+    """Return the text of a page with its generated part replaced."""
     text = read_text(root, page)
     marked = text.count(BEGIN) == text.count(END) == 1 and text.index(BEGIN) < text.index(END)
     require(marked, page, f'write the lines {BEGIN} and {END} once each where the table belongs.')
@@ -135,7 +139,7 @@ def fill(root, page, lines):
 
 
 def render(root):
-    """Text of every page.
+    """Return the text of every page.
 
     Args:
         root (Path): The repository.
@@ -144,7 +148,7 @@ def render(root):
         dict[str, str]: Text by path, relative to the repository.
 
     Raises:
-        ValueError: If a metafile or a page is not as it has to be.
+        ValueError: If a metafile or a page is invalid.
     """
     folders, zoo = read_folders(root), 'docs/model_zoo.md'
     pages = {zoo: fill(root, zoo, overview(folders, zoo))}
@@ -155,7 +159,7 @@ def render(root):
 
 
 def parse_args(argv=None):
-    """Options of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -165,7 +169,7 @@ def parse_args(argv=None):
 
 
 def main(argv=None):
-    """Write or check the pages; returns the exit status."""
+    """Write or check the pages, and return the exit status."""
     args = parse_args(argv)
     try:
         pages = render(args.root)

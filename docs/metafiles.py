@@ -1,4 +1,4 @@
-"""Reading and checking of ``model-index.yml`` and the metafiles that it imports.
+"""Read and check ``model-index.yml`` and the metafiles that it imports.
 
 They are in OpenMMLab's model-index format; ``Summary``, ``Status``, ``Source``, ``Command``,
 ``Hardware``, ``Date``, ``Note``, ``Same As`` and ``Weights Name`` are keys of this project.
@@ -38,10 +38,10 @@ class Folder(NamedTuple):
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice in a mapping, of which YAML would keep the last."""
+    """Loader that refuses a duplicate key in a mapping; YAML would use the last one."""
 
     def construct_mapping(self, node, deep=False):
-        """Construct a mapping of distinct keys."""
+        """Construct a mapping with unique keys."""
         names = Counter(str(key.value) for key, _ in node.value)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
@@ -51,7 +51,7 @@ class UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_text(root, path):
-    """Text of a file of the repository."""
+    """Return the text of a file of the repository."""
     require((root / path).is_file(), path, 'there is no such file.')
     try:
         return (root / path).read_text(encoding='utf-8')
@@ -60,7 +60,7 @@ def read_text(root, path):
 
 
 def read_yaml(root, path):
-    """Content of a YAML file."""
+    """Return the content of a YAML file."""
     try:
         return yaml.load(read_text(root, path), Loader=UniqueKeyLoader)
     except yaml.YAMLError as error:
@@ -77,7 +77,7 @@ def require(condition, where, sentence):
 
 
 def read_folders(root):
-    """All metafiles that ``model-index.yml`` imports, checked.
+    """Return all metafiles that ``model-index.yml`` imports, checked.
 
     Raises:
         ValueError: If a metafile is missing or says something that cannot be true.
@@ -92,7 +92,7 @@ def read_folders(root):
 
 
 def read_folder(root, path):
-    """One metafile, checked."""
+    """Return one metafile, checked."""
     content = read_yaml(root, path)
     require(isinstance(content, dict), path, 'Collections and Models are missing.')
     for key in ('Collections', 'Models'):
@@ -117,7 +117,7 @@ def check_keys(mapping, needed, where):
 
 
 def check_model(root, model, where):
-    """Require a model's config and results to make sense."""
+    """Require a valid config and valid results of a model."""
     config = str(model['Config'])
     require((root / config).is_file(), where, f'there is no config {config}.')
     require(Path(config).stem == model['Name'], where, f'the name is not that of {config}.')
@@ -133,7 +133,7 @@ def check_model(root, model, where):
 
 
 def check_metadata(data, where):
-    """Require whole numbers, and the length of a training where there is one."""
+    """Require integers, and the length of a training if the model has one."""
     check_keys(data, {'Parameters'}, where)
     for key in ('Parameters', 'FLOPs', 'Batch Size', 'Epochs', 'Iterations'):
         number = data.get(key, 1)
@@ -143,17 +143,17 @@ def check_metadata(data, where):
         names = data['Training Data']
         listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
         require(listed and names, where, f'Training Data is {names!r}, not a list of names.')
-        told = 'Batch Size' in data and ('Epochs' in data) != ('Iterations' in data)
-        require(told, where, 'a training needs Batch Size and one of Epochs and Iterations.')
+        has_length = 'Batch Size' in data and ('Epochs' in data) != ('Iterations' in data)
+        require(has_length, where, 'a training needs Batch Size and one of Epochs and Iterations.')
 
 
 def datasets_of(model, status):
-    """Data sets for which a model has a result of a status."""
+    """Return the data sets for which a model has a result of a status."""
     return {result['Dataset'] for result in model['Results'] if result['Status'] == status}
 
 
 def check_result(result, where):
-    """Require a result to say where its numbers come from."""
+    """Require the source of the numbers of a result."""
     check_keys(result, {'Task', 'Dataset', 'Metrics', 'Status'}, where)
     for key in set(result) - {'Metrics'}:
         require(isinstance(result[key], str), where, f'{key} is {result[key]!r}, not a text.')
@@ -168,7 +168,7 @@ def check_result(result, where):
 
 
 def check_metrics(metrics, status, where):
-    """Require percentages under names that tell published from measured ones.
+    """Require percentages, under names that distinguish published from measured ones.
 
     Other tools read the names and know nothing of ``Status``.
     """

@@ -1,10 +1,11 @@
-"""Import of the OpenMMLab packages: one sentence when missing, no noise when there."""
+"""Import of the OpenMMLab packages: one clear error if one is missing, no noise otherwise."""
 
 import contextlib
 import importlib
 import io
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, version
 from unittest import mock
 
@@ -17,7 +18,7 @@ MODULES = (
     'mmpretrain.models',
 )
 INSTALL = 'run: pip install "groupvit-mmseg[onedl]"'
-# Said by libraries about their own parts; none of it concerns what the plugin uses.
+# Warnings of libraries about their own parts; none concerns a part that the plugin uses.
 UNAVOIDABLE_WARNINGS = (
     (r'Fail to import ``MultiScaleDeformableAttention``', UserWarning),
     (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
@@ -27,10 +28,11 @@ UNAVOIDABLE_LINES = ('Could not import OneDL',)
 
 
 def import_openmmlab() -> None:
-    """Import what the plugin builds on, from whichever OpenMMLab build is installed.
+    """Import the packages that the plugin builds on, from any installed OpenMMLab build.
 
     Raises:
-        ImportError: If a package is missing or torchvision does not fit torch; says what to run.
+        ImportError: If a package is missing or torchvision does not fit torch; the message has the
+            command to run.
     """
     try:
         with _without_noise(), _without_multimodal():
@@ -53,8 +55,8 @@ def import_openmmlab() -> None:
 
 
 @contextlib.contextmanager
-def _without_noise():
-    """Silence exactly the messages listed above while the packages are imported."""
+def _without_noise() -> Iterator[None]:
+    """Silence the messages listed above, and no others, while the packages are imported."""
     captured = io.StringIO()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(captured):
@@ -68,24 +70,24 @@ def _without_noise():
 
 
 @contextlib.contextmanager
-def _without_multimodal():
-    """Keep MMPretrain from importing its multimodal models where transformers is too new for them.
+def _without_multimodal() -> Iterator[None]:
+    """Keep MMPretrain from importing its multimodal models if transformers is too new for them.
 
-    It imports them wherever pycocotools is installed, and with transformers 5 fails as a whole.
+    It imports them if pycocotools is installed, and with transformers 5 its whole import fails.
     """
-    found = Distribution.from_name
+    original = Distribution.from_name
 
-    def from_name(name):
+    def from_name(name: str) -> Distribution:
         if name == 'pycocotools' and _has_transformers_5():
             raise PackageNotFoundError(name)
-        return found(name)
+        return original(name)
 
     with mock.patch.object(Distribution, 'from_name', from_name):
         yield
 
 
-def _has_transformers_5():
-    """Whether transformers is installed without what MMPretrain's models import from it."""
+def _has_transformers_5() -> bool:
+    """Whether transformers is installed in a version without names that MMPretrain imports."""
     try:
         return int(version('transformers').partition('.')[0]) >= 5
     except PackageNotFoundError:

@@ -1,30 +1,45 @@
-"""Files that are written whole or not at all."""
+"""Files that appear complete or not at all."""
 
 import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 
 Writer = Callable[[IO[bytes]], object]
-UNFINISHED = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
-"""re.Pattern: Names of temporary neighbours, which ``tempfile`` ends so; group 1 is the file's."""
+TEMPORARY_NAME = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
+"""re.Pattern: Names of temporary files, with the ending of ``tempfile``; group 1 is the target."""
 
 
-def save_checkpoint(checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Write a checkpoint so that a reader sees the old file or the whole new one."""
+def save_checkpoint(checkpoint: Mapping[str, object], path: str | Path) -> None:
+    """Write a checkpoint atomically: a reader sees the old file or the complete new one.
+
+    Args:
+        checkpoint (Mapping): Anything that ``torch.save`` can write.
+        path (str | Path): The file; its folder is created.
+
+    Example:
+        >>> save_checkpoint({'state_dict': {'scale': torch.ones(1)}}, 'run/epoch_1.pth')
+        >>> torch.load('run/epoch_1.pth', weights_only=True)
+        {'state_dict': {'scale': tensor([1.])}}
+    """
     write_atomically(path, lambda stream: torch.save(checkpoint, stream))
 
 
 def write_atomically(path: str | Path, write: Writer) -> None:
-    """Write a file through a temporary neighbour that replaces it once it is on disk.
+    """Write a file under a temporary name and rename it once it is on disk.
 
     Args:
-        path (str | Path): The file; its folder is made.
-        write (Callable): Gets the open binary stream.
+        path (str | Path): The file; its folder is created.
+        write (Callable): Function that writes the content to the open binary stream.
+
+    Example:
+        >>> write_atomically('notes/a.txt', lambda stream: stream.write(b'complete'))
+        >>> Path('notes/a.txt').read_text()
+        'complete'
     """
     write_together({Path(path): write})
 
@@ -33,7 +48,7 @@ def write_together(files: Mapping[Path, Writer]) -> None:
     """Write files that belong together: none of them appears before all are on disk.
 
     Args:
-        files (Mapping[Path, Callable]): What writes each, given the open binary stream.
+        files (Mapping[Path, Callable]): Function that writes each file to its open binary stream.
     """
     temporaries: dict[Path, Path] = {}
     try:
@@ -54,21 +69,21 @@ def write_together(files: Mapping[Path, Writer]) -> None:
         raise
 
 
-def remove_unfinished(folder: Path, of_run: Callable[[str], bool]) -> None:
-    """Remove what a process that was killed while it wrote checkpoints has left.
+def remove_unfinished(folder: Path, is_checkpoint_name: Callable[[str], bool]) -> None:
+    """Remove the temporary files of a process that was killed while it wrote checkpoints.
 
     Args:
-        folder (Path): Where it wrote.
-        of_run (Callable[[str], bool]): Whether it gives its checkpoints such a name.
+        folder (Path): Folder of the checkpoints.
+        is_checkpoint_name (Callable[[str], bool]): Whether the run names its checkpoints so.
     """
     for path in folder.glob('.*'):
-        name = UNFINISHED.fullmatch(path.name)
-        if name and (name[1] == 'last_checkpoint' or of_run(name[1])):
+        name = TEMPORARY_NAME.fullmatch(path.name)
+        if name and (name[1] == 'last_checkpoint' or is_checkpoint_name(name[1])):
             path.unlink(missing_ok=True)
 
 
 def _umask() -> int:
-    """The mask that an ordinary ``open`` would have applied."""
+    """Return the mask that an ordinary ``open`` applies to the permissions of a new file."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""Config files as MMEngine reads them; whatever goes wrong within one is said in one sentence."""
+"""Config files as MMEngine reads them; any error within one becomes one clear error."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from mmengine.config import Config
 
 
 def read_config(path: str | Path) -> Config:
-    """Read a config file, which is Python and can raise anything.
+    """Read a config file, which is Python and can raise any exception.
 
     Args:
         path (str | Path): The file.
 
     Raises:
-        FileNotFoundError: If there is no such file, or none of those that it builds on.
+        FileNotFoundError: If the file or one of its base files does not exist.
         ImportError: If a module that it names cannot be imported.
-        ValueError: If it cannot be read; the sentence has the line.
+        ValueError: If it cannot be read; the message names the line.
+
+    Example:
+        >>> _ = Path('own.py').write_text('model = dict(depth=3)')
+        >>> read_config('own.py').model.depth
+        3
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config at {path}.')
@@ -29,12 +34,12 @@ def read_config(path: str | Path) -> Config:
         reason = ' '.join(str(error).split())
         raise ValueError(
             f'The config {path} cannot be read ({type(error).__name__}: {reason}'
-            f'{_place(error, path)}): mend it.'
+            f'{_line_of(error, path)}): correct it.'
         ) from error
 
 
-def _place(error: Exception, path: str | Path) -> str:
-    """The line of the file that raised, if it is known and not said yet."""
+def _line_of(error: Exception, path: str | Path) -> str:
+    """Return ``, line N`` for the line of the file that raised; empty if the error names it."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
     return f', line {lines[-1]}' if lines and not isinstance(error, SyntaxError) else ''

@@ -1,11 +1,14 @@
-"""A segmentor with its words frozen in, for ``torch.export`` and ONNX, of any height and width."""
+"""A segmentor with fixed class embeddings, for ``torch.export`` and ONNX, of any image size.
+
+Shapes: ``H, W`` pixels, ``S`` segments, ``K`` classes.
+"""
 
 import copy
 import io
 import json
 import logging
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,34 +17,39 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 OUTPUTS = ('class_map', 'group_map')
-# Options of the segmentation that change nothing about one whole image's maps.
+# Options of the segmentation that do not change the maps of one whole image.
 CARRIED = ('window_batch_size', 'with_scores', 'with_group_map')
 LARGEST_SIDE = 4096
 
 
 class FrozenSegmentor(nn.Module):
-    """One picture to its class map and group map, whole, with fixed class embeddings.
+    """Segmentation of one whole image into class map and group map, with fixed class embeddings.
 
-    The text tower is gone; the picture is normalised inside.
+    It has no text tower, and it normalises the image itself.
 
     Args:
-        segmentor (nn.Module): A :class:`GroupViTSegmentor` with its weights and classes.
+        segmentor (GroupViTSegmentor): A segmentor with its weights and classes.
 
     Raises:
-        ValueError: If ``test_cfg`` has an option that the graph does not carry, its patches are
-            clustered, its backbone is no GroupViT or its head no zero-shot head.
+        ValueError: If ``test_cfg`` has an option that the graph does not support, the patches are
+            clustered, the backbone is no GroupViT or the head no zero-shot head.
     """
 
+    backbone: GroupViT
+    head: GroupViTZeroShotHead
     mean: Tensor
     std: Tensor
 
-    def __init__(self, segmentor: Any) -> None:
+    def __init__(self, segmentor: GroupViTSegmentor) -> None:
         super().__init__()
         check_exportable(segmentor)
-        frozen = copy.deepcopy(segmentor).cpu().eval().requires_grad_(False)
+        frozen = copy.deepcopy(segmentor)
+        frozen.cpu().eval().requires_grad_(False)
+        assert isinstance(frozen.backbone, GroupViT)  # check_exportable refuses others
         frozen.decode_head.encode_classes()
         self.backbone, self.head = frozen.backbone, frozen.decode_head
         del self.head.text_encoder, self.head.text_projector
@@ -53,35 +61,35 @@ class FrozenSegmentor(nn.Module):
         self.register_buffer('std', torch.ones(3) if std is None else std.flatten())
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Segment a picture.
+        """Segment an image.
 
         Args:
             image (Tensor): RGB uint8 ``(1, H, W, 3)``, at least two patches a side.
 
         Returns:
-            tuple[Tensor, Tensor]: int64 ``(1, H, W)``: class and segment of every pixel.
+            tuple[Tensor, Tensor]: int64 ``(1, H, W)`` each: class and segment of every pixel.
         """
         scores, group_map = self.segment_scores(image)
         classes = scores.argmax(dim=-1)  # (1, S)
         return classes.gather(1, group_map.flatten(1)).view_as(group_map), group_map
 
     def segment_scores(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Class scores ``(1, S, K)`` of every segment, and the group map ``(1, H, W)``."""
+        """Compute class scores of segments ``(1, S, K)`` and the group map ``(1, H, W)``."""
         output = self.backbone.encode(self.normalised(image))
         scores = self.head.segment_scores(self.head.segment_affinity(output))
-        return scores, self.head.group_map(output)
+        return scores, output.group_map()
 
     def normalised(self, image: Tensor) -> Tensor:
-        """RGB uint8 ``(1, H, W, 3)`` to what the backbone reads, ``(1, 3, H, W)``."""
+        """Normalise RGB uint8 ``(1, H, W, 3)`` to the backbone's input ``(1, 3, H, W)``."""
         channels = image.float() if self.reads_rgb else image.float().flip(-1)
         return ((channels - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-def check_exportable(segmentor: Any) -> None:
-    """Refuse a segmentor that does what the graph does not.
+def check_exportable(segmentor: GroupViTSegmentor) -> None:
+    """Refuse a segmentor with parts or options that the graph does not support.
 
     Raises:
-        ValueError: Names the part or the option.
+        ValueError: With the name of the part or of the option.
     """
     if segmentor.with_neck or not isinstance(segmentor.backbone, GroupViT):
         raise ValueError(
@@ -97,22 +105,22 @@ def check_exportable(segmentor: Any) -> None:
         raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')
 
 
-def converts_bgr_to_rgb(preprocessor: Any) -> bool:
-    """Whether a data preprocessor turns BGR into RGB; its two OpenMMLab builds name it apart."""
+def converts_bgr_to_rgb(preprocessor: nn.Module) -> bool:
+    """Return whether a data preprocessor converts BGR to RGB; mmseg and mmengine name it apart."""
     names = ('_channel_conversion', 'channel_conversion')
     return any(bool(getattr(preprocessor, name, False)) for name in names)
 
 
 class ExportMetadata(NamedTuple):
-    """What a user of the exported file must know; stored in it as JSON texts.
+    """Settings that a user of the exported file needs; stored in it as JSON texts.
 
     Attributes:
         class_names (tuple[str, ...]): By index in the class map.
         with_background (bool): Whether index 0 is the background.
         bg_thresh (float, optional): On the affinity, if there is one.
-        templates (tuple[str, ...]): That the names were set into.
-        short_side (int): Pixels to which pictures are resized before.
-        smallest_side (int): In pixels; two patches.
+        templates (tuple[str, ...]): Sentences that the names were set into.
+        short_side (int): Pixels of the short side to which images are resized before.
+        smallest_side (int): Least pixels of a side: two patches.
     """
 
     class_names: tuple[str, ...]
@@ -123,12 +131,12 @@ class ExportMetadata(NamedTuple):
     smallest_side: int
 
     def texts(self) -> dict[str, str]:
-        """Every entry as JSON."""
+        """Return every entry as JSON."""
         return {name: json.dumps(value) for name, value in self._asdict().items()}
 
 
-def metadata_of(segmentor: Any, short_side: int) -> ExportMetadata:
-    """The metadata of a segmentor."""
+def metadata_of(segmentor: GroupViTSegmentor, short_side: int) -> ExportMetadata:
+    """Collect the metadata of a segmentor."""
     head = segmentor.decode_head
     return ExportMetadata(
         class_names=head.class_names,
@@ -141,11 +149,11 @@ def metadata_of(segmentor: Any, short_side: int) -> ExportMetadata:
 
 
 def export_program(model: FrozenSegmentor) -> torch.export.ExportedProgram:
-    """The model as a graph of any height and width."""
+    """Export the model as a graph for any height and width."""
     smallest = 2 * model.backbone.patch_size
     height = torch.export.Dim('height', min=smallest, max=LARGEST_SIDE)
     width = torch.export.Dim('width', min=smallest, max=LARGEST_SIDE)
-    # Neither side is the native one, nor are they alike: nothing of them gets into the graph.
+    # Neither side is the native one, and they differ, so the graph does not contain them.
     example = torch.zeros(1, 3 * smallest + 3, 4 * smallest + 1, 3, dtype=torch.uint8)
     return torch.export.export(
         model, (example,), dynamic_shapes={'image': {1: height, 2: width}}, strict=False
@@ -153,14 +161,14 @@ def export_program(model: FrozenSegmentor) -> torch.export.ExportedProgram:
 
 
 def to_pt2(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
-    """The graph as a ``.pt2`` file for ``torch.export.load``; metadata as extra files."""
+    """Write the graph as a ``.pt2`` file for ``torch.export.load``; metadata as extra files."""
     stream = io.BytesIO()
     torch.export.save(program, stream, extra_files=metadata.texts())
     return stream.getvalue()
 
 
 def to_onnx(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> bytes:
-    """The graph as an ``.onnx`` file; metadata as its properties.
+    """Write the graph as an ``.onnx`` file; metadata as its properties.
 
     Raises:
         ImportError: If the ONNX packages are not installed.
@@ -173,7 +181,7 @@ def to_onnx(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> 
             'Exporting to ONNX needs onnx and onnxscript; run: pip install "groupvit-mmseg[onnx]"'
         ) from error
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # torch.onnx about its own deprecated parts
+        warnings.simplefilter('ignore')  # of torch.onnx about its own deprecated parts
         logging.getLogger('torch.onnx').setLevel(logging.ERROR)
         exported = torch.onnx.export(
             program, dynamo=True, input_names=['image'], output_names=list(OUTPUTS), verbose=False
@@ -188,7 +196,7 @@ def to_onnx(program: torch.export.ExportedProgram, metadata: ExportMetadata) -> 
 
 
 def onnx_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray]:
-    """Class map and group map ``(1, H, W)`` of an ``.onnx`` file's content, by onnxruntime.
+    """Run the content of an ``.onnx`` file; return class map and group map ``(1, H, W)``.
 
     Raises:
         ImportError: If onnxruntime is not installed.
@@ -201,15 +209,15 @@ def onnx_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArra
         ) from error
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     class_map, group_map = session.run(list(OUTPUTS), {'image': image[None]})
-    return class_map, group_map
+    return np.asarray(class_map), np.asarray(group_map)
 
 
 class MapDifference(NamedTuple):
-    """How two implementations' maps of one picture differ.
+    """Difference between the maps of two implementations for one image.
 
     Attributes:
         pixels (int): Pixels whose class or group differs.
-        unexplained (int): Those of them whose margin is not below the tolerance.
+        unexplained (int): Pixels among them whose margin is not below the tolerance.
     """
 
     pixels: int
@@ -227,46 +235,45 @@ def difference(
     """Compare another implementation's maps with the model's own.
 
     Args:
-        model (FrozenSegmentor): Computes in PyTorch.
+        model (FrozenSegmentor): The model in PyTorch.
         image (NDArray): RGB ``(H, W, 3)``.
-        maps (tuple[NDArray, NDArray]): The other's class map and group map, ``(1, H, W)``.
+        maps (tuple[NDArray, NDArray]): Class map and group map of the other implementation,
+            ``(1, H, W)`` each.
         tolerance (float): Pixels whose margin is below it may differ. Defaults to 1e-4.
     """
     batch = torch.from_numpy(image.copy())[None]
     expected = model(batch)
-    wrong = torch.zeros(expected[0].shape, dtype=torch.bool)
-    for mine, other in zip(expected, maps, strict=True):
-        wrong |= mine != torch.from_numpy(other)
+    wrong = torch.zeros(expected[0].shape, dtype=torch.bool)  # (1, H, W)
+    for ours, other in zip(expected, maps, strict=True):
+        wrong |= ours != torch.from_numpy(other)
     return MapDifference(
         int(wrong.sum()), int((wrong & (margins(model, batch) >= tolerance)).sum())
     )
 
 
 def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
-    """How decided every pixel is, ``(1, H, W)``: the least of its group's and its class's margin.
+    """Compute the margin of every pixel, ``(1, H, W)``: the least of its group's and its class's.
 
-    A class is decided by the best over the second score, and by the distance of the best
-    affinity to the threshold.
+    The margin of a group or class is its score minus the second best; a class's is also at most the
+    distance of the best affinity to the threshold.
     """
     output = model.backbone.encode(model.normalised(image))
-    probs = nn.functional.interpolate(
-        output.group_probs(), size=output.image_shape, mode='bilinear', align_corners=False
-    )
+    probs = output.pixel_probs()  # (1, S, H, W)
     affinity = model.head.segment_affinity(output)
     classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
     if model.head.bg_thresh is not None:
-        best = model.head.foreground_affinity(affinity).amax(dim=-1)
+        best = model.head.foreground_affinity(affinity).amax(dim=-1)  # (1, S)
         threshold = best.amax(dim=-1, keepdim=True).clamp(max=model.head.bg_thresh)
         # The segment that is itself the threshold is equal to it in any implementation.
         distance = (best - threshold).abs()
         classes = torch.minimum(classes, distance.where(distance > 0, torch.inf))
-    group_map = probs.argmax(dim=1)
+    group_map = probs.argmax(dim=1)  # (1, H, W)
     of_pixels = classes.gather(1, group_map.flatten(1)).view_as(group_map)
     return torch.minimum(of_pixels, top_two_margin(probs, dim=1))
 
 
 def top_two_margin(values: Tensor, dim: int) -> Tensor:
-    """Best minus second best along an axis; infinite where there is only one."""
+    """Return the best minus the second best value along an axis; infinite for one value."""
     if values.shape[dim] == 1:
         return torch.full_like(values.select(dim, 0), torch.inf)
     best, second = values.topk(2, dim=dim).values.unbind(dim)

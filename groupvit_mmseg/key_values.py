@@ -5,59 +5,68 @@ from __future__ import annotations
 import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
-from typing import Any
 
 from mmengine.config import DictAction
 
 # Spaces beside commas and brackets separate; all others belong to a word, a sentence or a path.
-_BETWEEN = re.compile(r'(?<=[,(\[])\s+|\s+(?=[,)\]])')
-_KEPT = '\0'  # stands for a space where MMEngine would delete one; no argument can hold it
+_SEPARATING_SPACES = re.compile(r'(?<=[,(\[])\s+|\s+(?=[,)\]])')
+_SPACE_MARK = '\0'  # replaces spaces that MMEngine would delete; no argument can contain it
 
 
 class KeyValueAction(DictAction):
-    """``DictAction`` that leaves spaces in values, and ends with a usage message for a wrong form.
+    """``DictAction`` that keeps spaces in values and refuses a wrong form with a usage message.
 
     ``DictAction`` deletes every space: the template ``a photo of a {}.`` becomes ``aphotoofa{}.``,
     the class ``traffic light`` and the path of a folder with a space become other names.
+
+    Example:
+        >>> parser = ArgumentParser()
+        >>> _ = parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction)
+        >>> parser.parse_args(['--cfg-options', 'a.b=0.5', 'names=[traffic light, sky]'])
+        Namespace(cfg_options={'a.b': 0.5, 'names': ['traffic light', 'sky']})
     """
 
     def __call__(
         self,
         parser: ArgumentParser,
         namespace: Namespace,
-        values: str | Sequence[Any] | None,
+        values: str | Sequence[object] | None,
         option_string: str | None = None,
     ) -> None:
-        """Add the settings of one option to those before it."""
+        """Add the settings of one option to those of the options before it."""
         options = dict(getattr(namespace, self.dest, None) or {})
-        for text in values or ():
+        for text in map(str, values or ()):
             key, equals, value = text.partition('=')
             if not (key and equals):
                 parser.error(f'{option_string} {text}: write it as KEY=VALUE, without spaces at =.')
             try:
                 options[key] = parse_value(value)
             except AssertionError:
-                parser.error(f'{option_string} {text}: a bracket is not closed, or not opened.')
+                parser.error(f'{option_string} {text}: brackets do not match.')
         setattr(namespace, self.dest, options)
 
 
-def parse_value(text: str) -> Any:
-    """A number, ``True``, ``False``, ``None``, a text, or a list or tuple of these.
+def parse_value(text: str) -> object:
+    """Parse a number, ``True``, ``False``, ``None``, a text, or a list or tuple of these.
 
     Args:
         text (str): As typed: ``0.5``, ``a,b``, ``[a photo of a {}., a {}.]``, ``(1, 2)``.
 
     Raises:
         AssertionError: If brackets do not match.
+
+    Example:
+        >>> parse_value('(1, [hot dog, None])')
+        (1, ['hot dog', None])
     """
-    kept = _BETWEEN.sub('', text.strip()).replace(' ', _KEPT)
-    return _with_spaces(DictAction._parse_iterable(kept))
+    marked = _SEPARATING_SPACES.sub('', text.strip()).replace(' ', _SPACE_MARK)
+    return _restore_spaces(DictAction._parse_iterable(marked))
 
 
-def _with_spaces(value: Any) -> Any:
-    """The value with its spaces back."""
+def _restore_spaces(value: object) -> object:
+    """Replace the marks in a value by spaces."""
     if isinstance(value, str):
-        return value.replace(_KEPT, ' ')
+        return value.replace(_SPACE_MARK, ' ')
     if isinstance(value, list | tuple):
-        return type(value)(_with_spaces(one) for one in value)
+        return type(value)(_restore_spaces(item) for item in value)
     return value

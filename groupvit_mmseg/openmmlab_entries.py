@@ -1,4 +1,4 @@
-"""Entries of a config that MMSegmentation's tools and functions read beside the model and the data.
+"""Entries of a config that MMSegmentation's tools and functions read besides model and data.
 
 ``inference_model`` reads ``test_pipeline``, ``MMSegInferencer`` the ``visualizer``, ``tools/test.py
 --show-dir`` the hook ``visualization``, ``tools/test.py --tta`` both ``tta_model`` and
@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 from mmengine.config import Config
 
@@ -16,11 +16,39 @@ TTA_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """tuple[float, ...]: Sizes relative to the test pipeline's, as MMSegmentation's configs have."""
 
 
+class TransformConfig(TypedDict, total=False):
+    """Config of a step of a test pipeline; only keys that are read or written here.
+
+    Attributes:
+        type (str): Class of the transform.
+        scale (int | tuple[int, int]): Size of a ``Resize``, in pixels.
+        scale_factor (float): Size of a ``Resize``, relative to the image.
+        keep_ratio (bool): Whether a ``Resize`` keeps the image's proportions.
+        prob (float): Probability of a ``RandomFlip``.
+        direction (str): Direction of a ``RandomFlip``.
+        transforms (list): Alternatives of each step of a ``TestTimeAug``.
+    """
+
+    type: str
+    scale: int | tuple[int, int]
+    scale_factor: float
+    keep_ratio: bool
+    prob: float
+    direction: str
+    transforms: list[list[TransformConfig]]
+
+
 def add_openmmlab_entries(cfg: Config) -> None:
-    """Add what is missing, in place; the ``test_pipeline`` becomes that of the test data set.
+    """Add missing entries in place; the ``test_pipeline`` becomes that of the test data set.
 
     Args:
-        cfg (Config): Of a segmentor.
+        cfg (Config): Config of a segmentor.
+
+    Example:
+        >>> cfg = Config(dict(model=dict(type='GroupViTSegmentor')))
+        >>> add_openmmlab_entries(cfg)
+        >>> sorted(cfg.keys())
+        ['data_preprocessor', 'default_hooks', 'model', 'tta_model', 'visualizer']
     """
     visualizer = dict(
         type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer'
@@ -37,43 +65,58 @@ def add_openmmlab_entries(cfg: Config) -> None:
 
 
 def tta_pipeline(
-    pipeline: Sequence[Mapping[str, Any]], ratios: Sequence[float] = TTA_RATIOS
-) -> list[dict[str, Any]]:
-    """Test-time augmentation of a test pipeline: every size, each also flipped horizontally.
+    pipeline: Sequence[TransformConfig], ratios: Sequence[float] = TTA_RATIOS
+) -> list[TransformConfig]:
+    """Turn a test pipeline into a test-time augmentation: every size, also flipped horizontally.
 
     Args:
-        pipeline (Sequence[Mapping]): Steps of the test pipeline; the first one loads the image.
+        pipeline (Sequence[dict]): Steps of the test pipeline; the first one loads the image.
         ratios (Sequence[float]): Sizes relative to those of its ``Resize``, or to the image where
             it has none. Defaults to :data:`TTA_RATIOS`.
 
     Returns:
         list[dict]: The loading step and a ``TestTimeAug`` of the others. Masks are loaded last,
-        for they are compared as they are stored.
+        because predictions are compared with masks of the original size.
+
+    Example:
+        >>> steps = [dict(type='LoadImageFromFile'), dict(type='PackSegInputs')]
+        >>> describe_tta(tta_pipeline(steps, ratios=(0.5, 1.0)))
+        {'scales': [0.5, 1.0], 'flips': ['none', 'horizontal']}
     """
-    loading, *steps = [dict(step) for step in pipeline]
-    resize = next((s for s in steps if s['type'] == 'Resize'), dict(type='Resize', keep_ratio=True))
-    masks = [s for s in steps if s['type'] == 'LoadAnnotations']
+    loading, *steps = pipeline
+    unscaled: TransformConfig = dict(type='Resize', keep_ratio=True)
+    resize = next((step for step in steps if step['type'] == 'Resize'), unscaled)
+    masks = [step for step in steps if step['type'] == 'LoadAnnotations']
     *others, packing = [s for s in steps if s['type'] not in ('Resize', 'LoadAnnotations')]
-    flips = [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)]
-    sizes = [scaled(resize, ratio) for ratio in ratios]
-    rest = [[step] for step in (*others, *masks, packing)]
-    return [loading, dict(type='TestTimeAug', transforms=[sizes, flips, *rest])]
+    flips: list[TransformConfig] = [
+        dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)
+    ]
+    sizes = [scale_resize(resize, ratio) for ratio in ratios]
+    rest: list[list[TransformConfig]] = [[{**step}] for step in (*others, *masks, packing)]
+    return [{**loading}, dict(type='TestTimeAug', transforms=[sizes, flips, *rest])]
 
 
-def scaled(resize: Mapping[str, Any], ratio: float) -> dict[str, Any]:
-    """A ``Resize`` to ``ratio`` times its size."""
+def scale_resize(resize: TransformConfig, ratio: float) -> TransformConfig:
+    """Return a ``Resize`` to ``ratio`` times the size of another."""
     if 'scale' not in resize:
-        return dict(resize, scale_factor=resize.get('scale_factor', 1.0) * ratio)
+        return {**resize, 'scale_factor': resize.get('scale_factor', 1.0) * ratio}
     scale = resize['scale']
-    sides = (scale, scale) if isinstance(scale, int) else scale
-    return dict(resize, scale=tuple(int(side * ratio) for side in sides))
+    width, height = (scale, scale) if isinstance(scale, int) else scale
+    return {**resize, 'scale': (int(width * ratio), int(height * ratio))}
 
 
-def describe_tta(pipeline: Sequence[Mapping[str, Any]]) -> dict[str, list] | None:
-    """Sizes and flips over which a test-time augmentation averages.
+def draws_nothing(hook: object) -> bool:
+    """Whether a hook's config is MMSegmentation's ``SegVisualizationHook`` without ``draw``."""
+    if not isinstance(hook, dict):
+        return False
+    return hook.get('type') == 'SegVisualizationHook' and not hook.get('draw')
+
+
+def describe_tta(pipeline: Sequence[TransformConfig]) -> dict[str, list] | None:
+    """Return the sizes and flips over which a test-time augmentation averages.
 
     Args:
-        pipeline (Sequence[Mapping]): A test pipeline.
+        pipeline (Sequence[dict]): A test pipeline.
 
     Returns:
         dict | None: ``scales``, the ``scale`` or ``scale_factor`` of each resizing, and ``flips``,

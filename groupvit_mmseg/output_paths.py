@@ -1,24 +1,30 @@
-"""Places of results, checked before the work begins: writable, and nothing that is read."""
+"""Checks of output paths before the work begins: they are writable and replace no input."""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 
 def check_output(
-    path: str | Path | None, *, reads: Iterable[Any] = (), name: str = '--out'
+    path: str | Path | None, *, reads: Iterable[object] = (), name: str = '--out'
 ) -> None:
-    """Refuse a file to write that would replace an input, or that cannot be written.
+    """Refuse an output file that would replace an input or cannot be written.
 
     Args:
         path (str | Path, optional): The file; None checks nothing, for tools that only print.
-        reads (Iterable): Paths that the same command reads; what is no file, such as an address,
-            a name or None, is passed over.
-        name (str): What the command line calls the file. Defaults to '--out'.
+        reads (Iterable): Inputs of the same command; those that are no files, such as addresses,
+            names or None, are ignored.
+        name (str): Option of the command line, for messages. Defaults to '--out'.
 
     Raises:
-        ValueError: If the file is one of those read, is a folder, or lies where none can be made.
+        ValueError: If the file is an input or a folder, or cannot be created.
+
+    Example:
+        >>> _ = Path('masks.png').write_bytes(b'')
+        >>> check_output('masks.png', reads=['masks.png'])
+        Traceback (most recent call last):
+        ValueError: --out masks.png would replace masks.png, which this command reads: ...
     """
     if path is None:
         return
@@ -35,25 +41,25 @@ def check_output(
 
 
 def check_folder(folder: str | Path, *, name: str = '--out') -> None:
-    """Refuse a folder to write into that cannot be made or written.
+    """Refuse an output folder that cannot be created or written to.
 
     Args:
-        folder (str | Path): The folder; it may have to be made.
-        name (str): What the command line calls it. Defaults to '--out'.
+        folder (str | Path): The folder; it need not exist.
+        name (str): Option of the command line, for messages. Defaults to '--out'.
 
     Raises:
-        ValueError: If a file is in its place, or its owner lets nobody write.
+        ValueError: If the path is a file or below one, or there is no permission to write.
     """
     folder = Path(folder).absolute()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise ValueError(f'{name}: {there} is a file and no folder: name another place.')
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f'{name}: nothing may be written to {there}: name another place.')
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f'{name}: {existing} is a file, not a folder: name another folder.')
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f'{name}: there is no permission to write to {existing}: name another.')
 
 
-def _is_file(source: Any) -> bool:
-    """Whether something given on a command line is a file."""
+def _is_file(source: object) -> TypeGuard[str | Path]:
+    """Whether an argument of a command line is the path of a file."""
     try:
         return isinstance(source, str | Path) and Path(source).expanduser().is_file()
     except (OSError, ValueError):  # too long, or with characters that no path has

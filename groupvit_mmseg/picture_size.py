@@ -1,20 +1,19 @@
-"""The smallest picture that can be segmented."""
+"""Check that an image is large enough to be segmented."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 
 TOO_THIN = 'it is too long and thin to be resized: cut it into parts'
 
 
-def check_picture_size(size: Sequence[int], backbone: Any, *, name: str) -> None:
-    """Refuse a picture with a side below one patch.
+def check_picture_size(size: Sequence[int], backbone: object, *, name: str) -> None:
+    """Refuse an image with a side shorter than a patch.
 
     Args:
         size (Sequence[int]): Height and width in pixels.
-        backbone (Any): Its ``patch_size`` counts; without one any pixel will do.
-        name (str): The picture, for the message.
+        backbone (object): Backbone of the model; without ``patch_size`` every size is accepted.
+        name (str): Name of the image, for the message.
 
     Raises:
         ValueError: If a side is too short.
@@ -29,9 +28,9 @@ def check_picture_size(size: Sequence[int], backbone: Any, *, name: str) -> None
 
 
 def too_thin(error: Exception) -> bool:
-    """Whether OpenCV refused to resize a picture because less than a pixel would be left of a side.
+    """Whether OpenCV refused to resize an image to less than one pixel in width or height.
 
     Args:
-        error (Exception): What a transform raised.
+        error (Exception): Error of a transform.
     """
     return isinstance(error, cv2.error) and error.func == 'resize'

@@ -1,9 +1,9 @@
 """The scope ``groupvit_mmseg``, in which OpenMMLab's names stand for this plugin's classes.
 
 A few tools of OpenMMLab compare or replace the name of a type: ``tools/train.py --amp`` of
-MMSegmentation wants ``OptimWrapper`` and makes it ``AmpOptimWrapper``. A config that says
+MMSegmentation requires ``OptimWrapper`` and replaces it by ``AmpOptimWrapper``. A config with
 ``dict(type='OptimWrapper', _scope_='groupvit_mmseg')`` has the guarded wrapper and works with them;
-configs that do not name the scope are not touched. What is not registered here is looked up in
+configs without the scope are not affected. Names that are not registered here are looked up in
 MMSegmentation's registries.
 """
 

@@ -1,7 +1,7 @@
-"""Pictures a person looks at: groups and labels over an image, and panels of such pictures.
+"""Figures: groups and labels drawn over an image, and panels of images and figures.
 
-Images are RGB arrays ``(H, W, 3)`` uint8, maps are integer arrays ``(H, W)``. Everything is drawn
-at the size given, so enlarge small pictures first (``enlarge``): names stay readable then.
+Images and figures are RGB arrays ``(H, W, 3)`` uint8, maps are integer arrays ``(H, W)``. Enlarge
+small images before drawing (:func:`enlarge`), or names have no room.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = NDArray[np.uint8]
+RGBArray = NDArray[np.uint8]
 IndexMap = NDArray[np.integer]
-
 IGNORED = 255
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
-# Told apart easily at a glance; most pictures need no more.
+# Easy to distinguish; enough for most figures.
 _FIRST_COLOURS = (
     (230, 25, 75),
     (0, 158, 240),
@@ -38,8 +37,8 @@ _FIRST_COLOURS = (
 )
 
 
-def palette(count: int) -> Picture:
-    """Colours far from each other, the same on every call; after 226 they begin again.
+def palette(count: int) -> RGBArray:
+    """Return colours far from each other, the same on every call; they repeat after 226.
 
     Args:
         count (int): Number of colours.
@@ -52,8 +51,8 @@ def palette(count: int) -> Picture:
 
 
 @lru_cache(maxsize=1)
-def _spread_colours() -> Picture:
-    """The first colours, then whichever of a grid is perceived farthest from all before it."""
+def _spread_colours() -> RGBArray:
+    """Return the first colours, then repeatedly that of a grid farthest from all before it."""
     hues, saturations, values = np.arange(24) / 24, (0.45, 0.7, 0.95), (0.55, 0.75, 0.95)
     grid = [colorsys.hsv_to_rgb(h, s, v) for h in hues for s in saturations for v in values]
     candidates = np.concatenate([np.array(_FIRST_COLOURS) / 255, grid]).astype(np.float32)
@@ -67,8 +66,8 @@ def _spread_colours() -> Picture:
     return (candidates[order] * 255).round().astype(np.uint8)
 
 
-def class_palette(class_names: Sequence[str]) -> Picture:
-    """Colours ``(K, 3)`` of classes; a first class called "background" is black."""
+def class_palette(class_names: Sequence[str]) -> RGBArray:
+    """Return the colours ``(K, 3)`` of classes; a first class called "background" is black."""
     if class_names and class_names[0] == 'background':
         return np.concatenate([np.zeros((1, 3), np.uint8), palette(len(class_names) - 1)])
     return palette(len(class_names))
@@ -82,13 +81,17 @@ def enlarge(array: NDArray, min_side: int) -> NDArray:
         min_side (int): Pixels the shorter side has at least.
 
     Returns:
-        NDArray: The array, its sides multiplied by one factor; as it was if it is large enough.
+        NDArray: The array, its sides multiplied by one factor; unchanged if it is large enough.
+
+    Example:
+        >>> enlarge(np.array([[1, 2]]), min_side=2).tolist()
+        [[1, 1, 2, 2], [1, 1, 2, 2]]
     """
     factor = -(-min_side // min(array.shape[:2]))
     return array if factor <= 1 else array.repeat(factor, 0).repeat(factor, 1)
 
 
-def draw_groups(image: Picture, group_map: IndexMap, *, opacity: float = 0.65) -> Picture:
+def draw_groups(image: RGBArray, group_map: IndexMap, *, opacity: float = 0.65) -> RGBArray:
     """Paint each segment in its colour and outline it.
 
     Args:
@@ -98,6 +101,11 @@ def draw_groups(image: Picture, group_map: IndexMap, *, opacity: float = 0.65) -
 
     Returns:
         NDArray: RGB ``(H, W, 3)`` uint8.
+
+    Example:
+        >>> image, group_map = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), int)
+        >>> draw_groups(image, group_map, opacity=1.0)[0, 0].tolist()
+        [230, 25, 75]
     """
     _check_sizes(image, group_map)
     colours = palette(int(group_map.max()) + 1)[group_map]
@@ -107,13 +115,13 @@ def draw_groups(image: Picture, group_map: IndexMap, *, opacity: float = 0.65) -
 
 
 def draw_labels(
-    image: Picture,
+    image: RGBArray,
     label_map: IndexMap,
     class_names: Sequence[str],
     *,
     opacity: float = 0.6,
     with_names: bool = True,
-) -> Picture:
+) -> RGBArray:
     """Paint each class over the image and write its name on its largest region.
 
     A first class called "background" is left unpainted, as are ignored pixels (255); names that do
@@ -128,24 +136,29 @@ def draw_labels(
 
     Returns:
         NDArray: RGB ``(H, W, 3)`` uint8.
+
+    Example:
+        >>> image, label_map = np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), int)
+        >>> draw_labels(image, label_map, ['background', 'cat'], opacity=1.0)[0, 0].tolist()
+        [230, 25, 75]
     """
     _check_sizes(image, label_map)
-    known = np.asarray(label_map < len(class_names))
-    if not (known | (label_map == IGNORED)).all():
+    is_class = np.asarray(label_map < len(class_names))
+    if not (is_class | (label_map == IGNORED)).all():
         raise ValueError(
             f'The label map has class {int(label_map.max())}, but only {len(class_names)} classes '
             'have a name: give all names.'
         )
     colours = class_palette(class_names)
-    labels = label_map * known
-    painted_pixels = known & (colours[labels] != 0).any(axis=-1)
+    labels = label_map * is_class
+    painted_pixels = is_class & (colours[labels] != 0).any(axis=-1)
     painted = _blend(image, colours[labels], painted_pixels * opacity)
     painted[_outlines(label_map)] = _PAPER
     return _write_names(painted, label_map, class_names) if with_names else painted
 
 
-def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> Picture:
-    """Swatches, names and shares of the classes that occur, as a strip of the given width.
+def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> RGBArray:
+    """Draw a strip of swatches, names and shares of the classes that occur.
 
     Args:
         label_map (NDArray): Class of every pixel ``(H, W)``.
@@ -158,29 +171,31 @@ def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> Pi
     font, line = _font(13), 20
     present, counts = np.unique(label_map[label_map < len(class_names)], return_counts=True)
     order = np.argsort(-counts, kind='stable')
-    places, x, y = [], _GAP, _GAP // 2
+    entries, x, y = [], _GAP, _GAP // 2
     for index in present[order]:
         share = counts[present == index][0] / label_map.size
         text = f'{class_names[index]} {share:.0%}'
         step = int(font.getlength(text)) + 34
         if x > _GAP and x + step > width:
             x, y = _GAP, y + line
-        places.append((x, y, int(index), text))
+        entries.append((x, y, int(index), text))
         x += step
     strip = Image.new('RGB', (width, y + line + _GAP // 2), _PAPER)
     draw, colours = ImageDraw.Draw(strip), class_palette(class_names)
-    for x, y, index, text in places:
+    for x, y, index, text in entries:
         draw.rectangle((x, y + 3, x + 13, y + 16), tuple(colours[index].tolist()), _INK)
         draw.text((x + 18, y + 10), text, _INK, font, anchor='lm')
     return np.asarray(strip)
 
 
-def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: str = '') -> Picture:
-    """Put pictures side by side in rows under column titles.
+def panel(
+    rows: Sequence[Sequence[RGBArray]], titles: Sequence[str], *, footer: str = ''
+) -> RGBArray:
+    """Put images and figures side by side in rows under column titles.
 
     Args:
-        rows (Sequence[Sequence[NDArray]]): RGB pictures, as many per row as there are titles; a
-            column is as wide as its widest picture, a row as high as its highest.
+        rows (Sequence[Sequence[NDArray]]): RGB arrays, as many per row as there are titles; a
+            column is as wide as its widest array, a row as high as its highest.
         titles (Sequence[str]): One title per column.
         footer (str): A line below everything, '' for none. Defaults to ''.
 
@@ -188,12 +203,17 @@ def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: s
         NDArray: RGB ``(H, W, 3)`` uint8.
 
     Raises:
-        ValueError: If there is no row, or a row has not as many pictures as there are titles.
+        ValueError: If there is no row, or a row has not as many arrays as there are titles.
+
+    Example:
+        >>> image = np.zeros((40, 60, 3), np.uint8)
+        >>> panel([[image, image]], ['image', 'labels']).shape
+        (70, 138, 3)
     """
     if not rows or any(len(row) != len(titles) for row in rows):
-        raise ValueError(f'A panel needs rows of {len(titles)} pictures, one under each title.')
+        raise ValueError(f'A panel needs rows of {len(titles)} images, one under each title.')
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
-    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    heights = [max(cell.shape[0] for cell in row) for row in rows]
     size = max(12, min(22, min(widths) // 10))
     head, foot = size + 2 * _GAP, (size + 2 * _GAP if footer else _GAP)
     lefts = np.cumsum([_GAP] + [width + _GAP for width in widths]).tolist()
@@ -203,20 +223,25 @@ def panel(rows: Sequence[Sequence[Picture]], titles: Sequence[str], *, footer: s
     for title, left, width in zip(titles, lefts, widths):
         draw.text((left + width / 2, head / 2), title, _INK, _font(size, title, width), 'mm')
     for row, top in zip(rows, tops):
-        for picture, left in zip(row, lefts):
-            sheet.paste(Image.fromarray(picture), (left, top))
+        for cell, left in zip(row, lefts):
+            sheet.paste(Image.fromarray(cell), (left, top))
     bottom = (_GAP, tops[-1] - _GAP + foot / 2)
     draw.text(bottom, footer, _INK, _font(size, footer, lefts[-1] - 2 * _GAP), 'lm')
     return np.asarray(sheet)
 
 
-def save_picture(picture: Picture, path: str | Path) -> None:
-    """Write a picture; its folder is made, the suffix decides the format."""
+def save_figure(figure: RGBArray, path: str | Path) -> None:
+    """Write a figure to a file.
+
+    Args:
+        figure (NDArray): RGB ``(H, W, 3)`` uint8.
+        path (str | Path): The file; its folder is made, its suffix decides the format.
+    """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(figure).save(path)
 
 
-def _check_sizes(image: Picture, index_map: IndexMap) -> None:
+def _check_sizes(image: RGBArray, index_map: IndexMap) -> None:
     """Refuse a map of another size than its image."""
     if image.shape[:2] != index_map.shape:
         raise ValueError(
@@ -224,23 +249,23 @@ def _check_sizes(image: Picture, index_map: IndexMap) -> None:
         )
 
 
-def _blend(image: Picture, colours: Picture, weight: NDArray) -> Picture:
-    """Image and colours mixed pixel by pixel."""
+def _blend(image: RGBArray, colours: RGBArray, weight: NDArray) -> RGBArray:
+    """Mix image and colours pixel by pixel."""
     weight = weight[..., None]
     return (image * (1 - weight) + colours * weight).round().astype(np.uint8)
 
 
 def _outlines(index_map: IndexMap) -> NDArray[np.bool_]:
-    """Pixels whose right or lower neighbour differs."""
+    """Return the pixels whose right or lower neighbour differs."""
     edges = np.zeros(index_map.shape, bool)
     edges[:, :-1] |= index_map[:, :-1] != index_map[:, 1:]
     edges[:-1] |= index_map[:-1] != index_map[1:]
     return edges
 
 
-def _write_names(picture: Picture, label_map: IndexMap, class_names: Sequence[str]) -> Picture:
-    """Each class's name at the innermost pixel of its largest region, where there is room."""
-    sheet = Image.fromarray(picture)
+def _write_names(figure: RGBArray, label_map: IndexMap, class_names: Sequence[str]) -> RGBArray:
+    """Write each class's name at the innermost pixel of its largest region, if it has room."""
+    sheet = Image.fromarray(figure)
     draw = ImageDraw.Draw(sheet)
     font = _font(max(11, min(20, min(label_map.shape) // 16)))
     for index in np.unique(label_map[label_map < len(class_names)]):
@@ -257,7 +282,7 @@ def _write_names(picture: Picture, label_map: IndexMap, class_names: Sequence[st
 
 
 def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Pixel farthest from the edge of a mask: x, y and that distance."""
+    """Return the pixel farthest from the edge of a mask, x and y, and its distance."""
     padded = np.pad(mask.astype(np.uint8), 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
@@ -266,7 +291,7 @@ def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
 
 @lru_cache(maxsize=32)
 def _font(size: int, text: str = '', width: float = 0) -> ImageFont.FreeTypeFont:
-    """Matplotlib's DejaVu Sans; smaller where a text would be wider than ``width``."""
+    """Return Matplotlib's DejaVu Sans, smaller if a text would be wider than ``width``."""
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
     font = ImageFont.truetype(str(path), size)
     while width and size > 7 and font.getlength(text) > width:

@@ -4,7 +4,9 @@ import gc
 import io
 import itertools
 import json
+import logging
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from PIL import Image
 from yapf.yapflib import yapf_api
@@ -52,6 +55,15 @@ def _imports_are_no_garbage():
 def _seeded():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _logs_outlive_tests():
+    """mmengine keeps its loggers; those of an earlier test may write to a stream that is closed."""
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.stream = sys.stdout  # setStream() would flush the closed one
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""One picture and some words to masks."""
+"""Masks from one image and class names."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ ZERO_SHOT, PRETRAIN = CONFIGS / 'tiny_zeroshot.py', CONFIGS / 'tiny_pretrain.py'
 
 
 @pytest.fixture
-def picture():
+def image():
     colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return colours.repeat(10, 0).repeat(10, 1)
 
@@ -40,9 +40,9 @@ def checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize('config', [ZERO_SHOT, PRETRAIN])
-def test_words_on_an_array(picture, checkpoint, config):
+def test_words_on_an_array(image, checkpoint, config):
     inferencer = GroupViTInferencer(config, checkpoint, class_names=['cat', 'old dog'])
-    result = inferencer(picture)
+    result = inferencer(image)
     assert result.class_names == ('background', 'cat', 'old dog')
     assert result.label_map.shape == result.group_map.shape == (50, 70)
     assert result.scores.shape == (3, 50, 70)
@@ -51,61 +51,61 @@ def test_words_on_an_array(picture, checkpoint, config):
     assert set(np.unique(result.group_map)) <= set(range(4))
 
 
-def test_a_pretraining_checkpoint_gives_what_the_segmentor_gives(picture, checkpoint):
-    results = [GroupViTInferencer(config, checkpoint)(picture) for config in (ZERO_SHOT, PRETRAIN)]
+def test_a_pretraining_checkpoint_gives_what_the_segmentor_gives(image, checkpoint):
+    results = [GroupViTInferencer(config, checkpoint)(image) for config in (ZERO_SHOT, PRETRAIN)]
     assert np.array_equal(results[0].scores, results[1].scores)
     assert np.ptp(results[0].scores) > 0
 
 
-def test_whole_mode_labels_are_constant_on_segments(picture, checkpoint):
+def test_whole_mode_labels_are_constant_on_segments(image, checkpoint):
     cfg = Config.fromfile(ZERO_SHOT)
     cfg.merge_from_dict({'model.test_cfg': dict(_delete_=True, mode='whole')})
     cfg.test_dataloader.dataset.pipeline[1] = dict(type='Resize', scale=(70, 50), keep_ratio=True)
-    result = GroupViTInferencer(cfg, checkpoint)(picture)
+    result = GroupViTInferencer(cfg, checkpoint)(image)
     for segment in np.unique(result.group_map):
         assert len(np.unique(result.label_map[result.group_map == segment])) == 1
 
 
-def test_slide_mode_groups_are_those_of_the_whole_image(picture, checkpoint):
+def test_slide_mode_groups_are_those_of_the_whole_image(image, checkpoint):
     whole = Config.fromfile(ZERO_SHOT)
     whole.merge_from_dict({'model.test_cfg': dict(_delete_=True, mode='whole')})
-    maps = [GroupViTInferencer(cfg, checkpoint)(picture).group_map for cfg in (ZERO_SHOT, whole)]
+    maps = [GroupViTInferencer(cfg, checkpoint)(image).group_map for cfg in (ZERO_SHOT, whole)]
     assert np.array_equal(*maps)
     assert len(np.unique(maps[0])) > 1
 
 
-def test_a_file_gives_what_its_array_gives(picture, checkpoint, tmp_path):
-    Image.fromarray(picture).save(tmp_path / 'picture.png')
+def test_a_file_gives_what_its_array_gives(image, checkpoint, tmp_path):
+    Image.fromarray(image).save(tmp_path / 'image.png')
     inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
-    from_file, from_array = inferencer(tmp_path / 'picture.png'), inferencer(picture)
+    from_file, from_array = inferencer(tmp_path / 'image.png'), inferencer(image)
     assert np.array_equal(from_file.scores, from_array.scores)
 
 
-def test_colours_are_rgb(picture, checkpoint):
+def test_colours_are_rgb(image, checkpoint):
     inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
-    inputs = inferencer._pipeline(dict(img=picture[..., ::-1]))
+    inputs = inferencer._pipeline(dict(img=image[..., ::-1]))
     batch = inferencer.segmentor.data_preprocessor(
         dict(inputs=[inputs['inputs']], data_samples=[inputs['data_samples']]), False
     )
     red = batch['inputs'][0][0] * 58.395 + 123.675
-    assert red.mean().item() == pytest.approx(picture[..., 0].mean(), abs=1.5)
+    assert red.mean().item() == pytest.approx(image[..., 0].mean(), abs=1.5)
 
 
-def test_threshold_one_leaves_only_the_best_segment(picture, checkpoint):
+def test_threshold_one_leaves_only_the_best_segment(image, checkpoint):
     inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names=['cat', 'dog'])
     inferencer.set_classes(bg_thresh=0.0)
-    assert (inferencer(picture).label_map > 0).all()
+    assert (inferencer(image).label_map > 0).all()
     inferencer.set_classes(bg_thresh=1.0)
-    assert (inferencer(picture).label_map == 0).any()
+    assert (inferencer(image).label_map == 0).any()
     assert inferencer.class_names == ('background', 'cat', 'dog')
 
 
-def test_a_config_without_background_gets_none_unless_asked(picture, checkpoint):
+def test_a_config_without_background_gets_none_unless_asked(image, checkpoint):
     cfg = Config.fromfile(ZERO_SHOT)
     cfg.model.decode_head.update(class_names=['cat', 'dog'], with_background=False, bg_thresh=None)
     inferencer = GroupViTInferencer(cfg, checkpoint)
     inferencer.set_classes(['sky', 'sea', 'sand'])
-    assert inferencer(picture).scores.shape[0] == 3
+    assert inferencer(image).scores.shape[0] == 3
     inferencer.set_classes(bg_thresh=0.2)
     assert inferencer.class_names == ('background', 'sky', 'sea', 'sand')
 
@@ -155,14 +155,14 @@ def test_a_config_without_segmentor_says_so(tmp_path):
         segmentation_config(cfg)
 
 
-def test_bad_pictures_are_refused(tmp_path, picture):
+def test_bad_images_are_refused(tmp_path, image):
     with pytest.raises(FileNotFoundError, match=r'no picture at .*none\.png'):
         load_image(tmp_path / 'none.png')
     (tmp_path / 'text.png').write_text('hello')
     with pytest.raises(ValueError, match=r'text\.png cannot be read as a picture'):
         load_image(tmp_path / 'text.png')
     with pytest.raises(ValueError, match=r'\(50, 70\) uint8'):
-        GroupViTInferencer(ZERO_SHOT)(picture[..., 0])
+        GroupViTInferencer(ZERO_SHOT)(image[..., 0])
 
 
 OPTIONS = dict(
@@ -183,7 +183,7 @@ def with_options():
 
 
 @pytest.mark.parametrize('name', OPTIONS)
-def test_changing_one_option_forgets_no_other(picture, checkpoint, name):
+def test_changing_one_option_forgets_no_other(image, checkpoint, name):
     inferencer = GroupViTInferencer(with_options(), checkpoint)
     before = inferencer.segmentor.decode_head.classes
     changes = dict(OPTIONS, bg_thresh=0.3, background_words=['wall'], templates=['{}'])
@@ -194,7 +194,7 @@ def test_changing_one_option_forgets_no_other(picture, checkpoint, name):
     assert differing == [name]
 
 
-def test_other_words_keep_templates_background_words_and_pooling(picture, checkpoint):
+def test_other_words_keep_templates_background_words_and_pooling(image, checkpoint):
     inferencer = GroupViTInferencer(with_options(), checkpoint, class_names=['cat', 'bus'])
     expected = make_class_list(
         **{**OPTIONS, 'class_templates': {}},
@@ -205,12 +205,12 @@ def test_other_words_keep_templates_background_words_and_pooling(picture, checkp
     inferencer.set_classes('a cow, a horse', bg_thresh=None)
     assert inferencer.class_names == ('background', 'cow', 'horse')
     assert inferencer.segmentor.decode_head.bg_thresh == 0.2
-    given = make_class_list(['cat'])
-    inferencer.set_classes(given)
-    assert inferencer.segmentor.decode_head.classes == given
+    classes = make_class_list(['cat'])
+    inferencer.set_classes(classes)
+    assert inferencer.segmentor.decode_head.classes == classes
 
 
-def test_words_matter_to_the_scores(picture, checkpoint):
+def test_words_matter_to_the_scores(image, checkpoint):
     scores = {}
     for name in (None, *OPTIONS):
         cfg = with_options()
@@ -218,28 +218,28 @@ def test_words_matter_to_the_scores(picture, checkpoint):
             cfg.model.decode_head[name] = None
         elif name is not None:
             cfg.model.decode_head.pop(name)
-        scores[name] = GroupViTInferencer(cfg, checkpoint)(picture).scores
+        scores[name] = GroupViTInferencer(cfg, checkpoint)(image).scores
     for name in OPTIONS:
         assert not np.array_equal(scores[name], scores[None]), name
 
 
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
-def test_scores_are_refined_in_every_mode(picture, checkpoint, mode):
+def test_scores_are_refined_in_every_mode(image, checkpoint, mode):
     results = []
     for steps in (0, 3):
         cfg = Config.fromfile(ZERO_SHOT)
         cfg.model.test_cfg.update(mode=mode, pamr_steps=steps, with_scores=False)
-        results.append(GroupViTInferencer(cfg, checkpoint)(picture))
+        results.append(GroupViTInferencer(cfg, checkpoint)(image))
     assert not np.array_equal(results[0].scores, results[1].scores)
     assert np.array_equal(results[0].group_map, results[1].group_map)
 
 
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
-def test_one_word_without_a_background(picture, checkpoint, mode):
+def test_one_word_without_a_background(image, checkpoint, mode):
     cfg = Config.fromfile(ZERO_SHOT)
     cfg.model.decode_head.update(class_names=['cat'], with_background=False, bg_thresh=None)
     cfg.model.test_cfg.mode = mode
-    result = GroupViTInferencer(cfg, checkpoint)(picture)
+    result = GroupViTInferencer(cfg, checkpoint)(image)
     assert result.scores.shape == (1, 50, 70)
     assert not result.label_map.any()
 

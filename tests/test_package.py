@@ -1,4 +1,4 @@
-"""What a person meets first: the import, its silence, its error messages, the packaging."""
+"""First contact: the import, its silence, its error messages, the packaging."""
 
 import re
 import subprocess

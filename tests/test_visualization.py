@@ -45,21 +45,21 @@ def test_enlarge_repeats_whole_pixels():
 
 
 def test_groups_are_painted_and_outlined():
-    picture = vis.draw_groups(grey(60, 80), halves(), opacity=0.5)
+    figure = vis.draw_groups(grey(60, 80), halves(), opacity=0.5)
     for x, group in ((10, 0), (70, 1)):
         expected = (128 + vis.palette(2)[group].astype(float)) / 2
-        assert np.abs(picture[30, x] - expected).max() <= 1
-    assert (picture[:, 39] == 255).all()
+        assert np.abs(figure[30, x] - expected).max() <= 1
+    assert (figure[:, 39] == 255).all()
 
 
 def test_background_and_ignored_pixels_stay_as_they_are():
     label_map = halves()
     label_map[:10] = vis.IGNORED
-    picture = vis.draw_labels(grey(60, 80), label_map, ['background', 'cat'], with_names=False)
-    assert (picture[40, 10] == 128).all()
-    assert (picture[4, 70] == 128).all()
+    figure = vis.draw_labels(grey(60, 80), label_map, ['background', 'cat'], with_names=False)
+    assert (figure[40, 10] == 128).all()
+    assert (figure[4, 70] == 128).all()
     expected = 128 * 0.4 + vis.palette(1)[0] * 0.6
-    assert np.abs(picture[40, 70] - expected).max() <= 1
+    assert np.abs(figure[40, 70] - expected).max() <= 1
 
 
 def test_names_are_written_inside_their_region():
@@ -101,7 +101,7 @@ def test_legend_wraps_to_its_width():
     assert narrow.shape[0] > 3 * wide.shape[0]
 
 
-def test_panel_has_room_for_every_picture():
+def test_panel_has_room_for_every_image():
     rows = [[grey(40, 100), grey(50, 120)], [grey(60, 90), grey(30, 120)]]
     sheet = vis.panel(rows, ['image', 'groups'], footer='mIoU 12.3')
     head = 12 + 2 * 6
@@ -114,12 +114,12 @@ def test_panel_has_room_for_every_picture():
 
 
 @pytest.mark.parametrize('rows', [[], [[np.zeros((4, 4, 3), np.uint8)]]])
-def test_a_panel_with_missing_pictures_is_refused(rows):
-    with pytest.raises(ValueError, match='rows of 2 pictures'):
+def test_a_panel_with_missing_images_is_refused(rows):
+    with pytest.raises(ValueError, match='rows of 2 images'):
         vis.panel(rows, ['image', 'groups'])
 
 
 def test_saving_makes_the_folder(tmp_path):
-    path = tmp_path / 'deep' / 'picture.png'
-    vis.save_picture(grey(5, 7), path)
+    path = tmp_path / 'deep' / 'figure.png'
+    vis.save_figure(grey(5, 7), path)
     assert np.array_equal(np.asarray(Image.open(path)), grey(5, 7))

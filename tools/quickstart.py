@@ -1,13 +1,15 @@
-"""The whole plugin in minutes, on a CPU: ``python tools/quickstart.py`` (``make quickstart``).
+"""Pretrains a tiny GroupViT in minutes on a CPU and evaluates it: ``make quickstart``.
 
-Draws the scenes (captions for training, masks for testing only), pretrains the tiny GroupViT on
-them, and segments scenes it has not seen by words, in two ways, beside the untrained model:
+python tools/quickstart.py
+
+Draws the scenes (captions for training, masks for testing only), pretrains on them, and segments
+scenes that are not for training with class names, in two ways, beside the untrained model:
 
 * things + grounds: every ground is a class, as in Pascal Context 59;
-* things + background: a threshold, chosen on separate scenes, tells the background, as in VOC 2012;
-  and again with the names of the grounds as words for the background.
+* things + background: a threshold, chosen on separate scenes, decides the background, as in VOC
+  2012; and again with the names of the grounds as words for the background.
 
-Writes ``result.json`` and ``segmentation.png`` into ``--out``.
+Writes result.json and segmentation.png into --out.
 """
 
 import argparse
@@ -17,8 +19,10 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -28,19 +32,25 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from mmseg.datasets import BaseSegDataset
 from mmseg.registry import RUNNERS
+from mmseg.structures import SegDataSample
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from groupvit_mmseg.benchmark.report import versions, write_json
+from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.engine import GroupViTRunner
 from groupvit_mmseg.evaluation.calibration import SegmentPrediction, calibrate_threshold
 from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric
 from groupvit_mmseg.visualization import (
+    RGBArray,
     draw_groups,
     draw_labels,
     enlarge,
     legend,
     panel,
-    save_picture,
+    save_figure,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,20 +58,35 @@ CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.p
 MAKE_SCENES = ROOT / 'tools/dataset_converters/make_scenes.py'
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Draw scenes, pretrain, segment by words.')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs/quickstart'))
-    parser.add_argument('--data-root', type=Path, default=Path('data/scenes'))
-    parser.add_argument('--seed', type=int, default=0, help='seed of the training')
-    parser.add_argument('--max-epochs', type=int, help='stop after so many epochs')
-    parser.add_argument('--num-train', type=int, default=8000, help='training scenes')
-    parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
-    parser.add_argument('--num-calib', type=int, default=200, help='scenes to choose thresholds on')
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/quickstart'),
+        help='folder of the results (default: work_dirs/quickstart)',
+    )
+    parser.add_argument(
+        '--data-root',
+        type=Path,
+        default=Path('data/scenes'),
+        help='folder of the scenes (default: data/scenes)',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of the training (default: 0)')
+    parser.add_argument('--max-epochs', type=int, help="epochs (default: the config's)")
+    parser.add_argument(
+        '--num-train', type=int, default=8000, help='training scenes (default: 8000)'
+    )
+    parser.add_argument('--num-val', type=int, default=500, help='test scenes (default: 500)')
+    parser.add_argument(
+        '--num-calib', type=int, default=200, help='scenes to choose thresholds on (default: 200)'
+    )
     return parser.parse_args(argv)
 
 
-def draw_scenes(args):
-    """The data set; what is already there is kept."""
+def draw_scenes(args: argparse.Namespace) -> None:
+    """Draw the data set, unless it is there already."""
     command = [sys.executable, str(MAKE_SCENES), '--out', str(args.data_root)]
     for name in ('num_train', 'num_val', 'num_calib'):
         command += [f'--{name.replace("_", "-")}', str(getattr(args, name))]
@@ -70,8 +95,8 @@ def draw_scenes(args):
         sys.exit(status)
 
 
-def load_config(args):
-    """The shipped recipe with this run's folders and seed."""
+def load_config(args: argparse.Namespace) -> Config:
+    """Return the shipped config with this run's folders and seed."""
     cfg = Config.fromfile(CONFIG)
     cfg.work_dir = str(args.out / 'train')
     cfg.randomness = dict(seed=args.seed)
@@ -82,17 +107,18 @@ def load_config(args):
     return cfg
 
 
-def build_runner(cfg):
-    """The runner; its log begins after mmengine's pages about the environment and the config."""
-    runner = RUNNERS.build({**cfg, 'log_level': 'WARNING'})
-    for log in (runner.logger, *runner.logger.handlers):
-        log.setLevel(logging.INFO)
+def build_runner(cfg: Config) -> GroupViTRunner:
+    """Build the runner; its log omits mmengine's pages about the environment and the config."""
+    runner: GroupViTRunner = RUNNERS.build({**cfg, 'log_level': 'WARNING'})
+    runner.logger.setLevel(logging.INFO)
+    for handler in runner.logger.handlers:
+        handler.setLevel(logging.INFO)
     return runner
 
 
 @contextmanager
-def quiet():
-    """Keep what a metric logs off the terminal."""
+def quiet() -> Iterator[None]:
+    """Keep the log of metrics off the terminal."""
     handlers = MMLogger.get_current_instance().handlers
     levels = [handler.level for handler in handlers]
     for handler in handlers:
@@ -105,14 +131,14 @@ def quiet():
 
 
 class ZeroShot:
-    """Evaluates what the runner's model knows by now.
+    """Evaluates the present weights of a pretraining in every way.
 
     Args:
-        runner (GroupViTRunner): Of the pretraining.
-        cfg (Config): The recipe; says where the scenes are and which classes they have.
+        runner (GroupViTRunner): Runner of the pretraining.
+        cfg (Config): Its config, with the places and classes of the scenes.
     """
 
-    def __init__(self, runner, cfg):
+    def __init__(self, runner: GroupViTRunner, cfg: Config) -> None:
         self.loop = runner.val_loop
         self.segmentor = self.loop.segmentor
         self.things, self.grounds = list(cfg.things), list(cfg.grounds)
@@ -124,52 +150,55 @@ class ZeroShot:
         self.loaders['calibration'] = self._loader(dataloader)
 
     @staticmethod
-    def _loader(dataloader):
+    def _loader(dataloader: dict) -> DataLoader:
         return Runner.build_dataloader(
             {**dataloader, 'num_workers': 0, 'persistent_workers': False}
         )
 
-    def _to_background(self, dataset, palette):
-        """Masks in which every ground is class 0."""
+    def _to_background(self, dataset: dict, palette: Sequence[Sequence[int]]) -> None:
+        """Read the masks in which every ground is class 0."""
         classes = ['background', *self.things]
         colours = [[0, 0, 0], *palette[: len(self.things)]]
         dataset['metainfo'] = dict(classes=classes, palette=colours)
         dataset['data_prefix']['seg_map_path'] = 'SegmentationClass'
 
-    def run(self):
-        """All numbers of the present weights, for the result file; prints a table per way."""
+    def run(self) -> dict[str, dict[str, object]]:
+        """Measure, print a table per way, and return all numbers for the result file."""
         self.loop.copy_weights()
         head = self.segmentor.decode_head
         head.set_classes([*self.things, *self.grounds])
         result = {'things_and_grounds': self._measure('things + grounds')}
         classes = ['background', *self.things]
         head.set_classes(classes, with_background=True, bg_thresh=0.0)
-        found = calibrate_threshold(self._evidence())
-        head.set_classes(head.classes, bg_thresh=found.threshold)
-        told = dict(bg_thresh=round(found.threshold, 6), bg_thresh_source=found.provenance)
-        print(f'background threshold {found.threshold:.4f}, {found.provenance}')
-        result['things_and_background'] = {**self._measure('things + background'), **told}
+        choice = calibrate_threshold(self._predictions())
+        head.set_classes(head.classes, bg_thresh=choice.threshold)
+        print(f'background threshold {choice.threshold:.4f}, {choice.provenance}')
+        result['things_and_background'] = self._measure('things + background') | dict(
+            bg_thresh=round(choice.threshold, 6), bg_thresh_source=choice.provenance
+        )
         head.set_classes(classes, with_background=True, background_words=self.grounds)
-        told = dict(background_words=self.grounds)
-        print(f'background is what answers to {", ".join(self.grounds)}')
-        result['things_and_background_words'] = {**self._measure('things + background'), **told}
+        print(f'words for the background: {", ".join(self.grounds)}')
+        result['things_and_background_words'] = self._measure('things + background') | dict(
+            background_words=self.grounds
+        )
         head.set_classes([*self.things, *self.grounds])
         return result
 
-    def _measure(self, name):
-        """mIoU, oracle and classes on one loader; MMSeg's metric prints its table."""
+    def _measure(self, name: str) -> dict[str, object]:
+        """Measure mIoU, oracle and classes on one loader; MMSeg's metric prints its table."""
         loader = self.loaders[name]
+        dataset: BaseSegDataset = loader.dataset  # type: ignore[assignment]  # as the config says
         print(f'{name}:')
         metric, oracle = PerClassIoUMetric(), OracleIoUMetric()
         for one in (metric, oracle):
-            one.dataset_meta = loader.dataset.metainfo
+            one.dataset_meta = dataset.metainfo
         for batch in loader:
             samples = [sample.to_dict() for sample in self._segment(batch)]
             metric.process(batch, samples)
             oracle.process(batch, samples)
-        miou = metric.evaluate(len(loader.dataset))['mIoU']
+        miou = metric.evaluate(len(dataset))['mIoU']
         with quiet():
-            best = oracle.evaluate(len(loader.dataset))['oracle/mIoU']
+            best = oracle.evaluate(len(dataset))['oracle/mIoU']
         return {
             'mIoU': round(miou, 2),
             'oracle_mIoU': round(best, 2),
@@ -177,30 +206,30 @@ class ZeroShot:
         }
 
     @torch.no_grad()
-    def _segment(self, batch):
+    def _segment(self, batch: dict) -> list[SegDataSample]:
         return self.segmentor.val_step(batch)
 
     @torch.no_grad()
-    def _evidence(self):
-        """What the calibration scenes say about the threshold."""
+    def _predictions(self) -> Iterator[SegmentPrediction]:
+        """Predict the calibration scenes."""
         head = self.segmentor.decode_head
         for batch in self.loaders['calibration']:
             data = self.segmentor.data_preprocessor(batch)
             output = self.segmentor.extract_feat(data['inputs'])
-            affinity, group_map = head.segment_affinity(output), head.group_map(output)
+            affinity, group_map = head.segment_affinity(output), output.group_map()
             for i, sample in enumerate(data['data_samples']):
                 yield SegmentPrediction(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
 
-    def picture(self, count=6, side=200, footer=''):
-        """Image, truth, groups and prediction of the first test scenes, side by side."""
+    def picture(self, count: int = 6, side: int = 200, footer: str = '') -> RGBArray:
+        """Draw image, truth, groups and prediction of the first test scenes, side by side."""
         names = [*self.things, *self.grounds]
         batch = next(iter(self.loaders['things + grounds']))
         rows = []
         for sample in self._segment(batch)[:count]:
-            image = np.asarray(Image.open(sample.img_path).convert('RGB'))
+            image = np.asarray(Image.open(sample.metainfo['img_path']).convert('RGB'))
             truth, prediction, groups = (
-                enlarge(data.data[0].numpy(), side)
-                for data in (sample.gt_sem_seg, sample.pred_sem_seg, sample.pred_group_map)
+                enlarge(sample.get(name).get('data')[0].numpy(), side)
+                for name in ('gt_sem_seg', 'pred_sem_seg', 'pred_group_map')
             )
             image = enlarge(image, side)
             painted = [
@@ -213,8 +242,8 @@ class ZeroShot:
         return panel(rows, ('image', 'ground truth', 'groups', 'prediction'), footer=footer)
 
 
-def pretrain(runner):
-    """Train; return how long it took, how fast it was, and the mIoU on the way."""
+def pretrain(runner: GroupViTRunner) -> dict[str, object]:
+    """Train; return the time, the speed, and the mIoU after every validation."""
     start = time.time()
     runner.train()
     seconds = time.time() - start
@@ -228,8 +257,8 @@ def pretrain(runner):
     }
 
 
-def print_summary(result):
-    """Both evaluations, trained beside untrained."""
+def print_summary(result: Mapping[str, Any]) -> None:
+    """Print both evaluations, trained beside untrained."""
     print(f'\n{"mIoU on unseen scenes":32}{"untrained":>12}{"pretrained":>12}{"oracle":>12}')
     for name, trained in result['trained'].items():
         before = result['untrained'][name]['mIoU']
@@ -237,7 +266,9 @@ def print_summary(result):
         print(f'{name.replace("_", " "):32}{row}')
 
 
-def main(argv=None):
+@tool_main(errors=(OSError,))
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw, pretrain, evaluate, and write the results."""
     args = parse_args(argv)
     # One core is the loader's; threads that wait for each other cost more than they bring.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
@@ -248,19 +279,19 @@ def main(argv=None):
     zero_shot = ZeroShot(runner, cfg)
     print('Segmenting with the untrained model')
     with quiet(), redirect_stdout(io.StringIO()):
-        result = {'seed': args.seed, 'untrained': zero_shot.run()}
+        result: dict[str, Any] = {'seed': args.seed, 'untrained': zero_shot.run()}
     print('Pretraining')
     result['pretraining'] = pretrain(runner)
-    print('\nSegmenting scenes that it has not seen')
+    print('\nSegmenting scenes that were not for training')
     result['trained'] = zero_shot.run()
     result['minutes'] = round((time.time() - start) / 60, 2)
     result['config'], result['versions'] = CONFIG.name, versions()
     write_json(result, args.out / 'result.json')
     footer = f'mIoU {result["trained"]["things_and_grounds"]["mIoU"]:.1f} on things + grounds'
-    save_picture(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
+    save_figure(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

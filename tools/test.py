@@ -4,33 +4,41 @@ python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
 python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
 python tools/test.py CONFIG CHECKPOINT --tta
 
-CONFIG is one of the zero-shot configs, a pretraining config whose val_cfg names a segmentor, or one
-of a head that learns from masks; CHECKPOINT is what training wrote, as it is.
+CONFIG is a zero-shot config, a pretraining config whose val_cfg names a segmentor, or the config of
+a head that learns from masks; CHECKPOINT is a checkpoint as training writes it.
 """
 
 import argparse
-import os
-import pickle
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
+from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import evaluation_report, write_json
+from groupvit_mmseg.command_line import (
+    INPUT_ERRORS,
+    add_checkpoint_argument,
+    add_config_options_argument,
+    add_launcher_arguments,
+    export_local_rank,
+    report_error,
+    tool_main,
+    tool_parser,
+)
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
-from groupvit_mmseg.datasets.worker_errors import sentence, told
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.inference import segmentation_config
-from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTZeroShotHead
 from groupvit_mmseg.output_paths import check_folder, check_output
 
@@ -42,56 +50,39 @@ METRICS = {
 }
 NEED_GROUPS = {'oracle', 'probing'}
 WINDOWS = ('crop_size', 'stride')
-# What a wrong config, checkpoint or folder raises while everything is set up.
-SETUP_ERRORS = (
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
-# What a wrong image, mask or metric raises on the way.
+# A wrong setting of a config can raise these too while everything is built from it.
+SETUP_ERRORS = (*INPUT_ERRORS, AssertionError, AttributeError, LookupError, TypeError)
+# What a wrong image, mask or metric raises during the test.
 DATA_ERRORS = (AssertionError, OSError, KeyError, ValueError)
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='segmentation or pretraining config')
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
-    parser.add_argument('--work-dir', help='folder of the logs; work_dirs/CONFIG otherwise')
+    add_checkpoint_argument(parser)
+    parser.add_argument('--work-dir', help='folder of the logs (default: work_dirs/CONFIG)')
     parser.add_argument('--out', metavar='FILE.json', help='write the result and its protocol')
     parser.add_argument(
         '--metrics',
         nargs='+',
         default=[],
         choices=METRICS,
-        help='to measure besides; oracle and probing take whole images instead of windows',
+        help='further metrics; oracle and probing take whole images instead of windows',
     )
     parser.add_argument(
         '--tta', action='store_true', help='average over the sizes and flips of tta_pipeline'
     )
     parser.add_argument('--show-dir', help='draw every prediction into this folder')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        help='settings of the config to change, key=value; lists as key="[a,b]" or key=a,b',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_config_options_argument(parser)
+    add_launcher_arguments(parser)
     args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    export_local_rank(args)
     return args
 
 
-def load_config(args):
-    """The segmentation config with the command line applied; checks what can be checked early."""
+def load_config(args: argparse.Namespace) -> Config:
+    """Return the segmentation config with the command line applied; check it before the run."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if not Path(args.checkpoint).is_file():
@@ -109,7 +100,7 @@ def load_config(args):
         missing = 'test_evaluator' if cfg.get('test_dataloader') else 'test_dataloader'
         raise ValueError(f'{args.config} has no {missing}: give one.')
     check_data(cfg.test_dataloader.dataset)
-    check_output(args.out, reads=[args.config, args.checkpoint, *listed(cfg)])
+    check_output(args.out, reads=[args.config, args.checkpoint, *list_files(cfg)])
     if args.show_dir:
         check_folder(args.show_dir, name='--show-dir')
     check_windows(args)
@@ -123,8 +114,8 @@ def load_config(args):
     return cfg
 
 
-def check_data(dataset):
-    """Say which folder or list is missing, and how to name another place."""
+def check_data(dataset: ConfigDict) -> None:
+    """Raise an error that names the folder or list that is missing."""
     root = Path(dataset.get('data_root') or '')
     places = [*(dataset.get('data_prefix') or {}).values(), dataset.get('ann_file') or '']
     for place in places:
@@ -137,8 +128,8 @@ def check_data(dataset):
     checked_loader(dict(dataset=dataset))
 
 
-def check_windows(args):
-    """Refuse windows that are asked for together with metrics that take whole images."""
+def check_windows(args: argparse.Namespace) -> None:
+    """Refuse settings of windows together with metrics that take whole images."""
     windows = [
         key
         for key, value in (args.cfg_options or {}).items()
@@ -152,33 +143,32 @@ def check_windows(args):
         )
 
 
-def listed(cfg):
-    """The file that lists the images, if there is one."""
+def list_files(cfg: Config) -> list[Path]:
+    """Return the file that lists the images, if there is one."""
     dataset = cfg.test_dataloader.dataset
     return [Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')]
 
 
-def add_metrics(cfg, names):
-    """Have more measured, in the same pass; segments exist of whole images only."""
-    given = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    there = {metric['type'] for metric in given}
-    added = [
-        dict(type=kind) for kind in dict.fromkeys(METRICS[n] for n in names) if kind not in there
-    ]
-    cfg.test_evaluator = [*given, *added]
+def add_metrics(cfg: Config, names: Sequence[str]) -> None:
+    """Add metrics to the evaluator; segment whole images where a metric needs the segments."""
+    evaluator = cfg.test_evaluator
+    metrics = list(evaluator) if isinstance(evaluator, list) else [evaluator]
+    present = {metric['type'] for metric in metrics}
+    kinds = dict.fromkeys(METRICS[name] for name in names)
+    cfg.test_evaluator = [*metrics, *(dict(type=kind) for kind in kinds if kind not in present)]
     if NEED_GROUPS & set(names):
-        given, windows = cfg.model.get('test_cfg') or {}, ('crop_size', 'stride')
-        kept = {option: value for option, value in given.items() if option not in windows}
-        cfg.model.test_cfg = {**kept, 'mode': 'whole', 'with_group_map': True}
+        test_cfg = dict(cfg.model.get('test_cfg') or {})
+        others = {option: value for option, value in test_cfg.items() if option not in WINDOWS}
+        cfg.model.test_cfg = {**others, 'mode': 'whole', 'with_group_map': True}
 
 
-def augment(cfg, metrics):
-    """Have each image segmented in several sizes, also flipped, and the probabilities averaged."""
-    needy = sorted(NEED_GROUPS & set(metrics))
-    if needy:
+def augment(cfg: Config, metrics: Sequence[str]) -> None:
+    """Average the probabilities over several sizes of each image, also flipped."""
+    need_groups = sorted(NEED_GROUPS & set(metrics))
+    if need_groups:
         raise ValueError(
-            f'--metrics {" ".join(needy)} look at the segments of one pass, and --tta averages '
-            'several: leave one out.'
+            f'--metrics {" ".join(need_groups)} look at the segments of one pass, and --tta '
+            'averages several: leave one out.'
         )
     if not cfg.get('tta_pipeline'):
         raise ValueError(
@@ -193,8 +183,8 @@ def augment(cfg, metrics):
     cfg.model = dict(cfg.tta_model, module=cfg.model)
 
 
-def draw_into(cfg, folder):
-    """Turn MMSeg's drawing of predictions on, or without a folder leave its hook out."""
+def draw_into(cfg: Config, folder: str | None) -> None:
+    """Draw predictions with MMSeg's hook, or remove the hook if there is no folder."""
     hooks = cfg.setdefault('default_hooks', {})
     if not folder:
         hooks.pop('visualization', None)
@@ -206,19 +196,19 @@ def draw_into(cfg, folder):
     cfg.visualizer['save_dir'] = folder
 
 
-def print_background(background):
-    """How the background was told, for a number that cannot be compared without it."""
-    if background and background['with_background']:
+def print_background(background: object) -> None:
+    """Print how the background is decided: numbers can only be compared together with it."""
+    if isinstance(background, dict) and background['with_background']:
         source = background['preset'] or 'the config, no preset'
         words = f', words: {", ".join(background["words"])}' if background['words'] else ''
         print(f'background threshold {background["threshold"]} ({source}){words}')
 
 
-def build_runner(cfg):
-    """The runner with the weights loaded: whatever does not fit comes up before the data does."""
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner and load the weights, so that misfits show before the data is read."""
     if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:  # MMEngine's runner, with the checks that ours brings along
+        runner: Runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
+    else:  # MMEngine's runner, with the checks of GroupViTRunner
         loader = checked_loader(cfg.test_dataloader)
         runner = Runner.from_cfg(Config({**cfg.to_dict(), 'test_dataloader': loader}))
         runner.register_hook(SegmentationChecksHook())
@@ -229,13 +219,16 @@ def build_runner(cfg):
     return runner
 
 
-def segmentor(runner):
-    """The runner's model without a distributed wrapper and without test-time augmentation."""
-    return unwrap_model(runner.model)
+def segmentor(runner: Runner) -> EncoderDecoder:
+    """Return the model without a distributed wrapper and without test-time augmentation."""
+    model = unwrap_model(runner.model)
+    if not isinstance(model, EncoderDecoder):
+        raise TypeError(f'The model is a {type(model).__name__}: give an EncoderDecoder.')
+    return model
 
 
-def evaluate(cfg, runner, out=None):
-    """Run the test loop and return the report; write it to ``out``."""
+def evaluate(cfg: Config, runner: Runner, out: str | None = None) -> dict | None:
+    """Run the test loop, and write the report to ``out``; the main process returns it."""
     metrics = runner.test()
     if not is_main_process():
         return None
@@ -249,19 +242,16 @@ def evaluate(cfg, runner, out=None):
     return report
 
 
-def main(argv=None):
+@tool_main(errors=DATA_ERRORS)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Set up, then test."""
     args = parse_args(argv)
     try:
         cfg = load_config(args)
         runner = build_runner(cfg)
     except SETUP_ERRORS as error:
-        print(f'error: {told(error)}', file=sys.stderr)
-        return 2
-    try:
-        evaluate(cfg, runner, args.out)
-    except DATA_ERRORS as error:
-        print(f'error: {sentence(error)}', file=sys.stderr)
-        return 2
+        return report_error(error)
+    evaluate(cfg, runner, args.out)
     leave_process_group()
     return 0
 

@@ -1,79 +1,96 @@
-"""Train: ``python tools/train.py CONFIG [--work-dir DIR] [--amp] [--resume] ...``."""
+"""Trains a model, with the arguments of MMSegmentation.
+
+python tools/train.py CONFIG [--work-dir DIR] [--amp] [--resume]
+"""
 
 import argparse
-import os
-import pickle
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.command_line import (
+    INPUT_ERRORS,
+    add_config_options_argument,
+    add_launcher_arguments,
+    export_local_rank,
+    report_error,
+    tool_main,
+    tool_parser,
+)
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.datasets.worker_errors import told
 from groupvit_mmseg.engine import leave_process_group
-from groupvit_mmseg.key_values import KeyValueAction
 
 # What missing data and foreign files raise until the first step is done.
-DATA_ERRORS = (FileNotFoundError, ValueError, pickle.UnpicklingError)
-# What wrong settings, folders and checkpoints raise while everything is set up.
-SETUP_ERRORS = (*DATA_ERRORS, OSError, RuntimeError, ImportError, LookupError)
-SETUP_ERRORS += (AssertionError, AttributeError, SyntaxError, TypeError)
+DATA_ERRORS = (FileNotFoundError, ValueError, UnpicklingError)
+# A wrong setting of a config can raise these too while everything is built from it.
+SETUP_ERRORS = (
+    *INPUT_ERRORS,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+)
 
 
 class Start(Hook):
-    """Notes the iteration at which training begins, once all is set up."""
+    """Records the iteration at which training begins, after everything is set up."""
 
     priority = 'LOWEST'
 
-    def __init__(self):
-        self.iteration = None
+    def __init__(self) -> None:
+        self.iteration: int | None = None
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
+        """Record the iteration."""
         self.iteration = runner.iter
 
-    def explains(self, error, runner):
-        """Whether an error behind it is still one of the data: before the first step is done."""
+    def is_input_error(self, error: Exception, runner: Runner | None) -> bool:
+        """Whether wrong input raised the error: in the set-up, or in the data of the first step."""
+        if self.iteration is None or runner is None:
+            return True
         return isinstance(error, DATA_ERRORS) and runner.iter == self.iteration
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Train, with the arguments of MMSegmentation.')
-    parser.add_argument('config', help='train config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument('config', help='config of a training')
+    parser.add_argument(
+        '--work-dir', help='folder of logs and checkpoints (default: work_dirs/CONFIG)'
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from the latest checkpoint in the work dir, or from the one given',
+        help='continue from CHECKPOINT, or from the latest one in the work dir',
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=['auto', 'bfloat16', 'float16'],
-        help='mixed precision: bfloat16 where there is hardware for it, else float16',
+        help='mixed precision; auto takes bfloat16 if the hardware has it, else float16',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=KeyValueAction,
-        help='override settings of the config: key=value pairs, nested keys with dots, '
-        'lists as key="[a,b]" or key=a,b',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    add_config_options_argument(parser)
+    add_launcher_arguments(parser)
     args = parser.parse_args(argv)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    export_local_rank(args)
     return args
 
 
-def load_config(args):
-    """The config with command-line overrides applied."""
+def load_config(args: argparse.Namespace) -> Config:
+    """Return the config with command-line overrides applied."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(
             f'There is no config {args.config}; configs/ holds those that ship.'
@@ -95,8 +112,8 @@ def load_config(args):
     return cfg
 
 
-def check_options(options):
-    """Refuse dicts, which mmengine takes for text or for lists of their pieces."""
+def check_options(options: Mapping[str, object]) -> None:
+    """Refuse dicts, which mmengine reads as text or as lists of their pieces."""
     for name, value in options.items():
         first = value[0] if isinstance(value, list | tuple) and value else value
         if str(first).startswith(('{"', "{'")):  # not {000..331}.tar
@@ -106,32 +123,34 @@ def check_options(options):
             )
 
 
-def resume(cfg, wish):
-    """What to read first: the file given, else the newest of the work dir, else ``load_from``."""
-    cfg.resume = wish is not None
-    if wish == 'auto' and 'GroupViTRunner' in str(cfg.runner_type):
+def resume(cfg: Config, checkpoint: str | None) -> None:
+    """Set the checkpoint to resume from: a file, or with ``auto`` the newest of the work dir."""
+    cfg.resume = checkpoint is not None
+    if checkpoint == 'auto' and 'GroupViTRunner' in str(cfg.runner_type):
         cfg.resume = 'auto'  # others would resume from the config's load_from
-    elif wish not in (None, 'auto'):
-        if not Path(wish).is_file():
+    elif checkpoint not in (None, 'auto'):
+        if not Path(checkpoint).is_file():
             raise FileNotFoundError(
-                f'There is no checkpoint {wish} to resume from; check the path.'
+                f'There is no checkpoint {checkpoint} to resume from; check the path.'
             )
-        cfg.load_from = wish
+        cfg.load_from = checkpoint
 
 
-def main(argv=None):
+@tool_main(errors=(), interrupted='Interrupted: --resume goes on from the last checkpoint.')
+def main(argv: Sequence[str] | None = None) -> int:
+    """Set up, then train; errors of the training itself keep their traceback."""
     args = parse_args(argv)
-    runner, start = None, Start()
+    runner: Runner | None = None
+    start = Start()
     try:
         cfg = load_config(args)
-        runner = RUNNERS.build(cfg)
+        runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
         runner.register_hook(start)
         runner.train()
     except SETUP_ERRORS as error:
-        if start.iteration is not None and not start.explains(error, runner):
+        if not start.is_input_error(error, runner):
             raise
-        print(f'error: {told(error)}', file=sys.stderr)
-        return 2
+        return report_error(error)
     leave_process_group()
     return 0
 

@@ -23,7 +23,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='AtomicCheckpointHook', interval=1, max_keep_ckpts=2, save_best='mIoU', rule='greater'
     ),
-    visualization=dict(type='SegVisualizationHook'),  # draws when test.py --show-dir says so
+    visualization=dict(type='SegVisualizationHook'),  # draws with test.py --show-dir
 )
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegLocalVisualizer', vis_backends=vis_backends, name='visualizer')

@@ -5,7 +5,11 @@
 #             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
 # Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch (docs/backbone.md)
-_base_ = ['../_base_/models/groupvit_vit-tiny-p16.py', '../_base_/iter_runtime.py']
+_base_ = [
+    '../_base_/models/groupvit_vit-tiny-p16.py',
+    '../_base_/datasets/masks_evaluation.py',
+    '../_base_/iter_runtime.py',
+]
 data_preprocessor = dict(
     type='SegDataPreProcessor',
     mean=[123.675, 116.28, 103.53],
@@ -43,20 +47,13 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
+tta_resize = [
+    dict(type='Resize', scale=(int(2048 * ratio), int(192 * ratio)), keep_ratio=True)
+    for ratio in _base_.tta_ratios
+]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='Resize', scale=(int(2048 * ratio), int(192 * ratio)), keep_ratio=True)
-                for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
-            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
+    dict(type='TestTimeAug', transforms=[tta_resize, *_base_.tta_after_resize]),
 ]
 train_dataloader = dict(
     batch_size=16,
@@ -77,20 +74,9 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        **dataset,
-        ann_file='test.txt',
-        test_mode=True,
-        pipeline=test_pipeline,
-    ),
+    num_workers=1, dataset=dict(**dataset, ann_file='test.txt', pipeline=test_pipeline)
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator
 max_iters = 300
 optim_wrapper = dict(
     type='OptimWrapper',

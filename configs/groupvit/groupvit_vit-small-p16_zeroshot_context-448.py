@@ -8,17 +8,10 @@
 # Expected: 22.4 mIoU with the GCC+YFCC weights, 23.7 with GCC+RedCaps
 #           (published; not yet measured here)
 _base_ = [
-    '../_base_/models/groupvit_vit-small-p16.py',
+    '../_base_/models/groupvit_vit-small-p16_zeroshot.py',
     '../_base_/datasets/pascal_context_448.py',
     '../_base_/default_runtime.py',
 ]
 model = dict(
-    _base_.segmentor,
-    _delete_=True,
-    decode_head=dict(
-        _base_.segmentor.decode_head,
-        class_names='pascal_context',
-        with_background=True,
-        bg_thresh='official',
-    ),
+    decode_head=dict(class_names='pascal_context', with_background=True, bg_thresh='official')
 )

@@ -8,17 +8,8 @@
 # Expected: 52.3 mIoU with the GCC+YFCC weights, 50.8 with GCC+RedCaps
 #           (published; not yet measured here)
 _base_ = [
-    '../_base_/models/groupvit_vit-small-p16.py',
+    '../_base_/models/groupvit_vit-small-p16_zeroshot.py',
     '../_base_/datasets/pascal_voc12_448.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    _base_.segmentor,
-    _delete_=True,
-    decode_head=dict(
-        _base_.segmentor.decode_head,
-        class_names='pascal_voc',
-        with_background=True,
-        bg_thresh='official',
-    ),
-)
+model = dict(decode_head=dict(class_names='pascal_voc', with_background=True, bg_thresh='official'))

@@ -7,17 +7,8 @@
 # Expected: 79.7 mIoU with the GCC+RedCaps weights under the TCL paper's protocol
 #           (published; not yet measured here)
 _base_ = [
-    '../_base_/models/groupvit_vit-small-p16.py',
+    '../_base_/models/groupvit_vit-small-p16_zeroshot.py',
     '../_base_/datasets/pascal_voc20_448.py',
     '../_base_/default_runtime.py',
 ]
-model = dict(
-    _base_.segmentor,
-    _delete_=True,
-    decode_head=dict(
-        _base_.segmentor.decode_head,
-        class_names='pascal_voc20',
-        with_background=False,
-        bg_thresh=None,
-    ),
-)
+model = dict(decode_head=dict(class_names='pascal_voc20', with_background=False, bg_thresh=None))

@@ -1,1 +1,1 @@
-"""Benchmark sets and protocols, their runs, tables and figures."""
+"""Benchmark sets and protocols, their runs, tables and figures; checks of golden values."""

@@ -1,4 +1,4 @@
-"""One line per image as soon as it is done: an interrupted evaluation goes on where it was."""
+"""Journals: one line per image as soon as it is done, so that interrupted evaluations resume."""
 
 from __future__ import annotations
 
@@ -7,27 +7,39 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
+
+from groupvit_mmseg.benchmark.result_types import ImageResult, JournalLine
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Journal:
-    """What the images of one set gave, written by one process and read by all.
+    """Results of the images of one set, which every process reads.
 
-    Every process appends to a file of its own, ``NAME.RANK.jsonl``; the first line is what the
-    results depend on. A line that an interruption tore is cut off and done again; a file of
-    anybody else's is neither read nor changed.
+    Every process appends to a file of its own, ``NAME.RANK.jsonl``; its first line holds the
+    settings that the results depend on. A line that an interruption left incomplete is cut off and
+    its image is done again; files that are no journals are neither read nor changed.
 
     Args:
-        folder (str | Path): Where the files lie.
-        name (str): Of the set.
-        settings (Mapping[str, Any]): All that the results depend on, as JSON knows it.
-        files (Callable[[int], Any], optional): What tells the files of an image, by its index, as
-            JSON knows it: a line of other files is not read, so that its image is done again.
+        folder (str | Path): Folder of the files; it is made.
+        name (str): Name of the set.
+        settings (Mapping[str, object]): Everything that the results depend on, JSON values.
+        files (Callable[[int], list[int]], optional): Returns a fingerprint of an image's files by
+            its index; a line with another fingerprint is not read, so that its image is done again.
             Defaults to None.
 
     Raises:
         ValueError: If the folder holds results of other settings, or a file of such a name that is
             no journal.
+
+    Example:
+        >>> journal = Journal('results', name='pets', settings=dict(set='pets'))
+        >>> with journal.writer(rank=0) as writer:
+        ...     writer.add(3, image='cat.png', pairs=[[0, 0, 12]])
+        >>> journal.results()
+        {3: {'index': 3, 'image': 'cat.png', 'pairs': [[0, 0, 12]]}}
     """
 
     def __init__(
@@ -35,58 +47,70 @@ class Journal:
         folder: str | Path,
         *,
         name: str,
-        settings: Mapping[str, Any],
-        files: Callable[[int], Any] | None = None,
+        settings: Mapping[str, object],
+        files: Callable[[int], list[int]] | None = None,
     ) -> None:
         self.folder, self.name, self._files_of = Path(folder), name, files
-        self.settings = json.loads(json.dumps(settings))
+        self.settings: dict[str, object] = json.loads(json.dumps(settings))
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self._files():
-            found = _header(path, self.settings)
-            differing = [k for k in self.settings if found.get(k) != self.settings[k]]
+            header = _header(path, self.settings)
+            differing = [k for k in self.settings if header.get(k) != self.settings[k]]
             if differing:
                 raise ValueError(
                     f'{path} was begun with another {", ".join(differing)}: name another folder, '
                     'or delete this one to begin anew.'
                 )
 
-    def results(self) -> dict[int, dict[str, Any]]:
-        """Results of all processes by image index."""
-        found: dict[int, dict[str, Any]] = {}
+    def results(self) -> dict[int, JournalLine]:
+        """Read the results of all processes by image index, ascending."""
+        results: dict[int, JournalLine] = {}
         for path in self._files():
-            lines = _lines(path, 'index')
-            found |= {line['index']: line for line in lines if self._is_of_these_files(line)}
-        return dict(sorted(found.items()))
+            lines = _lines(path)
+            results |= {line['index']: line for line in lines if self._has_current_files(line)}
+        return dict(sorted(results.items()))
 
     def writer(self, rank: int) -> JournalWriter:
-        """Append to the file of one process."""
+        """Open the file of one process to append to it."""
         return JournalWriter(
             self.folder / f'{self.name}.{rank}.jsonl', self.settings, self._files_of
         )
 
-    def _is_of_these_files(self, line: Mapping[str, Any]) -> bool:
-        """Whether the image and the mask of a line are those that are there now."""
+    def _has_current_files(self, line: JournalLine) -> bool:
+        """Whether the image and the mask of a line have not been replaced since."""
         return self._files_of is None or line.get('files') == self._files_of(line['index'])
 
     def _files(self) -> list[Path]:
-        """Files of this set; those of a set whose name begins so are not among them."""
-        named = re.compile(re.escape(self.name) + r'\.\d+\.jsonl')
-        return sorted(path for path in self.folder.iterdir() if named.fullmatch(path.name))
+        """List the files of this set, not those of a set whose name begins with its name."""
+        pattern = re.compile(re.escape(self.name) + r'\.\d+\.jsonl')
+        return sorted(path for path in self.folder.iterdir() if pattern.fullmatch(path.name))
 
 
 class JournalWriter:
-    """A file that lines are appended to, each written out at once; used in a ``with`` block."""
+    """Appends lines to a file, each flushed at once; a context manager.
+
+    Args:
+        path (Path): The file; an incomplete last line is cut off.
+        settings (Mapping[str, object]): First line of a new file.
+        files (Callable[[int], list[int]], optional): As for :class:`Journal`. Defaults to None.
+
+    Raises:
+        ValueError: If the file is no journal.
+    """
 
     def __init__(
-        self, path: Path, settings: Mapping[str, Any], files: Callable[[int], Any] | None = None
+        self,
+        path: Path,
+        settings: Mapping[str, object],
+        files: Callable[[int], list[int]] | None = None,
     ) -> None:
-        whole, self._files_of = 0, files
+        complete, self._files_of = 0, files
         if path.is_file():
-            _header(path, settings)  # cuts no file but a journal
-            whole = path.read_bytes().rfind(b'\n') + 1
-            os.truncate(path, whole)
+            _header(path, settings)  # raises before anything but a journal is cut
+            complete = path.read_bytes().rfind(b'\n') + 1
+            os.truncate(path, complete)
         self._file = path.open('a', encoding='utf-8')
-        if not whole:
+        if not complete:
             self._write(settings)
 
     def __enter__(self) -> JournalWriter:
@@ -95,61 +119,63 @@ class JournalWriter:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, index: int, **result: Any) -> None:
+    def add(self, index: int, **result: Unpack[ImageResult]) -> None:
         """Write the result of one image."""
-        files = {} if self._files_of is None else dict(files=self._files_of(index))
-        self._write(dict(index=index, **result, **files))
+        files = {} if self._files_of is None else {'files': self._files_of(index)}
+        self._write({'index': index, **result, **files})
 
-    def _write(self, line: Mapping[str, Any]) -> None:
+    def _write(self, line: Mapping[str, object]) -> None:
         self._file.write(_text(line))
         self._file.flush()
 
 
-def _header(path: Path, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first line of a journal; the settings themselves where an interruption tore it.
+def _header(path: Path, settings: Mapping[str, object]) -> Mapping[str, object]:
+    """Read the first line of a journal; return the settings themselves if it is incomplete.
 
     Raises:
         ValueError: If the file is no journal.
     """
-    whole, torn = _split(path)
-    if not whole:
-        if not _text(settings).encode().startswith(torn):
-            raise ValueError(_not_ours(path, 1))
+    complete, rest = _split(path)
+    if not complete:
+        if not _text(settings).encode().startswith(rest):
+            raise _no_journal(path, 1)
         return settings
-    return _parsed(path, whole[0], 1, needed='set' if 'set' in settings else None)
+    return _parse(path, complete[0], 1, required='set' if 'set' in settings else None)
 
 
-def _lines(path: Path, needed: str) -> Iterator[dict[str, Any]]:
-    """Lines behind the first that were written to their end, each with an entry."""
-    whole, _ = _split(path)
-    for number, line in enumerate(whole[1:], start=2):
-        yield _parsed(path, line, number, needed=needed)
+def _lines(path: Path) -> Iterator[JournalLine]:
+    """Read the complete lines after the first."""
+    complete, _ = _split(path)
+    for number, line in enumerate(complete[1:], start=2):
+        # The index is checked here; the other entries are those that JournalWriter.add wrote.
+        yield cast(JournalLine, _parse(path, line, number, required='index'))
 
 
 def _split(path: Path) -> tuple[list[bytes], bytes]:
-    """Lines that were written to their end, and what follows them."""
-    *whole, torn = path.read_bytes().split(b'\n')
-    return whole, torn
+    """Return the complete lines of a file and the rest after the last line break."""
+    *complete, rest = path.read_bytes().split(b'\n')
+    return complete, rest
 
 
-def _parsed(path: Path, line: bytes, number: int, *, needed: str | None) -> dict[str, Any]:
-    """One line's content."""
+def _parse(path: Path, line: bytes, number: int, *, required: str | None) -> dict[str, object]:
+    """Parse one line; raise ``ValueError`` if it is no object or lacks a required entry."""
     try:
         content = json.loads(line)
     except ValueError:
         content = None
-    if not isinstance(content, dict) or (needed is not None and needed not in content):
-        raise ValueError(_not_ours(path, number))
+    if not isinstance(content, dict) or (required is not None and required not in content):
+        raise _no_journal(path, number)
     return content
 
 
-def _not_ours(path: Path, number: int) -> str:
-    return (
+def _no_journal(path: Path, number: int) -> ValueError:
+    """Return the error for a line that no journal has."""
+    return ValueError(
         f'Line {number} of {path} is not one of a journal: name another folder for the results, or '
         'move the file away to have its images done again.'
     )
 
 
-def _text(line: Mapping[str, Any]) -> str:
-    """A line as it is written."""
+def _text(line: Mapping[str, object]) -> str:
+    """Serialise a line."""
     return json.dumps(line, separators=(',', ':')) + '\n'

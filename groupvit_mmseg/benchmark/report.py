@@ -1,4 +1,4 @@
-"""The result file: a number together with everything that it depends on."""
+"""Result files: scores together with everything that they depend on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import json
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from torch import nn
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric
+from groupvit_mmseg.benchmark.result_types import CheckpointRecord
+from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric, class_names_of
+from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.openmmlab_entries import describe_tta
 from groupvit_mmseg.text.background_thresholds import preset_of
 from groupvit_mmseg.text.vocabulary import CLASS_NAMES
@@ -22,28 +26,40 @@ from groupvit_mmseg.text.vocabulary import CLASS_NAMES
 PACKAGES = ('groupvit_mmseg', 'torch', 'mmengine', 'mmcv', 'mmseg')
 
 
+class BackgroundRecord(TypedDict):
+    """Background of a head: its threshold, the preset that has this threshold, its words."""
+
+    with_background: bool
+    threshold: float | None
+    preset: str | None
+    words: list[str]
+
+
 def evaluation_report(
-    cfg: Config, head: Any, metrics: Mapping[str, float], evaluator_metrics: Iterable[Any]
-) -> dict[str, Any]:
-    """Gather a result and what it was measured with.
+    cfg: Config,
+    head: nn.Module,
+    metrics: Mapping[str, float],
+    evaluator_metrics: Iterable[BaseMetric],
+) -> dict[str, object]:
+    """Collect scores and all settings that they depend on.
 
     Args:
         cfg (Config): The segmentation config; ``load_from`` is the checkpoint.
-        head (Any): The decode head that was evaluated; any but a ``GroupViTZeroShotHead`` has
-            learnt its classes from masks and has no prompts to tell of.
+        head (nn.Module): The decode head that was evaluated; any but a ``GroupViTZeroShotHead``
+            was trained on masks and has no prompts.
         metrics (Mapping[str, float]): Aggregates that the test loop returned, in percent.
-        evaluator_metrics (Iterable[Any]): The metric objects; those of ``PerClassIoUMetric`` give
-            the classes.
+        evaluator_metrics (Iterable[BaseMetric]): The metrics; every ``PerClassIoUMetric`` has the
+            IoU of the classes.
 
     Returns:
-        dict[str, Any]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
-        ``prompted``, ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``; only what
-        JSON knows. ``background``, ``templates``, ``prompted`` (every field of the class list) and
+        dict[str, object]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
+        ``prompted``, ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``, all JSON
+        values. ``background``, ``templates``, ``prompted`` (every field of the class list) and
         ``top_k`` of the protocol are None without prompts.
     """
     evaluator_metrics = list(evaluator_metrics)
-    prompted = hasattr(head, 'templates')
-    classes = head.class_names if prompted else evaluator_metrics[0].dataset_meta['classes']
+    prompted = head if isinstance(head, GroupViTZeroShotHead) else None
+    classes = prompted.class_names if prompted else class_names_of(evaluator_metrics[0])
     return {
         'metrics': {name: _finite(value) for name, value in metrics.items()},
         'class_iou': {
@@ -52,9 +68,9 @@ def evaluation_report(
             if isinstance(metric, PerClassIoUMetric)
         },
         'classes': list(classes),
-        'background': describe_background(head) if prompted else None,
-        'templates': list(head.templates) if prompted else None,
-        'prompted': head.classes._asdict() if prompted else None,
+        'background': describe_background(prompted) if prompted else None,
+        'templates': list(prompted.templates) if prompted else None,
+        'prompted': prompted.classes._asdict() if prompted else None,
         'protocol': describe_protocol(cfg, head),
         'data': describe_data(cfg),
         'checkpoint': describe_checkpoint(cfg.load_from),
@@ -63,8 +79,8 @@ def evaluation_report(
     }
 
 
-def describe_background(head: Any) -> dict[str, Any]:
-    """How a head tells the background: threshold, the preset it belongs to, background words."""
+def describe_background(head: GroupViTZeroShotHead) -> BackgroundRecord:
+    """Return threshold, preset and words of a head's background."""
     class_set = next((k for k, names in CLASS_NAMES.items() if names == head.class_names), None)
     return {
         'with_background': head.with_background,
@@ -74,8 +90,8 @@ def describe_background(head: Any) -> dict[str, Any]:
     }
 
 
-def describe_protocol(cfg: Config, head: Any) -> dict[str, Any]:
-    """Resizing, windows, the number of classes let through per crop, test-time augmentation."""
+def describe_protocol(cfg: Config, head: nn.Module) -> dict[str, object]:
+    """Return resizing, windows, the number of classes kept per crop and test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     resize = [step for step in pipeline if 'Resize' in step['type']]
     segmentor = cfg.model.get('module', cfg.model)  # of a model that augments
@@ -87,8 +103,8 @@ def describe_protocol(cfg: Config, head: Any) -> dict[str, Any]:
     }
 
 
-def describe_data(cfg: Config) -> dict[str, Any]:
-    """The data set, without the machine's own folder names."""
+def describe_data(cfg: Config) -> dict[str, str]:
+    """Return the data set, without the machine's own folder names."""
     dataset = cfg.test_dataloader.dataset
     return {
         'dataset': dataset.type,
@@ -97,8 +113,18 @@ def describe_data(cfg: Config) -> dict[str, Any]:
     }
 
 
-def describe_checkpoint(path: str | Path | None) -> dict[str, Any]:
-    """Name and SHA-256 of a checkpoint; no name for random weights."""
+def describe_checkpoint(path: str | Path | None) -> CheckpointRecord:
+    """Return name and SHA-256 of a checkpoint.
+
+    Args:
+        path (str | Path | None): The file; None for random weights.
+
+    Example:
+        >>> _ = Path('weights.pth').write_bytes(b'')
+        >>> record = describe_checkpoint('weights.pth')
+        >>> record['file'], record['sha256'][:12]
+        ('weights.pth', 'e3b0c44298fc')
+    """
     if path is None:
         return {'file': None, 'sha256': None}
     with open(path, 'rb') as file:
@@ -109,19 +135,29 @@ def describe_checkpoint(path: str | Path | None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a number depends on."""
-    found = {name: str(importlib.import_module(name).__version__) for name in PACKAGES}
+    """Return the versions of Python, the device and the packages that scores depend on."""
+    packages = {name: str(importlib.import_module(name).__version__) for name in PACKAGES}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
-    return {'python': platform.python_version(), **found, 'device': device}
+    return {'python': platform.python_version(), **packages, 'device': device}
 
 
-def write_json(content: Mapping[str, Any], path: str | Path) -> None:
-    """Write a file that is either whole or not there; its folder is made."""
+def write_json(content: Mapping[str, object], path: str | Path) -> None:
+    """Write a JSON file atomically; its folder is made.
+
+    Args:
+        content (Mapping[str, object]): JSON values.
+        path (str | Path): The file.
+
+    Example:
+        >>> write_json({'mIoU': 52.3}, 'results/voc21.json')
+        >>> json.loads(Path('results/voc21.json').read_text())
+        {'mIoU': 52.3}
+    """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
 def _finite(value: float) -> float | None:
-    """The number, or None where it is undefined (JSON knows no NaN)."""
+    """Return the number, or None if it is undefined (JSON has no NaN)."""
     value = float(value)
     return value if value == value and abs(value) != float('inf') else None

@@ -1,13 +1,14 @@
-"""The benchmark sets: where their files lie, what they prompt, and what has been published."""
+"""Benchmark sets: their files, their classes and their published scores."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
 
@@ -22,19 +23,22 @@ PUBLISHED_BY = (
     'SCLIP',
     'NACLIP',
 )
-"""tuple[str, ...]: Whose numbers :attr:`Benchmark.published` holds, in this order."""
+"""tuple[str, ...]: Sources of the scores in :attr:`Benchmark.published`, in this order."""
 
 
 class Benchmark(NamedTuple):
-    """A set and its published numbers.
+    """Set with its published scores.
 
     Attributes:
-        name (str): What the command line takes.
-        title (str): For tables.
-        class_set (str | tuple[str, ...]): What ``class_names`` calls its classes, or their names.
-        data_config (str): Config of its files: below ``configs/_base_/datasets``, or anywhere.
-        root (str): Folder of its files: under the data root, or for a set of the user's anywhere.
-        num_images (int | None): Images of the whole split; None for a set of the user's own.
+        name (str): Name on the command line.
+        title (str): Name in tables.
+        class_set (str | tuple[str, ...]): Argument of ``class_names`` for its classes, or their
+            names.
+        data_config (str): Config of its files, relative to ``configs/_base_/datasets``; absolute
+            for a set of the user.
+        root (str): Folder of its files, relative to the data root; for a set of the user, to the
+            working directory.
+        num_images (int | None): Images of the whole split; None for a set of the user.
         published (tuple[float | None, ...]): mIoU (ImageNet: top-1) by ``PUBLISHED_BY``.
     """
 
@@ -47,7 +51,12 @@ class Benchmark(NamedTuple):
     published: tuple[float | None, ...]
 
     def folder(self, data_root: str | Path) -> Path:
-        """Where its files lie."""
+        """Return the folder of its files.
+
+        Example:
+            >>> BENCHMARKS['voc21'].folder('data').as_posix()
+            'data/VOCdevkit/VOC2012'
+        """
         return Path(self.root) if self.num_images is None else Path(data_root) / self.root
 
 
@@ -135,38 +144,51 @@ _SETS = (
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in _SETS})
-"""Mapping[str, Benchmark]: The sets by the name the command line takes."""
+"""Mapping[str, Benchmark]: The sets by their name on the command line."""
 
 
-def chosen_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
-    """Sets by name or by config file, ``all`` standing for every benchmark; each once, in order.
+def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
+    """Return sets by name, each once, in the order of the names.
+
+    Args:
+        names (Sequence[str]): Names of benchmarks, config files of other sets, or ``all`` for every
+            benchmark.
 
     Raises:
         FileNotFoundError: If there is no such config file.
         ValueError: If there is no name, an unknown one, or one for two sets.
+
+    Example:
+        >>> [benchmark.title for benchmark in select_sets(['voc20', 'ade150'])]
+        ['VOC20', 'ADE150']
+        >>> BENCHMARKS['voc20'].published[PUBLISHED_BY.index('TCL + PAMR')]
+        83.2
     """
-    own = {name: read_benchmark(name) for name in dict.fromkeys(names) if name.endswith('.py')}
-    known = {**BENCHMARKS, **own}
-    unknown = sorted(set(names) - set(known) - {'all'})
+    files = [name for name in dict.fromkeys(names) if name.endswith('.py')]
+    by_name = {**BENCHMARKS, **{file: read_benchmark(file) for file in files}}
+    unknown = sorted(set(names) - set(by_name) - {'all'})
     if unknown or not names:
         raise ValueError(
             f'Unknown set {", ".join(unknown) or "(none given)"}: use all, some of '
             f'{", ".join(BENCHMARKS)}, or the config file of a set of your own.'
         )
-    listed = [*BENCHMARKS, *own] if 'all' in names else names
-    chosen = tuple(known[name] for name in dict.fromkeys(listed))
-    names_of = [one.name for one in chosen]
-    twice = sorted({name for name in names_of if names_of.count(name) > 1})
+    order = [*BENCHMARKS, *files] if 'all' in names else names
+    sets = tuple(by_name[name] for name in dict.fromkeys(order))
+    set_names = [benchmark.name for benchmark in sets]
+    twice = sorted({name for name in set_names if set_names.count(name) > 1})
     if twice:
         raise ValueError(f'Two sets are called {", ".join(twice)}: rename a config file.')
-    return chosen
+    return sets
 
 
 def read_benchmark(path: str | Path) -> Benchmark:
-    """A set of the user's own, from a config of MMSegmentation with its test or validation loader.
+    """Read a set from a config of MMSegmentation with a test or validation loader.
 
-    The set is called like the file. Its classes are prompted by their names; a first class that is
-    called background is told by the threshold.
+    The set has the name of the file. Its classes are prompted by their names, except for a first
+    class called background, which has a threshold.
+
+    Args:
+        path (str | Path): The config.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -175,32 +197,39 @@ def read_benchmark(path: str | Path) -> Benchmark:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config of a set at {path}.')
     dataset = dataset_config(read_config(path))
-    metainfo = {**getattr(_kind(dataset, path), 'METAINFO', {}), **_metainfo(dataset, path)}
+    metainfo = {
+        **getattr(_dataset_class(dataset, path), 'METAINFO', {}),
+        **_metainfo(dataset, path),
+    }
     if not metainfo.get('classes') or not dataset.get('data_root'):
         raise ValueError(
             f'The data set of {path} names no classes or no folder: give it '
             "metainfo=dict(classes=[...]) and data_root='...'."
         )
-    name, blank = Path(path).stem, (None,) * len(PUBLISHED_BY)
-    named = metainfo['classes']
-    if isinstance(named, str) and Path(named).is_file():
-        named = list_from_file(named)  # as MMEngine reads it
-    check_class_names_of_set(named, f'the data set of {path}')
-    classes = tuple(named)
+    classes = metainfo['classes']
+    if isinstance(classes, str) and Path(classes).is_file():
+        classes = list_from_file(classes)  # as MMEngine reads it
+    check_class_names_of_set(classes, f'the data set of {path}')
     return Benchmark(
-        name, name, classes, str(Path(path).resolve()), str(dataset.data_root), None, blank
+        name=Path(path).stem,
+        title=Path(path).stem,
+        class_set=tuple(classes),
+        data_config=str(Path(path).resolve()),
+        root=str(dataset.data_root),
+        num_images=None,
+        published=(None,) * len(PUBLISHED_BY),
     )
 
 
-def dataset_config(cfg: Config) -> Config:
-    """The data set of a config's test loader, or else of its validation loader.
+def dataset_config(cfg: Config) -> ConfigDict:
+    """Return the data set of a config's test loader, or else of its validation loader.
 
     Raises:
         ValueError: If it has neither.
     """
     loader = cfg.get('test_dataloader') or cfg.get('val_dataloader')
-    dataset = loader.get('dataset') if isinstance(loader, dict) else None
-    if not isinstance(dataset, dict) or 'type' not in dataset:
+    dataset = loader.get('dataset') if isinstance(loader, ConfigDict) else None
+    if not isinstance(dataset, ConfigDict) or 'type' not in dataset:
         raise ValueError(
             f'{cfg.filename} has no test_dataloader with a data set: give it dict(dataset=dict('
             "type='BaseSegDataset', ...))."
@@ -208,16 +237,17 @@ def dataset_config(cfg: Config) -> Config:
     return dataset
 
 
-def _kind(dataset: Config, path: str | Path) -> Any:
-    """Class of a data set's config; new configs hold the class itself."""
-    kind = DATASETS.get(dataset.type) if isinstance(dataset.type, str) else dataset.type
-    if kind is None:
+def _dataset_class(dataset: ConfigDict, path: str | Path) -> type[BaseDataset]:
+    """Return the class of a data set's config; MMEngine's new style holds the class itself."""
+    by_name = isinstance(dataset.type, str)
+    dataset_class = DATASETS.get(dataset.type) if by_name else dataset.type
+    if dataset_class is None:
         raise ValueError(f'{path} names the data set {dataset.type!r}, which is not registered.')
-    return kind
+    return dataset_class
 
 
-def _metainfo(dataset: Config, path: str | Path) -> dict[str, Any]:
-    """What a data set's config says of its classes."""
+def _metainfo(dataset: ConfigDict, path: str | Path) -> dict[str, object]:
+    """Return the metainfo of a data set's config."""
     metainfo = dataset.get('metainfo') or {}
     if not isinstance(metainfo, dict):
         raise ValueError(

@@ -1,21 +1,22 @@
-"""One row of the table: a set, its protocol, the images done so far, and the result of all."""
+"""Rows of the table: each is a set with its protocol, its journal and its result."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 
+from groupvit_mmseg.benchmark.evaluation_settings import EvaluationSettings
 from groupvit_mmseg.benchmark.image_files import ImageFiles
 from groupvit_mmseg.benchmark.journal import Journal
 from groupvit_mmseg.benchmark.option_checks import check_class_file, check_options_are_used
 from groupvit_mmseg.benchmark.protocols import PRESETS, protocol
 from groupvit_mmseg.benchmark.report import PACKAGES, versions
+from groupvit_mmseg.benchmark.result_types import ProtocolFields, SetResult
 from groupvit_mmseg.benchmark.run_set import (
+    Share,
     apply_protocol,
     build_dataset,
     digest,
@@ -23,72 +24,35 @@ from groupvit_mmseg.benchmark.run_set import (
     run_segmentation,
 )
 from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
-from groupvit_mmseg.benchmark.sets import Benchmark, chosen_sets
+from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
-from groupvit_mmseg.text.class_list import read_class_file
+from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.text.class_file import read_class_file
+from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.templates import get_templates
 
 IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
 
 
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """What all rows of an evaluation share.
-
-    Attributes:
-        out (Path): Folder of the results; the journals lie below it.
-        configs (Path): The folder ``configs`` of the project.
-        weights (Mapping[str, Any]): Of ``describe_checkpoint``.
-        data_root (Path): Holds the sets.
-        roots (Mapping[str, str]): Other places, by set.
-        protocol (str): Preset.
-        changes (Mapping[str, Any]): Fields of the protocol to change.
-        class_files (Mapping[str, str]): Class files, by set.
-        model (str): What tells configs of the model apart.
-        precision (str): ``fp32`` or ``bf16``.
-        device (str): Where the model is.
-        batch_size (int): Images that share batches of windows.
-        limit (int | None): Images to stop at.
-    """
-
-    out: Path
-    configs: Path
-    weights: Mapping[str, Any]
-    data_root: Path = Path('data')
-    roots: Mapping[str, str] = field(default_factory=dict)
-    protocol: str = 'official'
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    class_files: Mapping[str, str] = field(default_factory=dict)
-    model: str = ''
-    precision: str = 'fp32'
-    device: str = 'cpu'
-    batch_size: int = 1
-    limit: int | None = None
-
-    def folder(self, benchmark: Benchmark) -> Path:
-        """Where the files of a set lie."""
-        return Path(self.roots.get(benchmark.name, benchmark.folder(self.data_root)))
-
-
 class EvaluationTask:
-    """A set to evaluate, its results on disk.
+    """Evaluation of one set, with results on disk.
 
     Args:
         benchmark (Benchmark): The set.
-        settings (EvaluationSettings): What all rows share.
-        name (str, optional): Of the row and its files; None takes the set's. Defaults to None.
-        templates (str, optional): Prompt templates in the place of the protocol's.
-            Defaults to None.
+        settings (EvaluationSettings): Settings that all rows share.
+        name (str, optional): Name of the row and its files; None for that of the set. Defaults to
+            None.
+        templates (str, optional): Prompt templates instead of the protocol's. Defaults to None.
 
     Attributes:
-        protocol (Protocol): How the set is evaluated.
-        dataset (Any): Its images.
-        num_images (int): Images to evaluate.
-        journal (Journal): What they gave.
+        protocol (Protocol): Settings of the evaluation.
+        dataset (BaseDataset): The images.
+        num_images (int): Number of images to evaluate.
+        journal (Journal): Results of the images.
 
     Raises:
         FileNotFoundError: If the folder or the class file does not exist.
-        ValueError: If the protocol does not fit, or the folder of results is of other settings.
+        ValueError: If the protocol does not fit, or the folder has results of other settings.
     """
 
     def __init__(
@@ -103,120 +67,140 @@ class EvaluationTask:
         self.name = name or benchmark.name
         file = settings.class_files.get(benchmark.name)
         self.classes = read_class_file(file) if file else None
-        given = self._given_background()
-        changes = {**settings.changes}
-        if templates is not None:  # they are what tells this row from another
-            given['templates'] = changes['templates'] = templates
-        self.preset = protocol(settings.protocol, benchmark.class_set, **given)
-        self.protocol = protocol(settings.protocol, benchmark.class_set, **(given | changes))
+        defaults = self._background_defaults()
+        changes: ProtocolFields = {**settings.changes}
+        if templates is not None:  # rows of one set differ in them: they are no change
+            defaults['templates'] = changes['templates'] = templates
+        self.preset = protocol(settings.protocol, benchmark.class_set, **defaults)
+        fields: ProtocolFields = {**defaults, **changes}
+        self.protocol = protocol(settings.protocol, benchmark.class_set, **fields)
         if not self.is_classification:
             check_class_file(benchmark, self.classes)
         self.prompted = self._prompted()
         root = settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         if not self.is_classification:
-            check_set(self.dataset, len(self.prompted['class_names']))
+            num_classes = len(self._class_list().class_names)
+            check_set(self.dataset, num_classes)
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
             classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),
             images=digest([Path(path).name for path in self._image_paths()]),
         )
-        depends_on = dict(
+        folder, files = settings.out / 'journal', ImageFiles(self.dataset)
+        self.journal = Journal(folder, name=self.name, settings=self._depends_on(), files=files)
+
+    def _depends_on(self) -> dict[str, object]:
+        """Return everything that the results of the images depend on, JSON values."""
+        return dict(
             set=self.name,
             protocol=self.protocol.fields(),
             pipeline=[repr(step) for step in self.dataset.pipeline.transforms],
-            model=settings.model,
-            weights=settings.weights['sha256'],
-            precision=settings.precision,
-            device=settings.device.partition(':')[0],
-            batch_size=settings.batch_size,
+            model=self.settings.model,
+            weights=self.settings.weights['sha256'],
+            precision=self.settings.precision,
+            device=self.settings.device.partition(':')[0],
+            batch_size=self.settings.batch_size,
             versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
         )
-        folder, files = settings.out / 'journal', ImageFiles(self.dataset)
-        self.journal = Journal(folder, name=self.name, settings=depends_on, files=files)
 
     def _label_options(self) -> list[str]:
-        """What the config of a set of the user's own says of labels besides their names."""
+        """Return unusual options of the labels in the config of a user's set."""
         if self.benchmark.num_images is not None:
             return []
         usual = dict(ignore_index=255, reduce_zero_label=False)
-        found = {name: getattr(self.dataset, name, value) for name, value in usual.items()}
-        return [f'{name}={value}' for name, value in found.items() if value != usual[name]]
+        options = {name: getattr(self.dataset, name, value) for name, value in usual.items()}
+        return [f'{name}={value}' for name, value in options.items() if value != usual[name]]
 
-    def _given_background(self) -> dict[str, Any]:
-        """What tells the background where the preset does not: a part of it, and no change."""
-        file, changes = self.classes or {}, self.settings.changes
-        given: dict[str, Any] = {}
-        if file.get('with_background') and not (
-            'background_words' in changes and not file['background_words']
+    def _background_defaults(self) -> ProtocolFields:
+        """Return fields of the background that the preset lacks; they do not count as changes."""
+        file, changes = self.classes, self.settings.changes
+        fields: ProtocolFields = {}
+        if (
+            file is not None
+            and file['with_background']
+            and not ('background_words' in changes and not file['background_words'])
         ):
-            given['background_words'] = file['background_words']
+            fields['background_words'] = file['background_words']
         if self.benchmark.class_set in PRESETS[self.settings.protocol].thresholds:
-            return given
-        background = ('bg_thresh', 'background_words')
-        return given | {k: v for k, v in changes.items() if k in background}
+            return fields
+        if 'bg_thresh' in changes:
+            fields['bg_thresh'] = changes['bg_thresh']
+        if 'background_words' in changes:
+            fields['background_words'] = changes['background_words']
+        return fields
 
-    def _prompted(self) -> dict[str, Any]:
-        """All that is prompted, by name; raises before any image what would be raised after."""
+    def _class_list(self) -> ClassList:
+        """Return the prompts of a segmentation."""
+        return self.protocol.class_list(self.benchmark.class_set, self.classes)
+
+    def _prompted(self) -> dict[str, object]:
+        """Return everything that is prompted, by name; raise errors of classes before any image."""
         if self.is_classification:
             if self.classes:
                 raise ValueError(f'{self.benchmark.name} takes no class file: leave it out.')
             sentences = get_templates(self.protocol.templates)
             return dict(class_names=IMAGENET_SIMPLE_CATEGORIES, templates=sentences)
-        found = self.protocol.class_list(self.benchmark.class_set, self.classes)._asdict()
-        return found | dict(alias_pooling=self.protocol.alias_pooling)
+        return {**self._class_list()._asdict(), 'alias_pooling': self.protocol.alias_pooling}
 
     def _image_paths(self) -> list[str]:
-        """Files of the images, in order."""
+        """List the files of the images in order."""
         infos = (self.dataset.get_data_info(index) for index in range(len(self.dataset)))
         return [str(info['img_path']) for info in infos]
 
     @property
     def names(self) -> Sequence[str]:
-        """What the metric calls the classes."""
+        """Names of the classes in the metrics."""
         return self.dataset.metainfo['classes']
 
     @property
     def is_classification(self) -> bool:
-        """Whether images are classified, not segmented."""
+        """Whether images are classified instead of segmented."""
         return self.benchmark.name == 'imagenet'
 
-    def set_up(self, segmentor: Any, logit_scale: float) -> None:
-        """Make a segmentor look for the classes as the protocol says."""
+    def set_up(self, segmentor: GroupViTSegmentor, logit_scale: float) -> None:
+        """Set a segmentor's classes and options to those of the set and the protocol."""
         apply_protocol(
             segmentor, self.protocol, self.benchmark.class_set, logit_scale, self.classes
         )
 
     def run(
         self,
-        segmentor: Any,
+        segmentor: GroupViTSegmentor,
         logit_scale: float,
         *,
         rank: int = 0,
         world: int = 1,
         num_workers: int = 0,
     ) -> Iterator[int]:
-        """Do the images of one process that are not done yet; yield the index of each.
+        """Run the images of one process that are not in the journal; yield the index of each.
 
         Args:
-            segmentor (Any): A ``GroupViTSegmentor`` with the weights.
-            logit_scale (float): The checkpoint's.
-            rank (int): Of this process. Defaults to 0.
+            segmentor (GroupViTSegmentor): With weights.
+            logit_scale (float): Scale of the checkpoint.
+            rank (int): Index of this process. Defaults to 0.
             world (int): Number of processes. Defaults to 1.
-            num_workers (int): Processes that load images. Defaults to 0.
+            num_workers (int): Worker processes that load images. Defaults to 0.
         """
-        share: dict[str, Any] = dict(rank=rank, world=world, num_workers=num_workers)
-        share.update(batch_size=self.settings.batch_size, limit=self.settings.limit)
+        share = Share(
+            rank=rank,
+            world=world,
+            num_workers=num_workers,
+            batch_size=self.settings.batch_size,
+            limit=self.settings.limit,
+        )
         if self.is_classification:
-            share.update(names=IMAGENET_SIMPLE_CATEGORIES, templates=self.protocol.templates)
-            yield from run_classification(segmentor, self.dataset, self.journal, **share)
+            names, templates = IMAGENET_SIMPLE_CATEGORIES, self.protocol.templates
+            yield from run_classification(
+                segmentor, self.dataset, self.journal, names=names, templates=templates, **share
+            )
             return
         self.set_up(segmentor, logit_scale)
         yield from run_segmentation(segmentor, self.dataset, self.journal, **share)
 
-    def result(self) -> dict[str, Any]:
-        """The result file's content.
+    def result(self) -> SetResult:
+        """Return the content of the result file.
 
         Raises:
             RuntimeError: If images are missing.
@@ -228,7 +212,7 @@ class EvaluationTask:
                 'early; the same command goes on.'
             )
         scores = accuracy_scores if self.is_classification else iou_scores
-        return dict(
+        return SetResult(
             set=self.benchmark.name,
             **scores(images, self.names),
             protocol=dict(
@@ -257,22 +241,24 @@ class EvaluationTask:
 def make_tasks(
     names: Sequence[str], settings: EvaluationSettings
 ) -> tuple[list[EvaluationTask], list[str]]:
-    """All rows, and a note on each set of ``all`` that is not there.
-
-    Whatever else is wrong with a folder comes up before the first image.
+    """Make all rows, and check their folders before the first image.
 
     Args:
-        names (Sequence[str]): What :func:`.chosen_sets` takes.
-        settings (EvaluationSettings): What all rows share.
+        names (Sequence[str]): Argument of :func:`.select_sets`.
+        settings (EvaluationSettings): Settings that all rows share.
+
+    Returns:
+        tuple[list[EvaluationTask], list[str]]: The rows, and a note on each set of ``all`` whose
+        folder does not exist.
 
     Raises:
-        FileNotFoundError: If none of the sets is there.
-        ValueError: If an option is given that none of the sets uses.
+        FileNotFoundError: If the folders of all sets are missing.
+        ValueError: If none of the sets uses an option, or a folder is unusable.
     """
     tasks, missing = [], []
-    chosen = chosen_sets(names)
-    check_options_are_used(chosen, settings)
-    for benchmark in chosen:
+    sets = select_sets(names)
+    check_options_are_used(sets, settings)
+    for benchmark in sets:
         folder = settings.folder(benchmark)
         if 'all' in names and not folder.is_dir():
             missing.append(f'{benchmark.title}: left out, there is no {folder}.')

@@ -1,4 +1,4 @@
-"""Weights from and to other implementations, read safely, written whole."""
+"""Weights of other implementations: read safely, converted in both directions."""
 
 from groupvit_mmseg.checkpoints.key_map import (
     from_hugging_face,

@@ -1,15 +1,15 @@
-"""What shapes do not tell of a model, and what the files with the weights say of it."""
+"""Settings of a model that the shapes of its tensors do not determine, from several places."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Normalization(NamedTuple):
-    """How pictures become the input of a model.
+    """Normalisation of a model's input images.
 
     Attributes:
         mean (tuple[float, ...]): Subtracted from pixels in [0, 255], per channel.
-        std (tuple[float, ...]): What they are divided by then.
+        std (tuple[float, ...]): Divisor of the result, per channel.
         rgb (bool): Whether the channels are red, green, blue; otherwise blue, green, red.
     """
 
@@ -18,18 +18,24 @@ class Normalization(NamedTuple):
     rgb: bool = True
 
 
+def normalization(mean: Sequence[float], std: Sequence[float], *, rgb: bool) -> Normalization:
+    """Return a normalisation of pixels in [0, 255], rounded so that equal ones compare equal."""
+    means, stds = (tuple(round(float(v), 4) for v in values) for values in (mean, std))
+    return Normalization(means, stds, rgb)
+
+
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 
 class Hints(NamedTuple):
-    """What the tensors do not tell; None where nothing is known.
+    """Settings that the tensors do not determine; None where a setting is unknown.
 
     Attributes:
         num_heads (Sequence[int], optional): Attention heads per stage of the image tower.
         text_heads (int, optional): Attention heads of the text tower.
         img_size (tuple[int, int], optional): ``H, W`` in pixels of the position embedding.
         assign_scale (float, optional): Factor on the assignment logits.
-        normalization (Normalization, optional): Of the pictures.
+        normalization (Normalization, optional): Of the input images.
     """
 
     num_heads: Sequence[int] | None = None
@@ -40,136 +46,126 @@ class Hints(NamedTuple):
 
     def completed(self, other: 'Hints') -> 'Hints':
         """Fill unset fields from another."""
-        said = {name: value for name, value in self._asdict().items() if value is not None}
-        return other._replace(**said)
+        known = {name: value for name, value in self._asdict().items() if value is not None}
+        return other._replace(**known)
 
 
 class Settings(NamedTuple):
-    """What one place says of a model, under the names of the plugin's configs.
+    """Settings of a model from one place, under the names of the plugin's configs.
 
     Attributes:
         where (str): The place, for messages.
-        backbone (Mapping): Of the image tower; sequences are tuples, sizes ``(H, W)``.
-        text_encoder (Mapping): Of the text tower.
-        normalization (Normalization, optional): Of the pictures.
-        answers (Mapping, optional): What the model answered when it was written; see
-            :mod:`groupvit_mmseg.conversion.fingerprint`.
+        backbone (Mapping[str, object]): Of the image tower; sequences are tuples, sizes ``(H, W)``.
+        text_encoder (Mapping[str, object]): Of the text tower.
+        normalization (Normalization, optional): Of the input images.
+        answers (Mapping[str, object], optional): Outputs of the model for a fixed batch, computed
+            when it was written; see :mod:`groupvit_mmseg.conversion.fingerprint`.
     """
 
     where: str
-    backbone: Mapping[str, Any] = {}
-    text_encoder: Mapping[str, Any] = {}
+    backbone: Mapping[str, object] = {}
+    text_encoder: Mapping[str, object] = {}
     normalization: Normalization | None = None
-    answers: Mapping[str, Any] | None = None
+    answers: Mapping[str, object] | None = None
 
     @property
     def hints(self) -> Hints:
-        """The part that shapes do not tell."""
+        """The settings that shapes do not determine.
+
+        Raises:
+            ValueError: If a value has another type than its setting.
+        """
         return Hints(
-            self.backbone.get('num_heads'),
-            self.text_encoder.get('num_heads'),
-            self.backbone.get('img_size'),
-            self.backbone.get('assign_scale'),
+            _num_heads(self.where, self.backbone.get('num_heads')),
+            _text_heads(self.where, self.text_encoder.get('num_heads')),
+            _img_size(self.where, self.backbone.get('img_size')),
+            _assign_scale(self.where, self.backbone.get('assign_scale')),
             self.normalization,
         )
 
 
-class Told(NamedTuple):
-    """What all places together say.
+def _num_heads(where: str, value: object) -> tuple[int, ...] | None:
+    """Return attention heads per stage."""
+    if value is None or (isinstance(value, tuple) and _are_counts(value)):
+        return value
+    raise _wrong_type(where, 'num_heads', value, 'one number of 1 or more for each stage')
+
+
+def _text_heads(where: str, value: object) -> int | None:
+    """Return attention heads of a text tower."""
+    if value is None or (isinstance(value, int) and _are_counts((value,))):
+        return value
+    raise _wrong_type(where, 'text_heads', value, 'a number of 1 or more')
+
+
+def _img_size(where: str, value: object) -> tuple[int, int] | None:
+    """Return height and width."""
+    if value is None:
+        return None
+    if isinstance(value, tuple) and len(value) == 2 and _are_counts(value):
+        return value[0], value[1]
+    raise _wrong_type(where, 'img_size', value, 'height and width')
+
+
+def _assign_scale(where: str, value: object) -> float | None:
+    """Return the factor on the assignment logits."""
+    if value is None or isinstance(value, int | float):
+        return value
+    raise _wrong_type(where, 'assign_scale', value, 'a number')
+
+
+def _are_counts(values: Iterable[object]) -> bool:
+    """Return whether all values are integers of 1 or more."""
+    return all(isinstance(n, int) and n > 0 for n in values)
+
+
+def _wrong_type(where: str, name: str, value: object, expected: str) -> ValueError:
+    """Return the error for a value of another type than its setting."""
+    return ValueError(f'{where} has {name} = {value!r}, which must be {expected}.')
+
+
+class MergedSettings(NamedTuple):
+    """Settings from all places.
 
     Attributes:
         hints (Hints): The values.
-        places (dict[str, str]): Where each comes from, by the name of the field.
+        origins (dict[str, str]): Where each comes from, by the name of the field.
     """
 
     hints: Hints
-    places: dict[str, str]
+    origins: dict[str, str]
 
 
-def agreed(settings: Iterable[Settings]) -> Told:
-    """What several places say, if they do not contradict each other.
+def merge_settings(settings: Iterable[Settings]) -> MergedSettings:
+    """Merge the settings of one model from several places.
 
     Args:
-        settings (Iterable[Settings]): Of one model, of each place.
+        settings (Iterable[Settings]): One per place.
 
     Raises:
-        ValueError: If two places say different things; names both.
+        ValueError: If two places disagree, or a value has another type than its setting.
     """
-    values: dict[str, Any] = {}
-    places: dict[str, str] = {}
+    hints = Hints()
+    origins: dict[str, str] = {}
     for each in settings:
-        check_kinds(each)
-        for name, value in each.hints._asdict().items():
+        others = each.hints
+        for name, value in others._asdict().items():
             if value is None:
                 continue
-            if name in values and values[name] != value:
+            known = getattr(hints, name)
+            if known is not None and known != value:
                 raise ValueError(
-                    f'{places[name]} and {each.where} disagree on {name}, {plain(values[name])} '
-                    f'and {plain(value)}: leave the option out, or move away the file that is not '
-                    'of this model.'
+                    f'{origins[name]} and {each.where} disagree on {name}, {plain(known)} '
+                    f'and {plain(value)}: omit the option, or remove the file that does not '
+                    'belong to this model.'
                 )
-            values.setdefault(name, value)
-            places.setdefault(name, each.where)
-    return Told(Hints(**values), places)
+            origins.setdefault(name, each.where)
+        hints = hints.completed(others)
+    return MergedSettings(hints, origins)
 
 
-def check_kinds(settings: Settings) -> None:
-    """Raise ``ValueError`` if a place gives a value of another kind than its setting has."""
-    heads, text_heads, size, scale, _ = settings.hints
-    kinds = {
-        'num_heads': (heads, 'one number of 1 or more for each stage', _are_counts(heads)),
-        'text_heads': (text_heads, 'a number of 1 or more', _are_counts((text_heads,))),
-        'img_size': (size, 'height and width', _are_counts(size) and len(size or ()) == 2),
-        'assign_scale': (scale, 'a number', isinstance(scale, int | float)),
-    }
-    for name, (value, kind, is_kind) in kinds.items():
-        if value is not None and not is_kind:
-            raise ValueError(f'{settings.where} says {name} = {value!r}, which must be {kind}.')
-
-
-def _are_counts(values: Any) -> bool:
-    """Whether these are several numbers of 1 or more."""
-    return isinstance(values, tuple) and all(isinstance(n, int) and n > 0 for n in values)
-
-
-def plain(value: Any) -> Any:
-    """A setting as a message shows it."""
+def plain(value: object) -> object:
+    """Return a setting as messages and JSON show it: lists and dicts in place of tuples."""
     if isinstance(value, Normalization):
         return {key: plain(part) for key, part in value._asdict().items()}
     return list(value) if isinstance(value, tuple) else value
-
-
-# Shapes tell these, so a place that says otherwise is of another model.
-SHAPED = {
-    'backbone': (
-        'patch_size',
-        'in_channels',
-        'embed_dims',
-        'depths',
-        'num_group_tokens',
-        'num_output_groups',
-    ),
-    'text_encoder': ('context_length', 'embed_dims', 'num_layers', 'vocab_size'),
-}
-
-
-def check_belongs(settings: Settings, structure: Any) -> None:
-    """Compare what a place says with the structure that the shapes tell.
-
-    Args:
-        settings (Settings): Of the place.
-        structure (Structure): Of the tensors.
-
-    Raises:
-        ValueError: If the place is of another model; names one difference.
-    """
-    for part, names in SHAPED.items():
-        said, found = getattr(settings, part), getattr(structure, part)
-        for name in names:
-            value = tuple(found[name]) if isinstance(found[name], list) else found[name]
-            if name in said and said[name] != value:
-                raise ValueError(
-                    f'{settings.where} is of another model: its {part} has {name} = '
-                    f'{plain(said[name])}, the weights have {plain(value)}; give the one that '
-                    'belongs to them.'
-                )

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: an address, or Hugging Face's hub through ``huggingface_hub``."""
+"""Download weights from an address, or from Hugging Face's hub by ``huggingface_hub``."""
 
 import contextlib
 import socket
@@ -16,13 +16,16 @@ IMAGE_PROCESSOR = 'preprocessor_config.json'
 
 
 def fetch(name: str) -> Path:
-    """Weights of a repository, downloaded or from the cache, and its configs beside them.
+    """Return the weights of a repository, downloaded or from the cache, with its configs.
 
     Args:
-        name (str): Such as ``nvidia/groupvit-gcc-yfcc``.
+        name (str): Name of the repository, such as ``nvidia/groupvit-gcc-yfcc``.
+
+    Returns:
+        Path: The file of the weights; the configs are beside it.
 
     Raises:
-        FileNotFoundError: If they cannot be had; says which file to bring.
+        FileNotFoundError: If they cannot be fetched; names the files to provide.
         ImportError: If ``huggingface_hub`` is not installed.
     """
     try:
@@ -40,11 +43,11 @@ def fetch(name: str) -> Path:
             with contextlib.suppress(EntryNotFoundError):  # not every repository has one
                 hf_hub_download(name, IMAGE_PROCESSOR, local_files_only=offline)
             return weights
-        except EntryNotFoundError as error:  # perhaps the repository holds the other kind
+        except EntryNotFoundError as error:  # the repository may have the other format
             offline = offline or isinstance(error, LocalEntryNotFoundError)
         except (OSError, ValueError) as error:
-            raise FileNotFoundError(_what_to_bring(name)) from error
-    raise FileNotFoundError(_what_to_bring(name))
+            raise FileNotFoundError(_offline_message(name)) from error
+    raise FileNotFoundError(_offline_message(name))
 
 
 def cached_file(name: str) -> Path | None:
@@ -65,10 +68,10 @@ def cached_file(name: str) -> Path | None:
 
 
 def download(address: str) -> Path:
-    """The file of an http(s) address, kept where ``torch.hub`` keeps checkpoints.
+    """Return the file of an http(s) address, in the folder where ``torch.hub`` has checkpoints.
 
     Raises:
-        FileNotFoundError: If it cannot be had.
+        FileNotFoundError: If it cannot be downloaded.
     """
     name = Path(urllib.parse.urlsplit(address).path).name or 'checkpoint'
     path = Path(torch.hub.get_dir(), 'checkpoints', name)
@@ -78,13 +81,13 @@ def download(address: str) -> Path:
             torch.hub.download_url_to_file(address, str(path), progress=False)
         except OSError as error:
             raise FileNotFoundError(
-                f'{address} cannot be downloaded ({error}): bring the file and give its path.'
+                f'{address} cannot be downloaded ({error}): copy the file here and give its path.'
             ) from error
     return path
 
 
 def _is_offline() -> bool:
-    """Whether the hub's name has no address: then asking it only costs half a minute of retries."""
+    """Return whether the hub's name cannot be resolved: requests would retry for half a minute."""
     from huggingface_hub.constants import ENDPOINT
 
     if urllib.request.getproxies():
@@ -96,9 +99,9 @@ def _is_offline() -> bool:
     return False
 
 
-def _what_to_bring(name: str) -> str:
-    """One sentence for a machine that cannot fetch."""
+def _offline_message(name: str) -> str:
+    """Return the message for a machine without access to the hub."""
     return (
-        f'{name} cannot be fetched from the hub: bring its {WEIGHTS[0]} (or {WEIGHTS[1]}) and '
-        f'{CONFIG} in one folder and give that folder as SRC.'
+        f'{name} cannot be fetched from the hub: copy its {WEIGHTS[0]} (or {WEIGHTS[1]}) and '
+        f'{CONFIG} into one folder and give that folder as SRC.'
     )

@@ -1,4 +1,4 @@
-"""Whose names a state dict has, and the same tensors under the pretrainer's names."""
+"""Formats of the keys of a state dict, and conversion to the pretrainer's keys."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ Tensors = dict[str, Tensor]
 
 
 class KeyFormat(NamedTuple):
-    """One way of naming GroupViT's tensors.
+    """The key format of an implementation.
 
     Attributes:
-        title (str): What messages call it.
-        marks (tuple[str, ...]): Parts of names that only this format has.
-        decode (Callable): Tensors with these names to tensors with the pretrainer's names.
+        title (str): Its name in messages.
+        marks (tuple[str, ...]): Parts of keys that only this format has.
+        decode (Callable): Converts tensors with these keys to the pretrainer's keys.
         encode (Callable): The inverse.
-        dropped (Mapping[str, str]): Patterns of names that are left out on reading -> the reason.
-        lost (Mapping[str, str]): Pretrainer's names that it has no place for -> the reason.
+        dropped (Mapping[str, str]): Patterns of keys that are left out on reading -> the reason.
+        lost (Mapping[str, str]): Pretrainer's keys that have no counterpart -> the reason.
     """
 
     title: str
@@ -45,12 +45,12 @@ SEGMENTOR_TO_PRETRAINER = {
 
 
 def _from_plugin(state_dict: Mapping[str, Tensor]) -> Tensors:
-    """A pretrainer's tensors as they are, a segmentor's under the pretrainer's names."""
-    renamed = {}
+    """Return a pretrainer's tensors as they are, a segmentor's under the pretrainer's keys."""
+    tensors = {}
     for key, value in state_dict.items():
         old = next((p for p in SEGMENTOR_TO_PRETRAINER if key.startswith(p)), '')
-        renamed[SEGMENTOR_TO_PRETRAINER.get(old, '') + key[len(old) :]] = value
-    return renamed
+        tensors[SEGMENTOR_TO_PRETRAINER.get(old, '') + key[len(old) :]] = value
+    return tensors
 
 
 OFFICIAL = KeyFormat(
@@ -64,7 +64,7 @@ HUGGING_FACE = KeyFormat(
     marks=('vision_model.', 'text_model.', 'visual_projection.'),
     decode=from_hugging_face,
     encode=to_hugging_face,
-    dropped={r'.*\.position_ids$': 'a constant, which the model makes itself'},
+    dropped={r'.*\.position_ids$': 'a constant, which the model computes itself'},
     lost={'loss_multi_label.logit_scale': 'transformers has no multi-label loss'},
 )
 PLUGIN = KeyFormat(
@@ -77,12 +77,12 @@ KEY_FORMATS = (OFFICIAL, HUGGING_FACE, PLUGIN)
 
 
 class RenamedTensors(NamedTuple):
-    """Tensors under the pretrainer's names.
+    """Tensors under the pretrainer's keys.
 
     Attributes:
         tensors (dict[str, Tensor]): The tensors.
-        key_format (KeyFormat): Whose names they had.
-        dropped (dict[str, str]): Names that were left out -> the reason.
+        key_format (KeyFormat): The format of their keys before.
+        dropped (dict[str, str]): Keys that were left out -> the reason.
     """
 
     tensors: Tensors
@@ -91,7 +91,17 @@ class RenamedTensors(NamedTuple):
 
 
 def key_format_of(state_dict: Mapping[str, Tensor]) -> KeyFormat | None:
-    """Whose names these are; None if nobody's that is known."""
+    """Return the format of the keys of a state dict; None if it is unknown.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): Of a whole model or a part.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.key_formats import key_format_of
+        >>> key_format_of({'vision_model.layernorm.weight': torch.ones(4)}).title
+        'Hugging Face'
+    """
     for key_format in KEY_FORMATS:
         if any(mark in key for key in state_dict for mark in key_format.marks):
             return key_format
@@ -99,14 +109,14 @@ def key_format_of(state_dict: Mapping[str, Tensor]) -> KeyFormat | None:
 
 
 def to_pretrainer_names(state_dict: Mapping[str, Tensor], key_format: KeyFormat) -> RenamedTensors:
-    """Decode a state dict; a prefix that all of its names share is dropped.
+    """Decode a state dict; a prefix that all of its keys share is dropped.
 
     Args:
-        state_dict (Mapping[str, Tensor]): With the names of ``key_format``.
-        key_format (KeyFormat): Whose names they are.
+        state_dict (Mapping[str, Tensor]): With keys of ``key_format``.
+        key_format (KeyFormat): Their format.
 
     Raises:
-        ValueError: Listing names that have no place in a GroupViT.
+        ValueError: If keys are not GroupViT's; lists them.
     """
     plain = without_prefix(state_dict, key_format)
     dropped = {
@@ -115,23 +125,23 @@ def to_pretrainer_names(state_dict: Mapping[str, Tensor], key_format: KeyFormat)
         for pattern, reason in key_format.dropped.items()
         if re.match(pattern, key)
     }
-    kept = {key: value for key, value in plain.items() if key not in dropped}
-    return RenamedTensors(key_format.decode(kept), key_format, dropped)
+    rest = {key: value for key, value in plain.items() if key not in dropped}
+    return RenamedTensors(key_format.decode(rest), key_format, dropped)
 
 
 def without_prefix(state_dict: Mapping[str, Tensor], key_format: KeyFormat) -> Tensors:
-    """The same tensors without what wrappers put before all names, such as ``module.``."""
-    places = [
+    """Remove the prefix that wrappers put before all keys, such as ``module.``."""
+    prefixes = [
         key[: key.index(mark)]
         for key in state_dict
         for mark in key_format.marks
         if mark in key and _begins_a_name(key, mark)
     ]
-    prefix = min(places, key=len, default='')
+    prefix = min(prefixes, key=len, default='')
     return {key.removeprefix(prefix): value for key, value in state_dict.items()}
 
 
 def _begins_a_name(key: str, mark: str) -> bool:
-    """Whether the mark stands at the start, or after a dot."""
+    """Return whether the mark is at the start, or after a dot."""
     place = key.index(mark)
     return place == 0 or key[place - 1] == '.'

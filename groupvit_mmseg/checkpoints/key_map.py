@@ -1,115 +1,18 @@
-"""Names of tensors in the official release, in Hugging Face's ``GroupViTModel`` and here.
-
-Each table pairs a name pattern of another implementation with that of :class:`GroupViTPretrainer`.
-``*`` stands for an index; a pattern that ends in ``.`` is a prefix. The first that fits is used, in
-either direction.
-"""
+"""Conversion of keys and tensors by the tables of :mod:`.key_tables`, in both directions."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-_GROUPING = {
-    'norm_tokens.': 'norm_groups.',
-    'norm_x.': 'norm_tokens.',
-    'mlp_inter.': 'group_mlp.',
-    'norm_post_tokens.': 'norm_query.',
-    'pre_assign_attn.attn.': 'cross_attention.attn.',
-    'pre_assign_attn.norm2.': 'cross_attention.norm.',
-    'pre_assign_attn.mlp.': 'cross_attention.mlp.',
-    'pre_assign_attn.norm_post.': 'cross_attention.norm_post.',
-    'assign.': 'assign.',
-    'norm_new_x.': 'norm_out.',
-    'mlp_channels.': 'mlp_out.',
-    'reduction.': 'reduce.',
-}
-
-# Where widths differ, the first two parts are one deeper and a norm and a linear layer follow.
-_NESTED = {'0.0.': 'norm.', '0.1.': 'mlp.'}
-_GROUP_PROJECTOR = {
-    **_NESTED,  # first: they also begin like '0.'
-    '0.': 'norm.',
-    '1.fc1.': 'mlp.fc1.',
-    '1.fc2.': 'mlp.fc2.',
-    '1.': 'expand.0.',
-    '2.': 'expand.1.',
-}
-
-
-def _under(source: str, target: str, names: Mapping[str, str]) -> dict[str, str]:
-    """A table with prefixes put before both sides."""
-    return {source + theirs: target + ours for theirs, ours in names.items()}
-
-
-_OFFICIAL_PROJECTOR = 'img_encoder.layers.*.group_projector.'
-OFFICIAL = {
-    'logit_scale': 'loss_contrastive.logit_scale',
-    'multi_label_logit_scale': 'loss_multi_label.logit_scale',
-    'img_encoder.pos_embed': 'backbone.pos_embed',
-    'img_encoder.patch_embed.': 'backbone.patch_embed.',
-    'img_encoder.norm.': 'backbone.norm.',
-    'img_encoder.layers.*.group_token': 'backbone.stages.*.group_tokens',
-    'img_encoder.layers.*.blocks.*.': 'backbone.stages.*.blocks.*.',
-    **_under('img_encoder.layers.*.downsample.', 'backbone.stages.*.grouping.', _GROUPING),
-    **_under(_OFFICIAL_PROJECTOR, 'backbone.stages.*.group_projector.', _GROUP_PROJECTOR),
-    'text_encoder.positional_embedding': 'text_encoder.pos_embed',
-    'text_encoder.token_embedding.': 'text_encoder.token_embedding.',
-    'text_encoder.ln_final.': 'text_encoder.norm.',
-    **_under(
-        'text_encoder.transformer.resblocks.*.',
-        'text_encoder.blocks.*.',
-        {
-            'ln_1.': 'norm1.',
-            'ln_2.': 'norm2.',
-            'attn.in_proj_weight': 'attn.qkv.weight',
-            'attn.in_proj_bias': 'attn.qkv.bias',
-            'attn.out_proj.': 'attn.proj.',
-            'mlp.c_fc.': 'mlp.fc1.',
-            'mlp.c_proj.': 'mlp.fc2.',
-        },
-    ),
-    'img_projector.linear_hidden.': 'image_projector.hidden.',
-    'img_projector.linear_out.': 'image_projector.out.',
-    'text_projector.linear_hidden.': 'text_projector.hidden.',
-    'text_projector.linear_out.': 'text_projector.out.',
-}
-
-_HUGGING_FACE_BLOCK = {
-    'self_attn.q_proj.': 'attn.qkv.q.',
-    'self_attn.k_proj.': 'attn.qkv.k.',
-    'self_attn.v_proj.': 'attn.qkv.v.',
-    'self_attn.out_proj.': 'attn.proj.',
-    'layer_norm1.': 'norm1.',
-    'layer_norm2.': 'norm2.',
-    'mlp.': 'mlp.',
-}
-_HUGGING_FACE_GROUPING = {
-    'pre_assign_attn.attn.out_proj.': 'cross_attention.attn.proj.',
-    **_GROUPING,
-}
-_HUGGING_FACE_PROJECTION = {'0.': 'hidden.0.', '1.': 'hidden.1.', '3.': 'out.'}
-_STAGE = ('vision_model.encoder.stages.*.', 'backbone.stages.*.')
-_OF_ONE_WIDTH = {k: v for k, v in _GROUP_PROJECTOR.items() if 'mlp.fc' in v or k == '0.'}
-
-HUGGING_FACE = {
-    'logit_scale': 'loss_contrastive.logit_scale',
-    'vision_model.embeddings.position_embeddings': 'backbone.pos_embed',
-    'vision_model.embeddings.patch_embeddings.projection.': 'backbone.patch_embed.proj.',
-    'vision_model.embeddings.layernorm.': 'backbone.patch_embed.norm.',
-    'vision_model.layernorm.': 'backbone.norm.',
-    f'{_STAGE[0]}group_token': f'{_STAGE[1]}group_tokens',
-    **_under(f'{_STAGE[0]}layers.*.', f'{_STAGE[1]}blocks.*.', _HUGGING_FACE_BLOCK),
-    **_under(f'{_STAGE[0]}downsample.', f'{_STAGE[1]}grouping.', _HUGGING_FACE_GROUPING),
-    **_under(f'{_STAGE[0]}group_projector.', f'{_STAGE[1]}group_projector.', _OF_ONE_WIDTH),
-    'text_model.embeddings.token_embedding.': 'text_encoder.token_embedding.',
-    'text_model.embeddings.position_embedding.weight': 'text_encoder.pos_embed',
-    'text_model.final_layer_norm.': 'text_encoder.norm.',
-    **_under('text_model.encoder.layers.*.', 'text_encoder.blocks.*.', _HUGGING_FACE_BLOCK),
-    **_under('visual_projection.', 'image_projector.', _HUGGING_FACE_PROJECTION),
-    **_under('text_projection.', 'text_projector.', _HUGGING_FACE_PROJECTION),
-}
+from groupvit_mmseg.checkpoints.key_tables import (
+    HUGGING_FACE,
+    NESTED,
+    OFFICIAL,
+    OFFICIAL_PROJECTOR,
+)
 
 _WIDENS = re.compile(r'(backbone\.stages\.\d+\.group_projector\.)expand\.')
 _PROJECTION_WEIGHT = re.compile(r'(image|img|text)_projector\..*weight$')
@@ -118,13 +21,13 @@ _SPLIT = re.compile(r'(.*\.attn\.qkv\.)[qkv]\.(weight|bias)$')
 
 
 def _matcher(pattern: str) -> re.Pattern[str]:
-    """The pattern as a regular expression whose groups are the indices."""
+    """Return the pattern as a regular expression whose groups are the indices."""
     expression = re.escape(pattern).replace(r'\*', r'(\d+)')
     return re.compile(expression if pattern.endswith('.') else expression + '$')
 
 
 def rename(key: str, table: Mapping[str, str]) -> str | None:
-    """The name here of another implementation's tensor, None if the table lacks it."""
+    """Return the key here of another implementation's tensor; None if the table lacks it."""
     for pattern, target in table.items():
         match = _matcher(pattern).match(key)
         if match:
@@ -135,136 +38,191 @@ def rename(key: str, table: Mapping[str, str]) -> str | None:
 
 
 def inverse(table: Mapping[str, str]) -> dict[str, str]:
-    """The same table read from right to left; where two lead to one name, the first counts."""
-    turned: dict[str, str] = {}
+    """Return the inverse of a table; of two entries with one target, the first is used."""
+    inverted: dict[str, str] = {}
     for theirs, ours in table.items():
-        turned.setdefault(ours, theirs)
-    return turned
+        inverted.setdefault(ours, theirs)
+    return inverted
 
 
 def rename_all(state_dict: Mapping[str, Tensor], table: Mapping[str, str]) -> dict[str, Tensor]:
-    """Every tensor under the name that a table gives it.
+    """Rename every tensor by a table.
 
     Args:
-        state_dict (Mapping[str, Tensor]): of the other implementation.
-        table (Mapping[str, str]): such as ``OFFICIAL`` or ``HUGGING_FACE``.
+        state_dict (Mapping[str, Tensor]): Of the other implementation.
+        table (Mapping[str, str]): Such as ``OFFICIAL`` or ``HUGGING_FACE``.
 
     Returns:
-        dict[str, Tensor]: the same tensors.
+        dict[str, Tensor]: The same tensors.
 
     Raises:
-        ValueError: listing the names that the table lacks, or that become the same.
+        ValueError: If the table lacks keys, or maps several to one; lists them.
     """
     targets = {key: rename(key, table) for key in state_dict}
     unknown = [key for key, target in targets.items() if target is None]
     if unknown:
         raise ValueError(f'{len(unknown)} tensors have no place in GroupViT: {", ".join(unknown)}.')
-    renamed = {str(targets[key]): value for key, value in state_dict.items()}
-    if len(renamed) < len(state_dict):
+    tensors = {str(targets[key]): value for key, value in state_dict.items()}
+    if len(tensors) < len(state_dict):
         raise ValueError(f'Several tensors have the same meaning: {_doubles(targets)}.')
-    return renamed
+    return tensors
 
 
 def _doubles(targets: Mapping[str, str | None]) -> str:
-    """The names that share their target with another one."""
-    found = list(targets.values())
-    return ', '.join(key for key, target in targets.items() if found.count(target) > 1)
+    """Return the keys that share their target with another one."""
+    counts = Counter(targets.values())
+    return ', '.join(key for key, target in targets.items() if counts[target] > 1)
 
 
 def merge_qkv(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``attn.qkv.{q,k,v}.weight`` (and bias) as one ``attn.qkv.weight``, rows q, k, v.
+    """Join ``attn.qkv.{q,k,v}.weight`` (and bias) to ``attn.qkv.weight``, rows q, k, v.
 
     Raises:
-        ValueError: listing the parts that lack their counterparts.
+        ValueError: If parts of an attention are missing; lists them.
     """
-    merged: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     missing = []
     for key, value in state_dict.items():
         match = _SPLIT.match(key)
         if match is None:
-            merged[key] = value
+            tensors[key] = value
             continue
         name, kind = match.groups()
         parts = [f'{name}{part}.{kind}' for part in 'qkv']
         missing += [part for part in parts if part not in state_dict and part not in missing]
-        if not missing and name + kind not in merged:
-            merged[name + kind] = torch.cat([state_dict[part] for part in parts])
+        if not missing and name + kind not in tensors:
+            tensors[name + kind] = torch.cat([state_dict[part] for part in parts])
     if missing:
         raise ValueError(f'{len(missing)} tensors are missing: {_in_hugging_face(missing)}.')
-    return merged
+    return tensors
 
 
 def split_qkv(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of :func:`merge_qkv`."""
-    split = {}
+    """Split ``attn.qkv``: the inverse of :func:`merge_qkv`."""
+    tensors = {}
     for key, value in state_dict.items():
         match = _FUSED.match(key)
         if match is None:
-            split[key] = value
+            tensors[key] = value
             continue
         for part, rows in zip('qkv', value.chunk(3), strict=True):
-            split[f'{match[1]}{part}.{match[2]}'] = rows.clone()  # files refuse shared memory
-    return split
+            tensors[f'{match[1]}{part}.{match[2]}'] = rows.clone()  # files refuse shared memory
+    return tensors
 
 
 def _in_hugging_face(keys: Iterable[str]) -> str:
-    """Names here as a list of Hugging Face's."""
-    turned = inverse(HUGGING_FACE)
-    return ', '.join(rename(key, turned) or key for key in keys)
+    """Return keys here as a list of Hugging Face's."""
+    table = inverse(HUGGING_FACE)
+    return ', '.join(rename(key, table) or key for key in keys)
 
 
 def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of :class:`GroupViTPretrainer` from the official release's ``model`` entry.
+    """Convert the official release's ``model`` entry for :class:`GroupViTPretrainer`.
 
     Projectors may hold conv1d weights ``(out, in, 1)`` or linear ones ``(out, in)``.
 
+    Args:
+        state_dict (Mapping[str, Tensor]): With the official keys.
+
+    Returns:
+        dict[str, Tensor]: With the pretrainer's keys.
+
     Raises:
-        ValueError: listing names that are not GroupViT's.
+        ValueError: If keys are not GroupViT's; lists them.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import from_official, to_official
+        >>> ours = from_official({'img_projector.linear_out.weight': torch.zeros(8, 4, 1)})
+        >>> {key: tuple(value.shape) for key, value in ours.items()}
+        {'image_projector.out.weight': (8, 4)}
+        >>> list(to_official(ours))
+        ['img_projector.linear_out.weight']
     """
-    renamed = rename_all(state_dict, OFFICIAL)
+    tensors = rename_all(state_dict, OFFICIAL)
     return {
         key: value.squeeze(-1) if _PROJECTION_WEIGHT.match(key) and value.dim() == 3 else value
-        for key, value in renamed.items()
+        for key, value in tensors.items()
     }
 
 
 def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The official release's ``model`` entry from a :class:`GroupViTPretrainer`'s state dict.
+    """Convert the state dict of a :class:`GroupViTPretrainer` to the official release's keys.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): With the pretrainer's keys.
+
+    Returns:
+        dict[str, Tensor]: The ``model`` entry of an official file.
 
     Raises:
-        ValueError: listing names that are not the pretrainer's.
+        ValueError: If keys are not the pretrainer's; lists them.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import to_official
+        >>> list(to_official({'backbone.stages.0.group_tokens': torch.zeros(1, 64, 384)}))
+        ['img_encoder.layers.0.group_token']
     """
     widening = tuple({match[1] for key in state_dict if (match := _WIDENS.match(key))})
-    nested = {_OFFICIAL_PROJECTOR + part for part in _NESTED}
+    nested = {OFFICIAL_PROJECTOR + part for part in NESTED}
     tables = {
         True: inverse(OFFICIAL),
         False: inverse({k: v for k, v in OFFICIAL.items() if k not in nested}),
     }
-    renamed: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for widens, table in tables.items():
         part = {k: v for k, v in state_dict.items() if k.startswith(widening) == widens}
-        renamed.update(rename_all(part, table))
+        tensors.update(rename_all(part, table))
     return {
         key: value.unsqueeze(-1) if _PROJECTION_WEIGHT.match(key) and value.dim() == 2 else value
-        for key, value in renamed.items()
+        for key, value in tensors.items()
     }
 
 
 def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of :class:`GroupViTPretrainer` from ``transformers.GroupViTModel``'s.
+    """Convert the state dict of ``transformers.GroupViTModel`` for :class:`GroupViTPretrainer`.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): With Hugging Face's keys.
+
+    Returns:
+        dict[str, Tensor]: With the pretrainer's keys.
 
     Raises:
-        ValueError: listing names that are not GroupViT's, or missing parts of an attention.
+        ValueError: If keys are not GroupViT's, or parts of an attention are missing; lists them.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import from_hugging_face
+        >>> attention = 'text_model.encoder.layers.0.self_attn'
+        >>> ours = from_hugging_face(
+        ...     {f'{attention}.{part}_proj.weight': torch.zeros(4, 4) for part in 'qkv'}
+        ... )
+        >>> {key: tuple(value.shape) for key, value in ours.items()}
+        {'text_encoder.blocks.0.attn.qkv.weight': (12, 4)}
     """
-    kept = {k: v for k, v in state_dict.items() if not k.endswith('position_ids')}
-    return merge_qkv(rename_all(kept, HUGGING_FACE))
+    weights = {k: v for k, v in state_dict.items() if not k.endswith('position_ids')}
+    return merge_qkv(rename_all(weights, HUGGING_FACE))
 
 
 def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of ``transformers.GroupViTModel`` from a :class:`GroupViTPretrainer`'s.
+    """Convert the state dict of a :class:`GroupViTPretrainer` for ``transformers.GroupViTModel``.
+
+    Args:
+        state_dict (Mapping[str, Tensor]): With the pretrainer's keys.
+
+    Returns:
+        dict[str, Tensor]: With Hugging Face's keys.
 
     Raises:
-        ValueError: listing names that Hugging Face's model has no place for, such as those of a
-            second logit scale or of other widths.
+        ValueError: If Hugging Face's model lacks keys, such as those of a second logit scale or of
+            stages with other widths; lists them.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import to_hugging_face
+        >>> list(to_hugging_face({'backbone.norm.weight': torch.ones(4)}))
+        ['vision_model.layernorm.weight']
     """
     return rename_all(split_qkv(state_dict), inverse(HUGGING_FACE))

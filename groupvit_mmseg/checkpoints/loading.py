@@ -1,43 +1,54 @@
-"""Checkpoints of training: read without running what they contain, loaded if every key fits."""
+"""Checkpoints of training: read without running their content, loaded if every key fits."""
 
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.types import Storage
 
 from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
 from groupvit_mmseg.checkpoints.torch_archive import check_archive
+from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
-Checkpoint = dict[str, Any]
-
-SHAPES_TOLD = 5
+NUM_SHAPES = 5
 """int: Tensors of another shape that a message names; the others are counted."""
 
 
-def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpoint:
+MapLocation: TypeAlias = str | torch.device | Callable[[Storage, str], Storage]
+"""TypeAlias: Device of tensors, or a function that moves a storage, as in ``torch.load``."""
+
+
+def read_checkpoint(source: str | Path, *, map_location: MapLocation = 'cpu') -> Checkpoint:
     """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
 
     Nothing stored in it is executed. Log histories and NumPy numbers, which checkpoints of
-    mmengine's own runner hold beside tensors, come back as this plugin writes them.
+    mmengine's own runner hold beside tensors, are returned as this plugin writes them.
 
     Args:
         source (str | Path): A file or an http(s) address.
-        map_location (Any): Where tensors go, as in ``torch.load``. Defaults to 'cpu'.
+        map_location (MapLocation): Device of the tensors, as in ``torch.load``. Defaults to 'cpu'.
 
     Returns:
-        dict: The checkpoint; a bare state dict comes back as ``{'state_dict': ...}``.
+        Checkpoint: The content; a state dict alone is returned as ``{'state_dict': ...}``.
 
     Raises:
         FileNotFoundError: If there is no such file.
         pickle.UnpicklingError: If the file is torn, or holds more than plain data and tensors.
-        ValueError: If it holds something else than a dict.
+        ValueError: If it does not hold a dict.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.loading import read_checkpoint
+        >>> torch.save({'weight': torch.ones(2)}, 'weights.pth')
+        >>> read_checkpoint('weights.pth')
+        {'state_dict': {'weight': tensor([1., 1.])}}
     """
     is_address = str(source).startswith(URL_PREFIXES)
     path = download(str(source)) if is_address else Path(source).expanduser()
@@ -47,7 +58,7 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
         raise FileNotFoundError(f'There is no checkpoint {source}; check the path.') from None
     except PermissionError:
         raise
-    except Exception as error:  # what torch raises for a foreign or torn file is of any type
+    except Exception as error:  # torch raises errors of any type for a foreign or torn file
         raise pickle.UnpicklingError(
             f'{source} is not a checkpoint that can be read safely (weights_only=True): '
             f'{_reason(error)}; use a complete file that training here or with MMSegmentation '
@@ -60,12 +71,12 @@ def read_checkpoint(source: str | Path, *, map_location: Any = 'cpu') -> Checkpo
             'give the checkpoint that training wrote.'
         )
     if 'state_dict' not in content:
-        return {'state_dict': content}
-    return dict(content)
+        return cast(Checkpoint, {'state_dict': content})  # a file can hold any values
+    return cast(Checkpoint, dict(content))  # a file can have any keys
 
 
-def _load(path: Path, map_location: Any) -> Any:
-    """A safetensors file, or ``torch.load`` that executes nothing."""
+def _load(path: Path, map_location: MapLocation) -> object:
+    """Load a safetensors file, or one of ``torch.save`` by ``torch.load`` that runs nothing."""
     if path.suffix == '.safetensors':
         weights = read_weights(path)
         return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}
@@ -73,35 +84,45 @@ def _load(path: Path, map_location: Any) -> Any:
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError as error:
-        if 'Unsupported global' not in str(error):
+        if 'Unsupported global' not in str(error) or callable(map_location):
             raise
         return read_plain(path, map_location=map_location)
 
 
 def _reason(error: Exception) -> str:
-    """What torch says is wrong, without its advice to read the file unsafely."""
+    """Return torch's reason without its advice to read the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
-    if named and not any(named):
+    reasons = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
+    if reasons and not any(reasons):
         return 'it has another format'
-    return (named or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
+    return (reasons or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
 
 
-def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str) -> None:
-    """Load weights of which every key must fit, as ``model.load_state_dict`` understands keys.
+def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], *, source: str) -> None:
+    """Load weights of which every key must fit, by ``model.load_state_dict``.
 
     Args:
         model (nn.Module): The module that receives the weights.
-        state_dict (Mapping): Its weights; a leading ``module.`` of wrapped models is dropped.
-        source (str): Where the weights come from, for the message.
+        state_dict (Mapping[str, Tensor]): Its weights; a leading ``module.`` is dropped.
+        source (str): Origin of the weights, for the message.
 
     Raises:
         RuntimeError: If keys are missing or unexpected or shapes differ; lists the keys.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.loading import load_weights
+        >>> layer = torch.nn.Linear(2, 1)
+        >>> load_weights(layer, {'weight': torch.ones(1, 2)}, source='weights.pth')
+        Traceback (most recent call last):
+            ...
+        RuntimeError: weights.pth does not fit Linear; give a checkpoint of this configuration
+        (1 missing: bias).
     """
     plain = OrderedDict((key.removeprefix('module.'), value) for key, value in state_dict.items())
     metadata = getattr(state_dict, '_metadata', None)
     if metadata is not None:
-        plain._metadata = metadata  # type: ignore[attr-defined]
+        plain._metadata = metadata  # type: ignore[attr-defined]  # as torch does
     try:
         model.load_state_dict(plain, strict=True)
     except RuntimeError as error:
@@ -109,18 +130,18 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Any], *, source: str
 
 
 def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
-    """Count what torch reports, and list all keys and the first shapes that differ."""
+    """Count the misfits that torch reports, and list all keys and the first shapes."""
     entries = [entry.strip() for entry in str(error).split('\n\t')[1:]]
-    listed = {'missing': 'Missing key', 'unexpected': 'Unexpected key'}
+    prefixes = {'missing': 'Missing key', 'unexpected': 'Unexpected key'}
     parts = []
-    for label, prefix in listed.items():
+    for label, prefix in prefixes.items():
         keys = [k for e in entries if e.startswith(prefix) for k in e.split('"')[1::2]]
         if keys:
             parts.append(f'{len(keys)} {label}: {", ".join(keys)}')
     shapes = [_shapes_of(e) for e in entries if e.startswith('size mismatch for ')]
     if shapes:
-        more = f' and {len(shapes) - SHAPES_TOLD} more' if len(shapes) > SHAPES_TOLD else ''
-        parts.append(f'{len(shapes)} of another shape: {", ".join(shapes[:SHAPES_TOLD])}{more}')
+        more = f' and {len(shapes) - NUM_SHAPES} more' if len(shapes) > NUM_SHAPES else ''
+        parts.append(f'{len(shapes)} of another shape: {", ".join(shapes[:NUM_SHAPES])}{more}')
     rest = '; '.join(parts) or str(error)
     return (
         f'{source} does not fit {type(model).__name__}; '
@@ -129,7 +150,7 @@ def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
 
 
 def _shapes_of(entry: str) -> str:
-    """``name (2, 3) instead of (2, 4)`` of torch's longer entry."""
+    """Shorten torch's entry to ``name (2, 3) instead of (2, 4)``."""
     name = entry.removeprefix('size mismatch for ').partition(':')[0]
-    found = re.findall(r'torch\.Size\(\[([\d, ]*)\]\)', entry)
-    return f'{name} ({found[0]}) instead of ({found[1]})' if len(found) == 2 else name
+    sizes = re.findall(r'torch\.Size\(\[([\d, ]*)\]\)', entry)
+    return f'{name} ({sizes[0]}) instead of ({sizes[1]})' if len(sizes) == 2 else name

@@ -1,106 +1,156 @@
-"""Whether a module that weights were loaded into computes what the weights were trained for.
+"""Comparison of a module's settings with those that its weights were trained with.
 
-Shapes do not tell attention heads: weights load without a complaint into a tower of other heads,
-and answer something else.
+Shapes do not determine attention heads: weights load without an error into a tower of other heads,
+which then computes other results.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypedDict, cast
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from groupvit_mmseg.checkpoints.architecture import infer_structure
-from groupvit_mmseg.checkpoints.architecture_hints import Told, agreed, check_belongs, plain
+from groupvit_mmseg.checkpoints.architecture import check_belongs
+from groupvit_mmseg.checkpoints.architecture_hints import (
+    Hints,
+    MergedSettings,
+    Normalization,
+    Settings,
+    merge_settings,
+    normalization,
+    plain,
+)
 from groupvit_mmseg.checkpoints.key_formats import KeyFormat, key_format_of, to_pretrainer_names
-from groupvit_mmseg.checkpoints.settings_readers import RECORD, normalization
-from groupvit_mmseg.checkpoints.travelling import naming_settings, travelling_settings
+from groupvit_mmseg.checkpoints.settings_readers import RECORD
+from groupvit_mmseg.checkpoints.shape_inference import infer_structure
+from groupvit_mmseg.checkpoints.stored_settings import key_format_settings, stored_settings
+from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY, WeightFile
 
 HEADS = ('num_heads', 'text_heads')
 
 
-def check_module(
-    module: nn.Module, path: Path, weights: WeightFile, *, refused: Sequence[str] = HEADS
-) -> None:
-    """Compare a module with what is said of the weights that it got.
+# The parts of a GroupViT that are read here: the models import this package.
+class _Attention(Protocol):
+    num_heads: int
 
-    Other attention heads are an error. Another ``assign_scale`` or normalisation of the pictures
-    may be meant where learning begins, and is logged; so is it if nothing tells the heads.
+
+class _Block(Protocol):
+    attn: _Attention
+
+
+class _Assignment(Protocol):
+    scale: float
+    q_proj: nn.Linear
+
+
+class _Grouping(Protocol):
+    assign: _Assignment
+
+
+class _Stage(Protocol):
+    blocks: Sequence[_Block]
+    grouping: _Grouping | None
+
+
+class ModuleSettings(TypedDict, total=False):
+    """Settings of a module, by the names of :class:`Hints`; only of the parts that it has."""
+
+    num_heads: tuple[int, ...]
+    text_heads: int
+    assign_scale: float
+    normalization: Normalization
+
+
+def check_module(
+    module: nn.Module, path: Path, weights: WeightFile, *, strict: Sequence[str] = HEADS
+) -> None:
+    """Compare a module with the settings that belong to its weights.
+
+    Other attention heads are an error. Another ``assign_scale`` or normalisation may be intended
+    at the start of a training, and is logged; so are heads that no place contains.
 
     Args:
         module (nn.Module): A GroupViT, a part of one, or a model that holds one.
-        path (Path): Of the weights.
-        weights (WeightFile): What it holds.
-        refused (Sequence[str]): Settings that must be equal. Defaults to the heads.
+        path (Path): The file of the weights.
+        weights (WeightFile): Its content.
+        strict (Sequence[str]): Settings that must be equal. Defaults to the heads.
 
     Raises:
-        ValueError: If one of these differs, or what is said of the weights is of another model.
+        ValueError: If one of these differs, or the settings belong to another model.
     """
-    own, told = own_settings(module), told_settings(path, weights)
+    own, stored = module_settings(module), settings_of_weights(path, weights)
     for name, value in own.items():
-        said = getattr(told.hints, name)
-        if said is None and name in HEADS:
-            text = f'Nothing with {path} tells {name}: {plain(value)} of the config is used.'
+        other = getattr(stored.hints, name)
+        if other is None and name in HEADS:
+            text = f'No file with {path} contains {name}: {plain(value)} of the config is used.'
             print_log(text, 'current', logging.WARNING)
-        if said is None or said == value:
+        if other is None or other == value:
             continue
         text = (
-            f'{told.places[name]} and the config of the {type(module).__name__} that loads {path} '
-            f'disagree on {name}, {plain(said)} and {plain(value)}: change the config.'
+            f'{stored.origins[name]} and the config of the {type(module).__name__} that loads '
+            f'{path} disagree on {name}, {plain(other)} and {plain(value)}: change the config.'
         )
-        if name in refused:
+        if name in strict:
             raise ValueError(text)
         print_log(text, 'current', logging.WARNING)
 
 
-def check_checkpoint(module: nn.Module, checkpoint: Mapping[str, Any], *, source: str) -> None:
-    """Compare a module with the config that travels in a checkpoint; see :func:`check_module`.
+def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> None:
+    """Compare a module with the config in a checkpoint; see :func:`check_module`.
 
-    A checkpoint is loaded to go on with what was learnt, so another ``assign_scale`` is an error
-    too: converters put it into the weights, and it would count twice.
+    A checkpoint is loaded to continue from its weights, so another ``assign_scale`` is an error,
+    too: converters multiply it into the weights, and it would be applied twice.
 
     Args:
         module (nn.Module): The model that its weights were loaded into.
-        checkpoint (Mapping): As ``read_checkpoint`` gives it.
-        source (str): Where it comes from, for messages.
+        checkpoint (Checkpoint): As ``read_checkpoint`` returns it.
+        source (str): Its file, for messages.
 
     Raises:
         ValueError: If heads or ``assign_scale`` differ, or the config is of another model.
     """
-    meta = checkpoint.get('meta') or {}
-    tensors = dict(checkpoint['state_dict'])
-    weights = WeightFile(tensors, meta.get(CONFIG_ENTRY), (), record=meta.get(RECORD))
-    check_module(module, Path(source), weights, refused=(*HEADS, 'assign_scale'))
+    meta: Mapping[str, object] = checkpoint.get('meta') or {}
+    text, record = meta.get(CONFIG_ENTRY), meta.get(RECORD)
+    weights = WeightFile(
+        dict(checkpoint['state_dict']),
+        text if isinstance(text, str) else None,
+        (),
+        record=record if isinstance(record, Mapping) else None,
+    )
+    check_module(module, Path(source), weights, strict=(*HEADS, 'assign_scale'))
 
 
-def own_settings(module: nn.Module) -> dict[str, Any]:
-    """What a module computes with, by the names of :class:`Hints`; only of what it holds."""
-    own: dict[str, Any] = {}
+def module_settings(module: nn.Module) -> ModuleSettings:
+    """Return the settings that a module computes with."""
+    own = ModuleSettings()
     for part in module.modules():
         stages, blocks = getattr(part, 'stages', None), getattr(part, 'blocks', None)
         if isinstance(stages, nn.ModuleList) and hasattr(part, 'grid_shape'):
-            own['num_heads'] = tuple(_heads(stage.blocks) for stage in stages)
-            own['assign_scale'] = _assign_scale(stages)
+            towers = cast(Sequence[_Stage], stages)  # a GroupViT's, by its attributes
+            own['num_heads'] = tuple(_heads(stage.blocks) for stage in towers)
+            scale = _assign_scale(towers)
+            if scale is not None:
+                own['assign_scale'] = scale
         elif isinstance(blocks, nn.ModuleList) and hasattr(part, 'context_length'):
-            own['text_heads'] = _heads(blocks)
-    pictures: Any = getattr(module, 'data_preprocessor', None)
-    if isinstance(getattr(pictures, 'mean', None), Tensor):
-        mean, std = (value.flatten().tolist() for value in (pictures.mean, pictures.std))
-        rgb = any(getattr(pictures, f'{p}channel_conversion', False) for p in ('', '_'))
+            own['text_heads'] = _heads(cast(Sequence[_Block], blocks))  # a text encoder's
+    preprocessor = getattr(module, 'data_preprocessor', None)
+    if isinstance(getattr(preprocessor, 'mean', None), Tensor):
+        mean, std = (getattr(preprocessor, name).flatten().tolist() for name in ('mean', 'std'))
+        rgb = any(getattr(preprocessor, f'{p}channel_conversion', False) for p in ('', '_'))
         own['normalization'] = normalization(mean, std, rgb=rgb)
-    return {name: value for name, value in own.items() if value is not None}
+    return own
 
 
-def _heads(blocks: Any) -> int:
-    """Attention heads of a stage or a text tower."""
+def _heads(blocks: Sequence[_Block]) -> int:
+    """Return the attention heads of a stage or a text tower."""
     return int(blocks[0].attn.num_heads)
 
 
-def _assign_scale(stages: Any) -> float | None:
-    """Factor on the assignment logits; None without a grouping."""
+def _assign_scale(stages: Sequence[_Stage]) -> float | None:
+    """Return the factor on the assignment logits; None without a grouping."""
     for stage in stages:
         if stage.grouping is not None:
             assign = stage.grouping.assign
@@ -108,39 +158,43 @@ def _assign_scale(stages: Any) -> float | None:
     return None
 
 
-def told_settings(path: Path, weights: WeightFile) -> Told:
-    """What is said of weights, completed by what their names and shapes say.
+def settings_of_weights(path: Path, weights: WeightFile) -> MergedSettings:
+    """Merge the stored settings of weights, completed by their keys and shapes.
 
     Args:
-        path (Path): Of the weights.
-        weights (WeightFile): What it holds.
+        path (Path): The file of the weights.
+        weights (WeightFile): Its content.
 
     Raises:
-        ValueError: If what is said is of another model, or contradicts itself.
+        ValueError: If the settings are of another model, or disagree.
     """
     key_format = key_format_of(weights.tensors)
     if key_format is None:
-        return Told(agreed(()).hints, {})
-    settings = travelling_settings(path, weights, key_format)
-    hints, places = agreed(settings)
-    named = to_pretrainer_names(weights.tensors, key_format).tensors
-    return _completed(Told(hints, places), named, key_format, settings)
+        return MergedSettings(Hints(), {})
+    settings = stored_settings(path, weights, key_format)
+    tensors = to_pretrainer_names(weights.tensors, key_format).tensors
+    return _completed(merge_settings(settings), tensors, key_format, settings)
 
 
 def _completed(
-    told: Told, named: Mapping[str, Tensor], key_format: KeyFormat, settings: Sequence[Any]
-) -> Told:
-    """The same with what the names and the shapes of a whole model tell besides."""
-    rule = naming_settings(key_format, named)
-    hints = told.hints.completed(rule.hints)
-    places = dict.fromkeys(hints._fields, rule.where) | told.places
+    merged: MergedSettings,
+    tensors: Mapping[str, Tensor],
+    key_format: KeyFormat,
+    settings: Sequence[Settings],
+) -> MergedSettings:
+    """Complete settings by those that the keys and the shapes of a whole model determine."""
+    fixed = key_format_settings(key_format, tensors)
+    hints = merged.hints.completed(fixed.hints)
+    origins = dict.fromkeys(hints._fields, fixed.where) | merged.origins
     try:
-        structure = infer_structure(named, hints)
-    except ValueError:  # a part of a model, or nothing tells its heads
-        return Told(hints, places)
+        structure = infer_structure(tensors, hints)
+    except ValueError:  # a part of a model, or one of unknown heads
+        return MergedSettings(hints, origins)
     for each in settings:
         check_belongs(each, structure)
-    heads = tuple(structure.backbone['num_heads']), structure.text_encoder['num_heads']
-    known = dict(zip(HEADS, heads, strict=True))
     paper = {name: 'the paper' for name in HEADS if getattr(hints, name) is None}
-    return Told(hints._replace(**known), places | paper)
+    known = hints._replace(
+        num_heads=tuple(structure.backbone['num_heads']),
+        text_heads=structure.text_encoder['num_heads'],
+    )
+    return MergedSettings(known, origins | paper)

@@ -1,68 +1,82 @@
-"""``init_cfg=dict(type='Pretrained', checkpoint=...)`` from anybody's weights, all keys checked."""
+"""``init_cfg=dict(type='Pretrained', checkpoint=...)`` for weights of any format, strictly."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of, to_pretrainer_names
 from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.checkpoints.module_settings import check_module
+from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
 
-# Belongs to the training, not to what was learnt: Hugging Face's models have none.
+# Part of the training, not of the towers: Hugging Face's models have none.
 SECOND_SCALE = 'loss_multi_label.logit_scale'
+
+InitCfg = dict[str, object]
 
 
 class PretrainedInit:
-    """Before ``BaseModule`` among a model's bases: its ``Pretrained`` reads every format, strictly.
+    """Mixin before ``BaseModule`` whose ``Pretrained`` reads every format and checks all keys.
 
-    mmengine's own only logs what did not fit. Options of the config: ``checkpoint``, a file, a
+    mmengine's own only logs keys that do not fit. Options of the config: ``checkpoint``, a file, a
     sharded one, a folder or ``hf://OWNER/NAME``, with official, Hugging Face's or the plugin's
-    names; ``prefix``, the part of the file to take, where it is not found by itself.
+    keys; ``prefix``, the part of the file to load, if the module's class does not determine it.
     """
 
-    pretrained_part = ''  # of a pretrainer that this module is; '' for the whole
-    init_cfg: Any
+    pretrained_part = ''  # prefix of this module's keys in a pretrainer; '' for the whole
+    init_cfg: InitCfg | list[InitCfg] | None
     is_init: bool
 
     def init_weights(self) -> None:
         """Initialise as configured; pretrained weights come last and overwrite the rest."""
+        assert isinstance(self, nn.Module)
         if self.is_init:
             return
         whole = self.init_cfg
         pretrained, others = split_configs(whole)
         self.init_cfg = others or None
         self._weights_follow = bool(pretrained)
-        super().init_weights()  # type: ignore[misc]
+        super().init_weights()  # type: ignore[misc]  # BaseModule's, the next class in order
         self.init_cfg = whole
         for cfg in pretrained:
-            check_options(cfg)
-            load_pretrained(self, cfg['checkpoint'], prefix=cfg.get('prefix'))  # type: ignore[arg-type]
+            source, prefix = pretrained_options(cfg)
+            load_pretrained(self, source, prefix=prefix)
 
     def _dump_init_info(self) -> None:
-        """Log where parameters come from, but not before they have come from a file."""
+        """Log the origin of parameters, unless a file follows that overwrites them."""
         if not self._weights_follow:
-            super()._dump_init_info()  # type: ignore[misc]
+            super()._dump_init_info()  # type: ignore[misc]  # BaseModule's, the next class in order
 
 
-def split_configs(init_cfg: Any) -> tuple[list, list]:
-    """The ``Pretrained`` ones of an ``init_cfg``, and the others."""
+class PretrainedOptions(NamedTuple):
+    """Options of an ``init_cfg`` of the type ``Pretrained``."""
+
+    checkpoint: str
+    prefix: str | None
+
+
+def split_configs(
+    init_cfg: InitCfg | Sequence[InitCfg] | None,
+) -> tuple[list[InitCfg], list[InitCfg]]:
+    """Split an ``init_cfg`` into those of the type ``Pretrained`` and the others."""
     configs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or [])
     pretrained = [cfg for cfg in configs if cfg['type'] == 'Pretrained']
     return pretrained, [cfg for cfg in configs if cfg['type'] != 'Pretrained']
 
 
-def check_options(cfg: Mapping) -> None:
-    """Raise ``ValueError`` with one sentence for an ``init_cfg`` that is not understood whole."""
+def pretrained_options(cfg: InitCfg) -> PretrainedOptions:
+    """Return the options of an ``init_cfg``; raise ``ValueError`` for one that is unknown."""
     unknown = sorted(set(cfg) - {'type', 'checkpoint', 'prefix', 'map_location'})
-    if unknown or 'checkpoint' not in cfg:
+    prefix = cfg.get('prefix')
+    if unknown or 'checkpoint' not in cfg or not isinstance(prefix, str | None):
         raise ValueError(
             f'init_cfg={dict(cfg)} must hold a checkpoint, may hold a prefix, and nothing else.'
         )
+    return PretrainedOptions(str(cfg['checkpoint']), prefix)
 
 
 def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None) -> None:
@@ -71,12 +85,21 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
     Args:
         module (nn.Module): A backbone, text encoder, projector, pretrainer or segmentor.
         source (str): As :func:`.read_weights` takes it.
-        prefix (str, optional): What the names of the part begin with, in the file or in a
-            pretrainer. Defaults to what the module is.
+        prefix (str, optional): Prefix of the part's keys, in the file or in a pretrainer. Defaults
+            to that of the module's class.
 
     Raises:
         RuntimeError: If keys are missing or unexpected, or shapes differ; counts and lists them.
-        ValueError: If the file holds nothing of the part, or was trained with other heads.
+        ValueError: If the file has no tensors of the part, or was trained with other heads.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints.pretrained import load_pretrained
+        >>> from groupvit_mmseg.models import GroupViTProjector
+        >>> projector = GroupViTProjector(4, out_channels=2, num_layers=1)
+        >>> state_dict = {'image_projector.' + k: v for k, v in projector.state_dict().items()}
+        >>> torch.save(state_dict, 'projector.pth')
+        >>> load_pretrained(projector, 'projector.pth', prefix='image_projector.')
     """
     path = locate(source)
     weights = read_weights(path)
@@ -91,47 +114,58 @@ def load_pretrained(module: nn.Module, source: str, *, prefix: str | None = None
 
 
 def select_part(tensors: Mapping[str, Tensor], part: str, *, source: str) -> Tensors:
-    """The tensors of a part without its prefix; those of a file of the part alone as they are.
+    """Return the tensors of a part without its prefix; those of the part alone as they are.
 
     Args:
-        tensors (Mapping[str, Tensor]): With anybody's names.
+        tensors (Mapping[str, Tensor]): With keys of any format.
         part (str): Prefix in a pretrainer or in the file, such as ``backbone.``.
-        source (str): Where they come from, for the message.
+        source (str): Their file, for the message.
+
+    Raises:
+        ValueError: If there are none.
     """
     key_format = key_format_of(tensors)
     if key_format is None and not any(key.startswith(part) for key in tensors):
         return dict(tensors)
-    named = (
+    renamed = (
         dict(tensors) if key_format is None else to_pretrainer_names(tensors, key_format).tensors
     )
-    for candidates in (named, tensors):
-        found = {k.removeprefix(part): v for k, v in candidates.items() if k.startswith(part)}
-        if found:
-            return found
+    for candidates in (renamed, tensors):
+        matches = {k.removeprefix(part): v for k, v in candidates.items() if k.startswith(part)}
+        if matches:
+            return matches
     some = ', '.join(list(tensors)[:3])
-    raise ValueError(f'{source} holds nothing of {part}* (it begins with {some}).')
+    raise ValueError(f'{source} holds no tensors of {part}* (its first are {some}).')
 
 
-def resize_positions(state_dict: Tensors, module: nn.Module) -> Tensors:
-    """Position embeddings brought to the module's patch grid and text length."""
-    modules: list[Any] = list(module.modules())
-    grids = [m.grid_shape for m in modules if hasattr(m, 'grid_shape')]
-    lengths = [m.context_length for m in modules if hasattr(m, 'context_length')]
-    resized = dict(state_dict)
+def resize_positions(state_dict: Mapping[str, Tensor], module: nn.Module) -> Tensors:
+    """Resize position embeddings to the module's patch grid and text length."""
+    grid = _first_attribute(module, 'grid_shape')
+    length = _first_attribute(module, 'context_length')
+    tensors = dict(state_dict)
     for key, value in state_dict.items():
-        if key.endswith('pos_embed') and value.dim() == 3 and grids:
-            resized[key] = resize_grid(value, grids[0])
-        if key.endswith('pos_embed') and value.dim() == 2 and lengths:
+        if key.endswith('pos_embed') and value.dim() == 3 and grid is not None:
+            tensors[key] = resize_grid(value, grid)
+        if key.endswith('pos_embed') and value.dim() == 2 and length is not None:
             # Attention is causal: shorter texts never see the positions that are cut.
-            resized[key] = value[: int(lengths[0])]
-    return resized
+            tensors[key] = value[:length]
+    return tensors
+
+
+def _first_attribute(module: nn.Module, name: str) -> Any:
+    """Return an attribute of the first module inside that has it; None without one."""
+    return next((getattr(m, name) for m in module.modules() if hasattr(m, name)), None)
 
 
 def resize_grid(positions: Tensor, grid_shape: Sequence[int]) -> Tensor:
-    """Position embeddings ``(1, N, C)`` of a square grid, resized bicubically to another grid.
+    """Resize position embeddings ``(1, N, C)`` of a square grid bicubically to another grid.
+
+    Args:
+        positions (Tensor): The embeddings.
+        grid_shape (Sequence[int]): Rows and columns of the other grid.
 
     Raises:
-        ValueError: If they have another size, but are not those of a square.
+        ValueError: If their number differs, and they are not those of a square.
     """
     count = positions.shape[1]
     if count == grid_shape[0] * grid_shape[1]:
@@ -142,18 +176,19 @@ def resize_grid(positions: Tensor, grid_shape: Sequence[int]) -> Tensor:
             f'Position embeddings of {count} patches are not those of a square image, so they '
             f'cannot be resized to {tuple(grid_shape)}: set img_size to that of the weights.'
         )
-    grid = positions.transpose(1, 2).unflatten(-1, (side, side)).float()
-    grid = F.interpolate(grid, size=tuple(grid_shape), mode='bicubic', align_corners=False)
-    return grid.flatten(2).transpose(1, 2).to(positions.dtype)
+    grid = interpolate_positions(positions.float(), (side, side), grid_shape)  # (1, N', C)
+    return grid.to(positions.dtype)
 
 
-def match_multi_label_scale(state_dict: Tensors, module: nn.Module, *, source: str) -> Tensors:
-    """The second logit scale follows the module's losses, not the file's."""
-    own = dict(module.named_parameters()).get(SECOND_SCALE)
-    settled = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}
-    if own is None:
-        return settled
+def match_multi_label_scale(
+    state_dict: Mapping[str, Tensor], module: nn.Module, *, source: str
+) -> Tensors:
+    """Add or remove the second logit scale, so that it matches the module's losses."""
+    initial = dict(module.named_parameters()).get(SECOND_SCALE)
+    tensors = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}
+    if initial is None:
+        return tensors
     if SECOND_SCALE not in state_dict:
         print_log(f'{source} has no {SECOND_SCALE}: it keeps its initial value.', 'current')
-    settled[SECOND_SCALE] = state_dict.get(SECOND_SCALE, own.detach())
-    return settled
+    tensors[SECOND_SCALE] = state_dict.get(SECOND_SCALE, initial.detach())
+    return tensors

@@ -1,10 +1,10 @@
-"""Pickled checkpoints read without running anything that they contain."""
+"""An unpickler for checkpoints that does not run their content."""
 
 import pickle
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -13,9 +13,12 @@ from torch import Tensor
 REFUSED = {'BYTEARRAY8', 'NEXT_BUFFER', 'READONLY_BUFFER', 'EXT1', 'EXT2', 'EXT4'}
 PUTS = {'PUT', 'BINPUT', 'LONG_BINPUT'}
 
+Plain: TypeAlias = 'str | int | float | list[Plain] | dict[str, Plain] | None'
+"""TypeAlias: Data without objects, as JSON has it."""
+
 
 class BoundedStream:
-    """A stream of which nobody can ask for more than there is.
+    """A stream that refuses to read more bytes than it has.
 
     Args:
         stream (IO[bytes]): Seekable.
@@ -27,37 +30,37 @@ class BoundedStream:
         self.size = size
 
     def read(self, count: int = -1) -> bytes:
-        """As of a file.
+        """Read as from a file.
 
         Raises:
-            UnpicklingError: If there are not so many bytes.
+            UnpicklingError: If there are fewer bytes.
         """
         if count > self.size - self.stream.tell():
             raise pickle.UnpicklingError('it is torn (it ends too early)')
         return self.stream.read(count)
 
     def readline(self) -> bytes:
-        """As of a file."""
+        """Read a line as from a file."""
         return self.stream.readline()
 
     def tell(self) -> int:
-        """As of a file."""
+        """Return the position as of a file."""
         return self.stream.tell()
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """As of a file."""
+        """Set the position as in a file."""
         return self.stream.seek(offset, whence)
 
 
 def check_pickle(stream: BoundedStream) -> None:
-    """Look through the pickle that begins here, and return to its start.
+    """Inspect the pickle that begins at the stream's position, and return to that position.
 
     Raises:
-        UnpicklingError: If it holds what no file of ``torch.save`` does.
+        UnpicklingError: If it holds an operation that no file of ``torch.save`` has.
         ValueError: If it is no pickle.
     """
     start = stream.tell()
-    readable: Any = stream
+    readable = cast(IO[bytes], stream)  # pickletools calls read, readline and tell only
     for count, (opcode, argument, _) in enumerate(pickletools.genops(readable)):
         # Objects are remembered under running numbers; another one would reserve a table for it.
         runs_ahead = opcode.name in PUTS and int(argument or 0) > count
@@ -81,65 +84,68 @@ STORAGE_TYPES = {
 
 
 class Placeholder:
-    """Stand for an object of a type that is not loaded: take anything, keep nothing."""
+    """Stand for an object of a type that is not loaded: accept any content, store none."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> 'Placeholder':
-        """An empty object, whatever it would have been made of."""
+    def __new__(cls, *args: object, **kwargs: object) -> 'Placeholder':
+        """Make an empty object and ignore the arguments."""
         return super().__new__(cls)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         """Drop the state."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Drop an item of what would have been a dict."""
+    def __setitem__(self, key: object, value: object) -> None:
+        """Drop an item of a dict."""
 
-    def append(self, item: Any) -> None:
-        """Drop an item of what would have been a list."""
+    def append(self, item: object) -> None:
+        """Drop an item of a list."""
 
     extend = append
     add = append
 
 
-class Kept(Placeholder):
-    """Stands for a settings object: keeps its items and its state as data, and does nothing."""
+class SettingsObject(Placeholder):
+    """Stand for a settings object: store its items and its state as data, and do nothing."""
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Empty, and complete even where the pickle calls no constructor."""
-        made = super().__new__(cls)
-        made.__dict__.update(items={}, elements=[], state=None)
-        return made
+    def __new__(cls, *args: object, **kwargs: object) -> 'SettingsObject':
+        """Make an object that is empty, and complete even if the pickle calls no constructor."""
+        instance = cast(SettingsObject, super().__new__(cls))  # of `cls`, which derives from it
+        instance.__dict__.update(items={}, elements=[], state=None)
+        return instance
 
-    def __setstate__(self, state: Any) -> None:
-        """Keep the state."""
+    def __setstate__(self, state: object) -> None:
+        """Store the state."""
         self.__dict__['state'] = state
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        """Keep an item."""
+    def __setitem__(self, key: object, value: object) -> None:
+        """Store an item."""
         self.__dict__['items'][key] = value
 
-    def append(self, item: Any) -> None:
-        """Keep an element."""
+    def append(self, item: object) -> None:
+        """Store an element."""
         self.__dict__['elements'].append(item)
 
-    def extend(self, items: Any) -> None:
-        """Keep several elements."""
+    def extend(self, items: Iterable[object]) -> None:  # type: ignore[override]  # a list's
+        """Store several elements."""
         self.__dict__['elements'].extend(items)
 
 
-# Of which libraries: argparse's Namespace, omegaconf's nodes, yacs's and mmcv's dicts.
+# Libraries of settings: argparse's Namespace, omegaconf's nodes, yacs's and mmcv's dicts.
 SETTINGS_LIBRARIES = ('addict', 'argparse', 'mmcv', 'mmengine', 'omegaconf', 'yacs')
 MAX_SETTINGS = 50_000  # a pickle of a few bytes can mean more values than there are atoms
 
 
-def as_plain(value: Any) -> Any:
-    """The dicts, lists, numbers and texts in settings of any library; None for the rest.
+def as_plain(value: object) -> Plain:
+    """Convert settings of any library to dicts, lists, numbers and texts; None for the rest.
 
     Args:
-        value (Any): As the unpickler made it. Of settings that contain themselves, that are nested
-            too deep, or too many, nothing or only the beginning comes back.
+        value (object): As the unpickler made it.
+
+    Returns:
+        Plain: None for settings that contain themselves or are nested too deep; the beginning of
+        settings that are too many.
     """
     try:
         return _as_plain(value, iter(range(MAX_SETTINGS)))
@@ -147,26 +153,27 @@ def as_plain(value: Any) -> Any:
         return None
 
 
-def _as_plain(value: Any, places: Iterator[int]) -> Any:
-    """The same, as long as there are places for values."""
-    if next(places, None) is None or value is None or isinstance(value, str | int | float):
+def _as_plain(value: object, places: Iterator[int]) -> Plain:
+    """Convert settings while there are places for values."""
+    is_full = next(places, None) is None
+    if is_full or value is None or isinstance(value, str | int | float):
         return value if isinstance(value, str | int | float) else None
     if isinstance(value, Mapping):
         return {str(key): _as_plain(part, places) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_as_plain(part, places) for part in value]
-    if not isinstance(value, Kept):
+    if not isinstance(value, SettingsObject):
         return None
-    kept = vars(value)
-    state = kept['state'] if isinstance(kept['state'], Mapping) else {}
-    for content in ('_val', '_content', '_cfg_dict'):  # of omegaconf's nodes, of mmcv's Config
-        if content in state:
-            return _as_plain(state[content], places)
-    return _as_plain(kept['elements'] or {**state, **kept['items']}, places)
+    content = vars(value)
+    state = content['state'] if isinstance(content['state'], Mapping) else {}
+    for entry in ('_val', '_content', '_cfg_dict'):  # of omegaconf's nodes, of mmcv's Config
+        if entry in state:
+            return _as_plain(state[entry], places)
+    return _as_plain(content['elements'] or {**state, **content['items']}, places)
 
 
 class Storage(NamedTuple):
-    """Where numbers lie in the file: their type, their key and how many there are."""
+    """The place of numbers in the file: their type, their key and their count."""
 
     dtype: torch.dtype
     key: str
@@ -174,7 +181,7 @@ class Storage(NamedTuple):
 
 
 class StoredTensor(NamedTuple):
-    """A tensor that is still in the file."""
+    """A tensor whose numbers are still in the file."""
 
     storage: Storage
     offset: int
@@ -182,10 +189,10 @@ class StoredTensor(NamedTuple):
     stride: tuple[int, ...]
 
     def take(self, numbers: Tensor) -> Tensor:
-        """The tensor, once its storage's numbers are read.
+        """Make the tensor from the numbers of its storage.
 
         Raises:
-            UnpicklingError: If it would reach beyond the numbers, or repeat them.
+            UnpicklingError: If it reaches beyond the numbers, or repeats them.
         """
         sizes = (*self.shape, *self.stride, self.offset)
         if not all(isinstance(n, int) and n >= 0 for n in sizes) or len(self.shape) != len(
@@ -205,8 +212,15 @@ class _Rebuild:
 
     __slots__ = ()
 
-    def __call__(self, storage: Any, offset: int, shape: Any, stride: Any, *_: Any) -> StoredTensor:
-        """As ``torch._utils._rebuild_tensor_v2``."""
+    def __call__(
+        self,
+        storage: object,
+        offset: int,
+        shape: Iterable[int],
+        stride: Iterable[int],
+        *_: object,
+    ) -> StoredTensor:
+        """Do as ``torch._utils._rebuild_tensor_v2``."""
         if not isinstance(storage, Storage):
             raise pickle.UnpicklingError('a tensor has no storage')
         return StoredTensor(storage, offset, tuple(shape), tuple(stride))
@@ -217,8 +231,8 @@ class _Parameter:
 
     __slots__ = ()
 
-    def __call__(self, data: Any, *_: Any) -> Any:
-        """``data`` as it is."""
+    def __call__(self, data: object, *_: object) -> object:
+        """Return ``data`` as it is."""
         return data
 
 
@@ -236,8 +250,8 @@ class RestrictedUnpickler(pickle.Unpickler):
         self.skipped = skipped
 
     def find_class(self, module: str, name: str) -> Any:
-        """A harmless stand-in of everything that is not known to be harmless."""
-        known: dict[tuple[str, str], Callable[[], Any]] = {
+        """Return a harmless substitute for every type that is not known to be harmless."""
+        known: dict[tuple[str, str], Callable[[], object]] = {
             ('collections', 'OrderedDict'): lambda: OrderedDict,
             ('torch._utils', '_rebuild_tensor_v2'): _Rebuild,
             ('torch._utils', '_rebuild_parameter'): _Parameter,
@@ -248,10 +262,12 @@ class RestrictedUnpickler(pickle.Unpickler):
             return STORAGE_TYPES[name]
         self.skipped.add(f'{module}.{name}')
         is_settings = module.partition('.')[0] in SETTINGS_LIBRARIES
-        return type(name, (Kept if is_settings else Placeholder,), {})
+        return type(name, (SettingsObject if is_settings else Placeholder,), {})
 
-    def persistent_load(self, reference: Any) -> Storage:
-        """The place of a tensor's numbers."""
+    def persistent_load(self, reference: object) -> Storage:
+        """Return the place of a tensor's numbers."""
+        if not isinstance(reference, tuple):
+            raise pickle.UnpicklingError('a tensor is stored in an unknown way')
         if len(reference) < 5:
             raise pickle.UnpicklingError('a whole module was pickled instead of its state dict')
         kind, dtype, key, _, size, *view = reference

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, in the zip format and the one before, opened without running them."""
+"""Files of ``torch.save``, in the zip and the legacy format, read without running them."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ from groupvit_mmseg.checkpoints.restricted_unpickler import (
     StoredTensor,
 )
 
-# What torch.save wrote before it wrote zip files: these two numbers, then the content.
+# Legacy files of torch.save begin with these two numbers.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 
@@ -31,7 +31,7 @@ class RestrictedFile(NamedTuple):
     """A pickled checkpoint.
 
     Attributes:
-        content (Any): What was pickled, tensors as :class:`StoredTensor`.
+        content (Any): The pickled object, tensors as :class:`StoredTensor`.
         skipped (tuple[str, ...]): Names of the types that were not loaded.
         read (Callable[[StoredTensor], Tensor]): Reads a tensor.
     """
@@ -44,15 +44,15 @@ class RestrictedFile(NamedTuple):
 def open_restricted(
     path: Path, *, unpickler: type[RestrictedUnpickler] = RestrictedUnpickler
 ) -> RestrictedFile:
-    """Read a file of ``torch.save``, in the zip format or the one before.
+    """Read a file of ``torch.save``, in the zip or the legacy format.
 
     Args:
         path (Path): The file.
-        unpickler (type[RestrictedUnpickler]): May know more types, in the zip format.
+        unpickler (type[RestrictedUnpickler]): Used for the zip format; may know more types.
             Defaults to RestrictedUnpickler.
 
     Raises:
-        UnpicklingError: If it is neither, torn, or asks for more than it holds.
+        UnpicklingError: If it has neither format, is torn, or claims to hold more than it does.
     """
     with refusing():
         return _open_zip(path, unpickler) if is_zip(path) else _open_legacy(path)
@@ -60,7 +60,7 @@ def open_restricted(
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """Turn what Python's unpickler and zipfile raise for a torn or crafted file into one error."""
+    """Turn the errors that a torn or crafted file causes in pickle and zipfile into one type."""
     try:
         yield
     except pickle.UnpicklingError:
@@ -77,7 +77,7 @@ def refusing() -> Iterator[None]:
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the file begins as a zip archive, as PyTorch tells."""
+    """Return whether the file begins as a zip archive, by PyTorch's rule."""
     with path.open('rb') as stream:
         return stream.read(4) == b'PK\x03\x04'
 
@@ -100,7 +100,7 @@ def check_archive(path: Path) -> None:
 
 
 def _open_zip(path: Path, unpickler: type[RestrictedUnpickler]) -> RestrictedFile:
-    """A file of today's ``torch.save``: a pickle and one entry per storage, uncompressed."""
+    """Open a zip file of ``torch.save``: a pickle and one entry per storage, uncompressed."""
     check_archive(path)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
@@ -126,7 +126,7 @@ def _open_zip(path: Path, unpickler: type[RestrictedUnpickler]) -> RestrictedFil
 
 
 def _open_legacy(path: Path) -> RestrictedFile:
-    """A file of ``torch.save`` before zip: pickles one after another, then the storages."""
+    """Open a legacy file of ``torch.save``: pickles one after another, then the storages."""
     skipped: set[str] = set()
     with path.open('rb') as file:
         stream = BoundedStream(file, path.stat().st_size)
@@ -148,14 +148,14 @@ def _open_legacy(path: Path) -> RestrictedFile:
 
 
 class _SizingUnpickler(RestrictedUnpickler):
-    """Remembers every storage: their sizes in bytes tell where they lie in a legacy file."""
+    """Records every storage: the sizes in bytes determine the offsets in a legacy file."""
 
     def __init__(self, stream: BoundedStream, skipped: set[str]) -> None:
         super().__init__(stream, skipped)
         self.storages: dict[str, Storage] = {}
 
-    def persistent_load(self, reference: Any) -> Storage:
-        """The place of a tensor's numbers, remembered."""
+    def persistent_load(self, reference: object) -> Storage:
+        """Return the place of a tensor's numbers, and record it."""
         storage = super().persistent_load(reference)
         return self.storages.setdefault(storage.key, storage)
 
@@ -163,7 +163,7 @@ class _SizingUnpickler(RestrictedUnpickler):
 def _legacy_places(
     stream: BoundedStream, keys: list[str], storages: dict[str, Storage]
 ) -> dict[str, int]:
-    """Offset of each storage's numbers; each is preceded by their count in 8 bytes."""
+    """Return the offset of each storage's numbers, which follow their count in 8 bytes."""
     places = {}
     for key in keys:
         (count,) = struct.unpack('<q', stream.read(8))
@@ -178,7 +178,7 @@ def _legacy_places(
 
 
 def _numbers(data: bytes, storage: Storage) -> Tensor:
-    """A storage's bytes as a flat tensor."""
+    """Return a storage's bytes as a flat tensor."""
     if len(data) < storage.size * storage.dtype.itemsize:
         raise pickle.UnpicklingError('it is torn (numbers are missing)')
     if not storage.size:
@@ -187,7 +187,7 @@ def _numbers(data: bytes, storage: Storage) -> Tensor:
 
 
 def _checked(read: Callable[[StoredTensor], Tensor]) -> Callable[[StoredTensor], Tensor]:
-    """``read`` with one kind of error."""
+    """Return ``read`` with one type of error."""
 
     def checked(tensor: StoredTensor) -> Tensor:
         with refusing():

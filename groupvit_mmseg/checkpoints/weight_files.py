@@ -1,10 +1,10 @@
-"""Weights of anybody's, read from ``.pth``, ``.bin`` and ``.safetensors``, single and sharded."""
+"""Weights of any implementation from ``.pth``, ``.bin`` and ``.safetensors``, also sharded."""
 
 import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -16,12 +16,12 @@ from groupvit_mmseg.checkpoints.released import (
     looks_like_name,
     unknown_name,
 )
-from groupvit_mmseg.checkpoints.restricted_unpickler import StoredTensor, as_plain
+from groupvit_mmseg.checkpoints.restricted_unpickler import Plain, StoredTensor, as_plain
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
 from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
-# In a folder, the first of these counts.
+# In a folder, the first of these is read.
 FILES_IN_FOLDERS = (
     'model.safetensors',
     'model.safetensors.index.json',
@@ -30,30 +30,37 @@ FILES_IN_FOLDERS = (
 )
 CONFIG_ENTRY = 'cfg'
 SETTINGS_ENTRY = 'settings'
-# Where the official training, and scripts made from it, keep their settings.
+# Entries in which the official training, and scripts derived from it, store their settings.
 TRAINING_CONFIGS = ('config', 'cfg', 'opt', 'args')
 
 
 class WeightFile(NamedTuple):
-    """What a file of weights holds.
+    """The content of a file of weights.
 
     Attributes:
-        tensors (dict[str, Tensor]): On the CPU, under the file's own names.
-        config_text (str, optional): Text of the plugin's config that travels with the weights;
-            never executed here.
+        tensors (dict[str, Tensor]): On the CPU, with the file's own keys.
+        config_text (str, optional): Text of the plugin's config in the file; never executed here.
         skipped (tuple[str, ...]): A remark for everything in the file that was left out.
-        record (Mapping, optional): What a converter of the plugin noted of the model.
-        settings (Mapping, optional): The official or Hugging Face's settings that a converter of
-            the plugin put into the file.
-        training_config (Any): Plain values of the official training's settings.
+        record (Mapping[str, object], optional): The record of the model that a converter of the
+            plugin wrote; see :mod:`groupvit_mmseg.conversion.fingerprint`.
+        settings (Mapping[str, object], optional): The official or Hugging Face's settings that a
+            converter of the plugin put into the file.
+        training_config (Plain): Values of the official training's settings.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import WeightFile
+        >>> weights = WeightFile({'logit_scale': torch.tensor(1.0)}, None, ('epoch: not weights',))
+        >>> list(weights.tensors), weights.skipped
+        (['logit_scale'], ('epoch: not weights',))
     """
 
     tensors: dict[str, Tensor]
     config_text: str | None
     skipped: tuple[str, ...]
-    record: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] | None = None
-    training_config: Any = None
+    record: Mapping[str, object] | None = None
+    settings: Mapping[str, object] | None = None
+    training_config: Plain = None
 
 
 def read_weights(source: str | Path) -> WeightFile:
@@ -63,10 +70,23 @@ def read_weights(source: str | Path) -> WeightFile:
         source (str | Path): A file or its http(s) address, the ``.index.json`` of a sharded one,
             a folder of Hugging Face's, or ``hf://OWNER/NAME`` for a repository of its hub.
 
+    Returns:
+        WeightFile: The tensors, and the settings that the file holds.
+
     Raises:
         FileNotFoundError: If there is no such file, or the folder holds no weights.
         UnpicklingError: If the file is torn, or not one of weights.
-        ValueError: If it holds something else than named tensors.
+        ValueError: If it does not hold named tensors.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.checkpoints import read_weights
+        >>> torch.save({'model': {'logit_scale': torch.tensor(2.5)}, 'epoch': 29}, 'official.pth')
+        >>> weights = read_weights('official.pth')
+        >>> weights.tensors
+        {'logit_scale': tensor(2.5000)}
+        >>> weights.skipped
+        ('epoch: not weights',)
     """
     path = locate(source)
     if path.name.endswith('.json'):
@@ -78,7 +98,10 @@ def read_weights(source: str | Path) -> WeightFile:
 
 
 def locate(source: str | Path) -> Path:
-    """The file that a source means: itself, one in a folder, of an address, or of the hub.
+    """Find the file of a source: a file, one in a folder, at an address, or of the hub.
+
+    Args:
+        source (str | Path): As :func:`read_weights` takes it.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -89,12 +112,12 @@ def locate(source: str | Path) -> Path:
         return download(str(source))
     path = Path(source).expanduser()
     if path.is_dir():
-        found = [path / name for name in FILES_IN_FOLDERS if (path / name).is_file()]
-        if not found:
+        files = [path / name for name in FILES_IN_FOLDERS if (path / name).is_file()]
+        if not files:
             raise FileNotFoundError(
                 f'The folder {path} holds none of {", ".join(FILES_IN_FOLDERS)}: name the file.'
             )
-        return found[0]
+        return files[0]
     if path.is_file():
         return path
     released = find_released(str(source))
@@ -106,7 +129,7 @@ def locate(source: str | Path) -> Path:
 
 
 def shard_names(index: Path) -> list[str]:
-    """Names of the files that lie beside the index of sharded weights.
+    """Return the names of the files that an index of sharded weights lists.
 
     Raises:
         ValueError: If it is not such an index.
@@ -115,7 +138,7 @@ def shard_names(index: Path) -> list[str]:
 
 
 def _read_file(path: Path) -> WeightFile:
-    """One file, whatever its name ends in: its first bytes tell the format."""
+    """Read one file; its first bytes determine the format, not its suffix."""
     try:
         if _is_pickled(path):
             return _from_pickle(open_restricted(path), path)
@@ -128,7 +151,7 @@ def _read_file(path: Path) -> WeightFile:
 
 
 def _is_pickled(path: Path) -> bool:
-    """Whether the file is one of ``torch.save``, rather than safetensors.
+    """Return whether the file is one of ``torch.save``, rather than safetensors.
 
     Raises:
         UnpicklingError: If it is empty.
@@ -141,7 +164,7 @@ def _is_pickled(path: Path) -> bool:
 
 
 def _from_safetensors(path: Path) -> WeightFile:
-    """A safetensors file."""
+    """Read a safetensors file."""
     with safe_open(path, framework='pt') as file:
         metadata = file.metadata() or {}
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -149,8 +172,8 @@ def _from_safetensors(path: Path) -> WeightFile:
     return WeightFile(tensors, metadata.get(CONFIG_ENTRY), (), record, settings)
 
 
-def _json(text: str | None) -> Mapping[str, Any] | None:
-    """A mapping written as JSON; None for anything else."""
+def _json(text: str | None) -> Mapping[str, object] | None:
+    """Parse a mapping written as JSON; return None for anything else."""
     try:
         content = json.loads(text or 'null')
     except ValueError:
@@ -159,7 +182,7 @@ def _json(text: str | None) -> Mapping[str, Any] | None:
 
 
 def _from_pickle(file: RestrictedFile, path: Path) -> WeightFile:
-    """The state dict of a pickled checkpoint; the rest is named as skipped."""
+    """Read the state dict of a pickled checkpoint; the rest is listed as skipped."""
     content = file.content
     if not isinstance(content, Mapping):
         raise ValueError(
@@ -188,8 +211,8 @@ def _from_pickle(file: RestrictedFile, path: Path) -> WeightFile:
 
 
 def _read_shards(index: Path) -> WeightFile:
-    """All files that an index names, as one."""
-    places = _shard_index(index)
+    """Read all files that an index lists, as one."""
+    files = _shard_index(index)
     tensors: dict[str, Tensor] = {}
     skipped: list[str] = []
     first: WeightFile | None = None
@@ -201,29 +224,29 @@ def _read_shards(index: Path) -> WeightFile:
         first = first or shard
         tensors.update(shard.tensors)
         skipped += [remark for remark in shard.skipped if remark not in skipped]
-    missing = [key for key in places if key not in tensors]
+    missing = [key for key in files if key not in tensors]
     if missing:
         raise ValueError(
             f'{index} names {len(missing)} tensors that its shards lack: {", ".join(missing)}.'
         )
     assert first is not None
-    ordered = {key: tensors[key] for key in places}
+    ordered = {key: tensors[key] for key in files}
     return first._replace(tensors=ordered, config_text=None, skipped=tuple(skipped))
 
 
 def _shard_index(index: Path) -> dict[str, str]:
-    """The ``weight_map`` of an index: file name by tensor name.
+    """Return the ``weight_map`` of an index: file name by tensor name.
 
     Raises:
-        ValueError: If it is not an index, or names files elsewhere.
+        ValueError: If it is not an index, or lists files of other folders.
     """
     try:
-        places = json.loads(index.read_text(encoding='utf-8'))['weight_map']
-        named = all(Path(name).name == name for name in places.values())
+        files: dict[str, str] = json.loads(index.read_text(encoding='utf-8'))['weight_map']
+        is_beside = all(Path(name).name == name for name in files.values())
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f'{index} is not the index of sharded weights: it has no usable weight_map.'
         ) from error
-    if not places or not named:
+    if not files or not is_beside:
         raise ValueError(f'{index} must name at least one shard, and only files beside it.')
-    return places
+    return files

@@ -1,1 +1,1 @@
-"""Conversion of weights between implementations, each ended by a numeric check."""
+"""Conversion of whole models between implementations, with a numeric check."""

@@ -1,13 +1,12 @@
-"""What the four converters of ``tools/model_converters`` have in common."""
+"""The command line of the four converters in ``tools/model_converters``."""
 
 import argparse
-import pickle
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from groupvit_mmseg.atomic_files import write_together
 from groupvit_mmseg.checkpoints.architecture_hints import Settings, plain
+from groupvit_mmseg.checkpoints.config_text import from_config_text
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
 from groupvit_mmseg.checkpoints.key_formats import (
@@ -17,9 +16,13 @@ from groupvit_mmseg.checkpoints.key_formats import (
     KeyFormat,
     Tensors,
 )
-from groupvit_mmseg.checkpoints.settings_readers import from_config_text
-from groupvit_mmseg.checkpoints.travelling import naming_settings, read_json, travelling_settings
+from groupvit_mmseg.checkpoints.stored_settings import (
+    key_format_settings,
+    read_json,
+    stored_settings,
+)
 from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import Model, decode, encode
 from groupvit_mmseg.conversion.fingerprint import check_answers, probe_batch
@@ -28,49 +31,48 @@ from groupvit_mmseg.conversion.official_forward import Embeddings
 from groupvit_mmseg.conversion.output_files import output_files, target_paths
 from groupvit_mmseg.output_paths import check_output
 
-# What a wrong file, option or disk raises; each says what to do in one sentence.
-ERRORS = (ImportError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
-
 MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
-def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> int:
-    """Convert as the command line says.
+@tool_main()
+def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> None:
+    """Convert a file by the options of the command line.
 
     Args:
-        source (KeyFormat): Names that the source must have.
-        target (KeyFormat): Names that the result gets.
+        source (KeyFormat): The format of the source.
+        target (KeyFormat): The format of the result.
         doc (str): The tool's help.
         argv (Sequence[str], optional): The command line. Defaults to that of the process.
 
     Returns:
-        int: Exit status.
+        int: Exit status, by ``tool_main``.
     """
-    args = parse_args(source, doc, argv)
-    try:
-        convert(args, source, target)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    convert(parse_args(source, doc, argv), source, target)
 
 
 def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line of a converter."""
-    parser = argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Parse the command line of a converter."""
+    parser = tool_parser(doc)
     add = parser.add_argument
     add('paths', nargs='+', metavar='SRC DST', help='file, index of shards or folder; the result')
     if source is HUGGING_FACE:
-        add('--from', dest='hub', metavar='OWNER/NAME', help='of the hub, in the place of SRC')
+        add('--from', dest='hub', metavar='OWNER/NAME', help='of the hub, instead of SRC')
     if source is PLUGIN:
-        add('--config', help='the config of the weights, for what their shapes do not tell')
-    add('--num-heads', type=int, nargs='+', help='of each stage, where nothing with SRC says them')
-    add('--text-heads', type=int, help='of the text tower, where nothing with SRC says them')
-    add('--img-size', type=int, nargs=2, metavar=('H', 'W'), help='of models not for squares')
+        add(
+            '--config',
+            help='the config of the weights, for settings that are not in their shapes',
+        )
+    add('--num-heads', type=int, nargs='+', help='of each stage, if SRC does not contain them')
+    add('--text-heads', type=int, help='of the text tower, if SRC does not contain them')
+    add(
+        '--img-size',
+        type=int,
+        nargs=2,
+        metavar=('H', 'W'),
+        help='of models whose images are not square',
+    )
     add('--no-check', action='store_true', help='skip the numeric comparison with the source')
-    add('--overwrite', action='store_true', help='replace files that are already there')
+    add('--overwrite', action='store_true', help='replace existing files')
     args = parser.parse_args(argv)
     if getattr(args, 'hub', None):
         args.paths.insert(0, HUB_PREFIX + args.hub)
@@ -80,13 +82,13 @@ def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argpa
 
 
 def convert(args: argparse.Namespace, source: KeyFormat, target: KeyFormat) -> None:
-    """Read, convert, check, and only then write."""
+    """Read, convert and check a model, and write it only after that."""
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
     for out in paths:
         check_output(out, reads=files_read(args, path), name='DST')
     weights = read_weights(path)
-    settings = [*given_settings(args), *travelling_settings(path, weights, source)]
+    settings = [*option_settings(args), *stored_settings(path, weights, source)]
     model = decode(weights.tensors, source, settings, where=path)
     tensors, lost = encode(model, target)
     report(path, weights, model, lost)
@@ -105,82 +107,90 @@ def convert(args: argparse.Namespace, source: KeyFormat, target: KeyFormat) -> N
 
 
 def files_read(args: argparse.Namespace, path: Path) -> list[Path]:
-    """Every file of the source: weights, an index with its shards, configs; none is replaced."""
+    """Return every file of the source: weights, an index with its shards, configs."""
     shards = [path.parent / name for name in shard_names(path)] if path.suffix == '.json' else []
     config = getattr(args, 'config', None)
     beside = [path.parent / HUGGING_FACE_CONFIG] if hasattr(args, 'hub') else []
     return [path, *shards, *beside, *([Path(config)] if config else [])]
 
 
-def given_settings(args: argparse.Namespace) -> list[Settings]:
-    """What the command line says, and the config that it names."""
+def option_settings(args: argparse.Namespace) -> list[Settings]:
+    """Return the settings on the command line, and those of the config that it names."""
     size = tuple(args.img_size) if args.img_size else None
     heads = tuple(args.num_heads) if args.num_heads else None
     image = {'num_heads': heads, 'img_size': size}
-    given = [Settings('the command line', image, {'num_heads': args.text_heads})]
+    settings = [Settings('the command line', image, {'num_heads': args.text_heads})]
     if getattr(args, 'config', None):
         text = read_config(args.config).pretty_text
-        given.append(from_config_text(text, str(args.config)))
-    return given
+        settings.append(from_config_text(text, str(args.config)))
+    return settings
 
 
 def check(
     model: Model,
     tensors: Tensors,
-    namings: tuple[KeyFormat, KeyFormat],
+    key_formats: tuple[KeyFormat, KeyFormat],
     settings: Sequence[Settings],
     *,
-    hub_config: dict | None,
+    hub_config: Mapping[str, object] | None,
 ) -> Embeddings:
-    """Compare source, target and what is recorded of the source; the source's answers."""
+    """Compare source, target and recorded outputs; return the outputs of the source.
+
+    Args:
+        model (Model): The source.
+        tensors (dict[str, Tensor]): The target.
+        key_formats (tuple[KeyFormat, KeyFormat]): Of source and target.
+        settings (Sequence[Settings]): Of the source, some with recorded outputs.
+        hub_config (Mapping[str, object], optional): Content of Hugging Face's ``config.json``.
+    """
     batch = probe_batch(model.structure)
-    answers = embed(model.source, namings[0], model.structure, batch, hub_config)
-    recorded = [each for each in settings if each.answers]
-    for each in recorded:
-        check_answers(each, answers)
-        print(f'numeric check: as recorded in {each.where}')
-    difference = compare(answers, embed(tensors, namings[1], model.structure, batch))
+    answers = embed(model.source, key_formats[0], model.structure, batch, hub_config)
+    for each in settings:
+        if each.answers:
+            check_answers(each, answers)
+            print(f'numeric check: as recorded in {each.where}')
+    difference = compare(answers, embed(tensors, key_formats[1], model.structure, batch))
     print(f'numeric check: largest difference {difference:.1e} in float64')
     return answers
 
 
 def remarks(model: Model, target: KeyFormat) -> Iterator[str]:
-    """What the target's own code will compute otherwise than the source's, though names fit."""
+    """Yield the differences between the results of the target's own code and the source's."""
     scale = float(model.tensors['loss_contrastive.logit_scale'].exp())
     if scale > MAX_LOGIT_SCALE:
         yield (
             f'the logit scale is {scale:.1f}; this plugin and the official code compute with '
             f'{MAX_LOGIT_SCALE:g}, transformers with {scale:.1f}'
         )
-    rule, structure = naming_settings(target, model.tensors), model.structure
+    fixed, structure = key_format_settings(target, model.tensors), model.structure
     own = {
         'text_heads': structure.text_encoder['num_heads'],
         'normalization': structure.normalization,
     }
     for name, value in own.items():
-        known = getattr(rule.hints, name)
+        known = getattr(fixed.hints, name)
         if target is OFFICIAL and value != known:
             yield (
-                f'{rule.where} knows no {name} but {plain(known) or "one for 64 channels"}, and '
-                f'this model has {plain(value)}: only this plugin reads that from the result'
+                f'{fixed.where} has only {name} = {plain(known) or "one for 64 channels"}, and '
+                f'this model has {plain(value)}: only this plugin reads it from the result'
             )
 
 
 def report(path: Path, weights: WeightFile, model: Model, lost: dict[str, str]) -> None:
-    """Say what was read, what it is and where from, and everything that was left out."""
+    """Print the structure, the origin of its settings, and everything that was left out."""
     structure, backbone = model.structure, model.structure.backbone
     print(f'{path}: {len(model.source)} tensors, widths {list(structure.widths)}')
     for name in ('depths', 'num_group_tokens', 'num_output_groups'):
         print(f'  {name} {backbone[name]}')
-    untold = {
+    assumptions = {
         'num_heads': (backbone['num_heads'], "assumed: the paper's"),
         'text_heads': (structure.text_encoder['num_heads'], "assumed: the paper's"),
         'img_size': (backbone['img_size'], 'assumed: a square'),
-        'assign_scale': (backbone.get('assign_scale', 1.0), "assumed: the paper's"),
+        'assign_scale': (structure.assign_scale, "assumed: the paper's"),
         'normalization': (plain(structure.normalization), "assumed: ImageNet's"),
     }
-    for name, (value, assumed) in untold.items():
-        place = model.places.get(name)
+    for name, (value, assumed) in assumptions.items():
+        place = model.origins.get(name)
         print(f'  {name} {value} ({f"from {place}" if place else assumed})')
     for remark in weights.skipped:
         print(f'skipped {remark}')

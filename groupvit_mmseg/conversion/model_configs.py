@@ -1,19 +1,21 @@
-"""Configs of a structure: the plugin's, Hugging Face's and the official release's."""
-
-from typing import Any
+"""Configs of a structure for the plugin, ``transformers`` and the official release."""
 
 from mmengine.config import Config
 
-from groupvit_mmseg.checkpoints.architecture import Structure
+from groupvit_mmseg.checkpoints.architecture import (
+    BackboneConfig,
+    Structure,
+    TextEncoderConfig,
+)
 from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 from groupvit_mmseg.text.vocabulary import class_names
 
 
-def pretrainer_config(structure: Structure) -> dict[str, Any]:
-    """Config of a :class:`GroupViTPretrainer` without its data preprocessor."""
-    config = dict(
+def pretrainer_config(structure: Structure) -> dict[str, object]:
+    """Return the config of a :class:`GroupViTPretrainer` without its data preprocessor."""
+    config: dict[str, object] = dict(
         type='GroupViTPretrainer',
         backbone=structure.backbone,
         text_encoder=structure.text_encoder,
@@ -26,8 +28,8 @@ def pretrainer_config(structure: Structure) -> dict[str, Any]:
     return config
 
 
-def segmentor_config(structure: Structure) -> dict[str, Any]:
-    """Config of a :class:`GroupViTSegmentor` with the protocol of the paper's evaluation of VOC."""
+def segmentor_config(structure: Structure) -> dict[str, object]:
+    """Return the config of a :class:`GroupViTSegmentor` with the paper's protocol for VOC."""
     height, width = structure.image_shape
     mean, std, rgb = structure.normalization
     return dict(
@@ -54,7 +56,7 @@ def segmentor_config(structure: Structure) -> dict[str, Any]:
 
 
 def segmentation_config_text(structure: Structure) -> str:
-    """Text of a whole config that segments Pascal VOC 2012; any picture through the demo."""
+    """Return the text of a config for Pascal VOC 2012, and for any image in the demo."""
     dataset = dict(
         type='PascalVOCDataset',
         data_root='data/VOCdevkit/VOC2012',
@@ -87,61 +89,70 @@ def segmentation_config_text(structure: Structure) -> str:
     return whole.pretty_text
 
 
-def plugin_meta() -> dict[str, Any]:
-    """Entries of ``meta`` that OpenMMLab's tools read: the classes that the config segments."""
+def plugin_meta() -> dict[str, object]:
+    """Return the entries of ``meta`` that OpenMMLab's tools read: the classes of the config."""
     return {'dataset_meta': dataset_meta_of(class_names('pascal_voc'))}
 
 
-def hugging_face_config(structure: Structure) -> dict[str, Any]:
-    """The content of ``config.json`` for ``transformers.GroupViTModel``.
+def hugging_face_config(structure: Structure) -> dict[str, object]:
+    """Return the content of ``config.json`` for ``transformers.GroupViTModel``.
 
     Raises:
-        ValueError: If the structure is one that Hugging Face's model cannot have.
+        ValueError: If Hugging Face's model cannot have this structure.
     """
     check_fits_hugging_face(structure)
-    backbone, text = structure.backbone, structure.text_encoder
-    width, groups = backbone['embed_dims'], list(backbone['num_output_groups'])
     return dict(
         architectures=['GroupViTModel'],
         model_type='groupvit',
         projection_dim=structure.image_projector['out_channels'],
         projection_intermediate_dim=structure.image_projector['hidden_channels'],
-        text_config=dict(
-            model_type='groupvit_text_model',
-            hidden_size=text['embed_dims'],
-            intermediate_size=4 * text['embed_dims'],
-            num_hidden_layers=text['num_layers'],
-            num_attention_heads=text['num_heads'],
-            max_position_embeddings=text['context_length'],
-            vocab_size=text['vocab_size'],
-            bos_token_id=end_token(text['vocab_size']) - 1,
-            eos_token_id=end_token(text['vocab_size']),
-            hidden_act='quick_gelu',
-            layer_norm_eps=1e-5,
-        ),
-        vision_config=dict(
-            model_type='groupvit_vision_model',
-            hidden_size=width,
-            intermediate_size=int(width * backbone['mlp_ratio']),
-            num_hidden_layers=sum(backbone['depths']),
-            depths=list(backbone['depths']),
-            num_group_tokens=list(backbone['num_group_tokens']),
-            # It wants an entry for the stages that do not group, too.
-            num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
-            num_attention_heads=backbone['num_heads'][0],
-            image_size=backbone['img_size'],
-            patch_size=backbone['patch_size'],
-            num_channels=backbone['in_channels'],
-            assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
-            hidden_act='gelu',
-            layer_norm_eps=1e-5,
-            assign_eps=1.0,
-        ),
+        text_config=_hugging_face_text(structure.text_encoder),
+        vision_config=_hugging_face_vision(structure.backbone),
+    )
+
+
+def _hugging_face_text(text: TextEncoderConfig) -> dict[str, object]:
+    """Return the text tower's part of ``config.json``."""
+    return dict(
+        model_type='groupvit_text_model',
+        hidden_size=text['embed_dims'],
+        intermediate_size=4 * text['embed_dims'],
+        num_hidden_layers=text['num_layers'],
+        num_attention_heads=text['num_heads'],
+        max_position_embeddings=text['context_length'],
+        vocab_size=text['vocab_size'],
+        bos_token_id=end_token(text['vocab_size']) - 1,
+        eos_token_id=end_token(text['vocab_size']),
+        hidden_act='quick_gelu',
+        layer_norm_eps=1e-5,
+    )
+
+
+def _hugging_face_vision(backbone: BackboneConfig) -> dict[str, object]:
+    """Return the image tower's part of ``config.json``."""
+    width, groups = backbone['embed_dims'], list(backbone['num_output_groups'])
+    return dict(
+        model_type='groupvit_vision_model',
+        hidden_size=width,
+        intermediate_size=int(width * backbone['mlp_ratio']),
+        num_hidden_layers=sum(backbone['depths']),
+        depths=list(backbone['depths']),
+        num_group_tokens=list(backbone['num_group_tokens']),
+        # An entry for the stages that do not group is required, too.
+        num_output_groups=groups + groups[-1:] * (len(backbone['depths']) - len(groups)),
+        num_attention_heads=backbone['num_heads'][0],
+        image_size=backbone['img_size'],
+        patch_size=backbone['patch_size'],
+        num_channels=backbone['in_channels'],
+        assign_mlp_ratio=[0.5, backbone['mlp_ratio']],
+        hidden_act='gelu',
+        layer_norm_eps=1e-5,
+        assign_eps=1.0,
     )
 
 
 def check_fits_hugging_face(structure: Structure) -> None:
-    """Raise ``ValueError`` with one sentence for what ``GroupViTModel`` cannot be."""
+    """Raise ``ValueError`` for a structure that ``GroupViTModel`` cannot have."""
     backbone = structure.backbone
     projectors = (structure.image_projector, structure.text_projector)
     limits = {
@@ -150,18 +161,18 @@ def check_fits_hugging_face(structure: Structure) -> None:
         'projectors of two layers': all(p['num_layers'] == 2 for p in projectors),
         'projectors of one shape': len({p.get('hidden_channels') for p in projectors}) == 1,
         'an integer mlp_ratio': float(backbone['mlp_ratio']).is_integer(),
-        'pictures in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
+        'images in RGB': structure.normalization.rgb or backbone['in_channels'] != 3,
     }
-    broken = [limit for limit, kept in limits.items() if not kept]
+    broken = [limit for limit, is_met in limits.items() if not is_met]
     if broken:
         raise ValueError(
-            f'transformers.GroupViTModel allows only {" and ".join(broken)}, which this model has '
-            'not: convert it to the official names instead.'
+            f'transformers.GroupViTModel allows only {" and ".join(broken)}, which this model '
+            'does not have: convert it to the official keys instead.'
         )
 
 
-def official_config(structure: Structure) -> dict[str, Any]:
-    """The structure under the names of the official release's settings."""
+def official_config(structure: Structure) -> dict[str, object]:
+    """Return the structure under the names of the official release's settings."""
     backbone, text = structure.backbone, structure.text_encoder
     return dict(
         img_encoder=dict(

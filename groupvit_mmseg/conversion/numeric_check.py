@@ -1,4 +1,4 @@
-"""The numeric check of a conversion: the same pictures and texts through source and target."""
+"""The numeric check of a conversion: the same images and texts through source and target."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,20 +22,19 @@ def embed(
     key_format: KeyFormat,
     structure: Structure,
     batch: tuple[Tensor, Tensor],
-    hub_config: Mapping[str, Any] | None = None,
+    hub_config: Mapping[str, object] | None = None,
 ) -> Embeddings:
-    """What the implementation that a key format belongs to makes of a batch, in float64.
+    """Embed a batch by the implementation that a key format belongs to, in float64.
 
-    The official names are computed by :class:`OfficialForward`, Hugging Face's by ``transformers``.
+    The official keys are computed by :class:`OfficialForward`, Hugging Face's by ``transformers``.
 
     Args:
-        tensors (Mapping[str, Tensor]): With the names.
-        key_format (KeyFormat): Whose they are.
+        tensors (Mapping[str, Tensor]): The weights.
+        key_format (KeyFormat): The format of their keys.
         structure (Structure): Of the model.
         batch (tuple[Tensor, Tensor]): Images and texts, of ``probe_batch``.
-        hub_config (Mapping, optional): Content of the ``config.json`` that came with Hugging
-            Face's weights, for ``transformers`` to read by itself. Defaults to that of the
-            structure.
+        hub_config (Mapping[str, object], optional): Content of the ``config.json`` beside Hugging
+            Face's weights, which ``transformers`` reads itself. Defaults to that of the structure.
     """
     double = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
     if key_format is OFFICIAL:
@@ -49,8 +48,8 @@ def embed(
 def _plugin(
     tensors: Mapping[str, Tensor], structure: Structure, images: Tensor, token_ids: Tensor
 ) -> Embeddings:
-    """Through the plugin's own modules."""
-    model: Any = empty_pretrainer(structure)
+    """Embed by the plugin's own modules."""
+    model: Any = empty_pretrainer(structure)  # a GroupViTPretrainer: models import this package
     model.load_state_dict(dict(tensors), assign=True)
     output = model.backbone.encode(images)
     image_embeds = model.image_projector(output.pooled)
@@ -60,13 +59,13 @@ def _plugin(
 
 
 def _hugging_face(
-    tensors: Mapping[str, Tensor], config: Mapping[str, Any], images: Tensor, token_ids: Tensor
+    tensors: Mapping[str, Tensor], config: Mapping[str, object], images: Tensor, token_ids: Tensor
 ) -> Embeddings:
-    """Through ``transformers.GroupViTModel``.
+    """Embed by ``transformers.GroupViTModel``.
 
     Raises:
         ImportError: If ``transformers`` is not installed.
-        ValueError: If it makes another model of the config.
+        ValueError: If it builds a model of other shapes from the config.
     """
     try:
         from transformers import GroupViTConfig, GroupViTModel
@@ -85,7 +84,7 @@ def _hugging_face(
         output = model(
             input_ids=token_ids, pixel_values=images, attention_mask=torch.ones_like(token_ids)
         )
-    # Normalised embeddings are all that it gives.
+    # Its embeddings are normalised.
     return Embeddings(
         output.vision_model_output.last_hidden_state,
         output.image_embeds,
@@ -96,7 +95,7 @@ def _hugging_face(
 
 @contextmanager
 def _float64_by_default() -> Iterator[None]:
-    """Old versions of ``transformers`` make the causal mask in the default type."""
+    """Set the default type, in which old versions of ``transformers`` make the causal mask."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -106,10 +105,12 @@ def _float64_by_default() -> Iterator[None]:
 
 
 def compare(first: Embeddings, second: Embeddings) -> float:
-    """Largest difference between two results over the largest value; directions of embeddings.
+    """Return the largest difference between two results over the largest value.
+
+    Embeddings are compared after normalisation.
 
     Raises:
-        ValueError: If it is above ``TOLERANCE``; names what differs.
+        ValueError: If it is above ``TOLERANCE``; names the output that differs.
     """
     worst = 0.0
     for name, a, b in zip(Embeddings._fields, first, second, strict=True):

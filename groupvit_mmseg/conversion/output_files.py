@@ -1,8 +1,8 @@
-"""The files that a converter writes: weights, their config, and what else belongs to them."""
+"""The files that a converter writes: weights, their config and the processor's files."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -33,16 +33,16 @@ SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')
 
 
 def target_paths(name: str, target: KeyFormat, *, overwrite: bool) -> tuple[Path, Path]:
-    """The file of the weights and that of their config; nothing that is written is there yet.
+    """Return the file of the weights and that of their config; raise if a file exists.
 
     Args:
-        name (str): As the user gives it: a file, or a folder of Hugging Face's.
-        target (KeyFormat): Whose names the tensors get.
+        name (str): Name that the user gives: a file, or a folder for Hugging Face.
+        target (KeyFormat): The format of the keys.
         overwrite (bool): Whether files may be replaced.
 
     Raises:
-        FileExistsError: If one is there and may not be replaced.
-        ValueError: If the name says no known format.
+        FileExistsError: If a file exists and may not be replaced.
+        ValueError: If the suffix is unknown.
     """
     weights = Path(name).expanduser()
     if target is HUGGING_FACE and weights.suffix not in SUFFIXES:
@@ -55,10 +55,10 @@ def target_paths(name: str, target: KeyFormat, *, overwrite: bool) -> tuple[Path
         HUGGING_FACE.title: weights.parent / CONFIG,
     }[target.title]
     others = [weights.parent / file for file in FILES] if target is HUGGING_FACE else []
-    there = [str(path) for path in (weights, config, *others) if path.exists()]
-    if there and not overwrite:
+    present = [str(path) for path in (weights, config, *others) if path.exists()]
+    if present and not overwrite:
         raise FileExistsError(
-            f'DST holds {" and ".join(there)} already: name another DST or --overwrite.'
+            f'DST holds {" and ".join(present)} already: name another DST or --overwrite.'
         )
     return weights, config
 
@@ -71,44 +71,44 @@ def output_files(
     paths: tuple[Path, Path],
     answers: Embeddings,
 ) -> dict[Path, Writer]:
-    """What writes each file; says what cannot be written.
+    """Return a writer for each file; print a note for each file that cannot be written.
 
     Args:
         structure (Structure): Of the model.
-        tensors (dict[str, Tensor]): Under the target's names.
-        target (KeyFormat): Whose names they are.
+        tensors (dict[str, Tensor]): With the target's keys.
+        target (KeyFormat): The format of the keys.
         paths (tuple[Path, Path]): Of weights and config.
-        answers (Embeddings): Of the source, to ``probe_batch``; they travel with the weights.
+        answers (Embeddings): Outputs of the source for ``probe_batch``, to be recorded.
     """
-    scale = structure.backbone.get('assign_scale', 1.0) if target is PLUGIN else 1.0
-    noted = record(structure, answers, assign_scale=scale)
+    scale = structure.assign_scale if target is PLUGIN else 1.0
+    own_record = record(structure, answers, assign_scale=scale)
     if target is PLUGIN:
         text = segmentation_config_text(structure)
-        entries: dict[str, Any] = {CONFIG_ENTRY: text, RECORD: noted}
+        entries: dict[str, object] = {CONFIG_ENTRY: text, RECORD: own_record}
         contents = {paths[1]: text.encode()}
     else:
         config = official_config if target is OFFICIAL else hugging_face_config
-        settings = {**config(structure), RECORD: noted}
+        settings = {**config(structure), RECORD: own_record}
         entries = {SETTINGS_ENTRY: settings}
         contents = {paths[1]: json.dumps(settings, indent=2).encode()}
     if target is HUGGING_FACE:
         extra = processor_files(structure)
         contents |= {paths[0].parent / name: content for name, content in extra.files.items()}
         for remark in extra.remarks:
-            print(remark)
+            print(f'note: {remark}')
     files = {paths[0]: _weights_writer(tensors, target, paths[0], entries)}
     return files | {path: _bytes_writer(content) for path, content in contents.items()}
 
 
 def _bytes_writer(content: bytes) -> Writer:
-    """What writes these bytes."""
+    """Return a writer of bytes."""
     return lambda stream: stream.write(content)
 
 
 def _weights_writer(
-    tensors: Tensors, target: KeyFormat, path: Path, entries: dict[str, Any]
+    tensors: Tensors, target: KeyFormat, path: Path, entries: Mapping[str, object]
 ) -> Writer:
-    """What writes the weights, in the format that the name ends in, with their entries."""
+    """Return a writer of the weights and their entries, in the format of the suffix."""
     if path.suffix == '.safetensors':
         texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in entries.items()}
         whole = {key: value.contiguous() for key, value in tensors.items()}

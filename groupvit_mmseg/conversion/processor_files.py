@@ -1,7 +1,8 @@
-"""Files for ``transformers``' ``AutoProcessor``: how pictures and texts become a model's input."""
+"""Files for ``transformers``' ``AutoProcessor``: the preprocessing of images and texts."""
 
 import json
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from mmseg.utils import tokenizer as clip_bpe
 
@@ -12,7 +13,7 @@ from groupvit_mmseg.checkpoints.settings_readers import CLIP_VOCABULARY
 START, END = '<|startoftext|>', '<|endoftext|>'
 TOKENIZER_FILES = ('vocab.json', 'merges.txt', 'tokenizer_config.json', 'special_tokens_map.json')
 FILES = (IMAGE_PROCESSOR, *TOKENIZER_FILES, 'tokenizer.json')
-"""tuple: What may not lie in the folder yet; a ``tokenizer.json`` would be read before ours."""
+"""tuple: Files that must not exist yet; a ``tokenizer.json`` would be read instead of ours."""
 
 BICUBIC = 3  # PIL's number
 
@@ -22,7 +23,7 @@ class ProcessorFiles(NamedTuple):
 
     Attributes:
         files (dict[str, bytes]): Content by name.
-        remarks (list[str]): What is not written, and why.
+        remarks (list[str]): Files that are not written, and the reason.
     """
 
     files: dict[str, bytes]
@@ -30,32 +31,33 @@ class ProcessorFiles(NamedTuple):
 
 
 def processor_files(structure: Structure) -> ProcessorFiles:
-    """Everything that ``AutoProcessor.from_pretrained`` reads, for CLIP's processor.
+    """Return the files that ``AutoProcessor.from_pretrained`` reads, for CLIP's processor.
 
     Args:
         structure (Structure): Of the model.
     """
-    files, remarks = {}, []
+    files: dict[str, bytes] = {}
+    remarks = []
     if structure.backbone['in_channels'] == 3:
         files[IMAGE_PROCESSOR] = _json(image_processor_config(structure))
     else:
-        remarks.append(f"no {IMAGE_PROCESSOR}: CLIP's processor takes pictures of 3 channels")
+        remarks.append(f"no {IMAGE_PROCESSOR}: CLIP's processor takes images of 3 channels")
     vocab_size = structure.text_encoder['vocab_size']
     if vocab_size >= CLIP_VOCABULARY:
         files |= tokenizer_files(structure.text_encoder['context_length'])
     else:
         remarks.append(
             f"no tokenizer files: a vocabulary of {vocab_size} is not CLIP's of {CLIP_VOCABULARY}; "
-            'AutoTokenizer would make up one that does not fit'
+            'pass token ids, as AutoTokenizer would build a tokenizer that does not fit'
         )
     return ProcessorFiles(files, remarks)
 
 
-def image_processor_config(structure: Structure) -> dict[str, Any]:
-    """The content of ``preprocessor_config.json``: resized (bicubic), cut to the native size.
+def image_processor_config(structure: Structure) -> dict[str, object]:
+    """Return the content of ``preprocessor_config.json``: bicubic resize to the native size.
 
-    A model for squares gets the middle square of a picture, as the released ones; one for oblong
-    pictures gets the whole, resized to its shape.
+    A model for square images gets the central square of an image, as the released ones; a model
+    for other images gets the whole image, resized to its shape.
     """
     height, width = structure.image_shape
     size = {'height': height, 'width': width}
@@ -79,16 +81,17 @@ def image_processor_config(structure: Structure) -> dict[str, Any]:
 
 
 def tokenizer_files(context_length: int) -> dict[str, bytes]:
-    """CLIP's vocabulary as MMSegmentation ships it, in the files of ``CLIPTokenizer``.
+    """Return CLIP's vocabulary as MMSegmentation ships it, in the files of ``CLIPTokenizer``.
 
     Args:
-        context_length (int): Tokens of the longest text.
+        context_length (int): Longest text in tokens.
     """
     bpe = clip_bpe._tokenizer
-    special = dict(zip(bpe.all_special_ids, (START, END), strict=True))
-    vocabulary = {special.get(index, token): index for token, index in bpe.encoder.items()}
+    special: dict[int, str] = dict(zip(bpe.all_special_ids, (START, END), strict=True))
+    encoder: dict[str, int] = bpe.encoder
+    vocabulary = {special.get(index, token): index for token, index in encoder.items()}
     merges = ['#version: 0.2', *(' '.join(pair) for pair in bpe.bpe_ranks)]
-    # As CLIP's: what follows the first end token is not read.
+    # As in CLIP, tokens after the first end token are not read.
     roles = dict(bos_token=START, eos_token=END, unk_token=END, pad_token=END)
     config = dict(
         tokenizer_class='CLIPTokenizer',
@@ -103,6 +106,6 @@ def tokenizer_files(context_length: int) -> dict[str, bytes]:
     return dict(zip(TOKENIZER_FILES, contents, strict=True))
 
 
-def _json(content: dict[str, Any]) -> bytes:
-    """A file of JSON in UTF-8."""
+def _json(content: Mapping[str, object]) -> bytes:
+    """Return a JSON file in UTF-8."""
     return (json.dumps(content, indent=2, ensure_ascii=False) + '\n').encode()

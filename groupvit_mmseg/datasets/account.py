@@ -1,77 +1,82 @@
-"""The account of a conversion: how much was read, kept and dropped, and why."""
+"""The account of a conversion: numbers of things read, kept and dropped, with reasons."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-EXAMPLES, LONGEST_PLACE = 3, 120
+EXAMPLES, LONGEST_LOCATION = 3, 120
 
 
 @dataclass
 class Tally:
-    """One reason: how often it came up, and the first places.
+    """Count of one reason, with the first locations.
 
     Attributes:
-        count (int): How often.
-        places (list[str]): The first of them, such as ``pairs.csv, line 3``.
+        count (int): Number of things.
+        locations (list[str]): The first of them, such as ``pairs.csv, line 3``.
     """
 
     count: int = 0
-    places: list[str] = field(default_factory=list)
+    locations: list[str] = field(default_factory=list)
 
-    def add(self, place: str, count: int = 1) -> None:
-        """Count once more; the first places are kept."""
+    def add(self, location: str, count: int = 1) -> None:
+        """Add to the count; only the first locations are stored."""
         self.count += count
-        if place and len(self.places) < EXAMPLES:
-            self.places.append(shortened(place))
+        if location and len(self.locations) < EXAMPLES:
+            self.locations.append(shortened(location))
 
 
 class Account:
-    """Counts of what was read, kept and dropped; every dropped thing has a reason and a place.
+    """Numbers of things read, kept and dropped; each dropped thing has a reason and a location.
 
     Args:
-        things (str): What is counted, such as ``'rows'``.
+        things (str): Name of the things that are counted, such as ``'rows'``.
+
+    Attributes:
+        num_read (int): Things that were read.
+        num_kept (int): Those that are used.
+        drops (dict[str, Tally]): Those that are not, by reason.
+        notes (dict[str, Tally]): Those that are used but have a remark, by remark.
     """
 
     def __init__(self, things: str) -> None:
         self.things = things
-        self.read = 0
-        self.kept = 0
-        self.dropped: dict[str, Tally] = defaultdict(Tally)
+        self.num_read = 0
+        self.num_kept = 0
+        self.drops: dict[str, Tally] = defaultdict(Tally)
         self.notes: dict[str, Tally] = defaultdict(Tally)
 
-    def drop(self, reason: str, place: str, count: int = 1) -> None:
+    def drop(self, reason: str, location: str, count: int = 1) -> None:
         """Count something that is not used."""
-        self.dropped[reason].add(place, count)
+        self.drops[reason].add(location, count)
 
-    def note(self, remark: str, place: str = '', count: int = 1) -> None:
-        """Count something that is used, and worth a remark."""
-        self.notes[remark].add(place, count)
+    def note(self, remark: str, location: str = '', count: int = 1) -> None:
+        """Count something that is used and has a remark."""
+        self.notes[remark].add(location, count)
 
     @property
     def num_dropped(self) -> int:
-        """All that is not used."""
-        return sum(tally.count for tally in self.dropped.values())
+        """Number of things that are not used."""
+        return sum(tally.count for tally in self.drops.values())
 
     def lines(self) -> list[str]:
-        """Describe the account: totals, then every reason and remark with the first places."""
+        """Describe the account: totals, then every reason and remark with the first locations."""
         first = (
-            f'{self.things}: {self.read:,} read, {self.kept:,} kept, {self.num_dropped:,} dropped'
+            f'{self.things}: {self.num_read:,} read, {self.num_kept:,} kept, '
+            f'{self.num_dropped:,} dropped'
         )
-        dropped = (
-            f'    {tally.count:,}: {_with_places(r, tally)}' for r, tally in self.dropped.items()
-        )
+        drops = (f'    {tally.count:,}: {_describe(r, tally)}' for r, tally in self.drops.items())
         notes = (
-            f'    note: {tally.count:,} {_with_places(r, tally)}' for r, tally in self.notes.items()
+            f'    note: {tally.count:,} {_describe(r, tally)}' for r, tally in self.notes.items()
         )
-        return [first, *dropped, *notes]
+        return [first, *drops, *notes]
 
 
 def shortened(text: str) -> str:
-    """A place that fits a line."""
+    """Shorten a location so that it fits a line."""
     text = text.encode('utf-8', 'backslashreplace').decode().replace('\n', ' ')
-    return text if len(text) <= LONGEST_PLACE else f'{text[: LONGEST_PLACE - 4]} ...'
+    return text if len(text) <= LONGEST_LOCATION else f'{text[: LONGEST_LOCATION - 4]} ...'
 
 
-def _with_places(reason: str, tally: Tally) -> str:
-    """A reason with its first places."""
-    return f'{reason} ({"; ".join(tally.places)})' if tally.places else reason
+def _describe(reason: str, tally: Tally) -> str:
+    """Join a reason and its first locations."""
+    return f'{reason} ({"; ".join(tally.locations)})' if tally.locations else reason

@@ -1,9 +1,8 @@
 """Rows of images and captions from the caption files of COCO, Flickr8k and Flickr30k."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Row, make_row
@@ -34,14 +33,16 @@ def read_coco(path: Path, account: Account) -> Iterator[Row]:
     names = _image_names(images, path, account)
     annotated = set()
     for number, annotation in enumerate(annotations, 1):
-        account.read += 1
-        place = f'{path.name}, annotation {number}'
+        account.num_read += 1
+        location = f'{path.name}, annotation {number}'
         owner = _id_of(annotation, 'image_id')
         if owner not in names:
-            account.drop('its image is not among "images"', place)
+            account.drop('its image is not among "images"', location)
             continue
         annotated.add(owner)
-        row = make_row(names[owner], _coco_captions(annotation), place, account)
+        # The rule of JSON members decides between them.
+        captions = {key: annotation[key] for key in CAPTION_KEYS if key in annotation}
+        row = make_row(names[owner], captions, location, account)
         if row is not None:
             yield row
     for owner, name in names.items():
@@ -49,29 +50,24 @@ def read_coco(path: Path, account: Account) -> Iterator[Row]:
             account.note('images have no annotation', str(name))
 
 
-def _image_names(images: list[Any], path: Path, account: Account) -> dict[str, Any]:
-    """File names by id; entries without an id are counted."""
-    names: dict[str, Any] = {}
+def _image_names(images: Sequence[object], path: Path, account: Account) -> dict[str, object]:
+    """Map ids to file names, which are not checked; count entries without an id."""
+    names: dict[str, object] = {}
     for number, image in enumerate(images, 1):
-        owner, place = _id_of(image, 'id'), f'{path.name}, image {number}'
-        if not owner:
-            account.note('entries of "images" have no id', place)
+        owner, location = _id_of(image, 'id'), f'{path.name}, image {number}'
+        if not owner or not isinstance(image, dict):
+            account.note('entries of "images" have no id', location)
         elif owner in names:
-            account.note('entries of "images" have the id of another', place)
+            account.note('entries of "images" have the id of another', location)
         else:
             names[owner] = image.get('file_name')
     return names
 
 
-def _id_of(entry: Any, key: str) -> str:
-    """An entry's number or name, as text; empty where it has none."""
+def _id_of(entry: object, key: str) -> str:
+    """Return an entry's number or name as text; empty if it has none."""
     value = entry.get(key) if isinstance(entry, dict) else None
     return '' if value is None else str(value)
-
-
-def _coco_captions(annotation: Mapping[str, Any]) -> Any:
-    """The caption of an annotation, by the rule of JSON members."""
-    return {key: annotation[key] for key in CAPTION_KEYS if key in annotation}
 
 
 # "x.jpg#0 <tab> text", "x.jpg| 0| text" (in one line of the real file the second bar is missing)
@@ -96,15 +92,15 @@ def read_flickr(path: Path, account: Account) -> Iterator[Row]:
     for position, line in enumerate(read_lines(path, account)):
         if position == 0 and _FLICKR_HEADER.match(line.text):
             continue
-        account.read += 1
-        place = f'{path.name}, line {line.number}'
+        account.num_read += 1
+        location = f'{path.name}, line {line.number}'
         match = _FLICKR.match(line.text)
         if match is None:
-            account.drop('not a line of Flickr8k or Flickr30k', place)
+            account.drop('not a line of Flickr8k or Flickr30k', location)
             continue
         # Only the form with a comma quotes its captions.
         quoted = parse(match['text'], ',') if match['comma'] else None
         text = quoted[0] if quoted and len(quoted) == 1 else match['text']
-        row = make_row(match['image'], text, place, account)
+        row = make_row(match['image'], text, location, account)
         if row is not None:
             yield row

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import IMAGE_NAME, Row, kept_captions
+from groupvit_mmseg.datasets.caption_tables import IMAGE_NAME, Row, read_captions
 from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_json, decode_text
 from groupvit_mmseg.datasets.shard_stream import BadSample
 
@@ -34,9 +34,9 @@ class Files(NamedTuple):
 def read_folder(source: Path, account: Account) -> Iterator[Row]:
     """Read images with their captions beside them.
 
-    The captions of ``a.jpg`` are the lines of ``a.txt`` (or ``a.text``, ``a.jpg.txt``), or what
-    ``a.json`` or ``a.jpg.json`` holds by the rule of JSON members. Upper case in these endings
-    makes no difference. Where there is both, the text is taken.
+    The captions of ``a.jpg`` are the lines of ``a.txt`` (or ``a.text``, ``a.jpg.txt``), or those of
+    ``a.json`` or ``a.jpg.json`` by the rule of JSON members. Endings may be upper case. A text is
+    read before JSON.
 
     Args:
         source (Path): Folder; folders in it are read too.
@@ -62,11 +62,11 @@ def read_classes(source: Path, account: Account) -> Iterator[tuple[str, str]]:
     for files in walk(source, account):
         inside = files.folder.relative_to(source).parts
         for name in files.others:
-            account.drop('not an image', _place(files, name, source))
+            account.drop('not an image', _relative_name(files, name, source))
         for name in files.images:
             if inside:
-                account.kept += 1
-                yield _place(files, name, source), inside[0]
+                account.num_kept += 1
+                yield _relative_name(files, name, source), inside[0]
             else:
                 account.drop('an image outside of a class folder', name)
 
@@ -87,58 +87,58 @@ def walk(source: Path, account: Account) -> Iterator[Files]:
     Yields:
         Files: Folder by folder.
     """
-    seen: set[str] = set()
+    real_paths: set[str] = set()
 
     def unlisted(error: OSError) -> None:
         account.note('folders cannot be listed', str(error.filename))
 
     for folder, folders, names in os.walk(source, onerror=unlisted, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:
+        if real in real_paths:
             account.note('folders are links to others and listed once', folder)
             folders.clear()
             continue
-        seen.add(real)
+        real_paths.add(real)
         folders[:] = sorted(_without_hidden(folders, folder, account))
-        account.read += len(names)
+        account.num_read += len(names)
         files = Files(Path(folder), [], [])
         for name in sorted(names):
             if name.startswith('.'):
                 # Among them the ._x.jpg of macOS, which hold no image.
-                account.drop('a hidden file', _place(files, name, source))
+                account.drop('a hidden file', _relative_name(files, name, source))
             else:
                 (files.images if IMAGE_NAME.search(name) else files.others).append(name)
         yield files
 
 
 def _without_hidden(folders: list[str], parent: str, account: Account) -> list[str]:
-    """Folders that are listed; hidden ones are noted."""
+    """Return the folders that are not hidden; note the others."""
     for name in folders:
         if name.startswith('.'):
             account.note('hidden folders are left out', os.path.join(parent, name))
     return [name for name in folders if not name.startswith('.')]
 
 
-def _place(files: Files, name: str, source: Path) -> str:
-    """A file's name relative to the source."""
+def _relative_name(files: Files, name: str, source: Path) -> str:
+    """Return a file's name relative to the source."""
     return str((files.folder / name).relative_to(source))
 
 
 class _Captions:
-    """The caption files of one folder, and what becomes of each."""
+    """The caption files of one folder and the use of each."""
 
     def __init__(self, files: Files, source: Path, account: Account) -> None:
         self.files, self.source, self.account = files, source, account
         self.images_of: Counter[str] = Counter()
-        self.unusable: set[str] = set()
-        self.passed_over: set[str] = set()
+        self.unusable_files: set[str] = set()
+        self.unused_files: set[str] = set()
         # By the name before the ending, then by 'text' or 'json'.
         self.beside: dict[str, dict[str, str]] = {}
         for name in files.others:
             self._add(name)
 
     def _add(self, name: str) -> None:
-        """Enter one file."""
+        """Add one file."""
         stem, _, extension = name.rpartition('.')
         kind = 'json' if extension.lower() == 'json' else 'text'
         if not stem or extension.lower() not in CAPTION_EXTENSIONS:
@@ -149,22 +149,22 @@ class _Captions:
             self.beside[stem][kind] = name
 
     def of(self, image: str) -> list[str]:
-        """Captions of an image; none, counted, where it has none that can be used."""
+        """Return the captions of an image; if it has none that can be used, count that."""
         options = [self.beside.get(stem, {}) for stem in (image, image.rpartition('.')[0])]
-        found = [option[kind] for kind in ('text', 'json') for option in options if kind in option]
-        if not found:
+        names = [option[kind] for kind in ('text', 'json') for option in options if kind in option]
+        if not names:
             self.drop('an image without a caption file', image)
             return []
-        self.passed_over.update(found[1:])
-        captions = self._read(found[0], image)
+        self.unused_files.update(names[1:])
+        captions = self._read(names[0], image)
         if captions:
-            self.images_of[found[0]] += 1
+            self.images_of[names[0]] += 1
         else:
-            self.unusable.add(found[0])
+            self.unusable_files.add(names[0])
         return captions
 
     def _read(self, name: str, image: str) -> list[str]:
-        """Captions in a file."""
+        """Read the captions in a file."""
         try:
             data = (self.files.folder / name).read_bytes()
             captions = captions_of_json(data) if name.lower().endswith('.json') else _lines(data)
@@ -172,42 +172,42 @@ class _Captions:
             reason = 'the caption file cannot be read' if isinstance(error, OSError) else str(error)
             self.drop(reason, image)
             return []
-        return kept_captions(captions, _place(self.files, image, self.source), self.account)
+        return read_captions(captions, _relative_name(self.files, image, self.source), self.account)
 
     def finish(self) -> None:
-        """Count the files: used, shared, left over."""
+        """Count the files as used, shared or unused."""
         for kinds in self.beside.values():
             for name in kinds.values():
                 if self.images_of[name]:
-                    self.account.kept += 1
-                elif name in self.unusable:
+                    self.account.num_kept += 1
+                elif name in self.unusable_files:
                     self.drop('a caption file without a usable caption', name)
-                elif name in self.passed_over:
+                elif name in self.unused_files:
                     self.drop('another caption file of its image is taken', name)
                 else:
                     self.drop('a caption file without an image', name)
                 if self.images_of[name] > 1:
-                    place = _place(self.files, name, self.source)
-                    self.account.note('caption files of several images, which share it', place)
+                    location = _relative_name(self.files, name, self.source)
+                    self.account.note('caption files of several images, which share it', location)
 
     def drop(self, reason: str, name: str) -> None:
         """Count a file that is not used."""
-        self.account.drop(reason, _place(self.files, name, self.source))
+        self.account.drop(reason, _relative_name(self.files, name, self.source))
 
 
 def _pairs(files: Files, source: Path, account: Account) -> Iterator[Row]:
-    """Images of one folder with their captions."""
+    """Read the images of one folder with their captions."""
     captions = _Captions(files, source, account)
     for image in files.images:
-        found = captions.of(image)
-        if found:
-            account.kept += 1
-            place = _place(files, image, source)
-            yield Row(place, found, place)
+        texts = captions.of(image)
+        if texts:
+            account.num_kept += 1
+            location = _relative_name(files, image, source)
+            yield Row(location, texts, location)
     captions.finish()
 
 
 def _lines(data: bytes) -> list[str]:
-    """Captions of a text file, one a line; empty lines are none."""
+    """Return the captions of a text file, one a line; empty lines are none."""
     lines = decode_text(data).replace('\r\n', '\n').replace('\r', '\n').split('\n')
     return [line for line in lines if line.strip()]

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.captions import (
@@ -33,12 +33,12 @@ class Row(NamedTuple):
     Attributes:
         image (str): Name of the image's file, as it is written.
         captions (list[str]): At least one, stripped, none empty.
-        place (str): File and line.
+        location (str): File and line.
     """
 
     image: str
     captions: list[str]
-    place: str
+    location: str
 
 
 class Columns(NamedTuple):
@@ -47,66 +47,67 @@ class Columns(NamedTuple):
     Attributes:
         image (str): Column or key of the image's file name.
         caption (str | None): Column or key of the caption; None takes the first of ``captions``,
-            ``caption``, ``texts`` and ``text`` that there is.
+            ``caption``, ``texts`` and ``text`` that the table has.
     """
 
     image: str = 'image'
     caption: str | None = None
 
 
-def make_row(image: Any, captions: Any, place: str, account: Account) -> Row | None:
+def make_row(image: object, captions: object, location: str, account: Account) -> Row | None:
     """Check one row.
 
     Args:
-        image (Any): What stands in the place of the image's name.
-        captions (Any): What stands in the place of the captions; see ``captions_of_value``.
-        place (str): File and line.
+        image (object): Value in the column of the image's name.
+        captions (object): Value in the column of the captions; see ``captions_of_value``.
+        location (str): File and line.
         account (Account): Counts the row as kept or dropped.
 
     Returns:
         Row | None: The row, None if it cannot be used.
     """
-    problem = _image_problem(image)
-    found = kept_captions(captions, place, account) if problem is None else []
+    name = image.strip() if isinstance(image, str) else ''
+    problem = _image_problem(name)
+    texts = read_captions(captions, location, account) if problem is None else []
     if problem is not None:
-        account.drop(problem, place)
-    if not found:
+        account.drop(problem, location)
+    if not texts:
         return None
-    account.kept += 1
-    return Row(image.strip(), found, place)
+    account.num_kept += 1
+    return Row(name, texts, location)
 
 
-def kept_captions(value: Any, place: str, account: Account) -> list[str]:
-    """The usable captions of a value; if there are none, the thing at this place is dropped."""
+def read_captions(value: object, location: str, account: Account) -> list[str]:
+    """Return the usable captions of a value; if there are none, count the thing as dropped."""
     try:
         usable, problems = sift_captions(captions_of_value('' if value is None else value))
     except BadSample:
-        account.drop('the caption is neither a string nor a list of strings', place)
+        account.drop('the caption is neither a string nor a list of strings', location)
         return []
     if not usable:
-        account.drop(f'the caption {problems[0] if problems else "is empty"}', place)
+        account.drop(f'the caption {problems[0] if problems else "is empty"}', location)
         return []
     for problem in problems:
-        account.note(f'captions are left out of several: one {problem}', place)
+        account.note(f'captions are left out of several: one {problem}', location)
     return usable
 
 
-def _image_problem(image: Any) -> str | None:
-    """What keeps a value from being the name of an image's file."""
-    if not isinstance(image, str) or not image.strip():
+def _image_problem(name: str) -> str | None:
+    """Reason why a text cannot be the name of an image's file; None if it can."""
+    if not name:
         return 'the name of the image is missing'
-    if ADDRESS.match(image.strip()):
+    if ADDRESS.match(name):
         return 'an address instead of an image: download it first (img2dataset)'
-    problem = text_problem(image)
+    problem = text_problem(name)
     return problem and f'the name of the image {problem}'
 
 
-def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
+def find_column(names: Iterable[str], options: Sequence[str]) -> str | None:
     """Find a column, by its exact name before one that differs in case and spaces only.
 
     Args:
-        names (Iterable[str]): The columns that there are.
-        wanted (Sequence[str]): Names to look for, the first that is found counts.
+        names (Iterable[str]): The columns of the table.
+        options (Sequence[str]): Names to look for; the first that is there counts.
 
     Returns:
         str | None: The column; None if there is none.
@@ -115,23 +116,23 @@ def find_column(names: Iterable[str], wanted: Sequence[str]) -> str | None:
         ValueError: If two columns have the name.
     """
     names = [name for name in names if isinstance(name, str)]
-    for name in wanted:
+    for name in options:
         for same in (str, lambda text: text.strip().casefold()):
-            found = [column for column in names if same(column) == same(name)]
-            if len(found) > 1:
+            matches = [column for column in names if same(column) == same(name)]
+            if len(matches) > 1:
                 raise ValueError(f'two columns are called {name!r}')
-            if found:
-                return found[0]
+            if matches:
+                return matches[0]
     return None
 
 
-def find_columns(names: Sequence[str], columns: Columns, place: str) -> tuple[str, str]:
+def find_columns(names: Sequence[str], columns: Columns, location: str) -> tuple[str, str]:
     """Find the columns of images and captions.
 
     Args:
-        names (Sequence[str]): The columns that there are.
+        names (Sequence[str]): The columns of the table.
         columns (Columns): Those to look for.
-        place (str): Begins the error's sentence.
+        location (str): File and line, for errors.
 
     Returns:
         tuple[str, str]: Column of the images, column of the captions.
@@ -139,21 +140,20 @@ def find_columns(names: Sequence[str], columns: Columns, place: str) -> tuple[st
     Raises:
         ValueError: If one is missing or there twice.
     """
-    wanted = ((columns.image,), (columns.caption,) if columns.caption else CAPTION_KEYS)
-    found = []
-    for options in wanted:
+    matches = []
+    for options in ((columns.image,), (columns.caption,) if columns.caption else CAPTION_KEYS):
         try:
             column = find_column(names, options)
         except ValueError as error:
-            raise ValueError(f'{place}: {error}; each needs a name of its own.') from error
+            raise ValueError(f'{location}: {error}; each needs a name of its own.') from error
         if column is None:
             raise ValueError(
-                f'{place}: there is no column {" or ".join(map(repr, options))} among '
+                f'{location}: there is no column {" or ".join(map(repr, options))} among '
                 f'{list(names)}; name it with --image-column or --caption-column (a number in a '
                 'table without a header).'
             )
-        found.append(column)
-    return found[0], found[1]
+        matches.append(column)
+    return matches[0], matches[1]
 
 
 def read_delimited(path: Path, delimiter: str, columns: Columns, account: Account) -> Iterator[Row]:
@@ -172,12 +172,12 @@ def read_delimited(path: Path, delimiter: str, columns: Columns, account: Accoun
         ValueError: If the file is no text, or a column is missing.
     """
     table = DelimitedTable(path, delimiter, account)
-    places = _numbered(columns, len(table.header))
-    has_header = places is None
-    if places is None:
+    indices = _numbered(columns, len(table.header))
+    has_header = indices is None
+    if indices is None:
         names = find_columns(table.header, columns, f'{path}, line 1')
-        places = table.header.index(names[0]), table.header.index(names[1])
-    image, caption = places
+        indices = table.header.index(names[0]), table.header.index(names[1])
+    image, caption = indices
 
     def is_row(fields: list[str], opening: list[str]) -> bool:
         """Whether a line is a row: it has all columns, and a name like that of the line before."""
@@ -189,13 +189,13 @@ def read_delimited(path: Path, delimiter: str, columns: Columns, account: Accoun
         return bool(IMAGE_NAME.search(name))
 
     for record in table.records(is_row, has_header=has_header):
-        row = make_row(record.fields[image], record.fields[caption], record.place, account)
+        row = make_row(record.fields[image], record.fields[caption], record.location, account)
         if row is not None:
             yield row
 
 
 def _numbered(columns: Columns, count: int) -> tuple[int, int] | None:
-    """Both columns by number, for tables without a header; None where they have names."""
+    """Return both columns' indices if they are numbered, which a table without a header needs."""
     if not (columns.image.isdecimal() and (columns.caption or '').isdecimal()):
         return None
     image, caption = int(columns.image) - 1, int(columns.caption or '') - 1
@@ -208,9 +208,9 @@ def read_json_lines(path: Path, columns: Columns, account: Account) -> Iterator[
     """Read a file of one JSON object a line; see ``read_delimited``."""
     first = True
     for line in read_lines(path, account):
-        account.read += 1
-        place = f'{path.name}, line {line.number}'
-        content = _json_object(line.text, place, account)
+        account.num_read += 1
+        location = f'{path.name}, line {line.number}'
+        content = _json_object(line.text, location, account)
         if content is None:
             continue
         try:
@@ -218,28 +218,28 @@ def read_json_lines(path: Path, columns: Columns, account: Account) -> Iterator[
         except ValueError:
             if first:
                 raise
-            account.drop('no key for the image or the caption', place)
+            account.drop('no key for the image or the caption', location)
             continue
         first = False
         captions = content[caption] if columns.caption else _with_plain_keys(content)
-        row = make_row(content[image], captions, place, account)
+        row = make_row(content[image], captions, location, account)
         if row is not None:
             yield row
 
 
-def _with_plain_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """An object whose keys are compared without case and spaces."""
+def _with_plain_keys(content: dict[str, object]) -> dict[str, object]:
+    """Return an object with its keys in lower case, without spaces around them."""
     return {key.strip().casefold(): value for key, value in content.items()}
 
 
-def _json_object(text: str, place: str, account: Account) -> dict[str, Any] | None:
-    """The object in a line; None, counted, where there is none."""
+def _json_object(text: str, location: str, account: Account) -> dict[str, object] | None:
+    """Parse the object in a line; None, counted, where there is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
-        account.drop('not JSON', place)
+        account.drop('not JSON', location)
         return None
     if not isinstance(content, dict):
-        account.drop('JSON, but no object', place)
+        account.drop('JSON, but no object', location)
         return None
     return content

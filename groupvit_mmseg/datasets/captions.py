@@ -1,4 +1,4 @@
-"""The rule for captions: what a text or JSON member of a sample, or a cell of a table, says.
+"""The rule for captions in a text or JSON member of a sample, or in a cell of a table.
 
 Training and the converters share it, so that a caption that a converter accepts is one that
 training can use.
@@ -6,7 +6,6 @@ training can use.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from groupvit_mmseg.datasets.shard_stream import BadSample
 
@@ -67,13 +66,13 @@ def captions_of_json(data: bytes) -> list[str]:
     return captions_of_value(content)
 
 
-def captions_of_value(content: Any) -> list[str]:
+def captions_of_value(content: object) -> list[str]:
     """Find the captions in a decoded value.
 
     Args:
-        content (Any): A string, a list of strings, or a mapping with one of them under
-            ``captions``, ``caption``, ``texts`` or ``text``: the first of these keys that holds
-            something counts. A null in a list is an empty caption.
+        content (object): A string, a list of strings, or a mapping with one of them under
+            ``captions``, ``caption``, ``texts`` or ``text``: the first of these keys with a value
+            counts. A null in a list is an empty caption.
 
     Returns:
         list[str]: Captions as they are written, empty ones included.
@@ -121,7 +120,7 @@ def sift_captions(captions: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def text_problem(text: str) -> str | None:
-    """Say what keeps a string from being text, None if nothing does."""
+    """Describe why a string is no text; None if it is."""
     if '\0' in text:
         return 'holds NUL bytes (UTF-16, or a binary file?)'
     if not text.isascii():

@@ -1,4 +1,4 @@
-"""Keep what image decoders print off the terminal, and hand it over to be counted.
+"""Collects the messages of image decoders, which would go to the terminal, to count them.
 
 libjpeg, libpng and OpenCV write to file descriptor 2, past Python: a web crawl gives thousands of
 lines in every worker.
@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-# A file per process: forked workers would share the place in an inherited one.
+# A file per process: forked workers would share the offset in an inherited one.
 _FILES: dict[int, BinaryIO] = {}
 
 
 @contextmanager
 def collected_messages() -> Iterator[list[str]]:
-    """Collect what is written to file descriptor 2 inside the block.
+    """Collect the text that is written to file descriptor 2 in the block.
 
     It costs about 5 microseconds. Only the main thread of a process collects, so that no two
-    blocks undo each other; elsewhere, and where there is no such descriptor, the list stays empty.
+    blocks undo each other; in other threads, and without such a descriptor, the list stays empty.
 
     Yields:
         list[str]: Filled at the end of the block with the lines, blank ones left out.
@@ -44,7 +44,7 @@ def collected_messages() -> Iterator[list[str]]:
 
 
 def _message_file() -> BinaryIO:
-    """This process's file of messages."""
+    """Return this process's file of messages."""
     if os.getpid() not in _FILES:
         _FILES.clear()
         _FILES[os.getpid()] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
@@ -52,7 +52,7 @@ def _message_file() -> BinaryIO:
 
 
 def _written(file: BinaryIO) -> list[str]:
-    """The lines since the last time."""
+    """Read the lines that were written since the last call."""
     if not os.lseek(file.fileno(), 0, os.SEEK_CUR):
         return []
     os.lseek(file.fileno(), 0, os.SEEK_SET)

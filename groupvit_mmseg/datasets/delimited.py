@@ -2,7 +2,7 @@
 
 A record is usually a line. Quotes of the CSV kind (a field in quotes, quotes in it doubled) are
 taken off, and may hold line breaks. A quote that is not closed in that way is part of the text:
-it never joins a line with the next one that is a row of its own.
+it never joins a line with a next one that is a row itself.
 """
 
 import csv
@@ -24,11 +24,11 @@ class Record(NamedTuple):
 
     Attributes:
         fields (list[str]): As many as the header has.
-        place (str): File and line.
+        location (str): File and line.
     """
 
     fields: list[str]
-    place: str
+    location: str
 
 
 class DelimitedTable:
@@ -60,8 +60,8 @@ class DelimitedTable:
         """Read the rows; those of another number of columns are dropped and counted.
 
         Args:
-            is_row (Callable): Whether the fields of a line look like a row of its own, given those
-                of a line before it whose quote is open. Such a line does not continue that field.
+            is_row (IsRow): Takes the fields of a line and those of a line before it whose quote is
+                open, and returns whether the line is a new row, which does not continue that field.
             has_header (bool): Whether the first line is no row. Defaults to True.
 
         Yields:
@@ -70,33 +70,33 @@ class DelimitedTable:
         if not has_header and self._first is not None:
             self._lines.put_back([self._first])
         for line in self._lines:
-            self.account.read += 1
-            place = f'{self.path.name}, line {line.number}'
+            self.account.num_read += 1
+            location = f'{self.path.name}, line {line.number}'
             fields = parse(line.text, self.delimiter) or self._continue(line, is_row)
             fields = self._without_extra(fields or self._split(line))
             if len(fields) == len(self.header):
-                yield Record(fields, place)
+                yield Record(fields, location)
             else:
                 word = 'few' if len(fields) < len(self.header) else 'many'
-                self.account.drop(f'too {word} columns', place)
+                self.account.drop(f'too {word} columns', location)
 
     def _split(self, line: Line) -> list[str]:
-        """The fields of a line whose quotes mean nothing."""
+        """Split a line whose quotes mean nothing."""
         return line.text.split(self.delimiter)
 
     def _without_extra(self, fields: list[str]) -> list[str]:
-        """The fields without empty ones beyond the header's."""
+        """Remove empty fields beyond the header's."""
         while len(fields) > len(self.header) and not fields[-1].strip():
             fields.pop()
         return fields
 
     def _continue(self, line: Line, is_row: IsRow) -> list[str] | None:
-        """A record whose quoted field goes on in the next lines; None if it does not."""
+        """Read a record whose quoted field continues in the next lines; None if it does not."""
         opening = self._split(line)
         alone = len(opening) >= len(self.header)
-        parts, taken = [line.text], []
+        parts, lines_read = [line.text], []
         for following in islice(self._lines, LONGEST_RECORD):
-            taken.append(following)
+            lines_read.append(following)
             row = is_row(self._split(following), opening)
             if row and alone:
                 break
@@ -107,7 +107,7 @@ class DelimitedTable:
                 return fields
             if row:
                 break
-        self._lines.put_back(taken)
+        self._lines.put_back(lines_read)
         return None
 
 
@@ -122,7 +122,7 @@ class _Lines(Iterator[Line]):
         return self._ahead.popleft() if self._ahead else next(self._lines)
 
     def put_back(self, lines: list[Line]) -> None:
-        """Lines that come next, in this order."""
+        """Return lines to the front, in this order."""
         self._ahead.extendleft(reversed(lines))
 
 

@@ -1,7 +1,7 @@
-"""Who reads what in an epoch: a pure function of the seed, the epoch and the process grid.
+"""Which slot reads which samples of an epoch: a function of seed, epoch and process grid alone.
 
 A *slot* is one loader worker of one rank. The plan gives every slot a number of samples of every
-source, and turns those numbers into stretches of shards, so that slots never overlap.
+source, and turns those numbers into ranges of shards, so that slots never overlap.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,23 +9,25 @@ from itertools import count
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from groupvit_mmseg.datasets.shards import ShardSource
 
 
 class EpochPosition(NamedTuple):
-    """What a sampler hands to the dataset for one sample: a place in an epoch, not an identity.
+    """Position in an epoch: the sampler passes it to the data set instead of a sample's index.
 
     Attributes:
         seed (int): Seed of the run.
         epoch (int): Epoch, from 0.
-        offset (int): Place in this rank's epoch, in ``[start, num_samples)``.
-        start (int): Place that this iteration began with; 0 unless it was resumed.
-        num_samples (int): Samples per rank in an epoch, or in what is left of it.
+        offset (int): Index of the sample in this rank's epoch, in ``[start, num_samples)``.
+        start (int): Offset of the first sample of this iteration; 0 unless it was resumed.
+        num_samples (int): Samples per rank in an epoch, or in the remainder of one.
         rank (int): This rank.
         world_size (int): Number of ranks.
-        taken (tuple[tuple[int, ...], ...]): What other processes did of this epoch before, see
-            :mod:`~groupvit_mmseg.datasets.epoch_remainder`; places count what they left.
+        history (tuple[tuple[int, ...], ...]): Steps of this epoch that other processes have
+            done, see :mod:`~groupvit_mmseg.datasets.epoch_remainder`; offsets count the samples
+            that remain.
     """
 
     seed: int
@@ -35,7 +37,7 @@ class EpochPosition(NamedTuple):
     num_samples: int
     rank: int
     world_size: int
-    taken: tuple[tuple[int, ...], ...] = ()
+    history: tuple[tuple[int, ...], ...] = ()
 
 
 class ShardRange(NamedTuple):
@@ -64,12 +66,14 @@ class WorkerGrid(NamedTuple):
 
 
 def random_generator(*entropy: int) -> np.random.Generator:
-    """A generator that depends on the given numbers only."""
+    """Make a generator that depends on these numbers only."""
     return np.random.default_rng(entropy)
 
 
-def allocate(slot_quotas: Sequence[int], source_quotas: Sequence[int], *, seed: int, epoch: int):
-    """Deal the samples of every source to the slots at random, like cards.
+def allocate(
+    slot_quotas: Sequence[int], source_quotas: Sequence[int], *, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Distribute the samples of every source over the slots at random.
 
     Args:
         slot_quotas (Sequence[int]): Samples that each slot needs.
@@ -78,50 +82,52 @@ def allocate(slot_quotas: Sequence[int], source_quotas: Sequence[int], *, seed: 
         epoch (int): Epoch.
 
     Returns:
-        np.ndarray: Samples ``(slots, sources)``; rows add up to ``slot_quotas``, columns to at most
-            ``source_quotas``.
+        NDArray[np.int64]: Samples ``(slots, sources)``; rows add up to ``slot_quotas``,
+            columns to at most ``source_quotas``.
     """
     rng = random_generator(seed, epoch)
-    left = np.array(source_quotas, dtype=np.int64)
-    dealt = np.zeros((len(slot_quotas), len(left)), dtype=np.int64)
+    remaining = np.array(source_quotas, dtype=np.int64)
+    counts = np.zeros((len(slot_quotas), len(remaining)), dtype=np.int64)
     for slot, quota in enumerate(slot_quotas):
-        dealt[slot] = rng.multivariate_hypergeometric(left, quota, method='marginals')
-        left -= dealt[slot]
-    return dealt
+        counts[slot] = rng.multivariate_hypergeometric(remaining, quota, method='marginals')
+        remaining -= counts[slot]
+    return counts
 
 
 def counted_ranges(
     shards: Sequence[str], sizes: Sequence[int], start: int, stop: int, *, entropy: Sequence[int]
 ) -> Iterator[ShardRange]:
-    """Stretches that make up places ``start`` to ``stop`` of a source's shuffled shards.
+    """Yield the ranges of shards that hold samples ``start`` to ``stop`` of a shuffled source.
 
-    The shards follow each other in a random order; behind the last one comes another random order
-    of all of them, for a source that an epoch draws from more often than once.
+    The shards follow each other in a random order; after the last one comes another random order
+    of all of them, for a source that an epoch reads more often than once.
 
     Args:
         shards (Sequence[str]): The source's shards.
         sizes (Sequence[int]): Samples of each.
-        start (int): First place.
-        stop (int): Place behind the last one.
+        start (int): Index of the first sample.
+        stop (int): Index after the last one.
         entropy (Sequence[int]): Numbers that the order depends on.
 
     Yields:
-        ShardRange: Stretches in reading order.
+        ShardRange: Ranges in reading order.
     """
     total = sum(sizes)
     for lap in count(start // total):
-        place = lap * total
-        if place >= stop:
+        shard_start = lap * total
+        if shard_start >= stop:
             return
         for index in random_generator(*entropy, lap).permutation(len(shards)):
-            first, last = max(start - place, 0), min(stop - place, sizes[index])
+            first, last = max(start - shard_start, 0), min(stop - shard_start, sizes[index])
             if first < last:
                 yield ShardRange(shards[index], first, last)
-            place += sizes[index]
+            shard_start += sizes[index]
 
 
-def whole_shards(shards: Sequence[str], slot: int, num_slots: int, *, entropy: Sequence[int]):
-    """Endless whole shards for one slot, of a source whose shards have unknown sizes.
+def whole_shards(
+    shards: Sequence[str], slot: int, num_slots: int, *, entropy: Sequence[int]
+) -> Iterator[ShardRange]:
+    """Yield whole shards without end for one slot, from a source of unknown sizes.
 
     Slot ``k`` gets shards ``k, k + num_slots, ...`` of a random order, and starts over with the
     same ones when they are used up.
@@ -136,41 +142,41 @@ def whole_shards(shards: Sequence[str], slot: int, num_slots: int, *, entropy: S
         ShardRange: Whole shards in reading order.
     """
     order = random_generator(*entropy, 0).permutation(len(shards))
-    mine = order[slot::num_slots]
+    own_indices = order[slot::num_slots]
     while True:
-        yield from (ShardRange(shards[index], 0, None) for index in mine)
+        yield from (ShardRange(shards[index], 0, None) for index in own_indices)
 
 
 def slot_plan(
     sources: Sequence[ShardSource],
     quotas: Sequence[int],
-    draw: EpochPosition,
+    position: EpochPosition,
     slot: int,
     grid: WorkerGrid,
 ) -> list[tuple[int, Iterator[ShardRange]]]:
-    """What one worker reads of each source in one epoch.
+    """List the ranges that one worker reads of each source in one epoch.
 
     Args:
         sources (Sequence[ShardSource]): The mix.
         quotas (Sequence[int]): Samples that each source gives to the epoch.
-        draw (EpochPosition): Names the seed and the epoch.
+        position (EpochPosition): Gives the seed and the epoch.
         slot (int): ``rank * num_workers + worker``.
         grid (WorkerGrid): All processes.
 
     Returns:
-        list[tuple[int, Iterator[ShardRange]]]: Number of samples and pieces, for each source.
+        list[tuple[int, Iterator[ShardRange]]]: Number of samples and their ranges, per source.
     """
     slot_quotas = grid.worker_quotas() * grid.world_size
-    dealt = allocate(slot_quotas, quotas, seed=draw.seed, epoch=draw.epoch)
+    counts = allocate(slot_quotas, quotas, seed=position.seed, epoch=position.epoch)
     plan = []
     for index, source in enumerate(sources):
-        need, start = int(dealt[slot, index]), int(dealt[:slot, index].sum())
-        entropy = (draw.seed, draw.epoch, index)
+        need, start = int(counts[slot, index]), int(counts[:slot, index].sum())
+        entropy = (position.seed, position.epoch, index)
         if source.sizes is None:
-            pieces = whole_shards(source.shards, slot, len(slot_quotas), entropy=entropy)
+            ranges = whole_shards(source.shards, slot, len(slot_quotas), entropy=entropy)
         else:
-            pieces = counted_ranges(
+            ranges = counted_ranges(
                 source.shards, source.sizes, start, start + need, entropy=entropy
             )
-        plan.append((need, pieces))
+        plan.append((need, ranges))
     return plan

@@ -1,8 +1,8 @@
-"""What is left of an epoch that other processes began, and who reads it now.
+"""The remainder of an epoch that other processes began, and which slot reads which part of it.
 
-A run that goes on in the middle of an epoch with another number of ranks or workers has to read
-those samples that the earlier processes did not. Their slots are replayed: what is left of them,
-one behind the other, is cut into equal parts for the slots of today.
+A run that is resumed in the middle of an epoch with another number of ranks or workers has to read
+the samples that the earlier processes did not. The remainders of their slots, one after the other,
+are cut into equal parts for the slots of the resumed run.
 """
 
 from collections.abc import Sequence
@@ -32,71 +32,73 @@ class GridProgress(NamedTuple):
 
 
 class SlotRange(NamedTuple):
-    """Samples ``first`` to ``stop`` (excluded) of what a slot of an earlier grid reads."""
+    """Samples ``first`` to ``stop`` (excluded) of a slot of an earlier grid."""
 
     slot: int
     first: int
     stop: int
 
 
-def samples_left(num_samples: int, taken: Sequence[GridProgress]) -> int:
-    """Samples of an epoch that are left to all ranks of the next grid.
+def samples_left(num_samples: int, history: Sequence[GridProgress]) -> int:
+    """Count the samples of an epoch that remain for all ranks of the next grid.
 
     Args:
         num_samples (int): Samples of the whole epoch over all ranks.
-        taken (Sequence[GridProgress]): What was done of it, in turn.
+        history (Sequence[GridProgress]): Steps done of it, grid after grid.
 
     Returns:
         int: Samples over all ranks.
     """
-    for grid, steps in grids_in_turn(num_samples, taken):
+    for grid, steps in grids_in_turn(num_samples, history):
         num_samples = grid.world_size * max(grid.num_samples - steps * grid.batch_size, 0)
     return num_samples
 
 
-def grids_in_turn(num_samples: int, taken: Sequence[GridProgress]) -> list[tuple[WorkerGrid, int]]:
-    """The grids that an epoch was read by and the steps that each did.
+def grids_in_turn(
+    num_samples: int, history: Sequence[GridProgress]
+) -> list[tuple[WorkerGrid, int]]:
+    """List the grids that read an epoch and the steps of each.
 
     Args:
         num_samples (int): Samples of the whole epoch over all ranks.
-        taken (Sequence[GridProgress]): What was done of it, in turn.
+        history (Sequence[GridProgress]): Steps done of it, grid after grid.
 
     Returns:
-        list[tuple[WorkerGrid, int]]: Grids with the samples that each rank had before it.
+        list[tuple[WorkerGrid, int]]: Grids, whose samples per rank are those that remained.
     """
     grids = []
-    for world_size, num_workers, batch_size, steps in taken:
+    for world_size, num_workers, batch_size, steps in history:
         grid = WorkerGrid(world_size, num_workers, batch_size, num_samples // world_size)
         grids.append((grid, steps))
         num_samples = world_size * max(grid.num_samples - steps * batch_size, 0)
     return grids
 
 
-def stretches(before: WorkerGrid, steps: int, grid: WorkerGrid, slot: int) -> list[SlotRange]:
-    """What a slot reads of the slots of the grid before.
+def slot_ranges(earlier: WorkerGrid, steps: int, grid: WorkerGrid, slot: int) -> list[SlotRange]:
+    """List the samples of an earlier grid's slots that a slot reads.
 
     Args:
-        before (WorkerGrid): The grid before.
+        earlier (WorkerGrid): The earlier grid.
         steps (int): Steps that it did.
-        grid (WorkerGrid): The grid that goes on.
+        grid (WorkerGrid): The grid that continues.
         slot (int): A slot of it: ``rank * num_workers + worker``.
 
     Returns:
-        list[SlotRange]: Stretches in reading order.
+        list[SlotRange]: Ranges in reading order.
     """
     quotas = grid.worker_quotas() * grid.world_size
     start, stop = sum(quotas[:slot]), sum(quotas[: slot + 1])
-    all_of_them = before.worker_quotas() * before.world_size
-    read = _read_per_worker(before, steps) * before.world_size
-    place, found = 0, []
-    for index, (whole, done) in enumerate(zip(all_of_them, read, strict=True)):
-        first, last = max(start - place, 0), min(stop - place, whole - done)
+    earlier_quotas = earlier.worker_quotas() * earlier.world_size
+    counts_read = _samples_read(earlier, steps) * earlier.world_size
+    offset, ranges = 0, []
+    for index, (quota, num_read) in enumerate(zip(earlier_quotas, counts_read, strict=True)):
+        first, last = max(start - offset, 0), min(stop - offset, quota - num_read)
         if first < last:
-            found.append(SlotRange(index, done + first, done + last))
-        place += whole - done
-    return found
+            ranges.append(SlotRange(index, num_read + first, num_read + last))
+        offset += quota - num_read
+    return ranges
 
 
-def _read_per_worker(grid: WorkerGrid, steps: int) -> list[int]:
-    """Samples that each worker of a rank has given after some steps."""
+def _samples_read(grid: WorkerGrid, steps: int) -> list[int]:
+    """Count the samples that each worker of a rank has read after some steps."""
     return grid._replace(num_samples=min(steps * grid.batch_size, grid.num_samples)).worker_quotas()

@@ -1,8 +1,8 @@
 """Read an image file's header and check its parts against its length, before any decoder runs.
 
-Decoders trust what a file says: OpenCV allocates a PNG chunk of 3.6 GB that a file of 1 kB claims.
-Nothing here allocates or decodes. Formats: PNG, JPEG and WebP; the others are left to Pillow, which
-reads in blocks and fails at the end of the file.
+Decoders trust a file's header: OpenCV allocates a PNG chunk of 3.6 GB that a file of 1 kB claims to
+have. Nothing here allocates or decodes. Formats: PNG, JPEG and WebP; the others are left to Pillow,
+which reads in blocks and fails at the end of the file.
 """
 
 import struct
@@ -22,22 +22,22 @@ _SIGNATURES = (
 )
 FORMATS = 'JPEG, PNG, WebP, GIF, BMP, TIFF or PPM'
 
-# What decides the pixels; text, colour profiles and the frames of an animation do not.
+# The chunks that decide the pixels: no text, colour profiles or frames of an animation.
 _PNG_CHUNKS = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'eXIf', b'IEND')
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_MARKERS = (0xC2, 0xC6, 0xCA, 0xCE)
-# Zlib makes no more of a byte. A block of 64 pixels takes at least one bit of a JPEG, but where it
-# is coded arithmetically.
+# Bytes that zlib can make of one. A block of 64 pixels takes at least one bit of a JPEG, unless its
+# coding is arithmetic.
 _MAX_DEFLATE_RATIO, _MAX_JPEG_RATIO = 1032, 512
-# Parts that are walked through: files of millions of empty ones take long.
+# Parts that are read: files of millions of empty ones take long.
 _MAX_PARTS = 200_000
 # A progressive JPEG of many pixels and thousands of empty scans takes minutes.
 _MAX_SCANS = 200
 
 
 class Container(NamedTuple):
-    """What the header of an image file says.
+    """Header of an image file.
 
     Attributes:
         format (str): 'JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF' or 'PPM'.
@@ -45,7 +45,7 @@ class Container(NamedTuple):
         size (tuple[int, int] | None): Width and height; None where Pillow reads the header.
         plain (bool): Whether the file is one image without transparency and, in formats other than
             JPEG, without an EXIF orientation.
-        whole (bool): Whether the file has an end.
+        complete (bool): Whether the file has its end marker.
         key_depth (int): Bits of a sample in which a PNG names its one transparent colour; 8 in
             other formats.
     """
@@ -54,7 +54,7 @@ class Container(NamedTuple):
     data: bytes
     size: tuple[int, int] | None = None
     plain: bool = False
-    whole: bool = True
+    complete: bool = True
     key_depth: int = 8
 
 
@@ -65,10 +65,10 @@ def open_container(data: bytes) -> Container:
         data (bytes): The file.
 
     Returns:
-        Container: What it says.
+        Container: The header.
 
     Raises:
-        ValueError: If the format is not read, or a part is longer than the file.
+        ValueError: If the format is not supported, or a part is longer than the file.
     """
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
         return _open_webp(data)
@@ -80,7 +80,7 @@ def open_container(data: bytes) -> Container:
 
 
 def _describe(data: bytes) -> str:
-    """What a file that is no image of a known format seems to be."""
+    """Describe a file that is no image of a known format."""
     if not data:
         return 'the file is empty'
     if data[4:8] == b'ftyp' and data[8:12] in (b'avif', b'avis', b'heic', b'heix', b'mif1'):
@@ -91,7 +91,7 @@ def _describe(data: bytes) -> str:
 
 
 def _open_png(data: bytes) -> Container:
-    """Chunks of length, type, content and checksum; the header is the first."""
+    """Read chunks of length, type, content and checksum; the header is the first."""
     chunks = _png_chunks(data)
     if chunks[0][0] != b'IHDR' or chunks[0][2] != 33:
         raise ValueError('the PNG file does not begin with its header')
@@ -106,92 +106,92 @@ def _open_png(data: bytes) -> Container:
     if rows > _MAX_DEFLATE_RATIO * packed + 64:
         raise ValueError(f'the PNG file is too short for {width} x {height} pixels')
     if kinds.difference(_PNG_CHUNKS):
-        kept = (data[start:stop] for kind, start, stop in chunks if kind in _PNG_CHUNKS)
-        data = data[:8] + b''.join(kept)
+        parts = (data[start:stop] for kind, start, stop in chunks if kind in _PNG_CHUNKS)
+        data = data[:8] + b''.join(parts)
     plain = colour < 4 and not kinds.intersection((b'tRNS', b'eXIf'))
     return Container('PNG', data, (width, height), plain, key_depth=depth)
 
 
 def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
-    """Type, begin and end of every chunk up to IEND."""
-    place = 8
+    """List type, begin and end of every chunk up to IEND."""
+    offset = 8
     chunks: list[tuple[bytes, int, int]] = []
     while not chunks or chunks[-1][0] != b'IEND':
         if len(chunks) == _MAX_PARTS:
             raise ValueError(f'the PNG file has more than {_MAX_PARTS} chunks')
-        if place + 12 > len(data):
+        if offset + 12 > len(data):
             raise ValueError('the PNG file is truncated')
-        length, kind = struct.unpack_from('>I4s', data, place)
-        stop = place + 12 + length
+        length, kind = struct.unpack_from('>I4s', data, offset)
+        stop = offset + 12 + length
         if stop > len(data):
             name = kind.decode('latin-1')
             raise ValueError(
                 f'the PNG file is truncated: chunk {name!r} of {length} bytes is longer than it'
             )
-        chunks.append((kind, place, stop))
-        place = stop
+        chunks.append((kind, offset, stop))
+        offset = stop
     return chunks
 
 
 def _open_jpeg(data: bytes) -> Container:
-    """Segments of a marker, length and content, up to the first scan; then the end marker."""
-    place, size, progressive = 2, None, False
+    """Read segments of marker, length and content up to the first scan, then the end marker."""
+    offset, size, progressive = 2, None, False
     for _ in range(_MAX_PARTS):
-        place = data.find(b'\xff', place)
-        if place < 0 or place + 4 > len(data):
+        offset = data.find(b'\xff', offset)
+        if offset < 0 or offset + 4 > len(data):
             raise ValueError('the JPEG file is truncated: it breaks off in its header')
-        marker = data[place + 1]
+        marker = data[offset + 1]
         if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # no content
-            place += 1 if marker == 0xFF else 2
+            offset += 1 if marker == 0xFF else 2
             continue
         if marker == 0xD9:
             raise ValueError('the JPEG file has no pixels')
-        stop = place + 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
+        stop = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], 'big')
         if stop > len(data):
             raise ValueError('the JPEG file is truncated: it breaks off in its header')
         if marker in _JPEG_SIZE_MARKERS:
-            height, width = struct.unpack_from('>HH', data, place + 5)
+            height, width = struct.unpack_from('>HH', data, offset + 5)
             size = (width, height)
             if marker < 0xC9 and width * height > _MAX_JPEG_RATIO * len(data):
                 raise ValueError(f'the JPEG file is too short for {width} x {height} pixels')
             progressive = marker in _PROGRESSIVE_MARKERS
         if marker == 0xDA:
             break
-        place = stop
+        offset = stop
     else:
         raise ValueError('the JPEG file has no end of its header')
     if size is None:
         raise ValueError('the JPEG file has no size')
-    if progressive and data.count(b'\xff\xda', place) > _MAX_SCANS:
+    if progressive and data.count(b'\xff\xda', offset) > _MAX_SCANS:
         raise ValueError(f'the JPEG file has more than {_MAX_SCANS} scans')
-    return Container('JPEG', data, size, plain=True, whole=data.rfind(b'\xff\xd9') > place)
+    return Container('JPEG', data, size, plain=True, complete=data.rfind(b'\xff\xd9') > offset)
 
 
 def _open_webp(data: bytes) -> Container:
-    """RIFF chunks of type, length and content; odd lengths are padded."""
+    """Read RIFF chunks of type, length and content; odd lengths are padded."""
     end = 8 + int.from_bytes(data[4:8], 'little')
     if end > len(data) + 1:  # the last padding byte may be missing
         raise ValueError(f'the WebP file is truncated: it has {len(data)} of {end} bytes')
-    place, sizes, plain = 12, [], True
+    offset, sizes, plain = 12, [], True
     for _ in range(_MAX_PARTS):
-        if place + 8 > min(end, len(data)):
+        if offset + 8 > min(end, len(data)):
             break
-        kind, length = struct.unpack_from('<4sI', data, place)
-        if place + 8 + length > len(data):
+        kind, length = struct.unpack_from('<4sI', data, offset)
+        if offset + 8 + length > len(data):
             raise ValueError(f'the WebP file is truncated: chunk {kind!r} is longer than it')
-        content = data[place + 8 : place + 8 + min(length, 32)]
+        content = data[offset + 8 : offset + 8 + min(length, 32)]
         if kind in _WEBP_HEADERS:
             width, height, opaque = _WEBP_HEADERS[kind](content)
             sizes.append((width, height))
             plain = plain and opaque
-        place += 8 + length + length % 2
+        offset += 8 + length + length % 2
     if not sizes:
         raise ValueError('the WebP file has no pixels')
     return Container('WEBP', data, max(sizes, key=lambda size: size[0] * size[1]), plain)
 
 
 def _vp8(content: bytes) -> tuple[int, int, bool]:
-    """Width, height and opacity of a lossy image."""
+    """Read width, height and opacity of a lossy image."""
     if len(content) < 10 or content[3:6] != b'\x9d\x01\x2a':
         raise ValueError('the WebP file has no header of its pixels')
     width, height = struct.unpack_from('<HH', content, 6)
@@ -199,7 +199,7 @@ def _vp8(content: bytes) -> tuple[int, int, bool]:
 
 
 def _vp8l(content: bytes) -> tuple[int, int, bool]:
-    """Width, height and opacity of a lossless image."""
+    """Read width, height and opacity of a lossless image."""
     if len(content) < 5 or content[0] != 0x2F:
         raise ValueError('the WebP file has no header of its pixels')
     bits = int.from_bytes(content[1:5], 'little')
@@ -207,7 +207,7 @@ def _vp8l(content: bytes) -> tuple[int, int, bool]:
 
 
 def _vp8x(content: bytes) -> tuple[int, int, bool]:
-    """Width, height of the canvas, and whether it has no alpha, EXIF or animation."""
+    """Read width and height of the canvas, and whether it has no alpha, EXIF or animation."""
     if len(content) < 10:
         raise ValueError('the WebP file has no header of its canvas')
     width, height = (int.from_bytes(content[i : i + 3], 'little') + 1 for i in (4, 7))
@@ -215,7 +215,7 @@ def _vp8x(content: bytes) -> tuple[int, int, bool]:
 
 
 def _anmf(content: bytes) -> tuple[int, int, bool]:
-    """Width and height of a frame of an animation."""
+    """Read width and height of a frame of an animation."""
     if len(content) < 16:
         raise ValueError('the WebP file has no header of a frame')
     width, height = (int.from_bytes(content[i : i + 3], 'little') + 1 for i in (6, 9))

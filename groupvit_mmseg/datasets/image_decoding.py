@@ -1,11 +1,11 @@
-"""The one reader of images: training, evaluation, the demo and the drawings see the same pixels.
+"""The reader of all images: training, evaluation, the demo and the figures get the same pixels.
 
-What a file means:
+Files are interpreted like this:
 
 - **Bits.** 1, 2 and 4 bits of grey are spread over 0 to 255; of 16 bits the upper eight count, so
   that 32768 is a mid-grey of 128.
 - **Transparency.** The image lies on white, as on a web page; PNG, WebP, GIF, TIFF.
-- **Orientation.** The image is upright as its EXIF says.
+- **Orientation.** The image is turned upright by its EXIF orientation.
 - **Animations** are their first frame, TIFF files their first page.
 - **CMYK** JPEG files are taken to be inverted, as Adobe writes them and browsers read them.
 
@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from groupvit_mmseg.datasets.decoder_messages import collected_messages
 from groupvit_mmseg.datasets.image_containers import Container, open_container
 
-# Pixels of a file that somebody chose: where Pillow's own limit lies.
+# Pixels of a file that a user names: Pillow's own limit.
 MAX_FILE_PIXELS = 178_956_970
 # Pixels of a training image, of which every worker holds one; see `LoadImageText`.
 MAX_TRAINING_PIXELS = 50_000_000
@@ -40,10 +40,12 @@ _PILLOW_FORMATS = ('PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 _AT_MOST_16_BITS = ('PNG', 'PPM')
 _TRANSPARENT_MODES = ('LA', 'La', 'PA', 'RGBA', 'RGBa')
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+# Grey, colour, or the opacity of each entry of a palette, as Pillow gives it.
+_Transparency = int | tuple[int, ...] | bytes
 
 
 class DecodedImage(NamedTuple):
-    """An image, and what its decoder complained of.
+    """An image and the complaints of its decoder.
 
     Attributes:
         pixels (NDArray): Blue-green-red ``(H, W, 3)``, uint8.
@@ -56,21 +58,31 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_FILE_PIXELS) -> DecodedImage:
-    """Decode the bytes of an image file; see the module for what they mean.
+    """Decode the bytes of an image file, interpreted as this module documents.
 
     The header and the lengths of the parts are checked first, so that no decoder allocates more
     than the image takes.
 
     Args:
-        data (bytes): A JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file, whatever its name says.
-        max_pixels (int): Width x height at which it stops. Defaults to 178,956,970.
+        data (bytes): A JPEG, PNG, WebP, GIF, BMP, TIFF or PPM file; its name does not matter.
+        max_pixels (int): Limit of width x height. Defaults to 178,956,970.
 
     Returns:
         DecodedImage: The pixels.
 
     Raises:
-        ValueError: If the data is no such file, damaged, or larger. Whatever a decoder raises is
-            one.
+        ValueError: If the data is no such file, damaged, or larger. Every error of a decoder
+            becomes one.
+
+    Example:
+        >>> import cv2
+        >>> data = cv2.imencode('.png', np.full((2, 3, 3), 7, np.uint8))[1].tobytes()
+        >>> decode_image(data).pixels.shape
+        (2, 3, 3)
+        >>> decode_image(data[:40])
+        Traceback (most recent call last):
+        ...
+        ValueError: the PNG file is truncated
     """
     with collected_messages() as complaints:
         try:
@@ -83,12 +95,12 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_FILE_PIXELS) -> DecodedIm
 
 
 def read_image(data: bytes, name: str, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArray[np.uint8]:
-    """Decode a file that has a name, which errors and the log give.
+    """Decode a file with a name, which errors and the log mention.
 
     Args:
         data (bytes): The file.
         name (str): Its path.
-        max_pixels (int): Width x height at which it stops. Defaults to 178,956,970.
+        max_pixels (int): Limit of width x height. Defaults to 178,956,970.
 
     Returns:
         NDArray: Blue-green-red ``(H, W, 3)``, uint8.
@@ -114,7 +126,7 @@ def load_image(path: str | Path, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArra
 
     Args:
         path (str | Path): The file.
-        max_pixels (int): Width x height at which it stops. Defaults to 178,956,970.
+        max_pixels (int): Limit of width x height. Defaults to 178,956,970.
 
     Returns:
         NDArray: ``(H, W, 3)``, uint8.
@@ -130,13 +142,13 @@ def load_image(path: str | Path, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArra
 
 
 def _first_line(error: Exception) -> str:
-    """What a decoder said, on one line without a full stop."""
+    """Return the first line of a decoder's message, without a full stop."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip('.') if lines else type(error).__name__
 
 
 def _decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Blue-green-red."""
+    """Decode to blue-green-red."""
     container = open_container(data)
     if container.size is not None:
         _check_size(container.size, max_pixels)
@@ -155,8 +167,8 @@ def _check_size(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _decode_with_opencv(container: Container) -> NDArray[np.uint8]:
-    """As MMSegmentation decodes it; OpenCV turns JPEG files upright."""
-    if not container.whole:  # OpenCV fills what is missing with grey, Pillow refuses
+    """Decode as MMSegmentation does; OpenCV turns JPEG files upright."""
+    if not container.complete:  # OpenCV fills missing pixels with grey, Pillow refuses
         with _opened(container, ('JPEG',)) as image:
             image.load()
     pixels = cv2.imdecode(np.frombuffer(container.data, np.uint8), cv2.IMREAD_COLOR)
@@ -166,7 +178,7 @@ def _decode_with_opencv(container: Container) -> NDArray[np.uint8]:
 
 
 def _decode_with_pillow(container: Container, max_pixels: int) -> NDArray[np.uint8]:
-    """The first frame, upright, on white."""
+    """Decode the first frame, upright, on white."""
     with _opened(container, _PILLOW_FORMATS) as image:
         _check_size(image.size, max_pixels)
         _check_tiles(image, max_pixels)
@@ -177,9 +189,9 @@ def _decode_with_pillow(container: Container, max_pixels: int) -> NDArray[np.uin
 
 @contextmanager
 def _opened(container: Container, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """The image as Pillow opens it: only the header is read."""
+    """Open the image with Pillow, which reads only the header."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # limits are our own; nothing else is worth a line here
+        warnings.simplefilter('ignore')  # we have our own limits; other warnings do not help
         try:
             image = Image.open(io.BytesIO(container.data), formats=formats)
         except UnidentifiedImageError as error:  # its message is an address in memory
@@ -196,7 +208,7 @@ def _check_tiles(image: Image.Image, max_pixels: int) -> None:
 
 
 def _on_white(image: Image.Image, container: Container) -> NDArray[np.uint8]:
-    """Red-green-blue ``(H, W, 3)``; what is transparent shows white."""
+    """Return red-green-blue ``(H, W, 3)``, with white behind transparent pixels."""
     short = container.format in _AT_MOST_16_BITS
     if image.mode.startswith('I;16') or (image.mode == 'I' and short):
         return _upper_bits(image)
@@ -211,8 +223,8 @@ def _on_white(image: Image.Image, container: Container) -> NDArray[np.uint8]:
     return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _key_of_8_bits(key: Any, container: Container) -> Any:
-    """The transparent colour as Pillow compares it; a palette's transparency stays."""
+def _key_of_8_bits(key: _Transparency, container: Container) -> _Transparency:
+    """Return the transparent colour as Pillow compares it; a palette's transparency stays."""
     if container.key_depth in (2, 4) and isinstance(key, int):
         return key * 255 // (2**container.key_depth - 1)
     if container.key_depth == 16 and isinstance(key, tuple):
@@ -221,7 +233,7 @@ def _key_of_8_bits(key: Any, container: Container) -> Any:
 
 
 def _upper_bits(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey of 16 bits, ``(H, W, 3)``."""
+    """Return the upper bits of 16-bit grey, ``(H, W, 3)``."""
     values = np.asarray(image)
     gray = (values >> 8).astype(np.uint8)
     transparent = image.info.get('transparency')

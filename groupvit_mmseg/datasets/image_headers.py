@@ -1,4 +1,4 @@
-"""What an image file holds by its header: its member's name in a shard, or why it has none."""
+"""The name of an image's member in a shard, by its header, or the reason why it has none."""
 
 import io
 import warnings
@@ -8,8 +8,8 @@ from PIL import Image
 from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
 from groupvit_mmseg.datasets.shard_stream import BadSample
 
-# Formats that training reads whatever OpenCV was built with. MPO is what some cameras and phones
-# write: a JPEG with further pictures behind it.
+# Formats that training reads with every build of OpenCV. Some cameras and phones write MPO: a JPEG
+# with further pictures after it.
 MEMBERS = {'JPEG': 'jpg', 'MPO': 'jpg', 'PNG': 'png', 'WEBP': 'webp'}
 
 
@@ -21,7 +21,7 @@ def image_member(data: bytes, *, max_pixels: int | None = None) -> str:
         max_pixels (int, optional): Defaults to the limit of ``LoadImageText``.
 
     Returns:
-        str: 'jpg', 'png' or 'webp', whatever the file is called.
+        str: 'jpg', 'png' or 'webp'; the file's name does not matter.
 
     Raises:
         BadSample: If it is no image, of another format or too large.
@@ -43,13 +43,13 @@ def check_image(data: bytes, member: str) -> None:
     members = {member: data, 'txt': b'an image'}
     try:
         LoadImageText().transform(dict(key='', members=members, error=None))
-    # Whatever a decoder raises for damaged data; the reason is one for all, so that they count.
+    # Decoders raise errors of many types for damaged data; they are counted under one reason.
     except Exception as error:
         raise BadSample('damaged: training cannot decode it') from error
 
 
 def _open(data: bytes) -> Image.Image:
-    """An image of which only the header is read."""
+    """Open an image; only the header is read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')

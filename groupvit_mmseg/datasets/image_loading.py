@@ -1,4 +1,4 @@
-"""MMSegmentation's first transform, with the one reader of images."""
+"""MMSegmentation's first transform, with this project's reader of images."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from groupvit_mmseg.datasets.image_decoding import read_image
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     """Load an image as training and the demo do; errors name the file.
 
-    It takes the place of mmcv's transform in MMSegmentation's registry, under its name, because
-    ``MMSegInferencer`` looks for that name. JPEG files, and PNG and WebP files without
+    It replaces mmcv's transform of this name in MMSegmentation's registry, because
+    ``MMSegInferencer`` looks for the name. JPEG files, and PNG and WebP files without
     transparency, give the same values as mmcv's; transparent images lie on white, see
     :mod:`~groupvit_mmseg.datasets.image_decoding`. With another ``color_type`` or
     ``imdecode_backend`` it is mmcv's transform.

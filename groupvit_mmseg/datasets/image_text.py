@@ -1,7 +1,7 @@
 """Image-text pairs from tar shards, each once per epoch over any number of ranks and workers."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -18,12 +18,12 @@ from groupvit_mmseg.datasets.epoch_plan import (
     random_generator,
     slot_plan,
 )
-from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, stretches
+from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, slot_ranges
 from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_shard_range
-from groupvit_mmseg.datasets.shards import mix_quotas, open_source
-from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader
+from groupvit_mmseg.datasets.shards import SourceConfig, mix_quotas, open_source
+from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader, Transform
 
-# Where no sample near a bad one was good: what is taken from the beginnings of other shards.
+# Samples from the beginnings of other shards, for bad ones without a good one near them.
 _RESERVE_PER_SHARD, _RESERVE_SAMPLES = 16, 256
 # Separates the random numbers of the reading order, and of the reserve, from those of the plan.
 _ORDER, _RESERVE = 1, 2
@@ -33,7 +33,7 @@ _ORDER, _RESERVE = 1, 2
 class ImageTextDataset(Dataset):
     """Image-text pairs from one or several sources of webdataset shards.
 
-    Use it with ``sampler=dict(type='ImageTextSampler')``: the sampler hands out places in an epoch
+    Use it with ``sampler=dict(type='ImageTextSampler')``: the sampler passes positions in an epoch
     (:class:`~groupvit_mmseg.datasets.epoch_plan.EpochPosition`), and every worker reads its own
     ranges of the shards from beginning to end.
 
@@ -41,44 +41,67 @@ class ImageTextDataset(Dataset):
     worker of one rank, for any number of ranks, workers and shards. The exceptions: ranks need
     equally many samples, so up to ``world_size - 1`` are left out, and ``drop_last=True`` leaves
     out less than one batch per rank; other ones in every epoch. A bad sample is replaced (below).
-    With weights a source gives ``weight share x epoch length`` samples: each as often as that
-    takes, or a part of them. A source that only has a ``length`` is dealt in whole shards: it needs
-    a shard per worker, and a worker whose shards run out early starts over with them.
+    With weights a source gives ``weight share x epoch length`` samples: each several times, or only
+    a part of them. A source that only has a ``length`` is distributed in whole shards: it needs a
+    shard per worker, and a worker whose shards end early starts over with them.
 
     **Order.** A function of (seed, epoch), the number of ranks and workers, and the batch size: the
     order of the shards, the samples of each worker, the buffer, and every random number of the
     transforms.
 
     **Bad samples.** A sample that cannot be read, or for which any transform raises any error, is
-    replaced by one that the same worker read shortly before, so that ranks stay in step; at the
-    beginning by one that it reads next, or that another shard begins with. Its key and the reason
-    travel with the replacement as ``skipped``, which ``ImageTextDataHook`` counts and logs. Too
-    many of them stop the run, with the error of the first one: more than ``max_failure_share`` of
-    the whole epoch, whichever workers met them, so that the order decides nothing; and at once
-    where no sample within reach is good.
+    replaced by one that the same worker read shortly before, so that ranks do the same steps; at
+    the beginning by one that it reads next, or by one from the beginning of another shard. The
+    replacement has the key and the reason under ``skipped``, which ``ImageTextDataHook`` counts and
+    logs. The run stops, with the error of the first bad sample, when they are more than
+    ``max_failure_share`` of the whole epoch, counted over all workers so that the order decides
+    nothing; and at once if no replacement can be found.
 
     Args:
-        sources (Sequence[dict]): Arguments of :func:`~groupvit_mmseg.datasets.shards.open_source`:
-            ``shards, data_root, length, weight, name``.
-        pipeline (Sequence[dict | Callable]): Transforms, from ``dict(key, members, error)``.
+        sources (Sequence[SourceConfig]): Arguments of
+            :func:`~groupvit_mmseg.datasets.shards.open_source`: ``shards, data_root, length,
+            weight, name``.
+        pipeline (Sequence[dict | Transform]): Transforms, from ``dict(key, members, error)``.
         shuffle_buffer (int): Raw samples that a worker holds to draw from. Defaults to 10,000.
         max_failure_share (float): Bad samples, as a share in [0, 1] of the epoch of all workers and
-            ranks, above which the run stops. A worker stops it for its own; the hook adds them up.
+            ranks, above which the run stops. A worker checks its own; the hook adds them up.
             Defaults to 0.1.
-        min_failure_samples (int): Samples that a worker reads before it judges the share; fewer
-            where its whole epoch has fewer. Defaults to 500.
+        min_failure_samples (int): Samples that a worker reads before it checks the share; fewer
+            if its whole epoch has fewer. Defaults to 500.
 
     Raises:
         FileNotFoundError: If a shard is missing.
         TypeError: If ``sources`` is not a list of dicts.
         ValueError: If the mix is empty, a length is missing, or the share is outside [0, 1].
+
+    Example:
+        >>> from pathlib import Path
+        >>> from torch.utils.data import DataLoader
+        >>> from groupvit_mmseg.datasets import ImageTextSampler, collate_image_text
+        >>> from groupvit_mmseg.datasets.scenes import draw_scene
+        >>> from groupvit_mmseg.datasets.shard_writing import ShardSet
+        >>> with ShardSet(Path('shards'), 'scenes') as shards:
+        ...     for seed in range(4):
+        ...         scene = draw_scene(seed)
+        ...         shards.write(str(seed), dict(png=scene.image, txt=scene.caption))
+        ...     _ = shards.finish()
+        >>> dataset = ImageTextDataset(
+        ...     [dict(shards='scenes-*.tar', data_root='shards')],
+        ...     pipeline=[dict(type='LoadImageText'), dict(type='PackImageText')],
+        ... )
+        >>> sampler = ImageTextSampler(dataset, seed=0)
+        >>> loader = DataLoader(dataset, 2, sampler=sampler, collate_fn=collate_image_text)
+        >>> batch = next(iter(loader))
+        >>> batch['inputs'].shape, batch['keys'], batch['captions'][0]
+        (torch.Size([2, 3, 40, 40]), ['scenes/0', 'scenes/2'],
+        'a yellow star and a pink heart on some sand')
     """
 
     def __init__(
         self,
-        sources: Sequence[dict[str, Any]],
+        sources: Sequence[SourceConfig],
         *,
-        pipeline: Sequence[dict[str, Any] | Callable],
+        pipeline: Sequence[dict[str, object] | Transform],
         shuffle_buffer: int = 10_000,
         max_failure_share: float = 0.1,
         min_failure_samples: int = 500,
@@ -97,38 +120,38 @@ class ImageTextDataset(Dataset):
         self.min_failure_samples = min_failure_samples
         self.metainfo = {'task': 'image-text pretraining'}
         self._reader: SlotReader | None = None
-        self._expected: EpochPosition | None = None
+        self._next_position: EpochPosition | None = None
 
     def __len__(self) -> int:
-        """Samples of one epoch over all ranks."""
+        """Count the samples of one epoch over all ranks."""
         return sum(self.quotas)
 
-    def __getitem__(self, draw: EpochPosition) -> dict[str, Any]:
-        return self.__getitems__([draw])[0]
+    def __getitem__(self, position: EpochPosition) -> dict[str, Any]:
+        return self.__getitems__([position])[0]
 
-    def __getitems__(self, draws: Sequence[EpochPosition]) -> list[dict[str, Any]]:
+    def __getitems__(self, positions: Sequence[EpochPosition]) -> list[dict[str, Any]]:
         """Load one batch.
 
         Args:
-            draws (Sequence[EpochPosition]): Consecutive places of one epoch.
+            positions (Sequence[EpochPosition]): Consecutive positions of one epoch.
 
         Returns:
-            list[dict]: What the pipeline returns, and ``skipped``: the bad samples met on the way,
-                ``'key: reason'``.
+            list[dict]: Results of the pipeline, and ``skipped``: the bad samples that were read
+                with each, ``'key: reason'``.
         """
-        if not isinstance(draws[0], EpochPosition):
+        if not isinstance(positions[0], EpochPosition):
             raise TypeError(
                 'ImageTextDataset reads its shards in order and cannot be indexed by number: set '
                 "`sampler=dict(type='ImageTextSampler')` in the dataloader."
             )
-        if self._reader is None or draws[0] != self._expected:
-            self._reader = self._open_reader(draws)
+        if self._reader is None or positions[0] != self._next_position:
+            self._reader = self._open_reader(positions)
         step = self._reader.grid.batch_size * self._reader.grid.num_workers
-        self._expected = draws[0]._replace(offset=draws[0].offset + step)
-        return [self._reader.load(draw) for draw in draws]
+        self._next_position = positions[0]._replace(offset=positions[0].offset + step)
+        return [self._reader.load(position) for position in positions]
 
     def check_grid(self, grid: WorkerGrid) -> None:
-        """Check that every worker can get a part.
+        """Check that every worker has shards to read.
 
         Args:
             grid (WorkerGrid): Ranks, workers per rank, samples per batch.
@@ -146,36 +169,36 @@ class ImageTextDataset(Dataset):
                     'shared.'
                 )
 
-    def _open_reader(self, draws: Sequence[EpochPosition]) -> 'SlotReader':
-        """Start reading at the given batch.
+    def _open_reader(self, positions: Sequence[EpochPosition]) -> 'SlotReader':
+        """Start reading at a batch.
 
-        Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whoever loads it, so that an
-        epoch resumed in the middle goes on as it would have.
+        Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whichever worker loads it, so
+        that a resumed epoch has the samples of an uninterrupted one.
         """
-        info, draw = get_worker_info(), draws[0]
+        info, position = get_worker_info(), positions[0]
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         # The loader gives its first batches to workers 0, 1, ...; the last batch may be short, so
-        # only the place of a worker's first batch tells the batch size.
-        batch_size = (draw.offset - draw.start) // worker if worker else len(draws)
-        grid = WorkerGrid(draw.world_size, num_workers, batch_size, draw.num_samples)
+        # only the offset of a worker's first batch gives the batch size.
+        batch_size = (position.offset - position.start) // worker if worker else len(positions)
+        grid = WorkerGrid(position.world_size, num_workers, batch_size, position.num_samples)
         self.check_grid(grid)
-        round_, worker = divmod(draw.offset // batch_size, num_workers)
-        taken = [GridProgress(*steps) for steps in draw.taken]
-        grids = [*grids_in_turn(sum(self.quotas), taken), (grid, 0)]
-        stream = self._stream(draw, grids, draw.rank * num_workers + worker)
+        round_, worker = divmod(position.offset // batch_size, num_workers)
+        history = [GridProgress(*steps) for steps in position.history]
+        grids = [*grids_in_turn(sum(self.quotas), history), (grid, 0)]
+        stream = self._stream(position, grids, position.rank * num_workers + worker)
         need = grid.worker_quotas()[worker]
         failures = Failures(
             self.max_failure_share, min(self.min_failure_samples, need), sum(self.quotas)
         )
-        # What an uninterrupted run would have read before; it also stands in for bad samples.
-        before = islice(stream, round_ * batch_size)
-        spare = deque((raw for raw in before if raw.error is None), maxlen=SPARE_SAMPLES)
-        entropy = (draw.seed, draw.epoch, draw.rank, worker, _RESERVE)
+        # What an uninterrupted run would have read before; it also replaces bad samples.
+        earlier = islice(stream, round_ * batch_size)
+        spare = deque((raw for raw in earlier if raw.error is None), maxlen=SPARE_SAMPLES)
+        entropy = (position.seed, position.epoch, position.rank, worker, _RESERVE)
         reserve = self._reserve(random_generator(*entropy))
         return SlotReader(stream, self.pipeline, failures, grid, spare, reserve)
 
     def _reserve(self, rng: np.random.Generator) -> Iterator[RawSample]:
-        """Samples from the beginnings of all shards, in an order of this worker's own."""
+        """Read samples from the beginnings of all shards, in this worker's order."""
         shards = [(source.name, shard) for source in self.sources for shard in source.shards]
         order = (shards[i] for i in rng.permutation(len(shards)))
         readable = (
@@ -189,28 +212,28 @@ class ImageTextDataset(Dataset):
         return islice(readable, _RESERVE_SAMPLES)
 
     def _stream(
-        self, draw: EpochPosition, grids: Sequence[tuple[WorkerGrid, int]], slot: int
+        self, position: EpochPosition, grids: Sequence[tuple[WorkerGrid, int]], slot: int
     ) -> Iterator[RawSample]:
-        """All samples of a slot of the last of the grids, of what the grids before it left."""
-        (grid, _), before = grids[-1], grids[:-1]
-        if before:
-            parts = stretches(*before[-1], grid, slot)
+        """Read all samples of a slot of the last grid, of those that the grids before it left."""
+        (grid, _), earlier = grids[-1], grids[:-1]
+        if earlier:
+            parts = slot_ranges(*earlier[-1], grid, slot)
             return chain.from_iterable(
-                islice(self._stream(draw, before, part.slot), part.first, part.stop)
+                islice(self._stream(position, earlier, part.slot), part.first, part.stop)
                 for part in parts
             )
-        plan = slot_plan(self.sources, self.quotas, draw, slot, grid)
+        plan = slot_plan(self.sources, self.quotas, position, slot, grid)
         names = [source.name for source in self.sources]
         rank, worker = divmod(slot, grid.num_workers)
-        rng = random_generator(draw.seed, draw.epoch, rank, worker, _ORDER)
+        rng = random_generator(position.seed, position.epoch, rank, worker, _ORDER)
         return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
-def _build_transform(transform: dict[str, Any] | Callable) -> Callable:
-    """A transform from its config, looked up in MMSegmentation's registry first.
+def _build_transform(transform: dict[str, object] | Transform) -> Transform:
+    """Build a transform from its config, looked up in MMSegmentation's registry first.
 
-    A borrowed transform that is itself made of transforms (``mmpretrain.RandAugment``) looks for
-    them in the default scope, which is therefore its own while it is built.
+    A transform of another package that is made of transforms (``mmpretrain.RandAugment``) looks for
+    them in the default scope, which is therefore that package's while it is built.
     """
     if not isinstance(transform, dict):
         return transform

@@ -1,7 +1,7 @@
-"""The one structure in which image-text pairs go to the runner."""
+"""Batches of image-text pairs, as the runner gets them."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from mmengine.registry import FUNCTIONS
 from torch import Tensor
@@ -32,15 +32,51 @@ class ImageTextBatch(TypedDict):
     damaged: list[str]
 
 
+class PackedSample(TypedDict):
+    """A pair as ``PackImageText`` and the data set return it.
+
+    Attributes:
+        inputs (Tensor): Image ``(3, H, W)``, uint8, blue-green-red.
+        token_ids (Tensor): ``(1 + P, L)``, int64: the caption, then the prompts.
+        caption (str): The caption as text.
+        prompts (list[str]): The ``P`` prompts as text.
+        key (str): ``source/key``.
+        damaged (list[str]): ``'key: complaint'`` if the image is damaged but could be read.
+        skipped (list[str]): ``'key: reason'`` of the bad samples met while loading this one.
+    """
+
+    inputs: Tensor
+    token_ids: Tensor
+    caption: str
+    prompts: list[str]
+    key: str
+    damaged: list[str]
+    skipped: list[str]
+
+
 @FUNCTIONS.register_module()
-def collate_image_text(samples: Sequence[dict[str, Any]]) -> ImageTextBatch:
-    """Make a batch of what ``PackImageText`` returned.
+def collate_image_text(samples: Sequence[PackedSample]) -> ImageTextBatch:
+    """Join samples to a batch.
 
     Args:
-        samples (Sequence[dict]): Samples with images of one size.
+        samples (Sequence[PackedSample]): Samples with images of one size.
 
     Returns:
         ImageTextBatch: The batch.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from groupvit_mmseg.datasets import PackImageText
+        >>> image = np.zeros((8, 8, 3), np.uint8)
+        >>> pack = PackImageText()
+        >>> samples = [
+        ...     pack(dict(img=image, caption=caption, key=key)) | dict(skipped=[])
+        ...     for key, caption in [('pets/0', 'a dog'), ('pets/1', 'two cats')]
+        ... ]
+        >>> batch = collate_image_text(samples)
+        >>> batch['inputs'].shape, batch['token_ids'].shape, batch['keys']
+        (torch.Size([2, 3, 8, 8]), torch.Size([2, 1, 77]), ['pets/0', 'pets/1'])
     """
     return ImageTextBatch(
         inputs=default_collate([sample['inputs'] for sample in samples]),

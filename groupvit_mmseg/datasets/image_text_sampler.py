@@ -1,4 +1,4 @@
-"""Hands out the places of an epoch to the workers of a rank."""
+"""The positions of an epoch for the workers of a rank."""
 
 from collections.abc import Iterator, Sequence, Sized
 
@@ -12,11 +12,10 @@ from groupvit_mmseg.datasets.epoch_remainder import GridProgress, samples_left
 
 @DATA_SAMPLERS.register_module()
 class ImageTextSampler(Sampler[EpochPosition]):
-    """Places of an epoch for :class:`ImageTextDataset`, equally many for every rank.
+    """Positions of an epoch for :class:`ImageTextDataset`, equally many for every rank.
 
-    The seed and the epoch travel with each place, so that they reach workers that are kept alive
-    between epochs, and so that mmengine's loops and ``DistSamplerSeedHook`` set the epoch as they
-    do for any sampler.
+    Each position holds the seed and the epoch, so that they reach persistent workers, and so that
+    mmengine's loops and ``DistSamplerSeedHook`` set the epoch as they do for any sampler.
 
     Args:
         dataset (Sized): The dataset; its length is an epoch of all ranks.
@@ -25,12 +24,18 @@ class ImageTextSampler(Sampler[EpochPosition]):
 
     Raises:
         ValueError: If there are fewer samples than ranks.
+
+    Example:
+        >>> sampler = ImageTextSampler(range(8), seed=0)  # any data set of 8 samples
+        >>> sampler.set_epoch(2, start=6)  # a run that resumes after six samples
+        >>> [(position.epoch, position.offset) for position in sampler]
+        [(2, 6), (2, 7)]
     """
 
     def __init__(self, dataset: Sized, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
-        self.whole = len(dataset)
-        self.num_samples = self.whole // self.world_size
+        self.epoch_length = len(dataset)
+        self.num_samples = self.epoch_length // self.world_size
         if self.num_samples == 0:
             raise ValueError(
                 f'{len(dataset)} samples cannot be shared by {self.world_size} ranks: use fewer '
@@ -39,11 +44,11 @@ class ImageTextSampler(Sampler[EpochPosition]):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
         self.start = 0
-        self.taken: tuple[GridProgress, ...] = ()
+        self.history: tuple[GridProgress, ...] = ()
 
     def __iter__(self) -> Iterator[EpochPosition]:
-        """Places from ``start`` to the end of this rank's epoch, or of what is left of it."""
-        num_samples = samples_left(self.whole, self.taken) // self.world_size
+        """Yield positions from ``start`` to the end of this rank's epoch, or of its remainder."""
+        num_samples = samples_left(self.epoch_length, self.history) // self.world_size
         first = EpochPosition(
             seed=self.seed,
             epoch=self.epoch,
@@ -52,24 +57,24 @@ class ImageTextSampler(Sampler[EpochPosition]):
             num_samples=num_samples,
             rank=self.rank,
             world_size=self.world_size,
-            taken=self.taken,
+            history=self.history,
         )
-        return (first._replace(offset=place) for place in range(self.start, num_samples))
+        return (first._replace(offset=offset) for offset in range(self.start, num_samples))
 
     def __len__(self) -> int:
-        """Samples of this rank in a whole epoch."""
+        """Count the samples of this rank in a whole epoch."""
         return self.num_samples
 
-    def set_epoch(self, epoch: int, start: int = 0, taken: Sequence[GridProgress] = ()) -> None:
+    def set_epoch(self, epoch: int, start: int = 0, history: Sequence[GridProgress] = ()) -> None:
         """Choose the epoch that the next iteration reads.
 
         Args:
             epoch (int): Epoch, from 0.
-            start (int): Samples of this rank to pass over, a multiple of the batch size, for a run
-                that goes on in the middle of an epoch. Defaults to 0.
-            taken (Sequence[GridProgress]): Steps that other numbers of ranks or workers
-                did of the epoch before; ``start`` counts from there. Defaults to nothing.
+            start (int): Samples of this rank to skip, a multiple of the batch size, for a run that
+                is resumed in the middle of an epoch. Defaults to 0.
+            history (Sequence[GridProgress]): Steps of the epoch that other numbers of ranks or
+                workers have done; ``start`` counts from there. Defaults to none.
         """
         self.epoch = epoch
         self.start = start
-        self.taken = tuple(taken)
+        self.history = tuple(history)

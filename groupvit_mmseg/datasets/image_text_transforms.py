@@ -1,4 +1,4 @@
-"""From the raw members of a shard to an image, a caption, prompts and token ids."""
+"""Transforms of a shard's raw members into an image, a caption, prompts and token ids."""
 
 import random
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ class LoadImageText(BaseTransform):
 
     The image is the member ``.jpg``, ``.jpeg``, ``.png`` or ``.webp``. The caption is the member
     ``.txt`` or ``.text``, or comes from the member ``.json``: a string, a list of strings, or an
-    object with one of them under ``captions``, ``caption``, ``texts`` or ``text``; of several
-    captions one is drawn, of which the first 10,000 characters are read.
+    object with one of them under ``captions``, ``caption``, ``texts`` or ``text``. Of several
+    captions a random one is chosen; its first 10,000 characters are read.
 
-    Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption,
-    damaged: what the decoder complained of.
+    Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption, and damaged,
+    the first complaint of the decoder.
 
     Args:
         captions (str): Which member to take where a sample has both: 'text' or 'json'. Defaults to
@@ -41,6 +41,14 @@ class LoadImageText(BaseTransform):
 
     Raises:
         ValueError: If ``captions`` is neither.
+
+    Example:
+        >>> import cv2
+        >>> png = cv2.imencode('.png', np.zeros((4, 6, 3), np.uint8))[1].tobytes()
+        >>> members = {'png': png, 'txt': b'a black wall'}
+        >>> results = LoadImageText()(dict(key='walls/0', members=members, error=None))
+        >>> results['img'].shape, results['caption']
+        ((4, 6, 3), 'a black wall')
     """
 
     def __init__(self, captions: str = 'text', *, max_pixels: int = MAX_TRAINING_PIXELS) -> None:
@@ -64,19 +72,18 @@ class LoadImageText(BaseTransform):
 
 
 def _check_members(members: dict[str, bytes]) -> None:
-    """A sample has an image and a caption; where one is missing, what is there tells why."""
-    needed = {
+    """Refuse a sample without an image or a caption; the message lists its members."""
+    requirements = {
         'image member (.jpg, .jpeg, .png or .webp)': IMAGE_EXTENSIONS,
         'caption member (.txt, .text or .json)': (*TEXT_EXTENSIONS, 'json'),
     }
-    for what, extensions in needed.items():
+    for what, extensions in requirements.items():
         if not any(name in members for name in extensions):
-            found = describe_members(members)
-            raise BadSample(f'it has no {what}, only {found}: {MEMBERS_RULE}')
+            raise BadSample(f'it has no {what}, only {describe_members(members)}: {MEMBERS_RULE}')
 
 
 def _decode_member(members: dict[str, bytes], max_pixels: int) -> DecodedImage:
-    """The first image member, decoded."""
+    """Decode the first image member."""
     name = next(name for name in IMAGE_EXTENSIONS if name in members)
     try:
         return decode_image(members[name], max_pixels=max_pixels)
@@ -88,8 +95,8 @@ def _decode_member(members: dict[str, bytes], max_pixels: int) -> DecodedImage:
 class CaptionPrompts(BaseTransform):
     """Prompts from the nouns and verbs of a caption (arXiv 2202.11094, section 3.3).
 
-    ``P`` of the words are drawn without replacement, each is set into a random template; where the
-    caption has fewer than ``P`` words, the caption itself takes the remaining places.
+    ``P`` of the words are drawn without replacement, and each is put into a random template. If the
+    caption has fewer than ``P`` words, the caption itself is used for the remaining prompts.
 
     Required key: caption. Added key: prompts.
 
@@ -101,6 +108,11 @@ class CaptionPrompts(BaseTransform):
 
     Raises:
         ValueError: If ``num_prompts`` is negative, or the set or the tagger is unknown.
+
+    Example:
+        >>> make_prompts = CaptionPrompts(3, templates='simple')
+        >>> make_prompts(dict(caption='a dog'))['prompts']
+        ['a photo of a dog.', 'a dog', 'a dog']
     """
 
     def __init__(
@@ -122,20 +134,20 @@ class CaptionPrompts(BaseTransform):
         return results
 
     def _prompts(self, caption: str) -> list[str]:
-        """``P`` prompts."""
+        """Make ``P`` prompts."""
         words = self.find_words(caption)
-        chosen = random.sample(words, min(self.num_prompts, len(words)))
-        prompts = [self._fill_template(word) for word in chosen]
+        sample = random.sample(words, min(self.num_prompts, len(words)))
+        prompts = [self._fill_template(word) for word in sample]
         return prompts + [caption] * (self.num_prompts - len(prompts))
 
     def _fill_template(self, word: str) -> str:
-        """The word in a random template."""
+        """Put the word into a random template."""
         return random.choice(self.templates).replace('{}', word)
 
 
 @TRANSFORMS.register_module()
 class PackImageText(BaseTransform):
-    """Token ids and tensors: the last transform, whose results ``collate_image_text`` batches.
+    """Tokenise the texts and pack all into tensors, which ``collate_image_text`` batches.
 
     Required keys: key, img, caption, and prompts where there are any. Returned keys: inputs
     ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged.

@@ -1,4 +1,4 @@
-"""Masks of labels read from files: whatever the file's depth, a label is what the file says."""
+"""Masks of labels read from files of any depth, without changing a label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mmcv
 import numpy as np
@@ -21,14 +21,16 @@ ORIENTATION = 274  # tag of EXIF
 TURNS = (5, 6, 7, 8)  # orientations that exchange width and height
 SAVE_AS = 'save it as an 8-bit PNG of labels, grey or with a palette.'
 
+ConfigT = TypeVar('ConfigT')
+
 
 @TRANSFORMS.register_module()
 class LoadLabelMap(LoadAnnotations):
-    """``LoadAnnotations`` that refuses masks it would read as something else.
+    """``LoadAnnotations`` that refuses masks whose labels it would change.
 
-    ``LoadAnnotations`` keeps the lowest 8 bits of a label, so that 256 + 3 is 3, and takes a mask
-    of any size. On all other files both give the same. :class:`GroupViTRunner` and the tools put
-    this class in the place of ``LoadAnnotations``; configs keep that name, by which MMSegmentation
+    ``LoadAnnotations`` keeps the lowest 8 bits of a label, so that 256 + 3 becomes 3, and accepts a
+    mask of any size. On all other files both give the same. :class:`GroupViTRunner` and the tools
+    replace ``LoadAnnotations`` by this class; configs keep the old name, by which MMSegmentation
     leaves the masks out at inference.
 
     Args:
@@ -38,6 +40,13 @@ class LoadLabelMap(LoadAnnotations):
     Raises:
         ValueError: With the file's name, if it is no map of labels 0 to 255, or of another size
             than its image.
+
+    Example:
+        >>> import cv2
+        >>> _ = cv2.imwrite('mask.png', np.array([[0, 1], [2, 255]], np.uint8))
+        >>> results = dict(seg_map_path='mask.png', seg_fields=[], reduce_zero_label=True)
+        >>> LoadLabelMap()(results)['gt_seg_map'].tolist()
+        [[255, 0], [1, 255]]
     """
 
     def __init__(self, *, ignore_index: int = IGNORED, **kwargs: Any) -> None:
@@ -50,47 +59,51 @@ class LoadLabelMap(LoadAnnotations):
         path = results['seg_map_path']
         data = fileio.get(path, backend_args=self.backend_args)
         labels = decode_label_map(data, path, backend=self.imdecode_backend)
-        self._check_size(labels.shape, results)
+        self._check_size(path, labels.shape, results.get('img_path'), results.get('ori_shape'))
         if self.ignore_index != IGNORED:
             labels = np.where(labels == self.ignore_index, IGNORED, labels).astype(np.uint8)
-        if self._reduces_zero_label(results):
+        if self._reduces_zero_label(results['reduce_zero_label']):
             labels = np.where(np.isin(labels, (0, IGNORED)), IGNORED, labels - 1).astype(np.uint8)
         if results.get('label_map') is not None:
             labels = _relabelling(results['label_map'])[labels]
         results['gt_seg_map'] = labels
         results['seg_fields'].append('gt_seg_map')
 
-    def _reduces_zero_label(self, results: dict) -> bool:
-        """Whether label 0 is ignored and the others count from 0; the data set says so."""
-        of_set = results['reduce_zero_label']
+    def _reduces_zero_label(self, of_set: bool) -> bool:
+        """Whether label 0 is ignored and the others count from 0, as the data set defines."""
         if self.reduce_zero_label not in (None, of_set):
             raise ValueError(
                 f'The data set has reduce_zero_label={of_set}, its pipeline '
-                f'{self.reduce_zero_label}: say it to the data set only.'
+                f'{self.reduce_zero_label}: set it in the data set only.'
             )
         return of_set
 
-    def _check_size(self, shape: tuple[int, ...], results: dict) -> None:
-        """Refuse a mask of another size than its image; warn where a turn leaves no trace."""
-        expected, image = results.get('ori_shape'), results.get('img_path')
-        if expected is None or image is None:
+    def _check_size(
+        self,
+        mask: str,
+        shape: tuple[int, ...],
+        image: str | None,
+        image_shape: tuple[int, ...] | None,
+    ) -> None:
+        """Refuse a mask of another size than its image; warn if its orientation is unclear."""
+        if image_shape is None or image is None:
             return
-        if shape != tuple(expected[:2]):
-            raise ValueError(size_sentence(results['seg_map_path'], shape, image, expected))
+        if shape != tuple(image_shape[:2]):
+            raise ValueError(size_sentence(mask, shape, image, image_shape))
         orientation = exif_orientation(image)
         unclear = orientation > 1 and (orientation not in TURNS or shape[0] == shape[1])
         if unclear and not self._warned_of_orientation:
             self._warned_of_orientation = True
             warnings.warn(
                 f'{image} has EXIF orientation {orientation}, and its size does not tell whether '
-                f'its mask {results["seg_map_path"]} is turned too: save such pictures upright, '
+                f'its mask {mask} is turned too: save such pictures upright, '
                 'without the tag.',
                 stacklevel=2,
             )
 
 
 def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDArray[np.uint8]:
-    """Labels of a mask file, ``(H, W)``: grey of any depth, bits, or indices of a palette.
+    """Decode the labels of a mask file, ``(H, W)``: grey of any depth, bits, or palette indices.
 
     Args:
         data (bytes): The file's content.
@@ -106,7 +119,7 @@ def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDAr
             labels = _decode_by_pillow(data)
         else:
             labels = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
-    # Decoders raise what they like on damaged files: SyntaxError, struct.error, EOFError, ...
+    # Decoders raise many types on damaged files: SyntaxError, struct.error, EOFError, ...
     except Exception as error:
         reason = str(error).split(' <')[0]  # without the object's address
         raise ValueError(f'The mask {path} cannot be decoded ({reason}): {SAVE_AS}') from error
@@ -121,7 +134,7 @@ def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDAr
 
 
 def _decode_by_pillow(data: bytes) -> NDArray:
-    """Pixels as they are stored: Pillow stretches grey of 2 and 4 bits to 0 ... 255."""
+    """Return the stored pixels; Pillow scales grey of 2 and 4 bits to 0 ... 255."""
     with Image.open(io.BytesIO(data)) as image:
         if image.format == 'JPEG':
             raise ValueError('JPEG changes labels')
@@ -135,7 +148,7 @@ def _decode_by_pillow(data: bytes) -> NDArray:
 
 
 def _as_bytes(labels: NDArray, path: str) -> NDArray[np.uint8]:
-    """Labels of any type as uint8, if none of them changes."""
+    """Convert labels of any type to uint8; refuse those that would change."""
     if labels.dtype in (np.uint8, np.bool_):
         return labels.astype(np.uint8)
     with np.errstate(invalid='ignore'):
@@ -152,7 +165,7 @@ def _as_bytes(labels: NDArray, path: str) -> NDArray[np.uint8]:
 def size_sentence(
     mask: str, mask_shape: tuple[int, ...], image: str, image_shape: tuple[int, ...]
 ) -> str:
-    """What is wrong with a mask of another size than its image, and what to do."""
+    """Return the error message for a mask of another size than its image, with advice."""
     (height, width), (image_height, image_width) = mask_shape[:2], image_shape[:2]
     orientation = exif_orientation(image)
     todo = 'save both at the same size.'
@@ -168,16 +181,16 @@ def size_sentence(
 
 
 def exif_orientation(path: str | Path) -> int:
-    """The EXIF orientation of a local file; 1, upright, where there is none or it is elsewhere."""
+    """Read the EXIF orientation of a local file; 1, upright, if it has none or is elsewhere."""
     try:
         with Image.open(path) as image:
             return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # whatever is wrong with the image, its own reader says it
+    except Exception:  # the reader of the image reports any fault of it
         return 1
 
 
 def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
-    """New label of each old one, ``(256,)``; those that are not named stay."""
+    """Return the new label of each old one, ``(256,)``; those that are not named stay."""
     table = np.arange(256, dtype=np.uint8)
     for old, new in label_map.items():
         if old < len(table):
@@ -185,11 +198,11 @@ def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
     return table
 
 
-def reading_label_maps(config: Any, **options: Any) -> Any:
-    """A copy of a pipeline or a data set's config with LoadLabelMap in LoadAnnotations' place.
+def reading_label_maps(config: ConfigT, **options: int) -> ConfigT:
+    """Copy a pipeline or a data set's config with LoadLabelMap instead of LoadAnnotations.
 
     Args:
-        config (Any): Dicts, lists and plain values; those within are searched.
+        config (ConfigT): A dict, a list or a plain value; those within are searched.
         **options: Further arguments of :class:`LoadLabelMap`.
     """
     if isinstance(config, list | tuple):
@@ -199,7 +212,7 @@ def reading_label_maps(config: Any, **options: Any) -> Any:
     kind = config.get('type')
     has_boxes = any(key.startswith('with_') for key in config)  # MMDetection's of the same name
     if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not has_boxes:
-        return dict(config, type='mmseg.LoadLabelMap', **options)
+        return type(config)({**config, 'type': 'mmseg.LoadLabelMap', **options})
     return type(config)(
         {key: reading_label_maps(value, **options) for key, value in config.items()}
     )

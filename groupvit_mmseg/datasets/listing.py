@@ -1,11 +1,11 @@
-"""The files that a segmentation data set lists: what is wrong with them, before any is read."""
+"""Checks of the files that a segmentation data set lists, before any of them is read."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
@@ -14,14 +14,15 @@ from groupvit_mmseg.datasets.label_maps import reading_label_maps
 from groupvit_mmseg.datasets.segmentation import COCOObjectDataset
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+LoaderT = TypeVar('LoaderT')
 _LISTED_ALIKE = (BaseSegDataset.load_data_list, COCOObjectDataset.load_data_list)
 
 
-def checked_loader(loader: Any) -> Any:
-    """A data loader's config whose data sets are checked and whose masks are read as they are.
+def checked_loader(loader: LoaderT) -> LoaderT:
+    """Check the data sets of a data loader's config and make it read masks with LoadLabelMap.
 
     Args:
-        loader (Any): A config, which is not changed, or a loader, which is returned.
+        loader (LoaderT): A config, which is not changed, or a built loader, which is returned.
 
     Raises:
         FileNotFoundError: If a folder, a list or a file that it names does not exist.
@@ -35,17 +36,20 @@ def checked_loader(loader: Any) -> Any:
     return type(loader)({**loader, 'dataset': changed})
 
 
-def check_listing(dataset: dict) -> None:
+def check_listing(dataset: dict[str, Any]) -> None:
     """Refuse the config of a segmentation data set that would list no file, or wrong names.
 
-    Sets that are listed in a way of their own are passed over.
+    Sets with a ``load_data_list`` of their own are not checked.
+
+    Args:
+        dataset (dict[str, Any]): The config, with the arguments of any class.
 
     Raises:
         FileNotFoundError: If the folder or the list does not exist.
         ValueError: If the list has an unreadable name, or no image has the ending.
     """
     kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
-    if getattr(kind, 'load_data_list', None) not in _LISTED_ALIKE:
+    if kind is None or getattr(kind, 'load_data_list', None) not in _LISTED_ALIKE:
         return
     root = Path(dataset.get('data_root') or '')
     prefix = dataset.get('data_prefix') or {}
@@ -55,7 +59,7 @@ def check_listing(dataset: dict) -> None:
     if not images.is_dir():
         raise FileNotFoundError(
             f'{kind.__name__} finds no {images}: prepare the data as docs/data_preparation.md '
-            'says, or name its place with data_root.'
+            'says, or give its folder with data_root.'
         )
     suffix = dataset.get('img_suffix', _default_suffix(kind))
     if dataset.get('ann_file'):
@@ -96,7 +100,7 @@ def check_list_file(path: Path, suffix: str) -> None:
 
 
 def _wrong_name(name: str, suffix: str) -> str:
-    """What is wrong with a line of a list; empty if nothing is."""
+    """Describe what is wrong with a line of a list; empty if nothing is."""
     if not name:
         return 'is empty: remove it.'
     ending = Path(name).suffix
@@ -126,19 +130,19 @@ def _check_folder(folder: Path, suffix: str) -> None:
 
 
 def _differs_in_case_only(path: Path, suffix: str) -> bool:
-    """Whether a file is an image like those listed, but for the case or the spelling of .jpg."""
+    """Whether a file's ending differs from the suffix only in case or as .jpeg from .jpg."""
     name, ending = (text.lower().replace('.jpeg', '.jpg') for text in (path.name, suffix))
     return name.endswith(ending) and not path.name.endswith(suffix)
 
 
 def _default_suffix(kind: type) -> str:
-    """Ending of the images where the config gives none; sets have their own defaults."""
+    """Return the default ending of a set's images."""
     parameter = inspect.signature(kind).parameters.get('img_suffix')
     return '.jpg' if parameter is None else str(parameter.default)
 
 
-def _parts(dataset: dict) -> Iterator[dict]:
-    """Configs of the sets within a repeated, concatenated or otherwise wrapped one."""
+def _parts(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of the sets within a repeated, concatenated or otherwise wrapped one."""
     if isinstance(dataset.get('dataset'), dict):
         yield from _parts(dataset['dataset'])
     elif isinstance(dataset.get('datasets'), list | tuple):

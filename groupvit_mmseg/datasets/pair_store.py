@@ -18,7 +18,7 @@ class PairStore:
     """A temporary SQLite file of rows.
 
     Args:
-        file (Path): The file, made anew; whoever made its folder removes it.
+        file (Path): The file, which is created; the caller removes its folder.
         seed (int): Decides the order of the images; below 0 it is that of their first rows.
     """
 
@@ -31,7 +31,7 @@ class PairStore:
             'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;'
             f'PRAGMA cache_size = -{CACHE_KIB};'
             'CREATE TABLE pairs (number INTEGER PRIMARY KEY, rank INTEGER, image BLOB, '
-            'captions TEXT, place TEXT)'
+            'captions TEXT, location TEXT)'
         )
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -43,30 +43,32 @@ class PairStore:
             )
 
     def samples(self, account: Account) -> Iterator[Row]:
-        """Take the images in their order, each with the captions of all its rows.
+        """Read the images in their order, each with the captions of all its rows.
 
         Args:
             account (Account): Counts the images as read, and captions that an image has twice.
 
         Yields:
-            Row: An image; its place is that of its first row.
+            Row: An image; its location is that of its first row.
         """
         query = (
-            'SELECT image, captions, place FROM (SELECT *, min(rank) OVER (PARTITION BY image) '
+            'SELECT image, captions, location FROM (SELECT *, min(rank) OVER (PARTITION BY image) '
             'AS first FROM pairs) ORDER BY first, image, number'
         )
         for image, entries in groupby(self._database.execute(query), key=lambda entry: entry[0]):
-            rows = [(json.loads(captions), place) for _, captions, place in entries]
-            account.read += 1
-            name, place = os.fsdecode(image), rows[0][1]
-            captions = [caption for found, _ in rows for caption in found]
+            rows = [(json.loads(captions), location) for _, captions, location in entries]
+            account.num_read += 1
+            name, location = os.fsdecode(image), rows[0][1]
+            captions = [caption for texts, _ in rows for caption in texts]
             distinct = list(dict.fromkeys(captions))
             if len(rows) > 1:
                 account.note('images are in several rows, whose captions are joined', name)
             if len(distinct) < len(captions):
-                twice = len(captions) - len(distinct)
-                account.note('captions are dropped: their image has the same one', name, twice)
-            yield Row(name, distinct, place)
+                num_repeated = len(captions) - len(distinct)
+                account.note(
+                    'captions are dropped: their image has the same one', name, num_repeated
+                )
+            yield Row(name, distinct, location)
 
     def close(self) -> None:
         """Close the file."""
@@ -74,16 +76,16 @@ class PairStore:
         self._database.close()
 
     def _sort_in(self, folder: str) -> None:
-        """Where SQLite sorts: it takes as much space again, which /tmp may not have."""
+        """Set where SQLite sorts: it takes as much space again, which /tmp may not have."""
         quoted = folder.replace("'", "''")
         self._database.execute(f"PRAGMA temp_store_directory = '{quoted}'")
 
     def _entry(self, number: int, row: Row) -> tuple[int, int, bytes, str, str]:
-        """A row as it is stored; names of files need not be valid text."""
+        """Return a row as it is stored; names of files need not be valid text."""
         rank = number if self._order is None else self._order.getrandbits(62)
-        return number, rank, os.fsencode(_plain(row.image)), json.dumps(row.captions), row.place
+        return number, rank, os.fsencode(_plain(row.image)), json.dumps(row.captions), row.location
 
 
 def _plain(name: str) -> str:
-    """The one name of a file that './a.jpg' and 'd//a.jpg' name as well."""
+    """Return one spelling of a file's name, which may be written './a.jpg' or 'd//a.jpg'."""
     return str(Path(name)) if './' in name or '//' in name else name

@@ -4,13 +4,19 @@ A row's image is its bytes, a struct of bytes and path, or a path. Row groups ar
 time, and of each some rows, so that a file takes as much memory as some of its pages.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, kept_captions
+from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, read_captions
+
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
@@ -22,12 +28,12 @@ class ParquetRow(NamedTuple):
     Attributes:
         image (bytes | str): Content of the image's file, or its name.
         captions (list[str]): At least one, stripped, none empty.
-        place (str): File and row.
+        location (str): File and row.
     """
 
     image: bytes | str
     captions: list[str]
-    place: str
+    location: str
 
 
 class ParquetTable:
@@ -71,28 +77,28 @@ class ParquetTable:
             yield from self._group_rows(file, group, account)
 
     def _group_rows(self, path: Path, group: int, account: Account) -> Iterator[ParquetRow]:
-        """The rows of one row group; what cannot be read of it is counted."""
+        """Read the rows of one row group; count those that cannot be read."""
         file = self._open(path)
         metadata = file.metadata
-        first = sum(metadata.row_group(before).num_rows for before in range(group)) + 1
-        size, done = metadata.row_group(group).num_rows, 0
-        account.read += size
+        first = sum(metadata.row_group(earlier).num_rows for earlier in range(group)) + 1
+        size, num_done = metadata.row_group(group).num_rows, 0
+        account.num_read += size
         names = self._columns[path]
         try:
             for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(names)):
                 for image, captions in zip(*(batch[name].to_pylist() for name in names)):
-                    done += 1
-                    place = f'{path.name}, row {first + done - 1:,}'
-                    row = _make_row(image, captions, place, account)
+                    num_done += 1
+                    location = f'{path.name}, row {first + num_done - 1:,}'
+                    row = _make_row(image, captions, location, account)
                     if row is not None:
                         yield row
         # pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
-            place = f'{path.name}, row {first + done:,} on: {error}'
-            account.drop('the row group is damaged', place, size - done)
+            location = f'{path.name}, row {first + num_done:,} on: {error}'
+            account.drop('the row group is damaged', location, size - num_done)
 
-    def _open(self, path: Path) -> Any:
-        """An open file; its row groups are read a page at a time."""
+    def _open(self, path: Path) -> ParquetFile:
+        """Open a file; its row groups are read a page at a time."""
         try:
             # Without a buffer of fixed size pyarrow loads whole row groups.
             return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
@@ -100,26 +106,28 @@ class ParquetTable:
             raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
 
     def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
-        """The columns of one file."""
+        """Find the columns of one file."""
         return find_columns(self._open(path).schema_arrow.names, columns, str(path))
 
 
-def _make_row(image: Any, captions: Any, place: str, account: Account) -> ParquetRow | None:
-    """A row; None, counted, where it cannot be used."""
+def _make_row(
+    image: object, captions: object, location: str, account: Account
+) -> ParquetRow | None:
+    """Make a row; if it cannot be used, count it and return None."""
     if isinstance(image, dict):  # Hugging Face's Image: the bytes, or the path where there are none
         image = image.get('bytes') or image.get('path')
     if not isinstance(image, bytes | str) or not image:
-        account.drop('the image is missing', place)
+        account.drop('the image is missing', location)
         return None
-    found = kept_captions(captions, place, account)
-    if not found:
+    usable = read_captions(captions, location, account)
+    if not usable:
         return None
-    account.kept += 1
-    return ParquetRow(image, found, place)
+    account.num_kept += 1
+    return ParquetRow(image, usable, location)
 
 
-def _import_parquet() -> Any:
-    """``pyarrow.parquet``."""
+def _import_parquet() -> ModuleType:
+    """Import ``pyarrow.parquet``."""
     try:
         import pyarrow.parquet
     except ImportError as error:

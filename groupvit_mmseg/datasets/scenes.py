@@ -6,66 +6,75 @@ and captions on every machine. ``tools/dataset_converters/make_scenes.py`` write
 """
 
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.random import RandomState
+from numpy.typing import NDArray
 
-Mask = np.ndarray
-"""``(H, W)`` booleans."""
+Coordinates = NDArray[np.int64]
+"""One coordinate of every pixel, ``(H, W)``."""
+Mask = NDArray[np.bool_]
+"""Whether a pixel belongs, ``(H, W)``."""
+Pattern = Callable[[Coordinates, Coordinates], Mask]
+"""An outline or a surface."""
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+Option = TypeVar('Option')
 
 
 class Thing(NamedTuple):
-    """How one class of things looks: outline, surface and the colours it comes in."""
+    """The appearance of one class of things: its outline, its surface and its colours."""
 
-    shape: Callable[[np.ndarray, np.ndarray], Mask]
-    texture: Callable[[np.ndarray, np.ndarray], Mask]
+    shape: Pattern
+    texture: Pattern
     colours: tuple[str, ...]
 
 
 class Scene(NamedTuple):
     """A picture ``(H, W, 3)`` RGB, its label map ``(H, W)`` of indices into CLASSES, a caption."""
 
-    image: np.ndarray
-    labels: np.ndarray
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
     caption: str
 
 
 # Outlines: integer coordinates, scaled so that 256 is the thing's radius.
 
 
-def _ball(u, v):
+def _ball(u: Coordinates, v: Coordinates) -> Mask:
     return u * u + v * v <= 240 * 240
 
 
-def _ring(u, v):
+def _ring(u: Coordinates, v: Coordinates) -> Mask:
     return (u * u + v * v <= 256 * 256) & (u * u + v * v >= 100 * 100)
 
 
-def _box(u, v):
+def _box(u: Coordinates, v: Coordinates) -> Mask:
     return (abs(u) <= 205) & (abs(v) <= 205)
 
 
-def _kite(u, v):
+def _kite(u: Coordinates, v: Coordinates) -> Mask:
     return 4 * abs(u) + 3 * abs(v) <= 3 * 270
 
 
-def _cross(u, v):
+def _cross(u: Coordinates, v: Coordinates) -> Mask:
     return ((abs(u) <= 100) & (abs(v) <= 250)) | ((abs(v) <= 100) & (abs(u) <= 250))
 
 
-def _tent(u, v):
+def _tent(u: Coordinates, v: Coordinates) -> Mask:
     return (v <= 190) & (2 * abs(u) <= v + 256)
 
 
-def _star(u, v):
-    # Where at least four of the five half-planes of a pentagram's edges hold; tips cut round.
+def _star(u: Coordinates, v: Coordinates) -> Mask:
+    # In at least four of the five half-planes of a pentagram's edges, with round tips.
     normals = ((0, 256), (-243, 79), (-150, -207), (150, -207), (243, 79))
     inside = sum((a * u + b * v <= 115 * 256).astype(np.int64) for a, b in normals)
     return (inside >= 4) & (u * u + v * v <= 270 * 270)
 
 
-def _heart(u, v):
+def _heart(u: Coordinates, v: Coordinates) -> Mask:
     lobes = (abs(u) - 118) ** 2 + (v + 80) ** 2 <= 135 * 135
     return lobes | ((v >= -80) & (abs(u) + v <= 210) & (abs(u) <= 253))
 
@@ -73,47 +82,43 @@ def _heart(u, v):
 # Surfaces: pixel coordinates to the pixels that take the second tone.
 
 
-def _plain(x, y):
+def _plain(x: Coordinates, y: Coordinates) -> Mask:
     return np.zeros_like(x, bool)
 
 
-def _rows(x, y):
+def _rows(x: Coordinates, y: Coordinates) -> Mask:
     return y // 2 % 2 == 0
 
 
-def _columns(x, y):
+def _columns(x: Coordinates, y: Coordinates) -> Mask:
     return x // 2 % 2 == 0
 
 
-def _diagonals(x, y):
+def _diagonals(x: Coordinates, y: Coordinates) -> Mask:
     return (x + y) // 2 % 3 == 0
 
 
-def _checks(x, y):
+def _checks(x: Coordinates, y: Coordinates) -> Mask:
     return (x // 2 + y // 2) % 2 == 0
 
 
-def _dots(x, y):
+def _dots(x: Coordinates, y: Coordinates) -> Mask:
     return (x % 4 < 2) & (y % 4 < 2)
 
 
-def _lattice(x, y):
+def _lattice(x: Coordinates, y: Coordinates) -> Mask:
     return (x % 4 == 0) | (y % 4 == 0)
 
 
-def _zigzag(x, y):
+def _zigzag(x: Coordinates, y: Coordinates) -> Mask:
     return (y + abs(x % 8 - 4)) // 2 % 2 == 0
 
 
-def _bricks(x, y):
-    return (y % 6 == 0) | ((x + y // 6 * 5) % 10 == 0)
-
-
-def _blades(x, y):
+def _blades(x: Coordinates, y: Coordinates) -> Mask:
     return (x * 7 + y // 5 * 3) % 5 < 2
 
 
-def _waves(x, y):
+def _waves(x: Coordinates, y: Coordinates) -> Mask:
     return (y * 2 + abs(x % 16 - 8)) // 3 % 4 == 0
 
 
@@ -160,6 +165,11 @@ def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
 
     Returns:
         Scene: Picture, label map and caption.
+
+    Example:
+        >>> scene = draw_scene(seed=5)
+        >>> scene.image.shape, scene.caption
+        ((40, 40, 3), 'a pink heart on snow')
     """
     rng = np.random.RandomState(seed)
     y, x = np.mgrid[:size, :size].astype(np.int64)
@@ -171,7 +181,7 @@ def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
     names = [
         list(THINGS)[i] for i in rng.permutation(len(THINGS))[: rng.randint(1, max_things + 1)]
     ]
-    for name, (cx, cy, radius) in zip(names, _places(rng, len(names), size), strict=True):
+    for name, (cx, cy, radius) in zip(names, _circles(rng, len(names), size), strict=True):
         mask = _outline(rng, THINGS[name].shape, x - cx, y - cy, radius)
         colour_name = _choose(rng, THINGS[name].colours)
         surface = _surface(rng, THINGS[name].texture, COLOURS[colour_name], 6, x, y)
@@ -181,30 +191,35 @@ def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
     return Scene(image, labels, _caption(rng, phrases, ground))
 
 
-def _choose(rng, options):
+def _choose(rng: RandomState, options: Sequence[Option]) -> Option:
+    """Choose one of the options."""
     return options[rng.randint(len(options))]
 
 
-def _places(rng, count: int, size: int) -> list[tuple[int, int, int]]:
+def _circles(rng: RandomState, count: int, size: int) -> list[tuple[int, int, int]]:
     """Draw centres and radii of ``count`` things that stay inside and hardly touch."""
     while True:
-        places: list[tuple[int, int, int]] = []
+        circles: list[tuple[int, int, int]] = []
         for _ in range(20 * count):
             radius = rng.randint(size * 9 // 40, size * 12 // 40 + 1)
             cx, cy = (rng.randint(radius, size - radius + 1) for _ in range(2))
-            if all((cx - a) ** 2 + (cy - b) ** 2 >= (radius + r) ** 2 for a, b, r in places):
-                places.append((cx, cy, radius))
-            if len(places) == count:
-                return places
+            if all((cx - a) ** 2 + (cy - b) ** 2 >= (radius + r) ** 2 for a, b, r in circles):
+                circles.append((cx, cy, radius))
+            if len(circles) == count:
+                return circles
 
 
-def _outline(rng, shape, dx, dy, radius: int) -> Mask:
-    """The pixels of a shape, turned a little, around the origin of ``dx, dy``."""
+def _outline(
+    rng: RandomState, shape: Pattern, dx: Coordinates, dy: Coordinates, radius: int
+) -> Mask:
+    """Draw the pixels of a shape, turned a little, around the origin of ``dx, dy``."""
     cos, sin = _choose(rng, TURNS)
     return shape((cos * dx + sin * dy) // radius, (cos * dy - sin * dx) // radius)
 
 
-def _surface(rng, texture, colour, noise: int, x, y) -> np.ndarray:
+def _surface(
+    rng: RandomState, texture: Pattern, colour: Colour, noise: int, x: Coordinates, y: Coordinates
+) -> NDArray[np.uint8]:
     """Paint ``(H, W, 3)`` in a jittered colour, its second tone and pixel noise."""
     base = np.array(colour) + rng.randint(-12, 13, 3)
     second = base + 60 if base.sum() < 330 else base - 60
@@ -216,13 +231,14 @@ def _surface(rng, texture, colour, noise: int, x, y) -> np.ndarray:
     return painted.clip(0, 255).astype(np.uint8)
 
 
-def _phrase(rng, name: str, colour: str) -> str:
+def _phrase(rng: RandomState, name: str, colour: str) -> str:
+    """Name a thing, in two of three cases with its colour."""
     words = f'{colour} {name}' if rng.randint(3) else name
     return f'{"an" if words[0] in "aeiou" else "a"} {words}'
 
 
-def _caption(rng, phrases: list[str], ground: str) -> str:
-    """Join what is in the picture the way a person might."""
+def _caption(rng: RandomState, phrases: list[str], ground: str) -> str:
+    """Write a caption with the phrases of the things and the ground."""
     if len(phrases) == 2:
         things = _choose(rng, (' and ', ' next to ', ' beside ')).join(phrases)
     else:

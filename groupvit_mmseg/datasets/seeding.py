@@ -1,4 +1,4 @@
-"""Random numbers of a sample that depend on the sample's place and on nothing before it."""
+"""Random numbers of a sample that depend on its position only, not on samples before it."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def seeded(*entropy: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators inside the block, and put them back after it.
+    """Seed Python's, NumPy's and torch's generators in the block; restore their state after it.
 
     The transforms of mmcv and mmpretrain draw from these three. Without workers they share them
     with the model, whose random numbers must not repeat with the data's.
@@ -18,7 +18,7 @@ def seeded(*entropy: int) -> Iterator[None]:
     Args:
         *entropy (int): Non-negative numbers that the random numbers depend on.
     """
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
@@ -26,6 +26,6 @@ def seeded(*entropy: int) -> Iterator[None]:
     try:
         yield
     finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])

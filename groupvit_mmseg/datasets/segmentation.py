@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
@@ -12,7 +12,7 @@ from groupvit_mmseg.text.vocabulary import class_names
 
 
 def _label_colours(count: int) -> list[list[int]]:
-    """Pascal VOC's colour map: the bits of a label spread over red, green and blue."""
+    """Return Pascal VOC's colour map: the bits of a label spread over red, green and blue."""
     return [
         [
             sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(8))
@@ -40,7 +40,10 @@ class COCOObjectDataset(BaseSegDataset):
         FileNotFoundError: If the image folder does not exist.
     """
 
-    METAINFO: ClassVar[dict] = dict(classes=class_names('coco_object'), palette=_label_colours(81))
+    # MMSegmentation declares METAINFO without ClassVar.
+    METAINFO: ClassVar[dict] = dict(  # type: ignore[misc]
+        classes=class_names('coco_object'), palette=_label_colours(81)
+    )
 
     def __init__(
         self,
@@ -48,14 +51,14 @@ class COCOObjectDataset(BaseSegDataset):
         *,
         img_suffix: str = '.jpg',
         seg_map_suffix: str = '.png',
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(
             ann_file=ann_file, img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs
         )
 
     def load_data_list(self) -> list[dict]:
-        """List images and masks, as ``BaseSegDataset``; say so if the folder is missing."""
+        """List images and masks as ``BaseSegDataset`` does; refuse a missing folder."""
         folder = self.data_prefix['img_path']
         if '://' not in folder and not Path(folder).is_dir():
             raise FileNotFoundError(
@@ -71,9 +74,9 @@ class PascalVOC20Dataset(PascalVOCDataset):
     Arguments are those of ``PascalVOCDataset``, whose files it reads.
     """
 
-    METAINFO: ClassVar[dict] = {
+    METAINFO: ClassVar[dict] = {  # type: ignore[misc]  # as above
         key: PascalVOCDataset.METAINFO[key][1:] for key in ('classes', 'palette')
     }
 
-    def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs) -> None:
+    def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs: Any) -> None:
         super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)

@@ -1,23 +1,26 @@
-"""What is wrong with a data set, in one sentence and before the forward pass."""
+"""Checks of a segmentation data set before the forward pass; a fault raises one clear error."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
+from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmseg.datasets.transforms import LoadAnnotations
+from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from groupvit_mmseg.datasets.label_maps import LoadLabelMap, size_sentence
 
 
 def check_masks(
-    samples: Iterable[Any],
+    samples: Iterable[SegDataSample],
     num_classes: int,
     ignore_index: int = 255,
     *,
@@ -26,11 +29,11 @@ def check_masks(
     """Refuse masks whose labels or shape cannot be those of the classes and the image.
 
     Args:
-        samples (Iterable[Any]): ``SegDataSample`` objects; those without a mask are passed over.
+        samples (Iterable[SegDataSample]): Those without a mask are skipped.
         num_classes (int): Classes, the background included.
         ignore_index (int): Label that does not count. Defaults to 255.
         at_original_size (bool): Whether masks have the size of the image's file, as they have in
-            an evaluation; in training they are cut. Defaults to True.
+            an evaluation; in training they are cropped. Defaults to True.
 
     Raises:
         ValueError: If a mask has colours instead of labels, a label without a class, or another
@@ -39,7 +42,8 @@ def check_masks(
     for sample in samples:
         if 'gt_sem_seg' not in sample:
             continue
-        mask, meta = sample.gt_sem_seg.data, sample.metainfo
+        mask = sample.gt_sem_seg.data  # type: ignore[attr-defined]  # set by its constructor
+        meta = sample.metainfo
         name = meta.get('seg_map_path', 'A mask')
         if mask.ndim != 3 or mask.shape[0] != 1:
             raise ValueError(
@@ -62,7 +66,7 @@ def check_masks(
 
 
 def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -> int | None:
-    """A label that has no class; NumPy compares int64 four times as fast as PyTorch on CPUs."""
+    """Find a label without a class; NumPy compares int64 four times as fast as PyTorch on CPUs."""
     wrong = (labels >= num_classes) & (labels != ignore_index)
     if wrong.any():
         return int(labels[wrong].max())
@@ -70,14 +74,15 @@ def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -
     return lowest if lowest < 0 and lowest != ignore_index else None
 
 
-def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> None:
-    """Refuse a data set whose files, classes or masks cannot be evaluated or learnt from.
+def check_set(dataset: Dataset, num_classes: int, *, for_training: bool = False) -> None:
+    """Refuse a data set whose files, classes or masks cannot be used.
 
-    Reads masks until one shows more than label 0 and the ignored label: one, in most sets.
+    Reads masks until one has more than label 0 and the ignored label: one, in most sets.
 
     Args:
-        dataset (Any): A segmentation data set of MMSegmentation; others are passed over.
-        num_classes (int): Classes that the model tells apart, the background included.
+        dataset (Dataset): Of images with masks, listed as by mmengine's ``BaseDataset``; others
+            are not checked.
+        num_classes (int): Classes of the model, the background included.
         for_training (bool): Whether an image may be listed more than once. Defaults to False.
 
     Raises:
@@ -87,20 +92,21 @@ def check_set(dataset: Any, num_classes: int, *, for_training: bool = False) -> 
     """
     if not hasattr(dataset, 'get_data_info'):
         return
-    classes, name = dataset.metainfo.get('classes'), type(dataset).__name__
+    listed = cast(BaseDataset, dataset)  # mmengine's wrappers have its methods, not its class
+    classes, name = listed.metainfo.get('classes'), type(dataset).__name__
     if classes is not None or not for_training:
         check_class_names_of_set(classes, name)
-        check_class_count(num_classes, classes, name)
-    data_list = [dataset.get_data_info(index) for index in range(len(dataset))]
+        check_class_count(num_classes, classes or (), name)
+    data_list = [listed.get_data_info(index) for index in range(len(listed))]
     check_files(data_list)
     if not for_training:
         _check_listed_once(data_list)
-    _note_unused_masks(dataset, data_list)
+    _note_unused_masks(listed, data_list)
     if num_classes > 1:
-        check_labels_occur(dataset)
+        check_labels_occur(listed)
 
 
-def check_class_names_of_set(classes: Any, name: str) -> None:
+def check_class_names_of_set(classes: object, name: str) -> None:
     """Refuse a set's ``metainfo`` whose classes are no list of names.
 
     Raises:
@@ -111,7 +117,8 @@ def check_class_names_of_set(classes: Any, name: str) -> None:
             f'The classes of {name} are the text {classes!r}, and no such file is there: give a '
             "list of names, metainfo=dict(classes=['cat', 'dog'])."
         )
-    if not classes or not all(isinstance(one, str) and one.strip() for one in classes):
+    names = list(classes) if isinstance(classes, Iterable) else []
+    if not names or not all(isinstance(one, str) and one.strip() for one in names):
         raise ValueError(
             f'{name} names no classes, or not by words: give it metainfo=dict(classes=[...]).'
         )
@@ -130,12 +137,12 @@ def check_class_count(num_prompted: int, dataset_classes: Sequence[str], name: s
         )
 
 
-def check_files(data_list: Sequence[dict]) -> None:
+def check_files(data_list: Sequence[Mapping[str, str]]) -> None:
     """Refuse a list of images of which some, or their masks, do not exist.
 
     Args:
-        data_list (Sequence[dict]): What a segmentation data set lists: ``img_path`` and
-            ``seg_map_path``.
+        data_list (Sequence[Mapping[str, str]]): Data infos of a segmentation set, with
+            ``img_path`` and ``seg_map_path``.
 
     Raises:
         FileNotFoundError: Names the first that is missing and counts them.
@@ -158,10 +165,10 @@ def check_files(data_list: Sequence[dict]) -> None:
             )
 
 
-def check_labels_occur(dataset: Any) -> None:
-    """Refuse a set in whose masks nothing but 0 and ignored pixels occurs.
+def check_labels_occur(dataset: BaseDataset) -> None:
+    """Refuse a set whose masks have no label but 0 and the ignored one.
 
-    Masks of 0 and 255 are common for one class; 255 is ignored here, so they would show nothing.
+    Masks of 0 and 255 are common for one class; here 255 is ignored, so that no class would occur.
 
     Raises:
         ValueError: If all masks are binary, or ignored as a whole.
@@ -170,59 +177,64 @@ def check_labels_occur(dataset: Any) -> None:
     load = next((step for step in steps if type(step) in (LoadAnnotations, LoadLabelMap)), None)
     if load is None:  # masks that are read in another way, or within a TestTimeAug
         return
-    seen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for index in range(len(dataset)):
         labels = load(dict(dataset.get_data_info(index), seg_fields=[]))['gt_seg_map']
         values = np.unique(labels).tolist()
         if set(values) - {0, 255}:
             return
-        seen.update(values)
+        counts.update(values)
     count = f'all {len(dataset)} masks of the data set'
-    if 0 not in seen:
+    if 0 not in counts:
         raise ValueError(f'In {count} every pixel has the label 255, which is ignored.')
-    if 255 in seen:
+    if 255 in counts:
         raise ValueError(
             f'The labels in {count} are 0 and 255 only, and 255 is ignored: save binary masks with '
             'the labels 0 and 1.'
         )
 
 
-def _check_listed_once(data_list: Sequence[dict]) -> None:
+def _check_listed_once(data_list: Sequence[Mapping[str, str]]) -> None:
     """Refuse a list in which an image would count twice."""
     counts = Counter(item['img_path'] for item in data_list)
-    twice = [path for path, count in counts.items() if count > 1]
-    if twice:
+    repeated = [path for path, count in counts.items() if count > 1]
+    if repeated:
         raise ValueError(
-            f'{twice[0]} is listed {counts[twice[0]]} times ({len(twice)} images are listed more '
-            'than once): name each image once.'
+            f'{repeated[0]} is listed {counts[repeated[0]]} times ({len(repeated)} images are '
+            'listed more than once): name each image once.'
         )
 
 
-def _note_unused_masks(dataset: Any, data_list: Sequence[dict]) -> None:
+def _note_unused_masks(dataset: BaseDataset, data_list: Sequence[Mapping[str, str]]) -> None:
     """Count and name masks that have no image, where the folder is the list of images."""
     suffix = getattr(dataset, 'seg_map_suffix', None)
-    listed = getattr(dataset, 'ann_file', None)
-    if suffix is None or listed or '://' in data_list[0]['seg_map_path']:
+    ann_file = getattr(dataset, 'ann_file', None)
+    if suffix is None or ann_file or '://' in data_list[0]['seg_map_path']:
         return
-    used = {Path(item['seg_map_path']) for item in data_list}
-    beside = (path for folder in {path.parent for path in used} for path in folder.iterdir())
-    unused = sorted(path for path in beside if path.name.endswith(suffix) and path not in used)
-    if unused:
+    masks_of_images = {Path(item['seg_map_path']) for item in data_list}
+    beside = (
+        path for folder in {path.parent for path in masks_of_images} for path in folder.iterdir()
+    )
+    unused_masks = sorted(
+        path for path in beside if path.name.endswith(suffix) and path not in masks_of_images
+    )
+    if unused_masks:
         print_log(
-            f'{len(unused)} masks have no image and are left out, the first is {unused[0]}.',
+            f'{len(unused_masks)} masks have no image and are left out, the first is '
+            f'{unused_masks[0]}.',
             logger='current',
             level=logging.WARNING,
         )
 
 
 def _found_instead(path: Path) -> str:
-    """A file beside a missing one that has the same name but for case or ending."""
+    """Name a file beside a missing one that differs only in case or ending."""
     if not path.parent.is_dir():
         return f', there is not even {path.parent}'
-    alike = sorted(p.name for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower())
-    return f', but {alike[0]} is there: endings and case must agree' if alike else ''
+    similar = sorted(p.name for p in path.parent.iterdir() if p.stem.lower() == path.stem.lower())
+    return f', but {similar[0]} is there: endings and case must agree' if similar else ''
 
 
 def _exists(path: str | None) -> bool:
-    """Whether a file is there; what is not on this machine is taken to be."""
+    """Whether a file exists; remote files are assumed to."""
     return path is not None and ('://' in path or Path(path).is_file())

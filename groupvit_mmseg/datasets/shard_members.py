@@ -1,20 +1,26 @@
-"""How the members of a tar become samples: one rule for training, the shard doctor and counting.
+"""Groups the members of a tar to samples, for training, check_shards.py and count_shards.py alike.
 
 Members that follow each other and share the folder and the name up to its first dot are one sample,
 as in webdataset. Hidden files (``._photo.jpg`` of macOS, ``.DS_Store``), webdataset's
 ``__name__`` and names without a dot belong to none.
 """
 
+from __future__ import annotations
+
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from webdataset.tariterators import base_plus_ext
 
-# Where a sample lacks a member, this says why it may lie elsewhere.
+if TYPE_CHECKING:
+    from typing_extensions import Self
+    from webdataset.gopen import Pipe
+
+# Ends messages on samples that lack a member: explains how members may be separated.
 MEMBERS_RULE = (
     'a sample is the members that follow each other in the tar and have one folder and one name; '
     'a dot within the name ends it'
@@ -33,7 +39,7 @@ class Sample:
 
     Attributes:
         key (str): Folder and name up to the first dot.
-        members (dict[str, bytes]): Contents by extension: what follows that dot, lower case.
+        members (dict[str, bytes]): Contents by extension, the part after that dot in lower case.
         repeated (list[str]): Names of members whose extension the sample has already.
     """
 
@@ -43,11 +49,11 @@ class Sample:
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """Headers of which a broken one is an error; ``tarfile`` takes it for the end of the tar."""
+    """Headers that raise an error if broken; ``tarfile`` takes a broken one for the end."""
 
     @classmethod
-    def fromtarfile(cls, tar: tarfile.TarFile) -> Any:
-        """The next header."""
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        """Read the next header."""
         try:
             return super().fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
@@ -57,41 +63,44 @@ class StrictTarInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f'broken header: {error}') from error
 
 
-def read_members(stream: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Files of a tar, compressed or not, read from the beginning to the end.
+def read_members(stream: BinaryIO | Pipe) -> Iterator[tuple[str, bytes]]:
+    """Read the files of a tar, compressed or not, from the beginning to the end.
 
     Args:
-        stream (BinaryIO): The tar.
+        stream (BinaryIO | Pipe): The tar.
 
     Yields:
         tuple[str, bytes]: Name and content.
 
     Raises:
-        tarfile.TarError: If the tar is damaged; what decompression raises is not among it.
+        tarfile.TarError: If the tar is damaged; decompression raises other errors.
     """
-    with tarfile.open(fileobj=stream, mode='r|*', tarinfo=StrictTarInfo) as tar:
+    # A Pipe has read(), which is all that this mode needs.
+    with tarfile.open(  # type: ignore[call-overload]
+        fileobj=stream, mode='r|*', tarinfo=StrictTarInfo
+    ) as tar:
         for header in tar:
-            if header.isreg():
-                file: Any = tar.extractfile(header)
+            file = tar.extractfile(header) if header.isreg() else None
+            if file is not None:
                 yield header.name, file.read()
             tar.members = []  # type: ignore[attr-defined]  # else they pile up
 
 
 def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
-    """Samples of a tar.
+    """Group the members of a tar to samples.
 
     Args:
         members (Iterable[tuple[str, bytes]]): Names and contents, in the order of the tar.
 
     Yields:
-        Sample: Each when the next one begins.
+        Sample: Each one when the next begins.
     """
     sample: Sample | None = None
     for name, content in members:
         if is_hidden(name) or _METADATA.match(name):
             continue
         key, extension = base_plus_ext(name)
-        if key is None:
+        if key is None or extension is None:
             continue
         if sample is None or sample.key != key:
             if sample is not None:
@@ -106,7 +115,7 @@ def group_members(members: Iterable[tuple[str, bytes]]) -> Iterator[Sample]:
 
 
 class ShardCount(NamedTuple):
-    """What the headers of a tar tell.
+    """Counts from the headers of a tar.
 
     Attributes:
         samples (int): Samples as training groups them.
@@ -150,7 +159,7 @@ def is_hidden(name: str) -> bool:
 
 
 def describe_members(members: Iterable[str]) -> str:
-    """Which members a sample has, for a message.
+    """List the members of a sample for a message.
 
     Args:
         members (Iterable[str]): Extensions.

@@ -1,4 +1,4 @@
-"""Shards that appear in their folder only when all of them are whole, and mix with no others."""
+"""Writes shards that appear in their folder only when all are complete, and replace no others."""
 
 import os
 import re
@@ -8,24 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from webdataset import ShardWriter
+from webdataset.writer import ShardWriter
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes, write_sizes
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes, write_sizes
 
 
 class ShardSet:
     """The shards ``NAME-000000.tar`` ... of one conversion, as a context manager.
 
-    They are written into a hidden folder beside their place and moved by ``finish``, sizes.json
-    last. Without ``finish`` the folder stays as it was.
+    They are written to a hidden folder inside ``folder`` and moved by ``finish``, sizes.json last.
+    Without ``finish`` the folder stays as it was.
 
     Args:
-        folder (Path): Where the shards belong; made if missing.
+        folder (Path): Folder of the shards; created if missing.
         name (str): Begins their names.
         per_shard (int): Samples in each but the last. Defaults to 10,000.
-        overwrite (bool): Replace the shards of this name that sizes.json lists, and what an
-            interrupted run has left. Other files are never removed. Defaults to False.
+        overwrite (bool): Replace the shards of this name that sizes.json lists, and the files of an
+            interrupted run. Other files are never removed. Defaults to False.
 
     Attributes:
         staging (Path): The hidden folder; temporary files may lie there too.
@@ -73,17 +73,18 @@ class ShardSet:
 
         Args:
             key (str): Its name, without a dot.
-            members (Mapping): Contents by extension: bytes, text, or what the extension stands for.
+            members (Mapping[str, object]): Contents by extension: bytes, a text, or a value that
+                webdataset encodes for the extension.
         """
         self._writer.write({'__key__': key, **members})
-        self._sizes[Path(self._writer.fname).name] += 1
+        self._sizes[Path(str(self._writer.fname)).name] += 1
 
     def finish(self, extra: Mapping[str, str] | None = None) -> Path:
-        """Move the shards to their place.
+        """Move the shards to their folder.
 
         Args:
             extra (Mapping[str, str], optional): Texts of further files by name, which belong to
-                the shards.
+                the shards. Defaults to None.
 
         Returns:
             Path: The sizes.json of the folder.
@@ -103,33 +104,33 @@ class ShardSet:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Samples by shard so far."""
+        """Samples by shard, so far."""
         return dict(self._sizes)
 
     def _listed(self) -> set[str]:
-        """Shards of this name in the folder's sizes.json."""
+        """List the shards of this name in the folder's sizes.json."""
         return {shard for shard in read_sizes(self.folder) if self._is_ours(shard)}
 
     def _is_ours(self, shard: str) -> bool:
-        """Whether a file is called like a shard of this name."""
+        """Whether a file has the name of one of these shards."""
         return re.fullmatch(rf'{re.escape(self.name)}-\d{{6,}}\.tar', shard) is not None
 
     def _check_folder(self) -> None:
-        """Refuse a folder whose files would be replaced or mixed with."""
+        """Refuse a folder in which files would be replaced or shards of two origins mixed."""
         if self.folder.exists() and not self.folder.is_dir():
             raise FileExistsError(f'{self.folder} is a file: name a folder for the shards.')
-        listed = self._listed()
-        there = {path.name for path in self.folder.glob('*.tar') if self._is_ours(path.name)}
-        if there - listed:
+        in_sizes = self._listed()
+        on_disk = {path.name for path in self.folder.glob('*.tar') if self._is_ours(path.name)}
+        if on_disk - in_sizes:
             raise FileExistsError(
-                f'{self.folder} holds {min(there - listed)}, which its {SIZES_FILE} does not list: '
-                'it is of another origin or of an interrupted run. Move it away, or choose another '
-                'name or folder.'
+                f'{self.folder} holds {min(on_disk - in_sizes)}, which its {SIZES_FILE} does not '
+                'list: it is of another origin or of an interrupted run. Move it away, or choose '
+                'another name or folder.'
             )
-        if listed and not self.overwrite:
+        if in_sizes and not self.overwrite:
             raise FileExistsError(
-                f'{self.folder} lists {len(listed)} shards called {self.name} in its {SIZES_FILE}: '
-                'choose another name or folder, or replace them with --overwrite.'
+                f'{self.folder} lists {len(in_sizes)} shards called {self.name} in its '
+                f'{SIZES_FILE}: choose another name or folder, or replace them with --overwrite.'
             )
         if self.staging.exists() and not self.overwrite:
             raise FileExistsError(
@@ -139,12 +140,12 @@ class ShardSet:
 
 
 def _write_text(path: Path, text: str) -> None:
-    """A text file, written whole."""
+    """Write a text file atomically."""
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
 def _move(path: Path, target: Path) -> None:
-    """Rename a file once it is on disk, so that its new name never stands for half of it."""
+    """Rename a file after it is on disk, so that its new name never names half a file."""
     with path.open('rb') as stream:
         os.fsync(stream.fileno())
     os.replace(path, target)

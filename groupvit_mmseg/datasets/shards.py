@@ -1,20 +1,18 @@
-"""Where image-text pairs come from: sets of tar shards, their sizes, and their mix."""
+"""The sources of image-text pairs: sets of tar shards and their mix."""
 
 import glob
-import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
 
-from groupvit_mmseg.atomic_files import write_atomically
-
-SIZES_FILE = 'sizes.json'
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, is_remote, read_table
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,21 @@ class ShardSource:
     weight: float | None = None
 
 
+class _NamedShards(TypedDict):
+    """The part of a source's config that is required."""
+
+    shards: str | Sequence[str]
+
+
+class SourceConfig(_NamedShards, total=False):
+    """A source in a config: the arguments of :func:`open_source`."""
+
+    data_root: str | None
+    length: int | None
+    weight: float | None
+    name: str | None
+
+
 def open_source(
     shards: str | Sequence[str],
     *,
@@ -47,7 +60,7 @@ def open_source(
     """Find the shards of one source and how many samples each holds.
 
     Sizes come from the ``sizes.json`` beside the shards, ``{"file name": samples}``. Where there is
-    none, ``length`` gives the total and whole shards are dealt out (see ``ImageTextDataset``).
+    none, ``length`` gives the total and whole shards are distributed (see ``ImageTextDataset``).
 
     Args:
         shards (str | Sequence[str]): A brace expression (``cc3m-{000000..000331}.tar``), a glob
@@ -101,10 +114,10 @@ def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> 
 
 
 def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
-    """Samples that each source gives to one epoch.
+    """Count the samples that each source gives to one epoch.
 
-    Without weights every source gives all it has. With weights an epoch is as long as all sources
-    together, and source ``s`` gives ``weight_s / sum of weights`` of it.
+    Without weights every source gives all of its samples. With weights an epoch is as long as all
+    sources together, and source ``s`` gives ``weight_s / sum of weights`` of it.
 
     Args:
         sources (Sequence[ShardSource]): The mix.
@@ -129,56 +142,6 @@ def mix_quotas(sources: Sequence[ShardSource]) -> list[int]:
     return _proportional(sum(source.length for source in sources), weights)
 
 
-def read_sizes(folder: Path) -> dict[str, int]:
-    """Read the ``sizes.json`` of a folder; empty where there is none."""
-    file = folder / SIZES_FILE
-    return _read_table(file) if file.is_file() else {}
-
-
-def check_sizes_files(shards: Iterable[str]) -> None:
-    """Raise ``ValueError`` where the sizes.json beside a shard cannot be added to."""
-    for folder in {Path(shard).parent for shard in shards if not is_remote(shard)}:
-        read_sizes(folder)
-
-
-def write_sizes_of(sizes: Mapping[str, int]) -> list[str]:
-    """Write the sizes of shards beside them; those that are not files here are left out.
-
-    Args:
-        sizes (Mapping[str, int]): Samples by path.
-
-    Returns:
-        list[str]: A sentence on each ``sizes.json``.
-    """
-    folders: dict[Path, dict[str, int]] = {}
-    for shard, size in sizes.items():
-        path = Path(shard)
-        if path.is_file():
-            folders.setdefault(path.parent, {})[path.name] = size
-    return [
-        f'{write_sizes(folder, found)}: {sum(found.values()):,} samples in {len(found)} shards'
-        for folder, found in folders.items()
-    ]
-
-
-def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] = ()) -> Path:
-    """Add sizes to the ``sizes.json`` of a folder; the file is replaced whole.
-
-    Args:
-        folder (Path): Where the shards are.
-        sizes (dict[str, int]): Samples by file name.
-        remove (Collection[str]): Shards that are no longer listed. Defaults to ().
-
-    Returns:
-        Path: The file.
-    """
-    file = folder / SIZES_FILE
-    kept = {name: size for name, size in read_sizes(folder).items() if name not in remove}
-    text = json.dumps(dict(sorted({**kept, **sizes}.items())), indent=1) + '\n'
-    write_atomically(file, lambda stream: stream.write(text.encode()))
-    return file
-
-
 def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     """Split ``total`` by weights into whole numbers, the largest remainders rounded up."""
     exact = [total * weight / sum(weights) for weight in weights]
@@ -189,20 +152,15 @@ def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     return counts
 
 
-def is_remote(path: str) -> bool:
-    """Whether webdataset opens the address with something else than the file system."""
-    return '://' in path or path.startswith('pipe:')
-
-
 def _scheme(path: str) -> str:
-    """What a path says it is: ``pipe``, ``https``, ...; ``file`` for local ones."""
+    """Return the scheme of a path: ``pipe``, ``https``, ...; ``file`` for local ones."""
     if path.startswith('pipe:'):
         return 'pipe'
     return path.partition('://')[0] if '://' in path else 'file'
 
 
 def _join(data_root: str | None, path: str) -> str:
-    """The path in its folder; absolute paths and addresses stay."""
+    """Put a path into its folder; absolute paths and addresses stay."""
     if data_root is None or is_remote(path):
         return path
     if is_remote(data_root):
@@ -211,7 +169,7 @@ def _join(data_root: str | None, path: str) -> str:
 
 
 def _expand_glob(path: str) -> list[str]:
-    """The files a glob matches, sorted; a path without wildcards is itself."""
+    """List the files that a glob matches, sorted; a path without wildcards stays."""
     if is_remote(path) or not glob.has_magic(path):
         return [path]
     matches = sorted(glob.glob(path))
@@ -223,7 +181,7 @@ def _expand_glob(path: str) -> list[str]:
 
 
 def _check_shards(name: str, paths: tuple[str, ...]) -> None:
-    """Every shard can be opened, every local one exists, and each is listed once."""
+    """Refuse shards that cannot be opened, do not exist, or are listed twice."""
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise ValueError(f'Source "{name}" lists "{repeated[0]}" twice: list each shard once.')
@@ -242,12 +200,12 @@ def _check_shards(name: str, paths: tuple[str, ...]) -> None:
 
 
 def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Sizes from the ``sizes.json`` beside the shards; None where a folder has none."""
+    """Read the sizes of shards from the ``sizes.json`` beside them; None if a folder has none."""
     folders = {Path(path).parent for path in paths}
     files = [folder / SIZES_FILE for folder in sorted(folders)]
     if any(map(is_remote, paths)) or not all(file.is_file() for file in files):
         return None
-    tables = {file.parent: _read_table(file) for file in files}
+    tables = {file.parent: read_table(file) for file in files}
     sizes = [tables[Path(path).parent].get(Path(path).name) for path in paths]
     for path, size in zip(paths, sizes, strict=True):
         if not isinstance(size, int) or size < 0:
@@ -258,19 +216,8 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
     return tuple(size for size in sizes if size is not None)
 
 
-def _read_table(file: Path) -> dict[str, int]:
-    """One ``sizes.json``."""
-    try:
-        table = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'"{file}" is not valid JSON ({error}): write it anew.') from error
-    if not isinstance(table, dict):
-        raise ValueError(f'"{file}" must be an object {{"shard.tar": samples}}.')
-    return table
-
-
 def _check_length(name: str, sizes: tuple[int, ...] | None, length: int | None) -> int:
-    """The total, from the sizes where they are known."""
+    """Return the total, from the sizes if they are known."""
     if sizes is None:
         if length is None:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Loads the samples of one slot, replaces the bad ones, and judges how many there are."""
+"""Loads the samples of one slot, replaces the bad ones, and checks their share."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,50 +12,57 @@ from groupvit_mmseg.datasets.epoch_plan import EpochPosition, WorkerGrid, random
 from groupvit_mmseg.datasets.seeding import seeded
 from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, describe_error
 
-# Raw samples kept to stand in for bad ones, and how far to look ahead where none was good yet.
+# What a pipeline is made of: takes and returns the results so far, None for a bad sample.
+Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
+
+# Raw samples that may replace bad ones: those read before, or so many read ahead if none is good.
 SPARE_SAMPLES = 256
 
 
 @dataclass
 class Failures:
-    """Counts the bad samples of one worker in one epoch and stops at too large a share of it all.
+    """Counts the bad samples of one worker in one epoch and stops the run at too many.
 
-    ``epoch`` counts the samples of all workers and ranks: a broken shard is a small part of the
-    epoch, however large a part of one worker's.
+    The limit is a share of ``epoch_length``, the samples of all workers and ranks: a broken shard
+    is a small part of the epoch, however large a part of one worker's.
     """
 
     max_share: float
     min_samples: int
-    epoch: int
-    seen: int = 0
-    failed: int = 0
-    first: list[str] = field(default_factory=list)
+    epoch_length: int
+    num_samples: int = 0
+    num_bad: int = 0
+    examples: list[str] = field(default_factory=list)
 
     def add(self, problem: str | None = None, cause: Exception | None = None) -> None:
         """Count a sample, bad if it has a problem."""
-        self.seen += 1
+        self.num_samples += 1
         if problem is not None:
-            self.failed += 1
-            self.first = (self.first + [problem])[:5]
-        if self.seen >= self.min_samples and self.failed > self.max_share * self.epoch:
+            self.num_bad += 1
+            self.examples = (self.examples + [problem])[:5]
+        if self.num_samples < self.min_samples:
+            return
+        if self.num_bad > self.max_share * self.epoch_length:
             raise RuntimeError(
-                too_many_failures(self.failed, self.epoch, self.max_share, self.first)
+                too_many_failures(self.num_bad, self.epoch_length, self.max_share, self.examples)
             ) from cause
 
 
-def too_many_failures(failed: int, epoch: int, max_share: float, first: Sequence[str]) -> str:
-    """The sentence that stops a run.
+def too_many_failures(
+    num_bad: int, epoch_length: int, max_share: float, examples: Sequence[str]
+) -> str:
+    """Return the error message for too many bad samples.
 
     Args:
-        failed (int): Bad samples met.
-        epoch (int): Samples of the epoch over all ranks.
+        num_bad (int): Bad samples.
+        epoch_length (int): Samples of the epoch over all ranks.
         max_share (float): ``max_failure_share``.
-        first (Sequence[str]): ``'key: reason'`` of some.
+        examples (Sequence[str]): ``'key: reason'`` of some bad samples.
     """
     return (
-        f'{failed} of {epoch} samples could not be used in one epoch, more than '
+        f'{num_bad} of {epoch_length} samples could not be used in one epoch, more than '
         f'`max_failure_share={max_share}` allows: repair the shards or raise the limit; the first '
-        f'were {"; ".join(first)}.'
+        f'were {"; ".join(examples)}.'
     )
 
 
@@ -64,7 +71,7 @@ class SlotReader:
     """Loads the samples of one slot one after the other, replacing bad ones."""
 
     stream: Iterator[RawSample]
-    pipeline: Callable
+    pipeline: Transform
     failures: Failures
     grid: WorkerGrid
     spare: deque[RawSample]
@@ -72,17 +79,17 @@ class SlotReader:
     ahead: deque[RawSample] = field(default_factory=deque)
     opened_reserve: list[RawSample] | None = None
 
-    def load(self, draw: EpochPosition) -> dict[str, Any]:
-        """The next sample, transformed with random numbers of its place."""
+    def load(self, position: EpochPosition) -> dict[str, Any]:
+        """Load the next sample, transformed with random numbers that depend on its position."""
         raw = self.ahead.popleft() if self.ahead else next(self.stream)
         skipped = []
-        with seeded(draw.seed, draw.epoch, draw.rank, draw.offset):
+        with seeded(position.seed, position.epoch, position.rank, position.offset):
             try:
                 results = self._transform(raw)
             except Exception as error:  # whatever a decoder or a transform raises
                 skipped = [f'{raw.key}: {describe_error(error)}']
                 self.failures.add(skipped[0], _unexpected(error))
-                results = self._replacement(draw, _unexpected(error))
+                results = self._replacement(position, _unexpected(error))
             else:
                 self.failures.add()
         if raw.error is None:
@@ -91,42 +98,42 @@ class SlotReader:
         return results
 
     def _transform(self, raw: RawSample) -> dict[str, Any]:
-        """The pipeline on one raw sample."""
+        """Apply the pipeline to one raw sample."""
         results = self.pipeline({'key': raw.key, 'members': raw.members, 'error': raw.error})
         if results is None:
             raise BadSample('a transform gave nothing for it')
         return results
 
-    def _replacement(self, draw: EpochPosition, cause: Exception | None) -> dict[str, Any]:
-        """A good sample of those read before, else of those to come, else of other shards."""
-        rng = random_generator(draw.seed, draw.epoch, draw.rank, draw.offset)
-        before = (self.spare[i] for i in rng.permutation(len(self.spare)))
-        for raw in chain(before, self._look_ahead(), self._look_elsewhere(rng)):
+    def _replacement(self, position: EpochPosition, cause: Exception | None) -> dict[str, Any]:
+        """Load a good sample: one read before, else one of the next, else one of other shards."""
+        rng = random_generator(position.seed, position.epoch, position.rank, position.offset)
+        earlier = (self.spare[i] for i in rng.permutation(len(self.spare)))
+        for raw in chain(earlier, self._look_ahead(), self._look_elsewhere(rng)):
             try:
                 return self._transform(raw)
-            except Exception:  # the next one will do
+            except Exception:  # try the next one
                 continue
         raise RuntimeError(
-            f'No sample within reach of "{self.failures.first[-1]}" could be used: look at the '
+            f'No sample within reach of "{self.failures.examples[-1]}" could be used: look at the '
             'shards with tools/dataset_converters/check_shards.py, and at the transforms.'
         ) from cause
 
     def _look_ahead(self) -> Iterator[RawSample]:
-        """Samples to come, equally many at any time; they stay in line for their turn."""
-        for place in range(SPARE_SAMPLES):
-            if place == len(self.ahead):
+        """Read up to ``SPARE_SAMPLES`` next samples, which are still loaded in their turn."""
+        for index in range(SPARE_SAMPLES):
+            if index == len(self.ahead):
                 self.ahead.extend(islice(self.stream, 1))
-            if place == len(self.ahead):  # the end of the epoch
+            if index == len(self.ahead):  # the end of the epoch
                 return
-            yield self.ahead[place]
+            yield self.ahead[index]
 
     def _look_elsewhere(self, rng: np.random.Generator) -> Iterator[RawSample]:
-        """Samples of other shards, read once; in an order that depends on the place alone."""
+        """Read samples of other shards, once; their order depends on the position alone."""
         if self.opened_reserve is None:
             self.opened_reserve = list(self.reserve)
         yield from (self.opened_reserve[i] for i in rng.permutation(len(self.opened_reserve)))
 
 
 def _unexpected(error: Exception) -> Exception | None:
-    """The error itself where its traceback tells more than its sentence."""
+    """Return the error if its traceback says more than its message; None for a bad sample."""
     return None if isinstance(error, BadSample) else error

@@ -1,15 +1,15 @@
-"""Text and JSON files as people have them: what is not UTF-8 text is refused or counted."""
+"""Text and JSON files of users: files that are not UTF-8 text are refused, such lines counted."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.captions import text_problem
 
 LONGEST_LINE = 2**24  # characters; a file without line ends is no table
-# How files that are no text begin, and what to do with them.
+# First bytes of files that are no text, and the advice for each.
 _FOREIGN = {
     b'\xff\xfe': 'is UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)',
     b'\xfe\xff': 'is UTF-16: save it as UTF-8 (iconv -f UTF-16 -t UTF-8)',
@@ -72,20 +72,20 @@ def read_lines(path: Path, account: Account) -> Iterator[Line]:
             text = text.rstrip('\n').lstrip('\ufeff')
             problem = text_problem(text)
             if problem is not None:
-                account.read += 1
+                account.num_read += 1
                 account.drop(f'the line {problem}', f'{path.name}, line {number}')
             elif text.strip(' '):  # a line of tabs is a row of empty cells
                 yield Line(number, text)
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> object:
     """Read a JSON file.
 
     Args:
         path (Path): UTF-8 with or without a byte-order mark.
 
     Returns:
-        Any: Its content.
+        object: Its content.
 
     Raises:
         FileNotFoundError: If there is no such file.

@@ -1,4 +1,4 @@
-"""Runner, loop, hooks and optimiser construction: only what mmengine lacks."""
+"""Runner, loops, hooks and optimiser wrappers that extend those of mmengine."""
 
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
@@ -8,7 +8,6 @@ from groupvit_mmseg.engine.hooks.freeze_hook import FreezeHook
 from groupvit_mmseg.engine.hooks.group_diagnostics import GroupMapHook, GroupUsageHook
 from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
-from groupvit_mmseg.engine.optimizers.gradient_compression import GradientCompressionHook
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
 from groupvit_mmseg.engine.optimizers.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optimizers.optim_wrapper import MixedPrecisionOptimWrapper
@@ -22,7 +21,6 @@ __all__ = [
     'AtomicCheckpointHook',
     'FreezeHook',
     'FullyShardedModel',
-    'GradientCompressionHook',
     'GroupMapHook',
     'GroupUsageHook',
     'GroupViTOptimConstructor',

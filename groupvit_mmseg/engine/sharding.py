@@ -1,12 +1,16 @@
-"""FullyShardedModel: each rank keeps a part of the weights, gradients and optimiser states."""
+"""FullyShardedModel: each rank keeps a shard of the weights, gradients and optimiser states."""
+
+from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, cast
 
 import torch
 from mmengine.dist import all_reduce, broadcast
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
 from torch.distributed import fsdp
@@ -14,32 +18,41 @@ from torch.distributed import fsdp
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.layers import TransformerBlock
 
+if TYPE_CHECKING:  # slow to import, and absent from builds of torch without distributed training
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
-@MODEL_WRAPPERS.register_module()  # mmengine's: Runner looks wrappers up there in any scope
+Content = TypeVar('Content')
+
+
+@MODEL_WRAPPERS.register_module()  # mmengine's registry: Runner uses it in any scope
 class FullyShardedModel(nn.Module):
     """torch's ``fully_shard`` (FSDP2) as mmengine's ``model_wrapper_cfg``.
 
-    Each block of the image tower is gathered where it runs and freed behind it; the rest of the
-    model, text tower included, is gathered once a step: the text tower runs as often as a rank's
-    texts ask for, and ranks must gather equally often. Scalars (logit scales) are whole on every
-    rank. Weights keep their names and shapes, so that weight decay by dimension, optimiser groups
-    and checkpoints (see :func:`full_state_dict`) are those of a model that is not cut. Everything
-    is float32 and autocast works inside, so that the islands of full precision stay.
+    Each block of the image tower is gathered before it runs and freed afterwards. The rest of the
+    model is gathered once a step, the text tower included: ranks must gather equally often, but
+    may call the text tower a different number of times. Scalars (logit scales) are replicated.
+    Weights keep their names and shapes, so weight decay by dimension, optimiser groups and
+    checkpoints (see :func:`full_state_dict`) are the same as without sharding. Weights are float32
+    and autocast works as usual, so the operations that the models keep in float32 stay there.
 
     Args:
-        module (nn.Module): A model with ``train_step``, initialised here, before it is cut.
+        module (BaseModel): The model; its weights are initialised here, before they are sharded.
 
     Raises:
-        ImportError: If torch has no ``fully_shard`` that can leave parameters out.
+        ImportError: If torch has no ``fully_shard`` with ``ignored_params``.
+
+    Example:
+        >>> model_wrapper_cfg = dict(type='FullyShardedModel')  # in a config
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: BaseModel) -> None:
         super().__init__()
-        shard: Any = getattr(fsdp, 'fully_shard', None)
-        if shard is None or 'ignored_params' not in inspect.signature(shard).parameters:
+        fully_shard: Callable[..., Any] | None = getattr(fsdp, 'fully_shard', None)
+        if fully_shard is None or 'ignored_params' not in inspect.signature(fully_shard).parameters:
             raise ImportError(
                 f'FullyShardedModel needs torch 2.7 or newer, this is {torch.__version__}: '
-                'update it, or drop model_wrapper_cfg and train with whole weights.'
+                'update it, or remove model_wrapper_cfg and train without sharding.'
             )
         module.init_weights()
         for value in module.state_dict().values():
@@ -48,67 +61,76 @@ class FullyShardedModel(nn.Module):
         for scalar in scalars:
             scalar.register_post_accumulate_grad_hook(_average_gradient)
         for block in units_of(module):
-            shard(block)
-        self.module: Any = shard(module, ignored_params=scalars)
-        type(self.module).__deepcopy__ = _refuse_copy
+            fully_shard(block)
+        self.module: BaseModel = fully_shard(module, ignored_params=scalars)
+        # fully_shard made a class for this model alone.
+        type(self.module).__deepcopy__ = _refuse_copy  # type: ignore[attr-defined]  # added here
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's."""
+    def forward(self, *args: object, **kwargs: object) -> Any:
+        """Call the model."""
         return self.module(*args, **kwargs)
 
-    def train_step(self, data: Any, optim_wrapper: Any) -> dict[str, Tensor]:
-        """The model's; gradients are averaged and cut in the backward pass."""
+    def train_step(
+        self, data: dict | tuple | list, optim_wrapper: OptimWrapper
+    ) -> dict[str, Tensor]:
+        """Do the model's training step; the backward pass averages and shards gradients."""
         return self.module.train_step(data, optim_wrapper)
 
-    def val_step(self, data: Any) -> Any:
-        """The model's."""
+    def val_step(self, data: dict | tuple | list) -> list:
+        """Do the model's validation step."""
         return self.module.val_step(data)
 
-    def test_step(self, data: Any) -> Any:
-        """The model's."""
+    def test_step(self, data: dict | tuple | list) -> list:
+        """Do the model's test step."""
         return self.module.test_step(data)
 
 
-def units_of(model: Any) -> list[nn.Module]:
-    """Modules of the image tower that are gathered by themselves, called equally often."""
+def units_of(model: nn.Module) -> list[nn.Module]:
+    """Return the blocks of the image tower, each of which is gathered separately.
+
+    All ranks call them equally often.
+    """
     tower = getattr(model, 'backbone', None)
     modules = tower.modules() if tower is not None else ()
     return [module for module in modules if isinstance(module, TransformerBlock | GroupingBlock)]
 
 
-def is_sharded(value: Any) -> bool:
-    """Whether a tensor is cut, or a model with such parameters."""
+def is_sharded(value: object) -> bool:
+    """Whether a tensor is sharded, or a model has a sharded parameter."""
     if isinstance(value, nn.Module):
-        return any(is_sharded(parameter) for parameter in value.parameters())
+        return any(_is_dtensor(parameter) for parameter in value.parameters())
+    return _is_dtensor(value)
+
+
+def _is_dtensor(value: object) -> TypeGuard[DTensor]:
+    """Whether a value is a sharded tensor."""
     return hasattr(value, 'full_tensor')
 
 
 def local_shard(tensor: Tensor) -> Tensor:
-    """What this rank has of a tensor."""
-    cut: Any = tensor
-    return cut.to_local() if is_sharded(cut) else tensor
+    """Return this rank's shard of a tensor; a tensor that is not sharded is returned as it is."""
+    return tensor.to_local() if _is_dtensor(tensor) else tensor
 
 
-def full_tensors(value: Any) -> Any:
-    """The same content with cut tensors put together; all ranks must call it.
+def full_tensors(value: Content) -> Content:
+    """Return the same content with sharded tensors gathered; all ranks must call it.
 
     Args:
-        value (Any): A tensor, or mappings, lists and tuples of them.
-
-    Returns:
-        Any: Anything that is not cut comes back as it is.
+        value (Content): A tensor, or mappings, lists and tuples that contain tensors; all other
+            values are returned as they are.
     """
-    if is_sharded(value):
-        return value.full_tensor()
-    if isinstance(value, Mapping):
-        return {key: full_tensors(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(full_tensors(item) for item in value)
-    return value
+    full: Any = value
+    if _is_dtensor(value):
+        full = value.full_tensor()
+    elif isinstance(value, Mapping):
+        full = {key: full_tensors(item) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        full = type(value)(full_tensors(item) for item in value)
+    return full
 
 
 def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """``model.state_dict()`` with nothing cut; all ranks must call it."""
+    """Return ``model.state_dict()`` with full tensors; all ranks must call it."""
     state_dict = model.state_dict()
     for name, value in state_dict.items():
         state_dict[name] = full_tensors(value)
@@ -116,18 +138,18 @@ def full_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shard_like(like: Tensor, tensor: Tensor) -> Tensor:
-    """This rank's part of a tensor, cut as ``like`` is; all ranks have the whole."""
-    cut: Any = like
-    if not is_sharded(cut) or is_sharded(tensor) or tensor.shape != cut.shape:
+    """Return this rank's shard of a full tensor, sharded like another of the same shape."""
+    if not _is_dtensor(like) or is_sharded(tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
-    tensor = tensor.to(cut.device)
-    return distribute_tensor(tensor, cut.device_mesh, cut.placements, src_data_rank=None)
+    tensor = tensor.to(like.device)
+    # No source rank: every rank has the full tensor.
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def shard_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole weights cut as a model's are; unknown names and other shapes as they are."""
+    """Shard full weights like a model's; unknown names and other shapes are not changed."""
     own = model.state_dict()
     return {
         name: shard_like(own[name], value) if name in own else value
@@ -136,7 +158,7 @@ def shard_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[st
 
 
 def shard_states(optimizer: torch.optim.Optimizer) -> None:
-    """Cut an optimiser's whole states, as loaded from a checkpoint, as its parameters are."""
+    """Shard an optimiser's full states, as loaded from a checkpoint, like its parameters."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor):
@@ -144,27 +166,28 @@ def shard_states(optimizer: torch.optim.Optimizer) -> None:
 
 
 @contextmanager
-def gathered(model: Any) -> Iterator[None]:
-    """For calls of a sharded model's parts from outside its forward; all ranks must take part."""
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Gather a sharded model for calls of its parts outside its forward; all ranks must call it."""
     if not is_sharded(model):
         yield
         return
-    model.unshard()
+    sharded = cast('FSDPModule', model)  # fully_shard made it a subclass of both
+    sharded.unshard()
     try:
         yield
     finally:
-        model.reshard()
+        sharded.reshard()
 
 
 def _average_gradient(parameter: Tensor) -> None:
-    """What data parallel training does with the gradient of a parameter that is whole."""
+    """Average the gradient of a replicated parameter over ranks, as data parallel training does."""
     assert parameter.grad is not None
     all_reduce(parameter.grad, 'mean')
 
 
-def _refuse_copy(model: Any, memo: Any) -> None:
-    """Instead of torch's AssertionError, met by an EMAHook."""
+def _refuse_copy(model: nn.Module, memo: dict[int, object]) -> None:
+    """Refuse the copy that an EMAHook makes, which would end in an AssertionError of torch."""
     raise ValueError(
-        'A FullyShardedModel cannot be copied, so an EMAHook cannot average it: drop the hook, or '
-        'drop model_wrapper_cfg and train with whole weights.'
+        'A FullyShardedModel cannot be copied, so an EMAHook cannot average it: remove the hook, '
+        'or remove model_wrapper_cfg and train without sharding.'
     )

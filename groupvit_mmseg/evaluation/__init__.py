@@ -5,12 +5,12 @@ from groupvit_mmseg.evaluation.calibration import (
     ThresholdCalibration,
     calibrate_threshold,
 )
+from groupvit_mmseg.evaluation.confusion import count_labels
 from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
     OracleIoUMetric,
     PerClassIoUMetric,
     best_classes,
-    count_labels,
 )
 from groupvit_mmseg.evaluation.predictions import collect_predictions
 from groupvit_mmseg.evaluation.shape_metrics import BoundaryIoUMetric, MaskProbingMetric

@@ -1,4 +1,7 @@
-"""Background threshold chosen on pictures with masks that are not the test pictures."""
+"""Calibration of the background threshold on images with masks that are not the test images.
+
+Letters: images are ``H × W`` pixels, ``K`` is the number of classes, ``S`` that of segments.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from groupvit_mmseg.evaluation.metrics import count_labels
+from groupvit_mmseg.evaluation.confusion import class_areas, count_labels, iou
 
 
 class SegmentPrediction(NamedTuple):
-    """What one image, or one window of an image, says about the threshold.
+    """Segments and masks of one image, or of one window of an image.
 
     Attributes:
         affinity (Tensor): Segments × foreground classes ``(S, K-1)``, before the threshold.
@@ -26,12 +29,12 @@ class SegmentPrediction(NamedTuple):
 
 
 class ThresholdCalibration(NamedTuple):
-    """A chosen threshold and where it came from.
+    """A calibrated threshold and its provenance.
 
     Attributes:
-        threshold (float): The choice: the middle of the first plateau of the highest mIoU.
-        miou (float): mIoU in percent at the choice, on the calibration images.
-        num_crops (int): Images, or windows of images, it was chosen on.
+        threshold (float): Middle of the first plateau of the highest mIoU.
+        miou (float): mIoU in percent at the threshold, on the calibration images.
+        num_crops (int): Images, or windows of images, that it was calibrated on.
         curve (tuple[tuple[float, float], ...]): Every (threshold, mIoU in percent) tried.
     """
 
@@ -42,7 +45,7 @@ class ThresholdCalibration(NamedTuple):
 
     @property
     def provenance(self) -> str:
-        """One phrase for a result file."""
+        """The origin in one phrase, for a result file."""
         return (
             f'calibrated on {self.num_crops} crops (mIoU there {self.miou:.2f}, '
             f'{len(self.curve)} thresholds tried)'
@@ -50,7 +53,7 @@ class ThresholdCalibration(NamedTuple):
 
 
 class _Counts(NamedTuple):
-    """One image, reduced to what the sweep needs: per segment, and the image's highest affinity."""
+    """Statistics of one image that the sweep over thresholds needs."""
 
     best_score: Tensor  # (S,)
     best_class: Tensor  # (S,), 1-based: 0 is the background
@@ -64,7 +67,7 @@ def calibrate_threshold(
     thresholds: Sequence[float] | None = None,
     ignore_index: int = 255,
 ) -> ThresholdCalibration:
-    """Choose the background threshold of the highest mIoU; one forward pass per image is enough.
+    """Select the background threshold of the highest mIoU; needs one forward pass per image.
 
     A pixel is background where the best affinity of its segment is strictly below
     ``min(threshold, highest affinity of the image)``, as in the zero-shot head.
@@ -76,11 +79,21 @@ def calibrate_threshold(
         ignore_index (int): Label that is not counted. Defaults to 255.
 
     Returns:
-        ThresholdCalibration: The choice, its mIoU and the whole curve.
+        ThresholdCalibration: The threshold, its mIoU and the whole curve.
 
     Raises:
         ValueError: If there is no image, none with both background and foreground, or a threshold
             outside [0, 1].
+
+    Example:
+        >>> prediction = SegmentPrediction(
+        ...     affinity=torch.tensor([[0.2], [0.8]]),
+        ...     group_map=torch.tensor([[0, 1]]),
+        ...     label_map=torch.tensor([[0, 1]]),
+        ... )
+        >>> result = calibrate_threshold([prediction], thresholds=[0.1, 0.3, 0.5, 0.7])
+        >>> result.threshold, result.miou
+        (0.5, 100.0)
     """
     images = [_reduce(item, ignore_index) for item in predictions]
     if not images:
@@ -89,7 +102,7 @@ def calibrate_threshold(
     if not pixels[0] or not pixels[1:].any():
         raise ValueError(
             f'The masks have {int(pixels[0])} pixels of background and {int(pixels[1:].sum())} of '
-            'other classes: a threshold is chosen where both occur.'
+            'other classes: a threshold needs both.'
         )
     candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
     if not candidates or candidates[0] < 0 or candidates[-1] > 1:
@@ -111,27 +124,26 @@ def _reduce(item: SegmentPrediction, ignore_index: int) -> _Counts:
 
 
 def _candidates(images: Sequence[_Counts]) -> list[float]:
-    """Steps of .01 and the quantiles of the best scores, ascending."""
+    """Return steps of .01 and the quantiles of the best scores, ascending."""
     scores = torch.cat([image.best_score for image in images]).double()
     quantiles = torch.quantile(scores, torch.linspace(0, 1, 200, dtype=torch.float64))
     return sorted({*(step / 100 for step in range(101)), *quantiles.clamp(0, 1).tolist()})
 
 
 def _miou(images: Sequence[_Counts], threshold: float) -> float:
-    """MIoU in percent over the classes that occur, at one threshold."""
+    """Return the mIoU in percent over the classes that occur, at one threshold."""
     confusion = images[0].labels.new_zeros((images[0].labels.size(1),) * 2)
     for image in images:
         background = image.best_score < image.max_affinity.clamp(max=threshold)
         predicted = image.best_class.masked_fill(background, 0)
         confusion.index_add_(0, predicted, image.labels)
-    intersect = confusion.diagonal()
-    union = confusion.sum(0) + confusion.sum(1) - intersect
-    iou = (intersect.double() / union)[union > 0]
-    return float(iou.mean()) * 100
+    areas = class_areas(confusion)
+    class_iou = iou(areas.intersect.double(), areas.union)
+    return float(class_iou[~class_iou.isnan()].mean()) * 100
 
 
 def _middle_of_best(values: Sequence[float]) -> int:
-    """Index in the middle of the first run of the highest value."""
+    """Return the index in the middle of the first run of the highest value."""
     start = values.index(max(values))
     end = start
     while end + 1 < len(values) and values[end + 1] == values[start]:

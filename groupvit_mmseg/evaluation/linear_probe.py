@@ -1,4 +1,7 @@
-"""What frozen image embeddings are worth for classification: nearest neighbours, a linear layer."""
+"""Classification by frozen image embeddings: nearest neighbours and a linear layer.
+
+Letters: ``N`` images to classify, ``M`` reference images, ``C`` channels, ``K`` classes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from torch import Tensor, nn
 
 def neighbour_scores(
     embeds: Tensor,
-    known: Tensor,
+    references: Tensor,
     labels: Tensor,
     num_classes: int,
     *,
@@ -17,26 +20,33 @@ def neighbour_scores(
     temperature: float = 0.07,
     chunk_size: int = 1024,
 ) -> Tensor:
-    """Votes of the nearest known images, weighted by ``exp(cosine / temperature)``.
+    """Let the nearest reference images vote, weighted by ``exp(cosine / temperature)``.
 
     Args:
         embeds (Tensor): Images to classify ``(N, C)``.
-        known (Tensor): Images of known class ``(M, C)``.
+        references (Tensor): Images of known class ``(M, C)``.
         labels (Tensor): Their classes ``(M,)``.
         num_classes (int): Number of classes ``K``.
         num_neighbours (int): Images that vote. Defaults to 20.
-        temperature (float): How much nearer ones count for more. Defaults to 0.07.
+        temperature (float): Smaller values give nearer images more weight. Defaults to 0.07.
         chunk_size (int): Images classified at a time, for memory. Defaults to 1024.
 
     Returns:
         Tensor: Shares of the votes ``(N, K)``.
+
+    Example:
+        >>> references, labels = torch.eye(2), torch.tensor([0, 1])
+        >>> votes = neighbour_scores(torch.tensor([[0.9, 0.1]]), references, labels, num_classes=2)
+        >>> votes.argmax(1)
+        tensor([0])
     """
-    known = F.normalize(known, dim=-1)
+    references = F.normalize(references, dim=-1)
     rows = []
     for chunk in F.normalize(embeds, dim=-1).split(chunk_size):
-        nearest = (chunk @ known.T).topk(min(num_neighbours, len(known)), dim=-1)
-        votes = (nearest.values / temperature).softmax(dim=-1)
-        scores = votes.new_zeros(len(chunk), num_classes)
+        cosines = chunk @ references.T  # (n, M) of a chunk of n images
+        nearest = cosines.topk(min(num_neighbours, len(references)), dim=-1)
+        votes = (nearest.values / temperature).softmax(dim=-1)  # (n, num_neighbours)
+        scores = votes.new_zeros(len(chunk), num_classes)  # (n, K)
         rows.append(scores.scatter_add_(1, labels[nearest.indices], votes))
     return torch.cat(rows)
 
@@ -53,13 +63,13 @@ def fit_linear(
 
     Args:
         layer (nn.Linear): ``C -> K``; fitted in place.
-        embeds (Tensor): ``(N, C)``; best standardised.
+        embeds (Tensor): ``(N, C)``; :func:`standardised` ones converge best.
         labels (Tensor): ``(N,)``.
-        weight_decay (float): Weight of the squared weights. Defaults to 1e-4.
+        weight_decay (float): Factor on the sum of the squared weights. Defaults to 1e-4.
         steps (int): Iterations at most. Defaults to 100.
 
     Returns:
-        float: What was minimised, at the end.
+        float: The final loss, weight decay included.
     """
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -79,5 +89,5 @@ def fit_linear(
 
 
 def standardised(embeds: Tensor, reference: Tensor) -> Tensor:
-    """Embeddings with the mean and spread of the reference's channels taken out."""
+    """Subtract the mean of the reference's channels and divide by their standard deviation."""
     return (embeds - reference.mean(0)) / reference.std(0).clamp(min=1e-6)

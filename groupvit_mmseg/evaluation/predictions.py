@@ -1,9 +1,11 @@
-"""What segments say about pictures with masks: the input of the threshold calibration."""
+"""Predictions of segments on images with masks: the input of the threshold calibration.
+
+Letters: ``B`` images of ``H × W`` pixels, ``S`` segments, ``K`` classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +14,10 @@ from torch import Tensor
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.evaluation.calibration import SegmentPrediction
 from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.windows import crop_windows
 
-# Options of the segmentation that the predictions keep, or that change nothing about it.
+# Options of the segmentor that the predictions respect or do not depend on.
 CARRIED = (
     'mode',
     'crop_size',
@@ -26,15 +29,17 @@ CARRIED = (
 )
 
 
-def collect_predictions(segmentor: Any, batches: Iterable[dict]) -> Iterator[SegmentPrediction]:
-    """One forward pass per crop: affinities, group map and masks, before any threshold.
+def collect_predictions(
+    segmentor: GroupViTSegmentor, batches: Iterable[dict]
+) -> Iterator[SegmentPrediction]:
+    """Yield affinities, group map and mask of each crop, before any threshold; one pass per crop.
 
     Crops are those of the segmentor's ``test_cfg``: whole images, or every sliding window, each
-    with a threshold of its own as in the evaluation. Masks are resized to the
-    size of the network's input.
+    with a threshold of its own as in the evaluation. Masks are resized to the size of the network's
+    input.
 
     Args:
-        segmentor (Any): A ``GroupViTSegmentor`` whose head has a background.
+        segmentor (GroupViTSegmentor): Its head has a background.
         batches (Iterable[dict]): A dataloader of images with masks.
 
     Yields:
@@ -60,16 +65,18 @@ def collect_predictions(segmentor: Any, batches: Iterable[dict]) -> Iterator[Seg
 
 
 @torch.no_grad()
-def _of_batch(segmentor: Any, inputs: Tensor, labels: list[Tensor]) -> list[SegmentPrediction]:
-    """Predictions of all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
+def _of_batch(
+    segmentor: GroupViTSegmentor, inputs: Tensor, labels: list[Tensor]
+) -> list[SegmentPrediction]:
+    """Predict all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
     size = (inputs.shape[2], inputs.shape[3])
     label_maps = [F.interpolate(label[None].float(), size)[0, 0].long() for label in labels]
     predictions: list[SegmentPrediction] = []
     for rows, columns in crop_windows(size, segmentor.test_cfg):
         output = segmentor.extract_feat(inputs[:, :, rows, columns])
         head = segmentor.decode_head
-        affinity = head.foreground_affinity(head.segment_affinity(output))
-        group_maps = head.group_map(output)
+        affinity = head.foreground_affinity(head.segment_affinity(output))  # (B, S, K-1)
+        group_maps = output.group_map()  # (B, h, w), the size of the crop
         crops = [label_map[rows, columns] for label_map in label_maps]
         predictions += map(SegmentPrediction, affinity, group_maps, crops)
     return predictions

@@ -1,4 +1,4 @@
-"""How well shapes are met, whatever they are called: boundaries, and the best segment's overlap."""
+"""Metrics of shapes, not of names: IoU near boundaries, and the overlap of the best segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from mmseg.registry import METRICS
 from numpy.typing import NDArray
 from torch import Tensor
 
-from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric, check_first_class, count_labels
+from groupvit_mmseg.evaluation.confusion import ClassAreas, count_labels, iou
+from groupvit_mmseg.evaluation.metrics import (
+    PerClassIoUMetric,
+    check_first_class,
+    class_names_of,
+)
 
 
 @METRICS.register_module()
@@ -35,31 +40,37 @@ class BoundaryIoUMetric(PerClassIoUMetric):
         self.dilation_ratio = dilation_ratio
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Counts boundary pixels of each sample."""
+        """Count the boundary pixels of each sample."""
         for sample in data_samples:
             label_map = sample['gt_sem_seg']['data'].squeeze(0).cpu().numpy()
             predicted = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy()
             distance = max(1, round(self.dilation_ratio * math.hypot(*label_map.shape)))
             self.results.append(self._areas(predicted, label_map, distance))
 
-    def _areas(
-        self, predicted: NDArray, label_map: NDArray, distance: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Intersection, union, prediction and label areas of each class's boundary."""
-        known = label_map != self.ignore_index
-        areas = torch.zeros(4, len(self.dataset_meta['classes']), dtype=torch.float64)
-        for index in np.union1d(label_map[known], predicted[known]).tolist():
-            one = boundary((label_map == index) & known, distance)
-            other = boundary((predicted == index) & known, distance)
-            counts = [(one & other).sum(), (one | other).sum(), other.sum(), one.sum()]
-            areas[:, index] = torch.tensor([int(count) for count in counts])
-        intersect, union, predictions, labels = areas
-        return intersect, union, predictions, labels
+    def _areas(self, predicted: NDArray, label_map: NDArray, distance: int) -> ClassAreas:
+        """Return the areas of each class's boundary."""
+        valid = label_map != self.ignore_index
+        areas = torch.zeros(4, len(class_names_of(self)), dtype=torch.float64)
+        for index in np.union1d(label_map[valid], predicted[valid]).tolist():
+            true_edge = boundary((label_map == index) & valid, distance)
+            edge = boundary((predicted == index) & valid, distance)
+            pixels = [true_edge & edge, true_edge | edge, edge, true_edge]
+            areas[:, index] = torch.tensor([int(mask.sum()) for mask in pixels])
+        return ClassAreas(*areas)
 
 
 def boundary(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
-    """Pixels of a mask ``(H, W)`` within a distance of its contour, counted along rows, columns
-    and diagonals.
+    """Return the pixels of a mask ``(H, W)`` near its contour.
+
+    Args:
+        mask (NDArray): ``(H, W)``; the edge of the image is a contour.
+        distance (int): Steps along rows, columns or diagonals that a pixel is away at most.
+
+    Example:
+        >>> boundary(np.ones((3, 3), bool), distance=1).astype(int)
+        array([[1, 1, 1],
+               [1, 0, 1],
+               [1, 1, 1]])
     """
     kernel = np.ones((2 * distance + 1,) * 2, np.uint8)
     inner = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
@@ -68,7 +79,7 @@ def boundary(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:
 
 @METRICS.register_module()
 class MaskProbingMetric(BaseMetric):
-    """Jaccard index of an image's foreground and the segment that meets it best, averaged.
+    """Mean Jaccard index of each image's foreground and the segment of the highest overlap.
 
     The foreground is everything but class 0 and ignored pixels; images without any are left out.
     Reads ``pred_group_map`` of the data samples: evaluate whole images with
@@ -77,6 +88,15 @@ class MaskProbingMetric(BaseMetric):
     Args:
         ignore_index (int): Label that does not count. Defaults to 255.
         **kwargs: Arguments of ``BaseMetric``.
+
+    Example:
+        >>> metric = MaskProbingMetric()
+        >>> metric.dataset_meta = dict(classes=['background', 'cat'])
+        >>> group_map, label_map = torch.tensor([[[3, 3, 0, 0]]]), torch.tensor([[[1, 0, 0, 0]]])
+        >>> sample = dict(pred_group_map=dict(data=group_map), gt_sem_seg=dict(data=label_map))
+        >>> metric.process({}, [sample])
+        >>> metric.evaluate(size=1)
+        {'probing/jaccard': 50.0, 'probing/images': 1.0}
     """
 
     default_prefix = 'probing'
@@ -86,9 +106,9 @@ class MaskProbingMetric(BaseMetric):
         self.ignore_index = ignore_index
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Keep the best segment's overlap of each sample, not a number without a foreground.
+        """Store the overlap of each sample's best segment, NaN without a foreground.
 
-        Ranks put their results together by position, so every sample leaves one.
+        Results of several ranks are interleaved by position, so every sample stores one.
         """
         for sample in data_samples:
             if 'pred_group_map' not in sample:
@@ -103,18 +123,27 @@ class MaskProbingMetric(BaseMetric):
             self.results.append(math.nan if overlap is None else overlap)
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:
-        """The mean in percent, and the number of images it is of."""
-        found = [overlap for overlap in results if not math.isnan(overlap)]
-        if not found:
+        """Return the mean in percent and the number of images that have a foreground."""
+        overlaps = [overlap for overlap in results if not math.isnan(overlap)]
+        if not overlaps:
             raise ValueError('No image has a foreground to probe: labels above 0 are needed.')
-        return dict(jaccard=100 * math.fsum(found) / len(found), images=float(len(found)))
+        return dict(jaccard=100 * math.fsum(overlaps) / len(overlaps), images=float(len(overlaps)))
 
 
 def best_overlap(group_map: Tensor, label_map: Tensor, ignore_index: int = 255) -> float | None:
-    """Highest Jaccard index of a segment and the foreground; None without a foreground."""
+    """Return the highest Jaccard index of a segment and the foreground; None without a foreground.
+
+    Args:
+        group_map (Tensor): Segment of every pixel ``(H, W)``.
+        label_map (Tensor): Class of every pixel ``(H, W)``; the foreground is above 0.
+        ignore_index (int): Label that is not counted. Defaults to 255.
+
+    Example:
+        >>> best_overlap(torch.tensor([[3, 3, 0, 0]]), torch.tensor([[1, 0, 0, 0]]))
+        0.5
+    """
     foreground = torch.where(label_map == ignore_index, label_map, (label_map > 0).long())
     counts = count_labels(group_map, foreground, int(group_map.max()) + 1, 2, ignore_index)
     if not counts[:, 1].sum():
         return None
-    union = counts[:, 0] + counts[:, 1].sum()
-    return float((counts[:, 1] / union).max())
+    return float(iou(counts[:, 1], counts[:, 0] + counts[:, 1].sum()).max())

@@ -1,4 +1,4 @@
-"""The paper's boxes, one per file.
+"""The parts of the model, one per file.
 
 Axes, here and in every docstring: ``B`` images, ``N`` patch tokens, ``G`` group tokens, ``S``
 segments (output groups), ``C`` channels of a tower, ``D`` channels of the common space, ``K``

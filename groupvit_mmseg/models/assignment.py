@@ -1,6 +1,6 @@
 """Token-to-segment assignments: soft, hard and Gumbel, as pure functions.
 
-All of them read logits ``(..., S, N)`` and let each of the ``N`` tokens choose one of the ``S``
+All of them take logits ``(..., S, N)`` and assign each of the ``N`` tokens to one of the ``S``
 segments, so they normalise over axis -2. Paper: section 3.1, equations 3 to 5.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def soft_assignment(logits: Tensor) -> Tensor:
-    """Probability of every segment for every token.
+    """Return the probability of every segment for every token.
 
     Args:
         logits (Tensor): ``(..., S, N)``.
@@ -23,7 +23,7 @@ def soft_assignment(logits: Tensor) -> Tensor:
 
 
 def hard_assignment(logits: Tensor) -> Tensor:
-    """One segment per token, with the gradient of the soft assignment (straight-through).
+    """Assign each token to one segment; the gradient is that of the soft assignment.
 
     Args:
         logits (Tensor): ``(..., S, N)``.
@@ -31,24 +31,24 @@ def hard_assignment(logits: Tensor) -> Tensor:
     Returns:
         Tensor: ``(..., S, N)``, one-hot over ``S`` in value.
     """
-    soft = soft_assignment(logits)
-    winner = soft.argmax(dim=-2, keepdim=True)
-    one_hot = torch.zeros_like(soft).scatter_(-2, winner, 1.0)
+    soft = soft_assignment(logits)  # (..., S, N)
+    winner = soft.argmax(dim=-2, keepdim=True)  # (..., 1, N)
+    one_hot = torch.zeros_like(soft).scatter_(-2, winner, 1.0)  # (..., S, N)
     return one_hot - soft.detach() + soft
 
 
 def gumbel_noise(logits: Tensor) -> Tensor:
-    """Standard Gumbel noise of the shape, type and device of ``logits``."""
+    """Draw standard Gumbel noise of the shape, type and device of ``logits``."""
     return -torch.empty_like(logits).exponential_().log()
 
 
 def gumbel_assignment(logits: Tensor, *, noise: Tensor | None = None, tau: float = 1.0) -> Tensor:
-    """Hard assignment drawn at random: ``hard_assignment((logits + noise) / tau)``.
+    """Draw a hard assignment: ``hard_assignment((logits + noise) / tau)``.
 
     Args:
         logits (Tensor): ``(..., S, N)``.
         noise (Tensor, optional): ``(..., S, N)`` to use instead of a fresh draw. Defaults to None.
-        tau (float): temperature, above 0. Defaults to 1.0.
+        tau (float): Temperature, above 0. Defaults to 1.0.
 
     Returns:
         Tensor: ``(..., S, N)``, one-hot over ``S`` in value.
@@ -58,10 +58,12 @@ def gumbel_assignment(logits: Tensor, *, noise: Tensor | None = None, tau: float
 
 
 class Assignment(NamedTuple):
-    """Which token belongs to which segment, ``(B, S, N)`` each.
+    """Assignment of tokens to segments, ``(B, S, N)`` each.
 
-    ``hard`` is one-hot over ``S`` in value (drawn with Gumbel noise while training) and made the
-    segments; ``soft`` is the softmax over ``S`` without noise, which segmentation uses.
+    Attributes:
+        hard (Tensor): One-hot over ``S`` in value, drawn with Gumbel noise while training; the
+            segments are computed with it.
+        soft (Tensor): Softmax over ``S`` without noise; segmentation uses it.
     """
 
     hard: Tensor
@@ -69,7 +71,7 @@ class Assignment(NamedTuple):
 
 
 def compose(assignments: tuple[Tensor, ...]) -> Tensor:
-    """Token-to-last-segment assignment of several stages: the product of their matrices.
+    """Return the assignment of tokens to the last segments: the product of the stages' matrices.
 
     Args:
         assignments (tuple[Tensor, ...]): ``(B, S1, N)``, ``(B, S2, S1)``, ...; at least one.
@@ -79,5 +81,5 @@ def compose(assignments: tuple[Tensor, ...]) -> Tensor:
     """
     product = assignments[0]
     for assignment in assignments[1:]:
-        product = torch.bmm(assignment, product)
+        product = torch.bmm(assignment, product)  # (B, S_i, S_i-1) @ (B, S_i-1, N)
     return product

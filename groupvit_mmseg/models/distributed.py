@@ -1,4 +1,4 @@
-"""Gathering embeddings of all ranks with gradient."""
+"""Gather the embeddings of all ranks, with their gradients. ``R`` ranks, ``B`` rows of each."""
 
 import torch
 import torch.distributed as dist
@@ -7,17 +7,17 @@ from torch.distributed.nn.functional import all_gather
 
 
 def world_size() -> int:
-    """Ranks ``R`` of the process group, 1 without one."""
+    """Return the number of ranks ``R`` of the process group, 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's rank, 0 without a process group."""
+    """Return the rank of this process, 0 without a process group."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def gather_with_grad(local: Tensor) -> Tensor:
-    """Rows of all ranks in rank order; each rank must bring the same number.
+    """Gather the rows of all ranks in rank order; all ranks must have the same number.
 
     Args:
         local (Tensor): ``(B, ...)``.
@@ -29,7 +29,7 @@ def gather_with_grad(local: Tensor) -> Tensor:
 
 
 def gather(local: Tensor) -> Tensor:
-    """Rows of all ranks in rank order, ``(R * B, ...)``, without gradient."""
+    """Gather the rows of all ranks in rank order, ``(R * B, ...)``, without gradient."""
     if world_size() == 1:
         return local
     gathered = [torch.empty_like(local) for _ in range(world_size())]

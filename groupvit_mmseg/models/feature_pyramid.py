@@ -14,7 +14,7 @@ SCALES = (4, 2, 1, 0.5, 0.25)
 
 @MODELS.register_module()
 class SimpleFeaturePyramid(BaseModule):
-    """A neck that gives heads made for a ResNet the strides and widths they know.
+    """A neck that makes the strides and widths of a ResNet, for heads that need them.
 
     Each level is resized by deconvolutions or max-pooling, brought to its width by a 1x1
     convolution and normalised (Li et al. 2022, Exploring Plain Vision Transformer Backbones for
@@ -25,20 +25,27 @@ class SimpleFeaturePyramid(BaseModule):
     level only should read it with ``merge=True``.
 
     Args:
-        in_channels (int | Sequence[int]): width of each map that comes in; one number for as many
-            maps as there are levels.
-        out_channels (Sequence[int]): width of each level. Defaults to ResNet-50's.
-        scales (Sequence[float | None]): factor on the size for each level, of 4, 2, 1, .5, .25;
+        in_channels (int | Sequence[int]): Width of each input map; one number for as many maps as
+            there are levels.
+        out_channels (Sequence[int]): Width of each level. Defaults to ResNet-50's.
+        scales (Sequence[float | None]): Factor on the size for each level, of 4, 2, 1, .5, .25;
             None for a level that no head reads, which is not built. Defaults to strides 4, 8, 16,
             32 from patches of 16 pixels.
-        merge (bool): whether every level sees all maps, which then must have one size: side by
-            side, brought to the width of the first. Defaults to False.
-        norm_cfg (dict, optional): config of mmcv's norm layers; None for no norm. Defaults to a
+        merge (bool): Whether every level is computed from all maps, which then must have one size:
+            they are concatenated and projected to the width of the first. Defaults to False.
+        norm_cfg (dict, optional): Config of mmcv's norm layers; None for no norm. Defaults to a
             LayerNorm.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
 
     Raises:
-        ValueError: for widths or scales that do not match each other.
+        ValueError: For widths or scales that do not match each other.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import SimpleFeaturePyramid
+        >>> neck = SimpleFeaturePyramid(24, out_channels=(8, 16), scales=(2, 1))
+        >>> [tuple(level.shape) for level in neck([torch.randn(1, 24, 5, 7)])]
+        [(1, 8, 10, 14), (1, 16, 5, 7)]
     """
 
     def __init__(
@@ -64,10 +71,10 @@ class SimpleFeaturePyramid(BaseModule):
         self.is_built = [scale is not None for scale in scales]
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        """One level per scale.
+        """Compute one level per scale.
 
         Args:
-            inputs (Sequence[Tensor]): one map ``(B, C, h, w)`` for all levels, or one for each;
+            inputs (Sequence[Tensor]): One map ``(B, C, h, w)`` for all levels, or one for each;
                 with ``merge`` as many as there are widths.
 
         Returns:
@@ -75,11 +82,11 @@ class SimpleFeaturePyramid(BaseModule):
             for a level that is not built.
 
         Raises:
-            ValueError: for another number of maps.
+            ValueError: For another number of maps.
         """
         self._check(len(inputs))
         if self.merge is not None:
-            inputs = [self.merge(torch.cat(list(inputs), dim=1))]
+            inputs = [self.merge(torch.cat(list(inputs), dim=1))]  # (B, C, h, w) of the first
         maps = list(inputs) * len(self.levels) if len(inputs) == 1 else inputs
         return tuple(
             layers(x) if is_built else None
@@ -87,7 +94,7 @@ class SimpleFeaturePyramid(BaseModule):
         )
 
     def _check(self, count: int) -> None:
-        """Raise ``ValueError`` with one sentence for another number of maps."""
+        """Raise ``ValueError`` for another number of maps."""
         allowed = {self.num_maps} if self.merge is not None else {1, self.num_maps}
         if count not in allowed:
             raise ValueError(
@@ -97,7 +104,7 @@ class SimpleFeaturePyramid(BaseModule):
 
 
 def level(width: int, out_channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
-    """Layers that make one level of a map."""
+    """Build the layers that make one level of a map."""
     return nn.Sequential(
         resampling(width, scale, norm_cfg),
         nn.Conv2d(width, out_channels, kernel_size=1),
@@ -106,11 +113,11 @@ def level(width: int, out_channels: int, scale: float, norm_cfg: dict | None) ->
 
 
 def resampling(channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
-    """Layers that change the size of a map ``(B, C, h, w)`` by a factor."""
+    """Build the layers that change the size of a map ``(B, C, h, w)`` by a factor."""
     if scale == 1:
         return nn.Identity()
     if scale < 1:
-        # Of an odd or tiny grid something must be left, as of a convolution with that stride.
+        # Odd and tiny grids keep their last row, as with a convolution of that stride.
         return nn.MaxPool2d(round(1 / scale), ceil_mode=True)
     doubled = nn.ConvTranspose2d(channels, channels, kernel_size=2, stride=2)
     if scale == 2:
@@ -124,14 +131,14 @@ def resampling(channels: int, scale: float, norm_cfg: dict | None) -> nn.Module:
 
 
 def norm(channels: int, norm_cfg: dict | None) -> nn.Module:
-    """A norm layer by its config, none for None."""
+    """Build a norm layer by its config, an identity for None."""
     return nn.Identity() if norm_cfg is None else build_norm_layer(norm_cfg, channels)[1]
 
 
 def check_pyramid(
     in_channels: Sequence[int], out_channels: Sequence[int], scales: Sequence[float | None]
 ) -> None:
-    """Raise ``ValueError`` with one sentence unless there is one of each per level."""
+    """Raise ``ValueError`` unless there is one of each per level."""
     if not len(in_channels) == len(out_channels) == len(scales) > 0:
         raise ValueError(
             f'SimpleFeaturePyramid needs one scale and one width per level, but has '

@@ -1,6 +1,7 @@
 """The grouping block: tokens are merged into segments by a learned assignment.
 
-Paper: section 3.1 and figure 2 (right).
+Paper: section 3.1 and figure 2 (right). Shapes: ``B`` images, ``N`` tokens, ``G`` group tokens,
+``S`` segments, ``C`` channels.
 """
 
 from torch import Tensor, nn
@@ -16,9 +17,9 @@ from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 
 
 class CrossAttentionBlock(nn.Module):
-    """Queries look at tokens: ``q + Attn(q, x)``, ``+ MLP(LN(q))``, then a post-norm.
+    """Cross-attention of queries to tokens: ``q + Attn(q, x)``, ``+ MLP(LN(q))``, then a norm.
 
-    Neither q nor x is normalised before the attention: both come in normalised.
+    Neither q nor x is normalised before the attention: both are normalised already.
     """
 
     def __init__(self, embed_dims: int, num_heads: int, *, mlp_ratio: float = 4.0) -> None:
@@ -29,22 +30,22 @@ class CrossAttentionBlock(nn.Module):
         self.norm_post = nn.LayerNorm(embed_dims)
 
     def forward(self, query: Tensor, x: Tensor) -> Tensor:
-        """``(B, S, C)`` onto ``(B, N, C)`` to ``(B, S, C)``."""
+        """Attend from ``(B, S, C)`` to ``(B, N, C)``; return ``(B, S, C)``."""
         query = query + self.attn(query, x)
         query = query + self.mlp(self.norm(query))
         return self.norm_post(query)
 
 
 class AssignAttention(nn.Module):
-    """Each token gives itself to one segment; a segment is the mean of its tokens.
+    """Assignment of each token to one segment; a segment is the mean of its tokens.
 
     Args:
-        embed_dims (int): width ``C``.
-        assign_scale (float): factor on the assignment logits; above 1 the assignments are sharper
+        embed_dims (int): Width ``C``.
+        assign_scale (float): Factor on the assignment logits; above 1 the assignments are sharper
             from the start. Defaults to 1.0, the paper's.
     """
 
-    # One, on purpose: with 1e-10 an empty segment's row explodes and training diverges.
+    # Deliberately 1: with 1e-10 the row of an empty segment overflows and training diverges.
     SUM_EPS = 1.0
 
     def __init__(self, embed_dims: int, *, assign_scale: float = 1.0) -> None:
@@ -56,18 +57,18 @@ class AssignAttention(nn.Module):
         self.scale = assign_scale * embed_dims**-0.5
 
     def assign(self, query: Tensor, x: Tensor) -> Assignment:
-        """Assignments ``(B, S, N)`` of tokens ``(B, N, C)`` to queries ``(B, S, C)``."""
-        q, k = upcast_half(self.q_proj(query), self.k_proj(x))
+        """Assign tokens ``(B, N, C)`` to queries ``(B, S, C)``; return ``(B, S, N)`` each."""
+        q, k = upcast_half(self.q_proj(query), self.k_proj(x))  # (B, S, C), (B, N, C)
         with autocast_disabled(q):
-            logits = q @ k.transpose(1, 2) * self.scale
+            logits = q @ k.transpose(1, 2) * self.scale  # (B, S, N)
             hard = gumbel_assignment(logits) if self.training else hard_assignment(logits)
             return Assignment(hard, soft_assignment(logits))
 
     def forward(self, query: Tensor, x: Tensor) -> tuple[Tensor, Assignment]:
-        """Segments ``(B, S, C)`` and the assignment that made them."""
+        """Return the segments ``(B, S, C)`` and the assignment that they were computed with."""
         assignment = self.assign(query, x)
         weights = assignment.hard / (assignment.hard.sum(-1, keepdim=True) + self.SUM_EPS)
-        value = self.v_proj(x)
+        value = self.v_proj(x)  # (B, N, C); weights (B, S, N)
         return self.proj(weights.to(value.dtype) @ value), assignment
 
 
@@ -75,13 +76,23 @@ class GroupingBlock(nn.Module):
     """Merges ``N`` tokens into ``S`` segments with the help of ``G`` group tokens.
 
     Args:
-        embed_dims (int): width ``C`` of the tokens.
-        num_heads (int): heads of the cross-attention.
-        num_group_tokens (int): ``G``.
-        num_output_groups (int): ``S``.
-        out_channels (int, optional): width of the segments. Defaults to ``embed_dims``.
-        mlp_ratio (float): hidden width of the channel MLPs over ``embed_dims``. Defaults to 4.0.
-        assign_scale (float): see :class:`AssignAttention`. Defaults to 1.0.
+        embed_dims (int): Width ``C`` of the tokens.
+        num_heads (int): Heads of the cross-attention.
+        num_group_tokens (int): Number of group tokens ``G``.
+        num_output_groups (int): Number of segments ``S``.
+        out_channels (int, optional): Width of the segments. Defaults to ``embed_dims``.
+        mlp_ratio (float): Hidden width of the channel MLPs over ``embed_dims``. Defaults to 4.0.
+        assign_scale (float): See :class:`AssignAttention`. Defaults to 1.0.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import GroupingBlock
+        >>> block = GroupingBlock(24, 2, num_group_tokens=6, num_output_groups=4).eval()
+        >>> segments, assignment = block(torch.randn(2, 49, 24), torch.randn(2, 6, 24))
+        >>> segments.shape, assignment.hard.shape
+        (torch.Size([2, 4, 24]), torch.Size([2, 4, 49]))
+        >>> bool((assignment.hard.argmax(dim=1) == assignment.soft.argmax(dim=1)).all())
+        True
     """
 
     def __init__(
@@ -111,22 +122,22 @@ class GroupingBlock(nn.Module):
         """Merge tokens into segments.
 
         Args:
-            x (Tensor): tokens ``(B, N, C)``.
+            x (Tensor): Tokens ``(B, N, C)``.
             group_tokens (Tensor): ``(B, G, C)``.
 
         Returns:
-            tuple[Tensor, Assignment]: segments ``(B, S, out_channels)`` and the assignment.
+            tuple[Tensor, Assignment]: Segments ``(B, S, out_channels)`` and the assignment.
         """
         x = self.norm_tokens(x)
-        query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))
+        query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
         query = self.cross_attention(query, x)
-        assigned, assignment = self.assign(query, x)
+        assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
         out = assigned + query
         return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 
 def reduction(in_channels: int, out_channels: int) -> nn.Module:
-    """LayerNorm and a bias-free linear layer where the width changes, identity where not."""
+    """Build a LayerNorm and a bias-free linear layer where the width changes, else an identity."""
     if in_channels == out_channels:
         return nn.Identity()
     return nn.Sequential(

@@ -1,17 +1,17 @@
 """GroupViT, the image tower: a vision transformer whose stages end in grouping blocks.
 
-Paper: section 3.1; every number in the defaults is the paper's ViT-S sized model.
+Paper: section 3.1; every number in the defaults is the paper's ViT-S sized model. Shapes: ``B``
+images, ``C`` channels, ``h, w`` patch grid, ``N = h * w`` patches, ``S`` segments.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.outputs import (
     FeatureLevels,
@@ -21,6 +21,7 @@ from groupvit_mmseg.models.outputs import (
     feature_level,
     hard_assignments,
 )
+from groupvit_mmseg.models.patch_embed import PatchEmbed, check_image_shape
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 from groupvit_mmseg.models.stages import (
     build_stages,
@@ -30,61 +31,62 @@ from groupvit_mmseg.models.stages import (
 )
 
 
-class PatchEmbed(nn.Module):
-    """Non-overlapping patches to tokens; pixels beyond the last whole patch are dropped."""
-
-    def __init__(self, in_channels: int, embed_dims: int, patch_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
-        self.norm = nn.LayerNorm(embed_dims)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """``(B, 3, H, W)`` to tokens ``(B, h * w, C)`` and ``(h, w)``."""
-        grid = self.proj(images)  # (B, C, h, w)
-        return self.norm(grid.flatten(2).transpose(1, 2)), (grid.shape[2], grid.shape[3])
-
-
 @MODELS.register_module()
 class GroupViT(PretrainedInit, BaseModule):
     """The hierarchical grouping vision transformer (paper: section 3.1).
 
-    Any image of at least one patch a side goes in: the position embedding is resized bicubically
-    to the patch grid.
+    Images may have any size of at least one patch a side: the position embedding is resized
+    bicubically to the patch grid. There are more than 12 arguments because an MMSegmentation
+    backbone has flat options beside the paper's numbers (mmseg's ``VisionTransformer`` has 25).
 
     Args:
         img_size (int | tuple[int, int]): ``(H, W)`` in pixels at which the position embedding is
             learned. Defaults to 224.
-        patch_size (int): side of a patch in pixels. Defaults to 16.
-        in_channels (int): image channels. Defaults to 3.
-        embed_dims (int): width ``C`` of the first stage. Defaults to 384.
-        embed_factors (Sequence[float], optional): width of each stage over ``embed_dims``.
+        patch_size (int): Side of a patch in pixels. Defaults to 16.
+        in_channels (int): Image channels. Defaults to 3.
+        embed_dims (int): Width ``C`` of the first stage. Defaults to 384.
+        embed_factors (Sequence[float], optional): Width of each stage over ``embed_dims``.
             Defaults to 1 for all.
-        depths (Sequence[int]): transformer blocks per stage. Defaults to (6, 3, 3).
-        num_heads (Sequence[int]): attention heads per stage. Defaults to (6, 6, 6).
-        num_group_tokens (Sequence[int]): learned group tokens ``G`` per stage; 0 for the last
+        depths (Sequence[int]): Transformer blocks per stage. Defaults to (6, 3, 3).
+        num_heads (Sequence[int]): Attention heads per stage. Defaults to (6, 6, 6).
+        num_group_tokens (Sequence[int]): Learned group tokens ``G`` per stage; 0 for the last
             stages means that they do not group. Defaults to (64, 8, 0).
-        num_output_groups (Sequence[int]): segments ``S`` of each stage that groups.
+        num_output_groups (Sequence[int]): Segments ``S`` of each stage that groups.
             Defaults to (64, 8).
-        mlp_ratio (float): hidden width of the MLPs over the width. Defaults to 4.0.
-        drop_path_rate (float): drop-path of the last block, growing linearly from 0 at the first.
-            Defaults to 0.1.
-        assign_scale (float): factor on the assignment logits. Defaults to 1.0, the paper's.
-        group_token_std (float): of the first stage's group tokens at the start. Defaults to 0.02.
-        out_indices (Sequence[int], optional): the stage, counted from 0, of each level that
-            :meth:`forward` gives; a stage may be named twice. Defaults to the last.
-        out_type (str | Sequence[str]): what a level is, or each of them. ``'featmap'``: at each
+        mlp_ratio (float): Hidden width of the MLPs over the width. Defaults to 4.0.
+        drop_path_rate (float): Drop-path rate of the last block, growing linearly from 0 at the
+            first. Defaults to 0.1.
+        assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
+        group_token_std (float): Initial standard deviation of the first stage's group tokens.
+            Defaults to 0.02.
+        out_indices (Sequence[int], optional): Stage, counted from 0, of each level that
+            :meth:`forward` returns; a stage may be named twice. Defaults to the last.
+        out_type (str | Sequence[str]): Type of all levels, or of each. ``'featmap'``: at each
             patch its segment of the stage, ``(B, C, h, w)``; ``'raw'``: the same from the tokens
-            before the stage's grouping block, which for stage 0 are the patches' own;
-            ``'segments'``: ``(B, S, C)``; ``'pooled'``: their mean ``(B, C)``. Defaults to
-            ``'featmap'``.
+            before the stage's grouping block, which for stage 0 are those of the patches
+            themselves; ``'segments'``: ``(B, S, C)``; ``'pooled'``: their mean ``(B, C)``.
+            Defaults to ``'featmap'``.
         frozen_stages (int): 0 freezes the patch and position embeddings, ``n`` the first ``n``
             stages as well; frozen stages neither drop paths nor draw noise. Defaults to -1, none.
-        with_cp (bool): whether the backward pass computes the blocks' activations again: less
-            memory, about a third more time. Defaults to False.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
 
     Raises:
-        ValueError: if the stages do not fit each other, or there is no such level.
+        ValueError: If the stages do not fit each other, or there is no such level.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import GroupViT
+        >>> backbone = GroupViT(
+        ...     img_size=32, patch_size=8, embed_dims=24, depths=(1, 1), num_heads=(2, 2),
+        ...     num_group_tokens=(6, 0), num_output_groups=(4,),
+        ... ).eval()
+        >>> output = backbone.encode(torch.randn(2, 3, 40, 56))
+        >>> output.segments.shape, output.pooled.shape  # 4 segments, the image embedding
+        (torch.Size([2, 4, 24]), torch.Size([2, 24]))
+        >>> output.group_map().shape
+        torch.Size([2, 40, 56])
+        >>> backbone(torch.randn(2, 3, 40, 56))[0].shape  # a feature map, as a backbone
+        torch.Size([2, 24, 5, 7])
     """
 
     pretrained_part = 'backbone.'
@@ -108,7 +110,6 @@ class GroupViT(PretrainedInit, BaseModule):
         out_indices: Sequence[int] | None = None,
         out_type: str | Sequence[str] = 'featmap',
         frozen_stages: int = -1,
-        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -132,7 +133,6 @@ class GroupViT(PretrainedInit, BaseModule):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             assign_scale=assign_scale,
-            with_cp=with_cp,
         )
         self.norm = nn.LayerNorm(self.embed_dims)
         self.depths = tuple(depths)
@@ -144,7 +144,7 @@ class GroupViT(PretrainedInit, BaseModule):
         self.train()  # frozen stages in evaluation mode
 
     def _reset_parameters(self, group_token_std: float) -> None:
-        """Truncated normal .02 for linear layers and positions, zero biases, unit norms."""
+        """Draw linear layers and positions from a truncated normal of .02; zero the biases."""
         self.apply(reset_linear)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         first = self.stages[0].group_tokens
@@ -154,23 +154,23 @@ class GroupViT(PretrainedInit, BaseModule):
             nn.init.trunc_normal_(first, std=group_token_std, a=-bound, b=bound)
 
     def encode(self, images: Tensor) -> GroupViTOutput:
-        """Segments, image embedding and assignments of a batch.
+        """Compute the segments, the image embedding and the assignments of a batch.
 
         Args:
             images (Tensor): ``(B, 3, H, W)``, normalised.
 
         Returns:
-            GroupViTOutput: all that one pass gives.
+            GroupViTOutput: Segments, their mean and all assignments.
 
         Raises:
-            ValueError: if the images are smaller than a patch.
+            ValueError: If the images are smaller than a patch.
         """
         stages, patch_shape = self._run_stages(images, len(self.stages))
-        segments = stages[-1].segments
+        segments = stages[-1].segments  # (B, S, C)
         assignments = [stage.assignment for stage in stages if stage.assignment is not None]
         return GroupViTOutput(
             segments=segments,
-            pooled=segments.mean(dim=1),
+            pooled=segments.mean(dim=1),  # (B, C)
             hard_assignments=hard_assignments(stages),
             soft_assignments=tuple(a.soft for a in assignments),
             patch_shape=patch_shape,
@@ -178,14 +178,14 @@ class GroupViT(PretrainedInit, BaseModule):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps, as every MMSegmentation backbone gives them.
+        """Return feature maps, as every backbone of MMSegmentation does.
 
         Args:
             images (Tensor): ``(B, 3, H, W)``, normalised. ``h = H // patch_size``, likewise
-                ``w``: up to ``patch_size - 1`` pixels at the end are not seen.
+                ``w``: up to ``patch_size - 1`` pixels at the end are not used.
 
         Returns:
-            tuple[Tensor, ...]: a level for each of ``out_indices``, by ``out_type``.
+            tuple[Tensor, ...]: One level for each of ``out_indices``, of its ``out_type``.
         """
         stages, patch_shape = self._run_stages(images, max(self.out_indices) + 1)
         levels = [
@@ -195,9 +195,9 @@ class GroupViT(PretrainedInit, BaseModule):
         return tuple(levels) if torch.compiler.is_compiling() else FeatureLevels(levels)
 
     def _run_stages(self, images: Tensor, count: int) -> tuple[list[StageOutput], tuple[int, int]]:
-        """Outputs of the first ``count`` stages, the very last normalised, and the patch grid."""
+        """Run the first ``count`` stages, the very last one normalised; also return ``h, w``."""
         check_image_shape(images, self.patch_size)
-        x, patch_shape = self.patch_embed(images)
+        x, patch_shape = self.patch_embed(images)  # (B, N, C)
         x = x + self._positions(patch_shape).to(x.dtype)
         outputs: list[StageOutput] = []
         for stage in self.stages[:count]:
@@ -219,37 +219,36 @@ class GroupViT(PretrainedInit, BaseModule):
         return self
 
     def _frozen_parts(self) -> list[nn.Module | nn.Parameter]:
-        """What ``frozen_stages`` names."""
+        """Return the parts that ``frozen_stages`` freezes."""
         if self.frozen_stages < 0:
             return []
         parts = [self.patch_embed, self.pos_embed, *self.stages[: self.frozen_stages]]
         return parts + ([self.norm] if self.frozen_stages == len(self.stages) else [])
 
     def _unused_parts(self) -> list[nn.Module]:
-        """What no level depends on: it cannot learn, and DDP would wait for its gradients."""
+        """Return parts that no level depends on: DDP would wait for their gradients."""
         last = max(self.out_indices)
         unused: list[nn.Module] = list(self.stages[last + 1 :])
         types = {t for i, t in zip(self.out_indices, self.out_types, strict=True) if i == last}
-        grouping: Any = self.stages[last].grouping
-        is_unseen = types == {'raw'} and grouping is not None
-        if is_unseen:
+        grouping = self.stages[last].grouping
+        if types == {'raw'} and isinstance(grouping, nn.Module):
             unused.append(grouping)
-        if is_unseen or last + 1 < len(self.stages):
+        if unused:  # the norm comes after them
             unused.append(self.norm)
         return unused
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter, as constructors of layer-wise learning rates ask for it.
+        """Return the depth of a parameter, for constructors of layer-wise learning rates.
 
-        Embeddings have depth 0, blocks 1, 2, ... through all stages, what stands before or after
-        the blocks of a stage the depth of the nearest one, and all behind them the last.
+        Embeddings have depth 0 and blocks 1, 2, ... through all stages. Other parameters of a
+        stage have the depth of its nearest block, and all parameters after the stages the last.
 
         Args:
-            param_name (str): name of a parameter of the whole model.
-            prefix (str): what the names of this backbone's parameters begin with. Defaults to ''.
+            param_name (str): Name of a parameter of the whole model.
+            prefix (str): Prefix of the names of this backbone's parameters. Defaults to ''.
 
         Returns:
-            tuple[int, int]: depth, from 0, and the number of depths.
+            tuple[int, int]: Depth, from 0, and the number of depths.
         """
         depths = self.depths
         num_depths = sum(depths) + 2
@@ -265,30 +264,19 @@ class GroupViT(PretrainedInit, BaseModule):
         return before + (depths[int(stage)] if part == 'grouping' else 1), num_depths
 
     def _positions(self, patch_shape: tuple[int, int]) -> Tensor:
-        """Position embedding ``(1, h * w, C)`` for a patch grid of any shape."""
+        """Return the position embedding ``(1, h * w, C)`` for a patch grid of any shape."""
         is_static = all(isinstance(size, int) for size in patch_shape)  # not so in an export
         if is_static and patch_shape == self.grid_shape:
             return self.pos_embed
         (positions,) = upcast_half(self.pos_embed)
         with autocast_disabled(positions):
-            grid = positions.transpose(1, 2).unflatten(-1, self.grid_shape)
-            grid = F.interpolate(grid, size=patch_shape, mode='bicubic', align_corners=False)
-        return grid.flatten(2).transpose(1, 2)
+            return interpolate_positions(positions, self.grid_shape, patch_shape)
 
 
 def reset_linear(module: nn.Module) -> None:
-    """Truncated normal .02 for the weight of a linear layer, zero for its bias."""
+    """Draw the weight of a linear layer from a truncated normal of .02; zero its bias."""
     # On the meta device there is nothing to draw, and drawing takes most of the building.
     if isinstance(module, nn.Linear) and not module.weight.is_meta:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def check_image_shape(images: Tensor, patch_size: int, name: str = 'GroupViT') -> None:
-    """Raise ``ValueError`` with one sentence unless ``(B, C, H, W)`` holds a patch."""
-    if images.dim() != 4 or any(n < patch_size for n in images.shape[2:]):
-        raise ValueError(
-            f'{name} takes images (B, C, H, W) of at least one patch of {patch_size} px a side, '
-            f'but got shape {tuple(images.shape)}.'
-        )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 PRECISIONS = ('fp32', 'bf16')
 
 
 class InferenceOptions(NamedTuple):
-    """How images are segmented; read from a ``test_cfg`` by :func:`read_options`.
+    """Options of a segmentation; :func:`read_options` reads them from a ``test_cfg``.
 
     Attributes:
         mode (str): ``'whole'``, or ``'slide'`` for windows. Defaults to ``'whole'``.
@@ -42,8 +42,8 @@ class InferenceOptions(NamedTuple):
     crf_steps: int = 0
     precision: str = 'fp32'
 
-    def changed(self) -> dict[str, Any]:
-        """Options that are not at their default; sizes of windows count where there are windows."""
+    def changed(self) -> dict[str, object]:
+        """Return the options that differ from their default; window sizes only with windows."""
         unused = () if self.mode == 'slide' else ('crop_size', 'stride')
         return {
             name: value
@@ -52,26 +52,26 @@ class InferenceOptions(NamedTuple):
         }
 
 
-def read_options(test_cfg: Mapping[str, Any] | None) -> InferenceOptions:
-    """The options that a ``test_cfg`` asks for.
+def read_options(test_cfg: Mapping[str, object] | None) -> InferenceOptions:
+    """Read and check the options of a ``test_cfg``.
 
     Args:
-        test_cfg (Mapping[str, Any], optional): Some of the fields of :class:`InferenceOptions`.
+        test_cfg (Mapping[str, object], optional): Some of the fields of :class:`InferenceOptions`.
 
     Returns:
-        InferenceOptions: These, the others at their default.
+        InferenceOptions: These values, and the defaults of the other fields.
 
     Raises:
         ValueError: If there is no such option, a value is out of its range, or two do not fit.
     """
-    given = dict(test_cfg or {})
-    unknown = sorted(set(given) - set(InferenceOptions._fields))
+    values = dict(test_cfg or {})
+    unknown = sorted(set(values) - set(InferenceOptions._fields))
     if unknown:
         raise ValueError(
             f'test_cfg has no option {", ".join(unknown)}: it has '
             f'{", ".join(InferenceOptions._fields)}.'
         )
-    options = InferenceOptions(**given)
+    options = InferenceOptions(**values)  # type: ignore[arg-type]  # checked below
     _check_values(options)
     if options.mode == 'slide':
         _check_windows(options)
@@ -84,12 +84,12 @@ def read_options(test_cfg: Mapping[str, Any] | None) -> InferenceOptions:
 
 
 def refuse_options(options: InferenceOptions, carried: tuple[str, ...], what: str) -> None:
-    """Raise ``ValueError`` for options that something would pass over, new ones included.
+    """Raise ``ValueError`` for options that an operation does not support, new ones included.
 
     Args:
-        options (InferenceOptions): Those asked for.
-        carried (tuple[str, ...]): Names of options that are kept or change nothing there.
-        what (str): What passes the others over, as the beginning of a sentence.
+        options (InferenceOptions): Options of the segmentor.
+        carried (tuple[str, ...]): Names of options that are supported or have no effect.
+        what (str): The operation, as the beginning of a sentence.
     """
     for name, value in options.changed().items():
         if name not in carried:
@@ -138,6 +138,6 @@ def _check_windows(options: InferenceOptions) -> None:
         )
 
 
-def is_count(value: Any, least: int = 1) -> bool:
-    """Whether a value is a whole number of at least so much."""
+def is_count(value: object, least: int = 1) -> bool:
+    """Return whether a value is a whole number of at least ``least``."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

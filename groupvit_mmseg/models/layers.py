@@ -1,4 +1,7 @@
-"""The transformer parts that both towers share: MLP, attention and pre-norm blocks."""
+"""The transformer parts that both towers share: MLP, attention and pre-norm blocks.
+
+Shapes: ``B`` rows of a batch, ``T`` tokens, ``S`` queries, ``N`` keys, ``C`` channels, ``H`` heads.
+"""
 
 from collections.abc import Callable
 
@@ -11,11 +14,11 @@ class Mlp(nn.Module):
     """Two linear layers with an activation between them.
 
     Args:
-        in_channels (int): size of the last axis of the input.
-        hidden_channels (int): size between the layers.
-        out_channels (int, optional): size of the last axis of the output. Defaults to
+        in_channels (int): Size of the last axis of the input.
+        hidden_channels (int): Size between the layers.
+        out_channels (int, optional): Size of the last axis of the output. Defaults to
             ``in_channels``.
-        activation (Callable): applied between the layers. Defaults to exact GELU.
+        activation (Callable): Applied between the layers. Defaults to exact GELU.
     """
 
     def __init__(
@@ -31,7 +34,7 @@ class Mlp(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., in_channels)`` to ``(..., out_channels)``."""
+        """Map ``(..., in_channels)`` to ``(..., out_channels)``."""
         return self.fc2(self.activation(self.fc1(x)))
 
 
@@ -39,17 +42,17 @@ class TokenMlp(Mlp):
     """An MLP over the token axis: ``(B, T_in, C)`` to ``(B, T_out, C)``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, C)`` to ``(B, out_channels, C)``."""
+        """Map ``(B, in_channels, C)`` to ``(B, out_channels, C)``."""
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """``(B, T, C)`` to ``(B, num_heads, T, C / num_heads)``, heads contiguous in C."""
+    """Reshape ``(B, T, C)`` to ``(B, H, T, C / H)``; heads are contiguous in C."""
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """``(B, num_heads, T, D)`` to ``(B, T, num_heads * D)``."""
+    """Reshape ``(B, H, T, C / H)`` to ``(B, T, C)``."""
     return x.transpose(1, 2).flatten(-2)
 
 
@@ -64,11 +67,11 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, T, C)`` to ``(B, T, C)``."""
-        q, k, v = (split_heads(part, self.num_heads) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.proj(
-            merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=self.causal))
-        )
+        """Attend within ``(B, T, C)``; return ``(B, T, C)``."""
+        parts = self.qkv(x).chunk(3, dim=-1)  # (B, T, 3 C) to three of (B, T, C)
+        q, k, v = (split_heads(part, self.num_heads) for part in parts)  # (B, H, T, C / H)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.proj(merge_heads(attended))  # (B, T, C)
 
 
 class CrossAttention(nn.Module):
@@ -83,20 +86,21 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, query: Tensor, x: Tensor) -> Tensor:
-        """``(B, S, C)`` onto ``(B, N, C)`` to ``(B, S, C)``."""
+        """Attend from ``(B, S, C)`` to ``(B, N, C)``; return ``(B, S, C)``."""
         projected = (self.q_proj(query), self.k_proj(x), self.v_proj(x))
         q, k, v = (split_heads(part, self.num_heads) for part in projected)
-        return self.proj(merge_heads(F.scaled_dot_product_attention(q, k, v)))
+        attended = F.scaled_dot_product_attention(q, k, v)  # (B, H, S, C / H)
+        return self.proj(merge_heads(attended))  # (B, S, C)
 
 
 class DropPath(nn.Module):
-    """Leaves a branch out for some samples while training, and scales it up for the others.
+    """Drops a branch for some samples while training, and scales it up for the others.
 
     mmcv's layer with the same draws. There the rate is a Python number, and ``torch.compile`` makes
     a graph for each one until it gives up; here it is a tensor, and all blocks share a graph.
 
     Args:
-        drop_prob (float): chance that a sample skips the branch, below 1.
+        drop_prob (float): Chance that a sample skips the branch, below 1.
     """
 
     keep_prob: Tensor
@@ -107,11 +111,11 @@ class DropPath(nn.Module):
         self.register_buffer('keep_prob', torch.tensor(1 - drop_prob), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, ...)`` to ``(B, ...)``."""
+        """Drop samples of ``(B, ...)``; return ``(B, ...)``."""
         if not self.training:
             return x
-        drawn = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
-        factor = (drawn + self.keep_prob).floor() / self.keep_prob
+        noise = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)  # (B, 1, ...)
+        factor = (noise + self.keep_prob).floor() / self.keep_prob
         return x * factor.to(x.dtype)
 
 
@@ -119,12 +123,13 @@ class TransformerBlock(nn.Module):
     """Pre-norm block: ``x + Attn(LN(x))``, then ``x + MLP(LN(x))``.
 
     Args:
-        embed_dims (int): width ``C``.
-        num_heads (int): attention heads; divides ``embed_dims``.
-        mlp_ratio (float): hidden width of the MLP over ``embed_dims``. Defaults to 4.0.
-        drop_path (float): chance that a sample skips a branch while training. Defaults to 0.0.
-        causal (bool): each token sees itself and those before it only. Defaults to False.
-        activation (Callable): of the MLP. Defaults to exact GELU.
+        embed_dims (int): Width ``C``.
+        num_heads (int): Attention heads; divides ``embed_dims``.
+        mlp_ratio (float): Hidden width of the MLP over ``embed_dims``. Defaults to 4.0.
+        drop_path (float): Chance that a sample skips a branch while training. Defaults to 0.0.
+        causal (bool): Whether each token attends only to itself and to those before it.
+            Defaults to False.
+        activation (Callable): Activation of the MLP. Defaults to exact GELU.
     """
 
     def __init__(

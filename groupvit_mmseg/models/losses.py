@@ -4,34 +4,28 @@ Each rank computes only its own rows of the similarity matrices against the part
 ``chunk_size`` rows at a time: memory per rank grows as chunk_size x (R B), in the forward and in
 the backward pass, which computes a chunk again. The ranks' gradients, averaged as data parallel
 training does, equal those of one process on the concatenated batch.
+
+Shapes: ``B`` images of this rank, ``R`` ranks, ``P`` prompts per caption, ``M = R * B * P`` prompts
+of all ranks, ``S`` segments, ``D`` channels of the common space, ``L`` text tokens, ``n`` rows of a
+chunk.
 """
 
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.models.distributed import gather, gather_with_grad, rank, world_size
-from groupvit_mmseg.models.micro_batching import mean_over_chunks
+from groupvit_mmseg.models.chunked_cross_entropy import chunked_cross_entropy, uniform_targets
+from groupvit_mmseg.models.distributed import gather_with_grad, rank
 from groupvit_mmseg.models.precision import autocast_disabled
+from groupvit_mmseg.models.prompt_ids import (
+    consecutive_prompt_ids,
+    positive_mask,
+    unique_prompt_ids,
+)
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
-
-
-def soft_cross_entropy(logits: Tensor, positives: Tensor) -> Tensor:
-    """Mean cross-entropy of rows against uniform targets over their positives.
-
-    Args:
-        logits (Tensor): ``(rows, columns)``.
-        positives (Tensor): bool ``(rows, columns)``, at least one true per row.
-
-    Returns:
-        Tensor: scalar.
-    """
-    targets = positives / positives.sum(-1, keepdim=True)
-    return F.cross_entropy(logits, targets.to(logits.dtype))
 
 
 @MODELS.register_module()
@@ -39,10 +33,19 @@ class ImageTextContrastiveLoss(BaseModule):
     """Symmetric cross-entropy between the images and captions of all ranks.
 
     Args:
-        temperature (float): start of the learned temperature. Defaults to 0.07.
-        loss_weight (float): factor on the loss. Defaults to 1.0.
-        chunk_size (int): rows of logits that exist at a time; a batch of more is computed in
+        temperature (float): Initial value of the learned temperature. Defaults to 0.07.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        chunk_size (int): Rows of logits that exist at a time; a batch of more is computed in
             chunks, each of them twice. Defaults to 1024.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import ImageTextContrastiveLoss
+        >>> loss = ImageTextContrastiveLoss(temperature=0.1)
+        >>> embeds = torch.eye(4)
+        >>> matching, shuffled = loss(embeds, embeds), loss(embeds, embeds.roll(1, 0))
+        >>> bool(matching < shuffled)
+        True
     """
 
     def __init__(
@@ -54,32 +57,30 @@ class ImageTextContrastiveLoss(BaseModule):
         self.chunk_size = chunk_size
 
     def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
-        """Loss of this rank's ``B`` pairs against all ranks' ``R * B``.
+        """Return the loss of this rank's ``B`` pairs against all ranks' ``R * B``.
 
         Args:
             image_embeds (Tensor): ``(B, D)``, not normalised.
             text_embeds (Tensor): ``(B, D)``, not normalised; row ``i`` belongs to image ``i``.
 
         Returns:
-            Tensor: scalar.
+            Tensor: Scalar.
         """
         with autocast_disabled(image_embeds):
-            images, texts = normalize(image_embeds, text_embeds)
+            images, texts = normalize(image_embeds, text_embeds)  # (B, D) each
             scale = clamped_exp(self.logit_scale)
-            labels = rank() * len(images) + torch.arange(len(images), device=images.device)
-            image_to_text = self._directional_loss(images, gather_with_grad(texts), labels, scale)
-            text_to_image = self._directional_loss(texts, gather_with_grad(images), labels, scale)
+            image_to_text = self._directional_loss(images, gather_with_grad(texts), scale)
+            text_to_image = self._directional_loss(texts, gather_with_grad(images), scale)
             return self.loss_weight * (image_to_text + text_to_image) / 2
 
-    def _directional_loss(
-        self, rows: Tensor, columns: Tensor, labels: Tensor, scale: Tensor
-    ) -> Tensor:
-        """Cross-entropy of ``rows (B, D)`` among ``columns (R * B, D)``, mean over rows."""
+    def _directional_loss(self, rows: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+        """Return the cross-entropy of ``rows (B, D)`` among ``columns (R * B, D)``."""
+        labels = rank() * len(rows) + torch.arange(len(rows), device=rows.device)
 
-        def chunk_loss(rows: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(scale * rows @ columns.T, labels)
+        def logits_and_targets(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+            return scale * rows @ columns.T, labels  # (n, R * B), (n,)
 
-        return mean_over_chunks(chunk_loss, rows, labels, chunk_size=self.chunk_size)
+        return chunked_cross_entropy(logits_and_targets, rows, labels, chunk_size=self.chunk_size)
 
 
 @MODELS.register_module()
@@ -89,36 +90,44 @@ class MultiLabelContrastiveLoss(BaseModule):
     An image's targets are uniform over its own prompts among all ``R * B * P``; a prompt's target
     is its image.
 
-    With ``level='segments'`` an image is not its pooled embedding but its segments
-    :math:`z_1 \dots z_S`: the similarity to a prompt :math:`t` is the smooth maximum
+    With ``level='segments'`` an image is represented by its segments :math:`z_1 \dots z_S` instead
+    of its pooled embedding: the similarity to a prompt :math:`t` is the smooth maximum
 
     .. math:: \frac{1}{\beta} \log \sum_s \exp(\beta \cos(z_s, t))
 
-    so that some segment, not only their mean, has to answer to each word. With
-    ``level='patches'`` every patch answers with the segment it belongs to. With :math:`a_s` the
-    share of the patches that segment :math:`s` owns, that is
+    so that at least one segment, not only their mean, has to match each word. With
+    ``level='patches'`` the maximum is over patches, each represented by the segment it belongs to.
+    With :math:`a_s` the share of the patches that belong to segment :math:`s`, that is
 
     .. math:: \frac{1}{\beta} \log \sum_s a_s \exp(\beta \cos(z_s, t))
 
-    A segment without patches has no say, and the gradient reaches the assignment through
-    :math:`a_s` (straight-through): patches move to the segment that answers.
+    A segment without patches does not contribute, and the gradient reaches the assignment through
+    :math:`a_s` (straight-through): patches move to the segment that matches the prompt.
 
     With ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's
     targets are uniform over all prompts equal to one of its own, a prompt's over all images that
-    have it. All of these are ours, off in the paper's recipes.
+    have it. All of these options are ours, off in the paper's recipes.
 
     Args:
-        temperature (float): start of the learned temperature. Defaults to 0.07.
-        loss_weight (float): factor on the loss. Defaults to 1.0.
-        level (str): what of an image is compared, ``'pooled'``, ``'segments'`` or ``'patches'``.
-            Defaults to ``'pooled'``.
+        temperature (float): Initial value of the learned temperature. Defaults to 0.07.
+        loss_weight (float): Factor on the loss. Defaults to 1.0.
+        level (str): Embeddings of an image that are compared with prompts: ``'pooled'``,
+            ``'segments'`` or ``'patches'``. Defaults to ``'pooled'``.
         smooth_max_beta (float): :math:`\beta` above. Defaults to 10.0.
-        match_equal_prompts (bool): equal prompts are positives. Defaults to False.
-        chunk_size (int): rows of logits that exist at a time, as in
+        match_equal_prompts (bool): Whether equal prompts are positives. Defaults to False.
+        chunk_size (int): Rows of logits that exist at a time, as in
             :class:`ImageTextContrastiveLoss`. Defaults to 1024.
 
     Raises:
-        ValueError: if ``level`` is none of the three.
+        ValueError: If ``level`` is none of the three.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import MultiLabelContrastiveLoss
+        >>> loss = MultiLabelContrastiveLoss(level='segments')
+        >>> segments, prompts = torch.randn(2, 8, 16), torch.randn(2, 3, 16)  # 3 prompts an image
+        >>> loss(segments, prompts).shape
+        torch.Size([])
     """
 
     def __init__(
@@ -151,132 +160,91 @@ class MultiLabelContrastiveLoss(BaseModule):
         prompt_ids: Tensor | None = None,
         segment_shares: Tensor | None = None,
     ) -> Tensor:
-        """Loss of this rank's ``B`` images and ``B * P`` prompts against all ranks'.
+        """Return the loss of this rank's ``B`` images and ``B * P`` prompts against all ranks'.
 
         Args:
-            image_embeds (Tensor): not normalised; ``(B, D)`` for level pooled, ``(B, S, D)`` for
+            image_embeds (Tensor): Not normalised; ``(B, D)`` for level pooled, ``(B, S, D)`` for
                 the others.
             prompt_embeds (Tensor): ``(B, P, D)``, not normalised.
-            prompt_ids (Tensor, optional): token ids ``(B, P, L)`` by which prompts are equal;
-                read only with ``match_equal_prompts``. Defaults to None.
-            segment_shares (Tensor, optional): ``(B, S)``, the share of the patches that each
-                segment owns; read only for level patches. Defaults to None.
+            prompt_ids (Tensor, optional): Token ids ``(B, P, L)`` that are compared to find equal
+                prompts; read only with ``match_equal_prompts``. Defaults to None.
+            segment_shares (Tensor, optional): ``(B, S)``, the share of the patches that belong to
+                each segment; read only for level patches. Defaults to None.
 
         Returns:
-            Tensor: scalar.
+            Tensor: Scalar.
+
+        Raises:
+            ValueError: If ``prompt_ids`` or ``segment_shares`` are needed and missing.
         """
         if image_embeds.dim() == 2:
-            image_embeds = image_embeds.unsqueeze(1)  # one segment: its smooth maximum is itself
-        shares = self._check_shares(segment_shares)
+            # (B, 1, D): the smooth maximum over one segment is the similarity to that segment.
+            image_embeds = image_embeds.unsqueeze(1)
+        shares = self._shares(segment_shares)
         with autocast_disabled(image_embeds):
-            images, prompts = normalize(image_embeds, prompt_embeds)
-            scale = clamped_exp(self.logit_scale)
+            images, prompts = normalize(image_embeds, prompt_embeds)  # (B, S, D), (B, P, D)
             local_ids, all_ids = self._prompt_ids(prompts, prompt_ids)
-            image_to_prompt = self._image_to_prompt_loss(
-                images, prompts, shares, scale, local_ids, all_ids
-            )
-            prompt_to_image = self._prompt_to_image_loss(
-                images, prompts, shares, scale, local_ids, all_ids
+            image_to_prompt, prompt_to_image = self._directional_losses(
+                images, prompts, local_ids, all_ids, *shares
             )
             return self.loss_weight * (image_to_prompt + prompt_to_image) / 2
 
-    def _image_to_prompt_loss(
-        self,
-        images: Tensor,
-        prompts: Tensor,
-        shares: Tensor | None,
-        scale: Tensor,
-        local_ids: Tensor,
-        all_ids: Tensor,
-    ) -> Tensor:
-        """Cross-entropy of this rank's images among all prompts."""
-        columns = gather_with_grad(prompts).flatten(0, 1)
+    def _directional_losses(
+        self, images: Tensor, prompts: Tensor, local_ids: Tensor, all_ids: Tensor, *shares: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the cross-entropy of images among all prompts, and of prompts among all images."""
+        scale = clamped_exp(self.logit_scale)
+        all_prompts = gather_with_grad(prompts).flatten(0, 1)  # (M, D), M = R * B * P
+        all_images = gather_with_grad(images)  # (R * B, S, D)
+        all_shares = [gather_with_grad(share) for share in shares]  # none, or one (R * B, S)
 
-        def chunk_loss(images: Tensor, local_ids: Tensor, shares: Tensor | None = None) -> Tensor:
-            positives = positive_mask(local_ids, all_ids.flatten())
-            return soft_cross_entropy(scale * self._similarity(images, columns, shares), positives)
+        def of_images(images: Tensor, ids: Tensor, *shares: Tensor) -> tuple[Tensor, Tensor]:
+            logits = scale * self._similarity(images, all_prompts, *shares)  # (n, M)
+            positives = positive_mask(ids, all_ids.flatten())  # (n, M)
+            return logits, uniform_targets(positives, logits.dtype)
 
-        rows = (images, local_ids) if shares is None else (images, local_ids, shares)
-        return mean_over_chunks(chunk_loss, *rows, chunk_size=self.chunk_size)
+        def of_prompts(prompts: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+            logits = scale * self._similarity(all_images, prompts, *all_shares).T  # (n, R * B)
+            positives = positive_mask(all_ids, ids).T  # (n, R * B)
+            return logits, uniform_targets(positives, logits.dtype)
 
-    def _prompt_to_image_loss(
-        self,
-        images: Tensor,
-        prompts: Tensor,
-        shares: Tensor | None,
-        scale: Tensor,
-        local_ids: Tensor,
-        all_ids: Tensor,
-    ) -> Tensor:
-        """Cross-entropy of this rank's prompts among all images."""
-        all_shares = None if shares is None else gather_with_grad(shares)
-        all_images = gather_with_grad(images)
+        image_rows = (images, local_ids, *shares)  # (B, S, D), (B, P), (B, S)
+        prompt_rows = (prompts.flatten(0, 1), local_ids.flatten())  # (B * P, D), (B * P,)
+        return (
+            chunked_cross_entropy(of_images, *image_rows, chunk_size=self.chunk_size),
+            chunked_cross_entropy(of_prompts, *prompt_rows, chunk_size=self.chunk_size),
+        )
 
-        def chunk_loss(prompts: Tensor, local_ids: Tensor) -> Tensor:
-            positives = positive_mask(all_ids, local_ids).T
-            logits = scale * self._similarity(all_images, prompts, all_shares).T
-            return soft_cross_entropy(logits, positives)
-
-        rows = prompts.flatten(0, 1), local_ids.flatten()
-        return mean_over_chunks(chunk_loss, *rows, chunk_size=self.chunk_size)
-
-    def _check_shares(self, shares: Tensor | None) -> Tensor | None:
-        """The weights of the smooth maximum, None where all are one."""
+    def _shares(self, shares: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the weights of the smooth maximum; none where all are one."""
         if self.level != 'patches':
-            return None
+            return ()
         if shares is None:
             raise ValueError("level='patches' needs segment_shares, (B, S).")
-        return shares
+        return (shares,)
 
-    def _similarity(self, segments: Tensor, prompts: Tensor, shares: Tensor | None) -> Tensor:
-        """``(B, S, D)``, ``(M, D)``, ``(B, S)`` to the smooth maximum over S, ``(B, M)``."""
+    def _similarity(
+        self, segments: Tensor, prompts: Tensor, shares: Tensor | None = None
+    ) -> Tensor:
+        """Return the smooth maximum over the segments, ``(B, M)``.
+
+        Args:
+            segments (Tensor): ``(B, S, D)``.
+            prompts (Tensor): ``(M, D)``.
+            shares (Tensor, optional): ``(B, S)``, weights of the segments. Defaults to None.
+        """
         cosines = segments @ prompts.T  # (B, S, M)
         if segments.shape[1] == 1:
-            return cosines.squeeze(1)
-        answers = (self.smooth_max_beta * cosines).exp()  # cosines: no shift needed to stay finite
+            return cosines.squeeze(1)  # (B, M)
+        terms = (self.smooth_max_beta * cosines).exp()  # cosines: no shift needed to stay finite
         if shares is not None:
-            answers = answers * shares.unsqueeze(-1)
-        return answers.sum(1).log() / self.smooth_max_beta
+            terms = terms * shares.unsqueeze(-1)  # (B, S, M) * (B, S, 1)
+        return terms.sum(1).log() / self.smooth_max_beta  # (B, M)
 
     def _prompt_ids(self, prompts: Tensor, prompt_ids: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Equal for prompts that are one: ``(B, P)`` of this rank's, ``(R * B, P)`` of all."""
+        """Return numbers that are equal for equal prompts: ``(B, P)`` local, ``(R * B, P)`` all."""
         if self.match_equal_prompts:
             if prompt_ids is None:
                 raise ValueError('match_equal_prompts=True needs the token ids of the prompts.')
             return unique_prompt_ids(prompt_ids)
-        shape = prompts.shape[:2]
-        all_ids = torch.arange(world_size() * shape.numel(), device=prompts.device)
-        all_ids = all_ids.view(-1, shape[1])
-        return all_ids[rank() * shape[0] :][: shape[0]], all_ids
-
-
-def positive_mask(sets: Tensor, numbers: Tensor) -> Tensor:
-    """Which of the numbers is in which of the small sets.
-
-    Args:
-        sets (Tensor): int64 ``(rows, P)``.
-        numbers (Tensor): int64 ``(columns,)``.
-
-    Returns:
-        Tensor: bool ``(rows, columns)``.
-    """
-    found = sets[:, 0, None] == numbers
-    for column in sets.unbind(1)[1:]:
-        found |= column[:, None] == numbers
-    return found
-
-
-def unique_prompt_ids(prompt_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The same number for equal prompts, on all ranks.
-
-    Args:
-        prompt_ids (Tensor): token ids ``(B, P, L)`` of this rank.
-
-    Returns:
-        tuple[Tensor, Tensor]: int64 ``(B, P)`` of this rank and ``(R * B, P)`` of all.
-    """
-    batch_size, num_prompts = prompt_ids.shape[:2]
-    rows = gather(prompt_ids.contiguous()).flatten(0, 1)
-    numbers = torch.unique(rows, dim=0, return_inverse=True)[1].view(-1, num_prompts)
-    start = rank() * batch_size
-    return numbers[start : start + batch_size], numbers
+        return consecutive_prompt_ids(prompts)

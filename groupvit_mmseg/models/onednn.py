@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +12,9 @@ from torch.overrides import TorchFunctionMode
 
 
 def fast_linears(inputs: Tensor) -> AbstractContextManager:
-    """A context for a model's pass over its inputs: :class:`OneDnnLinear` where it may help.
+    """Return a context for a forward pass: :class:`OneDnnLinear` where it may help.
 
-    Not while the pass is compiled or traced: counters of FLOPs know ``linear`` alone.
+    A pass that is compiled or traced is left alone: counters of FLOPs only know ``linear``.
     """
     watched = torch.compiler.is_compiling() or torch.jit.is_tracing()
     if AVAILABLE and inputs.device.type == 'cpu' and not watched:
@@ -24,17 +23,21 @@ def fast_linears(inputs: Tensor) -> AbstractContextManager:
 
 
 class OneDnnLinear(TorchFunctionMode):
-    """While it is entered, ``F.linear`` goes to oneDNN where that computes the same.
+    """Context in which ``F.linear`` is computed by oneDNN where the result is the same.
 
-    That is for float32 on a CPU without gradients and autocast, where PyTorch was built with
-    oneDNN; everything else is left alone. Sums are added in another order, so a result may differ
-    in its last bits. On AMD CPUs products take a half to a third of MKL's time.
+    It applies to float32 on a CPU without gradients and autocast, if PyTorch was built with oneDNN.
+    Sums are added in another order, so a result may differ in its last bits. On AMD CPUs products
+    take a half to a third of MKL's time.
     """
 
     def __torch_function__(
-        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the function, or oneDNN's in its place."""
+        self,
+        func: Callable[..., object],
+        types: Collection[type],
+        args: tuple = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        """Call the function, or oneDNN's instead."""
         if func is F.linear and not kwargs and _fits(*args):
             x, weight, *bias = args
             return torch.ops.mkldnn._linear_pointwise(
@@ -44,7 +47,7 @@ class OneDnnLinear(TorchFunctionMode):
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Whether oneDNN's product is defined and the same for these."""
+    """Return whether oneDNN's product is defined for these tensors, with the same result."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
     return (
         AVAILABLE
@@ -56,7 +59,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 
 
 def _available() -> bool:
-    """Whether this PyTorch has oneDNN's linear layer, which its own compiler uses."""
+    """Return whether this PyTorch has oneDNN's linear layer, which its own compiler uses."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
 

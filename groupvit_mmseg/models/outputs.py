@@ -1,9 +1,10 @@
 """Outputs of the stages and of GroupViT, and the feature maps made of them."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsIndex, overload
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from groupvit_mmseg.models.assignment import Assignment, compose
@@ -12,13 +13,13 @@ OUT_TYPES = ('featmap', 'raw', 'segments', 'pooled')
 
 
 class StageOutput(NamedTuple):
-    """What a stage gives.
+    """Output of a stage.
 
     Attributes:
-        tokens (Tensor): ``(B, N, C)`` as they go into the grouping block; without one, segments.
-        segments (Tensor): ``(B, S, C')``, what the next stage sees.
+        tokens (Tensor): ``(B, N, C)``, the input of the grouping block; without one, the segments.
+        segments (Tensor): ``(B, S, C')``, the input of the next stage.
         group_tokens (Tensor, optional): ``(B, G, C)`` after the blocks.
-        assignment (Assignment, optional): of tokens to segments.
+        assignment (Assignment, optional): Assignment of tokens to segments.
     """
 
     tokens: Tensor
@@ -27,12 +28,23 @@ class StageOutput(NamedTuple):
     assignment: Assignment | None
 
 
-class FeatureLevels(tuple):
-    """The levels a backbone gives; asked for one too many, it says so in a sentence."""
+class FeatureLevels(tuple[Tensor, ...]):
+    """The levels that a backbone returns; for a level that is missing it raises a clear error."""
 
     __slots__ = ()
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Tensor, ...]: ...
+
+    def __getitem__(self, index: SupportsIndex | slice) -> Tensor | tuple[Tensor, ...]:
+        """Return a level, or some.
+
+        Raises:
+            IndexError: If there is no such level.
+        """
         try:
             return super().__getitem__(index)
         except IndexError:
@@ -46,49 +58,51 @@ class FeatureLevels(tuple):
 def segments_to_feature_map(
     segments: Tensor, assignments: tuple[Tensor, ...], patch_shape: tuple[int, int]
 ) -> Tensor:
-    """Give every patch the token of the segment that it belongs to.
+    """Return the token of each patch's segment as a map.
 
     Args:
         segments (Tensor): ``(B, S, C)``.
-        assignments (tuple[Tensor, ...]): hard, of each stage that made them; none: ``S = h * w``.
+        assignments (tuple[Tensor, ...]): Hard assignments ``(B, S_i, N_i)`` of all stages that led
+            to the segments; without any, ``S = h * w``.
         patch_shape (tuple[int, int]): ``h, w``.
 
     Returns:
         Tensor: ``(B, C, h, w)``; gradients reach the assignments straight through.
     """
     if not assignments:
-        return segments.transpose(1, 2).unflatten(-1, patch_shape)
-    membership = compose(assignments).to(segments.dtype)
-    return torch.bmm(segments.transpose(1, 2), membership).unflatten(-1, patch_shape)
+        return segments.transpose(1, 2).unflatten(-1, patch_shape)  # (B, C, h, w)
+    membership = compose(assignments).to(segments.dtype)  # (B, S, N)
+    tokens = torch.bmm(segments.transpose(1, 2), membership)  # (B, C, S) @ (B, S, N) = (B, C, N)
+    return tokens.unflatten(-1, patch_shape)  # (B, C, h, w)
 
 
 def feature_level(
     stages: Sequence[StageOutput], index: int, out_type: str, patch_shape: tuple[int, int]
 ) -> Tensor:
-    """One level of a :class:`GroupViT`, as its ``out_type`` describes it."""
+    """Return one level of a :class:`GroupViT`, of type ``out_type``."""
     stage = stages[index]
     if out_type == 'segments':
         return stage.segments
     if out_type == 'pooled':
         return stage.segments.mean(dim=1)
-    # Before the grouping block of a stage its own assignment has not happened yet.
+    # The tokens before the grouping block of a stage do not depend on its assignment.
     through = stages[:index] if out_type == 'raw' else stages[: index + 1]
     tokens = stage.tokens if out_type == 'raw' else stage.segments
     return segments_to_feature_map(tokens, hard_assignments(through), patch_shape)
 
 
 def hard_assignments(stages: Sequence[StageOutput]) -> tuple[Tensor, ...]:
-    """Hard assignments of the stages that group."""
+    """Return the hard assignments ``(B, S_i, N_i)`` of the stages that group."""
     return tuple(stage.assignment.hard for stage in stages if stage.assignment is not None)
 
 
 def check_levels(
     out_indices: Sequence[int] | None, out_type: str | Sequence[str], num_stages: int
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Stage and type of each level; by default one, of the last stage.
+    """Return the stage and the type of each level; by default one level, of the last stage.
 
     Raises:
-        ValueError: with one sentence, for a stage or a type that does not exist.
+        ValueError: If a stage or a type does not exist.
     """
     indices = (num_stages - 1,) if out_indices is None else tuple(out_indices)
     types = (out_type,) * len(indices) if isinstance(out_type, str) else tuple(out_type)
@@ -106,14 +120,14 @@ def check_levels(
 
 
 class GroupViTOutput(NamedTuple):
-    """What one pass over ``B`` images gives.
+    """Output of one pass over ``B`` images.
 
     Attributes:
         segments (Tensor): ``(B, S, C)`` after the final LayerNorm.
         pooled (Tensor): ``(B, C)``, the mean of the segments: the image embedding.
-        hard_assignments (tuple[Tensor, ...]): per grouping stage ``(B, S_i, N_i)``, one-hot over
-            ``S_i`` in value.
-        soft_assignments (tuple[Tensor, ...]): the same shapes, softmax over ``S_i``.
+        hard_assignments (tuple[Tensor, ...]): ``(B, S_i, N_i)`` of each stage that groups, one-hot
+            over ``S_i`` in value.
+        soft_assignments (tuple[Tensor, ...]): The same shapes, softmax over ``S_i``.
         patch_shape (tuple[int, int]): ``h, w`` of the patch grid; ``N_1 = h * w``.
         image_shape (tuple[int, int]): ``H, W`` of the images in pixels.
     """
@@ -126,28 +140,67 @@ class GroupViTOutput(NamedTuple):
     image_shape: tuple[int, int]
 
     def group_probs(self, num_stages: int | None = None) -> Tensor:
-        """Probability of each segment at each patch, ``(B, S, h, w)``, from soft assignments.
+        """Return the probability of each segment at each patch, from the soft assignments.
 
         Args:
-            num_stages (int, optional): segments of which grouping stage, counted from 1.
+            num_stages (int, optional): Grouping stage whose segments are returned, counted from 1.
                 Defaults to the last.
-        """
-        return self._on_grid(self.soft_assignments[:num_stages])
 
-    def _on_grid(self, assignments: tuple[Tensor, ...]) -> Tensor:
-        """Composed assignments ``(B, S, h, w)``; without any, each patch is a segment."""
-        if not assignments:
-            own = torch.eye(self.segments.shape[1], device=self.segments.device)
-            return own.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
-        return compose(assignments).unflatten(-1, self.patch_shape)
+        Returns:
+            Tensor: ``(B, S, h, w)``; sums to one over ``S``.
+        """
+        assignments = self.soft_assignments[:num_stages]
+        if not assignments:  # each patch is a segment
+            identity = torch.eye(self.segments.shape[1], device=self.segments.device)
+            return identity.expand(len(self.segments), -1, -1).unflatten(-1, self.patch_shape)
+        return compose(assignments).unflatten(-1, self.patch_shape)  # (B, S, N) to (B, S, h, w)
+
+    def pixel_probs(self, num_stages: int | None = None) -> Tensor:
+        """Return :meth:`group_probs` at the size of the images, ``(B, S, H, W)``, bilinear."""
+        probs = self.group_probs(num_stages)
+        return F.interpolate(probs, size=self.image_shape, mode='bilinear', align_corners=False)
+
+    def group_map(self, num_stages: int | None = None) -> Tensor:
+        """Return the segment that each pixel belongs to.
+
+        Args:
+            num_stages (int, optional): As :meth:`group_probs` takes it. Defaults to the last.
+
+        Returns:
+            Tensor: int64 ``(B, H, W)``, the segment of the highest :meth:`pixel_probs`.
+        """
+        if not self.soft_assignments:
+            return nearest_patches(self.patch_shape, self.image_shape, self.segments)
+        # On CPUs many times faster than argmax over an axis that is not the last.
+        return self.pixel_probs(num_stages).max(dim=1).indices
 
     def segment_shares(self) -> Tensor:
-        """Share of the patches that each segment owns, ``(B, S)``; gradients straight through."""
+        """Return the share of the patches in each segment, ``(B, S)``; straight-through."""
         if not self.hard_assignments:
             count = self.segments.shape[1]
             return torch.full((len(self.segments), count), 1 / count, device=self.segments.device)
         return compose(self.hard_assignments).mean(dim=-1)
 
     def feature_map(self) -> Tensor:
-        """Every patch's own segment, ``(B, C, h, w)``; gradients flow straight through."""
+        """Return the token of each patch's segment, ``(B, C, h, w)``; straight-through."""
         return segments_to_feature_map(self.segments, self.hard_assignments, self.patch_shape)
+
+
+def nearest_patches(
+    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
+) -> Tensor:
+    """Return the patch of each pixel, for a tower whose patches are its segments.
+
+    This equals the maximum over one map per patch, resized bilinearly, without the memory of
+    ``h * w`` channels at ``H, W`` pixels.
+
+    Returns:
+        Tensor: int64 ``(B, H, W)``.
+    """
+    rows, columns = (
+        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
+        .max(dim=1)
+        .indices[0]
+        for count, size in zip(patch_shape, image_shape, strict=True)
+    )  # (H,), (W,)
+    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)

@@ -1,12 +1,12 @@
 """Segments for a tower that does not group: clusters of its patch tokens.
 
-The paper's zero-shot baselines with a vision transformer. Without clustering every
-patch is named by itself, which is the paper's pixel-wise baseline.
+The paper's zero-shot baselines with a vision transformer. Without clustering every patch is
+classified by itself, which is the paper's pixel-wise baseline. Shapes: ``B`` images, ``N`` patches,
+``S`` clusters, ``C`` channels.
 """
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,38 +16,47 @@ from mmseg.registry import MODELS
 from numpy.typing import NDArray
 from torch import Tensor
 
-from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import normalize
 
 Points = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 MEAN_SHIFT_STARTS = 128
-"""int: Tokens that climb to their mode; all of a 448 px crop's 784 would take ten seconds."""
+"""int: Tokens from which modes are searched; all 784 of a 448 px crop would take ten seconds."""
 
 
 @MODELS.register_module()
 class PatchClustering(BaseModule):
     """The ``neck`` of a :class:`GroupViTSegmentor` whose :class:`ImageTower` does not group.
 
-    The L2-normalised tokens of each crop are clustered by themselves; a segment is the mean of its
-    tokens, as they are. Nothing is learned and nothing is random: a crop has the same clusters
+    The L2-normalised tokens of each crop are clustered separately; a segment is the mean of its
+    tokens, not normalised. Nothing is learned and nothing is random: a crop has the same clusters
     alone, in a batch and in every run.
 
     - ``'kmeans'``: k-means, the best of ten starts.
-    - ``'mean_shift'``: mean shift with a flat kernel, as wide as what holds three tenths of the
-      tokens on average (scikit-learn's default), from at most 128 tokens. It finds how many
-      clusters there are; if more than ``num_clusters``, tokens outside the largest ones join the
-      nearest of them.
+    - ``'mean_shift'``: mean shift from at most 128 tokens, with a flat kernel whose width contains
+      three tenths of the tokens on average (scikit-learn's default). It determines the number of
+      clusters; if that exceeds ``num_clusters``, tokens outside the largest ones join the nearest
+      of them.
     - ``'spectral'``: normalised cuts of the graph whose edges are ``exp(-|a - b|^2)``.
 
     Args:
-        method (str): one of the three.
-        num_clusters (int): segments of a crop, at most. Defaults to 8, those of a GroupViT.
+        method (str): One of the three.
+        num_clusters (int): Largest number of segments of a crop. Defaults to 8, as a GroupViT has.
 
     Raises:
-        ImportError: if scikit-learn is not installed.
-        ValueError: if there is no such method, or no cluster.
+        ImportError: If scikit-learn is not installed.
+        ValueError: If there is no such method, or no cluster.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import GroupViTOutput, PatchClustering
+        >>> tokens = torch.randn(1, 12, 5)  # of 3 x 4 patches
+        >>> output = GroupViTOutput(tokens, tokens.mean(1), (), (), (3, 4), (24, 32))
+        >>> clustered = PatchClustering('kmeans', num_clusters=2)(output)
+        >>> clustered.segments.shape, clustered.group_map().unique()
+        (torch.Size([1, 2, 5]), tensor([0, 1]))
     """
 
     def __init__(self, method: str, *, num_clusters: int = 8) -> None:
@@ -71,26 +80,27 @@ class PatchClustering(BaseModule):
         """Merge the tokens of each crop into segments.
 
         Args:
-            output (GroupViTOutput): of a tower that does not group.
+            output (GroupViTOutput): Output of a tower that does not group.
 
         Returns:
-            GroupViTOutput: with ``num_clusters`` segments and one assignment ``(B, S, N)``. What a
-            crop has fewer of are copies of its first segment that own no patch: they change no
-            maximum over segments.
+            GroupViTOutput: With ``num_clusters`` segments and one assignment ``(B, S, N)``. If a
+            crop has fewer clusters, the rest are copies of its first segment without patches: they
+            change no maximum over segments.
 
         Raises:
-            ValueError: if the tower groups.
+            ValueError: If the tower groups.
         """
         if output.hard_assignments:
             raise ValueError(
                 'PatchClustering makes segments for a tower without groups, such as an ImageTower: '
                 'leave the neck out where the backbone is a GroupViT.'
             )
-        (points,) = normalize(output.segments)
-        labels = torch.stack([self._labels(crop) for crop in points]).to(points.device)
-        membership = F.one_hot(labels, self.num_clusters).transpose(1, 2).to(points.dtype)
+        (points,) = normalize(output.segments)  # (B, N, C)
+        labels = torch.stack([self._labels(crop) for crop in points]).to(points.device)  # (B, N)
+        membership = F.one_hot(labels, self.num_clusters)  # (B, N, S)
+        membership = membership.transpose(1, 2).to(points.dtype)  # (B, S, N)
         sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
-        means = membership @ output.segments.to(points.dtype) / sizes.clamp(min=1)
+        means = membership @ output.segments.to(points.dtype) / sizes.clamp(min=1)  # (B, S, C)
         return output._replace(
             segments=torch.where(sizes > 0, means, means[:, :1]),
             hard_assignments=(membership,),
@@ -98,7 +108,7 @@ class PatchClustering(BaseModule):
         )
 
     def _labels(self, points: Tensor) -> Tensor:
-        """Cluster of each of the points ``(N, C)``, int64 ``(N,)``; cluster 0 is not empty."""
+        """Return the cluster of each point ``(N, C)``, int64 ``(N,)``; cluster 0 is not empty."""
         distinct, copies = np.unique(points.cpu().numpy(), axis=0, return_inverse=True)
         if len(distinct) <= self.num_clusters:
             return torch.from_numpy(copies.reshape(-1))
@@ -107,14 +117,14 @@ class PatchClustering(BaseModule):
 
 
 def kmeans(points: Points, num_clusters: int) -> Labels:
-    """The best of ten runs of k-means from spread-out starts."""
+    """Run k-means from ten sets of distant starts; return the best result."""
     from sklearn.cluster import KMeans
 
     return KMeans(num_clusters, n_init=10, random_state=0).fit_predict(points)
 
 
 def mean_shift(points: Points, num_clusters: int) -> Labels:
-    """Mean shift from some of the points; the others join the mode that is nearest."""
+    """Run mean shift from some of the points; the others join the nearest mode."""
     from sklearn.cluster import MeanShift, estimate_bandwidth
 
     starts = np.unique(np.linspace(0, len(points) - 1, MEAN_SHIFT_STARTS).astype(int))
@@ -124,7 +134,7 @@ def mean_shift(points: Points, num_clusters: int) -> Labels:
 
 
 def spectral(points: Points, num_clusters: int) -> Labels:
-    """Spectral clustering of the graph of all points."""
+    """Cluster the graph of all points spectrally."""
     from sklearn.cluster import SpectralClustering
 
     edges = np.exp(2 * (points @ points.T) - 2)  # of unit vectors: exp(-|a - b|^2)
@@ -133,15 +143,15 @@ def spectral(points: Points, num_clusters: int) -> Labels:
 
 
 def keep_largest(points: Points, labels: Labels, num_clusters: int) -> Labels:
-    """Labels with at most so many clusters: points of the others join the nearest mean."""
+    """Keep the largest clusters; points of the others join the nearest mean."""
     sizes = np.bincount(labels)
-    kept = np.sort(np.argsort(-sizes, kind='stable')[:num_clusters])
-    means = np.stack([points[labels == label].mean(axis=0) for label in kept])
+    largest = np.sort(np.argsort(-sizes, kind='stable')[:num_clusters])
+    means = np.stack([points[labels == label].mean(axis=0) for label in largest])
     nearest = np.linalg.norm(points[:, None] - means, axis=-1).argmin(axis=1)
-    return np.where(np.isin(labels, kept), np.searchsorted(kept, labels), nearest)
+    return np.where(np.isin(labels, largest), np.searchsorted(largest, labels), nearest)
 
 
-METHODS: dict[str, Callable[[Any, int], Labels]] = {
+METHODS: dict[str, Callable[[Points, int], Labels]] = {
     'kmeans': kmeans,
     'mean_shift': mean_shift,
     'spectral': spectral,

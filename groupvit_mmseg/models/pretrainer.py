@@ -1,7 +1,11 @@
-"""Two towers, their projectors and the losses between them."""
+"""Two towers, their projectors and the losses between them.
+
+Shapes: ``B`` images, ``S`` segments, ``P`` prompts per caption, ``T = 1 + P`` texts per image,
+``L`` text tokens, ``C`` channels of a tower, ``D`` channels of the common space.
+"""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from mmengine.model import BaseModel
@@ -16,15 +20,17 @@ from groupvit_mmseg.models.micro_batching import (
 )
 from groupvit_mmseg.models.similarity import clamped_exp
 
+Output = TypeVar('Output')
+
 
 class ImageTextEmbeds(NamedTuple):
     """Projected, not normalised embeddings of a batch.
 
     Attributes:
         image_embeds (Tensor): ``(B, D)`` of the pooled segments.
-        segment_embeds (Tensor): ``(B, S, D)``; empty ``S`` where no loss looks at segments.
-        segment_shares (Tensor): ``(B, S)``, the share of the patches that each segment owns, with
-            the assignments' straight-through gradient.
+        segment_embeds (Tensor): ``(B, S, D)``; ``S`` is 0 if no loss uses segments.
+        segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment, with the
+            assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
     """
 
@@ -36,27 +42,45 @@ class ImageTextEmbeds(NamedTuple):
 
 @MODELS.register_module()
 class GroupViTPretrainer(PretrainedInit, BaseModel):
-    """Learns both towers from image-caption pairs (paper: section 3.2).
+    """Both towers and their losses, trained on image-caption pairs (paper: section 3.2).
 
     Args:
-        backbone (dict): config of a :class:`GroupViT`, or of an :class:`ImageTower` with any other
+        backbone (dict): Config of a :class:`GroupViT`, or of an :class:`ImageTower` with any other
             backbone.
-        text_encoder (dict): config of the text tower.
-        image_projector (dict): config of the image tower's projector.
-        text_projector (dict): config of the text tower's projector.
-        loss_contrastive (dict): config of the loss between images and captions.
-        loss_multi_label (dict, optional): config of the loss between images and prompts; None for
+        text_encoder (dict): Config of the text tower.
+        image_projector (dict): Config of the image tower's projector.
+        text_projector (dict): Config of the text tower's projector.
+        loss_contrastive (dict): Config of the loss between images and captions.
+        loss_multi_label (dict, optional): Config of the loss between images and prompts; None for
             data without prompts. Defaults to None.
-        micro_batch_size (int, optional): pairs whose activations in the towers exist at a time, for
-            batches that do not fit: the backward pass runs the towers again. Gradients and
+        micro_batch_size (int, optional): Pairs whose activations in the towers exist at a time, for
+            batches that exceed the memory: the backward pass runs the towers again. Gradients and
             BatchNorm statistics are those of the whole batch; a backbone with BatchNorm needs
             ``norm_eval=True``. Defaults to None, all at once.
-        text_buckets (int, optional): calls of the text encoder for a batch, short texts apart from
-            long ones and equal texts once; None encodes texts as they come. Exact. Defaults to
-            None.
-        data_preprocessor (dict, optional): config of mmengine's ``ImgDataPreprocessor``.
+        text_buckets (int, optional): Calls of the text encoder for a batch, with texts of like
+            length in a call and equal texts once; None encodes all texts in one call. Exact.
             Defaults to None.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        data_preprocessor (dict, optional): Config of mmengine's ``ImgDataPreprocessor``.
+            Defaults to None.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import GroupViTPretrainer
+        >>> from groupvit_mmseg.text import tokenize
+        >>> projector = dict(type='GroupViTProjector', hidden_channels=16, out_channels=8)
+        >>> pretrainer = GroupViTPretrainer(
+        ...     dict(type='GroupViT', img_size=32, patch_size=8, embed_dims=24, depths=(1,),
+        ...          num_heads=(2,), num_group_tokens=(6,), num_output_groups=(4,)),
+        ...     text_encoder=dict(type='GroupViTTextEncoder', embed_dims=16, num_layers=1),
+        ...     image_projector=dict(projector, in_channels=24),
+        ...     text_projector=dict(projector, in_channels=16),
+        ...     loss_contrastive=dict(type='ImageTextContrastiveLoss'),
+        ... )
+        >>> captions = tokenize(['a cat on a sofa', 'two dogs']).unsqueeze(1)  # (B, 1, L)
+        >>> losses = pretrainer(torch.randn(2, 3, 32, 32), captions, mode='loss')
+        >>> sorted(losses)
+        ['logit_scale', 'loss_contrastive']
     """
 
     def __init__(
@@ -83,22 +107,22 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
 
-    def forward(
+    def forward(  # type: ignore[override]  # mmengine names the second input data_samples
         self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
     ) -> dict[str, Tensor] | ImageTextEmbeds:
-        """What mmengine calls.
+        """Compute losses or embeddings; mmengine calls this method.
 
         Args:
             inputs (Tensor): ``(B, 3, H, W)``, normalised.
             token_ids (Tensor): int64 ``(B, 1 + P, L)``: the caption, then its prompts.
             mode (str): ``'loss'`` or ``'tensor'``. Defaults to ``'tensor'``.
-            batch_info (object): captions, prompts and keys of the batch; not used.
+            batch_info (object): Captions, prompts and keys of the batch; not used.
 
         Returns:
             dict[str, Tensor] | ImageTextEmbeds: :meth:`loss` or :meth:`embed`.
 
         Raises:
-            ValueError: for another mode; segmentation is :class:`GroupViTSegmentor`'s part.
+            ValueError: For another mode; a :class:`GroupViTSegmentor` segments.
         """
         if mode == 'loss':
             return self.loss(inputs, token_ids)
@@ -110,13 +134,13 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         )
 
     def embed(self, inputs: Tensor, token_ids: Tensor) -> ImageTextEmbeds:
-        """Projected embeddings of images ``(B, 3, H, W)`` and texts ``(B, T, L)``."""
+        """Compute projected embeddings of images ``(B, 3, H, W)`` and texts ``(B, T, L)``."""
         if self.micro_batch_size is not None:
             check_rows_are_alone(self.backbone)
         parts = self._in_parts(self._encode_images, inputs, self.micro_batch_size)
         tokens, shares = (torch.cat(part) for part in zip(*parts, strict=True))
-        image_embeds = self.image_projector(tokens)
-        text_embeds = self.text_projector(self._encode_texts(token_ids))
+        image_embeds = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D)
+        text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
         return ImageTextEmbeds(
             image_embeds=image_embeds[:, 0],
             segment_embeds=image_embeds[:, 1:],
@@ -125,50 +149,51 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         )
 
     def _in_parts(
-        self, tower: Callable[[Tensor], Any], rows: Tensor, size: int | None
-    ) -> list[Any]:
-        """A tower on at most ``size`` rows at a time; micro-batches keep no activations."""
+        self, tower: Callable[[Tensor], Output], rows: Tensor, size: int | None
+    ) -> list[Output]:
+        """Run a tower on at most ``size`` rows at a time; micro-batches keep no activations."""
         return run_in_micro_batches(tower, rows, size, recompute=self.micro_batch_size is not None)
 
     def _encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """What the projector sees of images, ``(B, 1 + S, C)``, and their segments' shares."""
+        """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``."""
         output = self.backbone.encode(images)
-        tokens = output.pooled.unsqueeze(1)
-        if self._looks_at_segments:
-            # One call, so that BatchNorm's statistics are over all that it will see in use.
-            tokens = torch.cat([tokens, output.segments], dim=1)
+        tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
+        if self._uses_segments:
+            # One call, so that BatchNorm's statistics include the segments, as in segmentation.
+            tokens = torch.cat([tokens, output.segments], dim=1)  # (B, 1 + S, C)
         return tokens, output.segment_shares()
 
     def _encode_texts(self, token_ids: Tensor) -> Tensor:
-        """Texts ``(B, T, L)`` to ``(B, T, C)``."""
-        shape, rows, place = token_ids.shape[:2], token_ids.flatten(0, 1), None
+        """Encode texts ``(B, T, L)`` to ``(B, T, C)``."""
+        shape, rows, index = token_ids.shape[:2], token_ids.flatten(0, 1), None  # (B T, L)
         rows_at_a_time = self.micro_batch_size and self.micro_batch_size * shape[1]
         if self.text_buckets is not None:
-            rows, place = distinct_texts(rows)
+            rows, index = distinct_texts(rows)  # (U, L), (B T,)
             bucket = -(-len(rows) // self.text_buckets)
             rows_at_a_time = min(rows_at_a_time or bucket, bucket)
         parts = self._in_parts(self.text_encoder, rows, rows_at_a_time)
-        return torch.cat(parts)[slice(None) if place is None else place].unflatten(0, shape)
+        encoded = torch.cat(parts)  # (U, C), or all (B T, C)
+        return (encoded if index is None else encoded[index]).unflatten(0, shape)
 
     def loss(self, inputs: Tensor, token_ids: Tensor) -> dict[str, Tensor]:
-        """Losses and logit scales of a batch.
+        """Compute losses and logit scales of a batch.
 
         Args:
             inputs (Tensor): ``(B, 3, H, W)``, normalised.
             token_ids (Tensor): int64 ``(B, 1 + P, L)``.
 
         Returns:
-            dict[str, Tensor]: scalars ``loss_contrastive`` and ``logit_scale``, and with prompts
+            dict[str, Tensor]: Scalars ``loss_contrastive`` and ``logit_scale``, and with prompts
             ``loss_multi_label`` and ``logit_scale_multi_label``.
         """
         embeds = self.embed(inputs, token_ids)
-        captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]
+        captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]  # (B, D), (B, P, D)
         losses = dict(
             loss_contrastive=self.loss_contrastive(embeds.image_embeds, captions),
             logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
         )
         if self.loss_multi_label is not None:
-            images = embeds.segment_embeds if self._looks_at_segments else embeds.image_embeds
+            images = embeds.segment_embeds if self._uses_segments else embeds.image_embeds
             losses.update(
                 loss_multi_label=self.loss_multi_label(
                     images, prompts, token_ids[:, 1:], embeds.segment_shares
@@ -178,6 +203,6 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         return losses
 
     @property
-    def _looks_at_segments(self) -> bool:
+    def _uses_segments(self) -> bool:
         """Whether a loss compares prompts with segments."""
         return self.loss_multi_label is not None and self.loss_multi_label.level != 'pooled'

@@ -14,11 +14,18 @@ class GroupViTProjector(PretrainedInit, BaseModule):
     BatchNorm takes its statistics over every axis but the last.
 
     Args:
-        in_channels (int): width of the tower.
-        hidden_channels (int): width between the layers. Defaults to 4096.
-        out_channels (int): width of the common space. Defaults to 256.
-        num_layers (int): linear layers; 0 makes an identity. Defaults to 2.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        in_channels (int): Width of the tower.
+        hidden_channels (int): Width between the layers. Defaults to 4096.
+        out_channels (int): Width ``D`` of the common space. Defaults to 256.
+        num_layers (int): Linear layers; 0 makes an identity. Defaults to 2.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
+
+    Example:
+        >>> import torch
+        >>> from groupvit_mmseg.models import GroupViTProjector
+        >>> projector = GroupViTProjector(24, hidden_channels=32, out_channels=16)
+        >>> projector(torch.randn(2, 8, 24)).shape
+        torch.Size([2, 8, 16])
     """
 
     def __init__(
@@ -40,6 +47,6 @@ class GroupViTProjector(PretrainedInit, BaseModule):
         self.out = nn.Linear(in_channels, out_channels) if num_layers else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., in_channels)`` to ``(..., out_channels)``."""
-        rows = self.out(self.hidden(x.flatten(0, -2)))
+        """Project ``(..., in_channels)`` to ``(..., out_channels)``."""
+        rows = self.out(self.hidden(x.flatten(0, -2)))  # (all rows, out_channels)
         return rows.unflatten(0, x.shape[:-1])

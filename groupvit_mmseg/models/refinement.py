@@ -12,8 +12,8 @@ from torch import Tensor
 DILATIONS = (1, 2, 4, 8, 12, 24)
 """tuple[int, ...]: Distances of the eight neighbours, as TCL evaluates with PAMR."""
 
-# The text divides differences by the variance; the figures reported with PAMR are of a tenth of the
-# standard deviation, which is therefore what is used here.
+# The paper's text divides differences by the variance, but the results reported with PAMR were
+# computed with a tenth of the standard deviation, which is therefore used here.
 SHARPNESS = 0.1
 EPS = 1e-8
 
@@ -25,7 +25,8 @@ def pamr(
 
     Args:
         scores (Tensor): ``(C, H, W)``; channels do not influence each other.
-        image (Tensor): ``(3, H, W)``, in any scale: only differences over their local spread count.
+        image (Tensor): ``(3, H, W)``, in any scale: only differences divided by the local standard
+            deviation matter.
         num_steps (int): Iterations; 0 changes nothing. Defaults to 10.
         dilations (tuple[int, ...]): Distances of the neighbours in pixels.
             Defaults to ``DILATIONS``.
@@ -37,7 +38,7 @@ def pamr(
 
 
 def affinities(image: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tensor:
-    """Weights of each pixel's neighbours ``(8 D, H, W)``, which add up to 1.
+    """Compute the weights of each pixel's neighbours ``(8 D, H, W)``, which add up to 1.
 
     Args:
         image (Tensor): ``(3, H, W)``.
@@ -53,7 +54,7 @@ def affinities(image: Tensor, dilations: tuple[int, ...] = DILATIONS) -> Tensor:
 
 
 def _spread(image: Tensor, dilations: tuple[int, ...]) -> Tensor:
-    """Standard deviation of each pixel and its neighbours, a neighbour at a time."""
+    """Compute the standard deviation of each pixel and its neighbours, a neighbour at a time."""
     count = 9 * len(dilations)
     mean = torch.zeros_like(image)
     for neighbour in _neighbours(image, dilations, with_centre=True):
@@ -79,7 +80,7 @@ def refine(
 def _neighbours(
     maps: Tensor, dilations: tuple[int, ...], *, with_centre: bool = False
 ) -> Iterator[Tensor]:
-    """Maps ``(C, H, W)`` shifted to each neighbour; beyond the border its pixels are repeated."""
+    """Yield maps ``(C, H, W)`` shifted to each neighbour; pixels of the border are repeated."""
     height, width = maps.shape[1:]
     for distance in dilations:
         padded = F.pad(maps[None], [distance] * 4, mode='replicate')[0]
@@ -94,14 +95,15 @@ def _neighbours(
 SMOOTHNESS = dict(sxy=3, compat=3)
 APPEARANCE = dict(sxy=67, srgb=3, compat=4)
 LEAST = 1e-4
-"""float: Probability of a class that a pixel's segment does not answer to."""
+"""float: Least probability of a class at a pixel."""
 
 
 def dense_crf(scores: Tensor, image: NDArray[np.uint8], *, num_steps: int = 10) -> Tensor:
-    """Posterior of the classes that any pixel answers to, by mean-field iterations.
+    """Compute the posterior of the classes with any score above 0, by mean-field iterations.
 
     Args:
-        scores (Tensor): ``(C, H, W)``, none below 0; a pixel's share of each is its probability.
+        scores (Tensor): ``(C, H, W)``, none below 0; divided by their sum they are a pixel's
+            probabilities.
         image (NDArray): RGB ``(H, W, 3)`` uint8.
         num_steps (int): Iterations. Defaults to 10.
 
@@ -127,10 +129,10 @@ def dense_crf(scores: Tensor, image: NDArray[np.uint8], *, num_steps: int = 10) 
 
 
 def load_library() -> ModuleType:
-    """The package's module.
+    """Import the CRF's module.
 
     Raises:
-        ImportError: If it is not installed; says what to run.
+        ImportError: If it is not installed; the message names the command that installs it.
     """
     try:
         from pydensecrf import densecrf
@@ -143,7 +145,7 @@ def load_library() -> ModuleType:
 
 
 def _unary(scores: Tensor) -> NDArray[np.float32]:
-    """Minus the logarithm of each pixel's probabilities, ``(C, HW)``."""
+    """Return the negative logarithm of each pixel's probabilities, ``(C, HW)``."""
     floored = scores.float().cpu().clamp(min=LEAST)
     probs = floored / floored.sum(dim=0)
     return np.ascontiguousarray(-probs.log().flatten(1).numpy())

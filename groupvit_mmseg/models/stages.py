@@ -1,13 +1,13 @@
 """The stages of GroupViT: blocks over tokens and group tokens, ended by a grouping block.
 
-Paper: section 3.1 and figure 2 (left).
+Paper: section 3.1 and figure 2 (left). Shapes: ``B`` images, ``N`` tokens, ``G`` group tokens,
+``S`` segments, ``C`` channels.
 """
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from groupvit_mmseg.models.grouping import GroupingBlock, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
@@ -15,7 +15,7 @@ from groupvit_mmseg.models.outputs import StageOutput
 
 
 class GroupProjector(nn.Module):
-    """The previous stage's group tokens as an offset to this stage's: ``(B, G, C)``."""
+    """Projection of the previous stage's group tokens, added to this stage's: ``(B, G, C)``."""
 
     def __init__(self, in_tokens: int, out_tokens: int, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class GroupProjector(nn.Module):
         self.expand = reduction(in_channels, channels)
 
     def forward(self, group_tokens: Tensor) -> Tensor:
-        """``(B, in_tokens, in_channels)`` to ``(B, out_tokens, channels)``."""
+        """Project ``(B, in_tokens, in_channels)`` to ``(B, out_tokens, channels)``."""
         return self.expand(self.mlp(self.norm(group_tokens)))
 
 
@@ -32,13 +32,11 @@ class GroupingStage(nn.Module):
     """Blocks over tokens and group tokens together, then a grouping block if there are any.
 
     Args:
-        blocks (nn.ModuleList): transformer blocks of one width ``C``.
-        grouping (GroupingBlock, optional): ends the stage. Defaults to None.
-        group_tokens (nn.Parameter, optional): learned ``(1, G, C)``. Defaults to None.
-        group_projector (GroupProjector, optional): adds the previous stage's group tokens.
-            Defaults to None.
-        with_cp (bool): whether the backward pass computes the blocks' activations again.
-            Defaults to False.
+        blocks (nn.ModuleList): Transformer blocks of one width ``C``.
+        grouping (GroupingBlock, optional): Last part of the stage. Defaults to None.
+        group_tokens (nn.Parameter, optional): Learned ``(1, G, C)``. Defaults to None.
+        group_projector (GroupProjector, optional): Projection of the previous stage's group
+            tokens. Defaults to None.
     """
 
     def __init__(
@@ -48,10 +46,8 @@ class GroupingStage(nn.Module):
         grouping: GroupingBlock | None = None,
         group_tokens: nn.Parameter | None = None,
         group_projector: GroupProjector | None = None,
-        with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
         self.blocks = blocks
         self.grouping = grouping
         self.group_tokens = group_tokens
@@ -61,33 +57,30 @@ class GroupingStage(nn.Module):
         """Run the stage.
 
         Args:
-            x (Tensor): tokens ``(B, N, C)``.
-            previous (Tensor, optional): group tokens of the stage before, ``(B, G', C')``.
+            x (Tensor): Tokens ``(B, N, C)``.
+            previous (Tensor, optional): Group tokens of the stage before, ``(B, G', C')``.
 
         Returns:
-            StageOutput: tokens, segments, group tokens and assignment.
+            StageOutput: Tokens, segments, group tokens and assignment.
         """
         if self.grouping is None:
             x = self._run_blocks(x)
             return StageOutput(x, x, None, None)
-        group_tokens = self._group_tokens(len(x), previous).to(x.dtype)
+        group_tokens = self._group_tokens(len(x), previous).to(x.dtype)  # (B, G, C)
         num_tokens = x.shape[1]
         x = self._run_blocks(torch.cat([x, group_tokens], dim=1))  # (B, N + G, C)
-        x, group_tokens = x[:, :num_tokens], x[:, num_tokens:]
-        segments, assignment = self.grouping(x, group_tokens)
+        x, group_tokens = x[:, :num_tokens], x[:, num_tokens:]  # (B, N, C), (B, G, C)
+        segments, assignment = self.grouping(x, group_tokens)  # (B, S, C'), (B, S, N)
         return StageOutput(x, segments, group_tokens, assignment)
 
     def _run_blocks(self, x: Tensor) -> Tensor:
-        """All blocks in turn."""
+        """Run all blocks in turn, ``(B, T, C)`` to ``(B, T, C)``."""
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
-            else:
-                x = block(x)
+            x = block(x)
         return x
 
     def _group_tokens(self, batch_size: int, previous: Tensor | None) -> Tensor:
-        """Learned tokens plus the projection of the previous stage's, ``(B, G, C)``."""
+        """Return the learned tokens plus the projection of the previous stage's, ``(B, G, C)``."""
         assert self.group_tokens is not None
         tokens = self.group_tokens.expand(batch_size, -1, -1)
         if self.group_projector is None or previous is None:
@@ -105,9 +98,8 @@ def build_stages(
     mlp_ratio: float,
     drop_path_rate: float,
     assign_scale: float,
-    with_cp: bool,
 ) -> nn.ModuleList:
-    """All stages of a :class:`GroupViT`; a stage's grouping block outputs the next one's width."""
+    """Build all stages of a :class:`GroupViT`; grouping blocks output the next stage's width."""
     drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
     stages = nn.ModuleList()
     for i, width in enumerate(widths):
@@ -116,7 +108,7 @@ def build_stages(
             for _ in range(depths[i])
         )
         if num_group_tokens[i] == 0:
-            stages.append(GroupingStage(blocks, with_cp=with_cp))
+            stages.append(GroupingStage(blocks))
             continue
         grouping = GroupingBlock(
             width,
@@ -139,7 +131,6 @@ def build_stages(
                 grouping=grouping,
                 group_tokens=tokens,
                 group_projector=projector,
-                with_cp=with_cp,
             )
         )
     return stages
@@ -152,7 +143,7 @@ def check_stages(
     num_group_tokens: Sequence[int],
     num_output_groups: Sequence[int],
 ) -> None:
-    """Raise ``ValueError`` with one sentence if the stages do not fit each other."""
+    """Raise ``ValueError`` if the stages do not fit each other."""
     num_stages = len(depths)
     if num_stages == 0:
         raise ValueError('GroupViT needs at least one stage, but depths is empty.')
@@ -185,7 +176,7 @@ def check_stages(
 
 
 def check_heads(widths: Sequence[int], num_heads: Sequence[int]) -> None:
-    """Raise ``ValueError`` with one sentence if a stage's heads do not divide its width."""
+    """Raise ``ValueError`` if a stage's heads do not divide its width."""
     for i, (width, heads) in enumerate(zip(widths, num_heads, strict=True)):
         if heads < 1 or width % heads:
             raise ValueError(
@@ -194,7 +185,7 @@ def check_heads(widths: Sequence[int], num_heads: Sequence[int]) -> None:
 
 
 def check_frozen_stages(frozen_stages: int, num_stages: int) -> int:
-    """Raise ``ValueError`` with one sentence for stages that there are not."""
+    """Return ``frozen_stages``; raise ``ValueError`` if there are not as many stages."""
     if not -1 <= frozen_stages <= num_stages:
         raise ValueError(
             f'frozen_stages = {frozen_stages} must be -1 (nothing), 0 (the embeddings) or up to '

@@ -1,4 +1,7 @@
-"""The text tower: CLIP's causal transformer, read at the end-of-text token."""
+"""The text tower: CLIP's causal transformer, read at the end-of-text token.
+
+Shapes: ``B`` texts, ``L`` tokens, ``C`` channels.
+"""
 
 import torch
 from mmengine.model import BaseModule
@@ -12,21 +15,28 @@ LENGTH_MULTIPLE = 8
 
 
 def quick_gelu(x: Tensor) -> Tensor:
-    """CLIP's fast approximation of GELU, ``x * sigmoid(1.702 x)``."""
+    """Return CLIP's fast approximation of GELU, ``x * sigmoid(1.702 x)``."""
     return x * torch.sigmoid(1.702 * x)
 
 
 @MODELS.register_module()
 class GroupViTTextEncoder(PretrainedInit, BaseModule):
-    """Token ids to text embeddings (paper: section 4.1; CLIP's architecture).
+    """Transformer from token ids to text embeddings (paper: section 4.1; CLIP's architecture).
 
     Args:
-        context_length (int): longest text ``L`` in tokens. Defaults to 77.
-        embed_dims (int): width ``C``. Defaults to 256.
-        num_layers (int): transformer blocks. Defaults to 12.
-        num_heads (int, optional): attention heads. Defaults to one per 64 channels.
-        vocab_size (int): tokens known. Defaults to 49408, CLIP's BPE vocabulary.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
+        context_length (int): Longest text ``L`` in tokens. Defaults to 77.
+        embed_dims (int): Width ``C``. Defaults to 256.
+        num_layers (int): Transformer blocks. Defaults to 12.
+        num_heads (int, optional): Attention heads. Defaults to one per 64 channels.
+        vocab_size (int): Size of the vocabulary. Defaults to 49408, that of CLIP's BPE.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
+
+    Example:
+        >>> from groupvit_mmseg.models import GroupViTTextEncoder
+        >>> from groupvit_mmseg.text import tokenize
+        >>> encoder = GroupViTTextEncoder(context_length=16, embed_dims=32, num_layers=1)
+        >>> encoder(tokenize(['a photo of a cat.', 'two dogs'], context_length=16)).shape
+        torch.Size([2, 32])
     """
 
     pretrained_part = 'text_encoder.'
@@ -56,7 +66,7 @@ class GroupViTTextEncoder(PretrainedInit, BaseModule):
         self._reset_parameters(blocks)
 
     def _reset_parameters(self, blocks: list[TransformerBlock]) -> None:
-        """CLIP's initialisation."""
+        """Initialise as CLIP does."""
         nn.init.normal_(self.token_embedding.weight, std=0.02)
         nn.init.normal_(self.pos_embed, std=0.01)
         width, layers = self.embed_dims, len(blocks)
@@ -82,7 +92,7 @@ class GroupViTTextEncoder(PretrainedInit, BaseModule):
             Tensor: ``(B, C)``, the normalised state at the end-of-text token.
 
         Raises:
-            ValueError: if ``L`` exceeds the context length.
+            ValueError: If ``L`` exceeds the context length.
         """
         if token_ids.shape[-1] > self.context_length:
             raise ValueError(
@@ -90,14 +100,15 @@ class GroupViTTextEncoder(PretrainedInit, BaseModule):
                 f'{self.context_length}: tokenise with context_length={self.context_length}.'
             )
         end = token_ids.argmax(dim=-1)  # (B,)
-        token_ids = token_ids[:, : used_length(end, token_ids.shape[-1])]
-        x = self.token_embedding(token_ids) + self.pos_embed[: token_ids.shape[-1]]
+        token_ids = token_ids[:, : used_length(end, token_ids.shape[-1])]  # (B, L')
+        x = self.token_embedding(token_ids) + self.pos_embed[: token_ids.shape[-1]]  # (B, L', C)
         for block in self.blocks:
             x = block(x)
-        return self.norm(x[torch.arange(len(x), device=x.device), end])
+        x = x[torch.arange(len(x), device=x.device), end]  # (B, L', C) to (B, C)
+        return self.norm(x)
 
 
 def used_length(end: Tensor, length: int) -> int:
-    """Columns up to the last of the end-of-text positions, rounded up for stable shapes."""
+    """Return the columns up to the last end-of-text position, rounded up for stable shapes."""
     used = int(end.max()) + 1
     return min(length, -(-used // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)

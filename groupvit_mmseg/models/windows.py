@@ -1,8 +1,9 @@
 """Sliding windows in bounded memory: scores are kept per segment of a window, not per pixel.
 
-A window has few segments and lets few classes through, so all it says is a small table and the
-segment of each pixel. Any channel's pixel scores follow from these, in the same order of additions
-as MMSegmentation's loop over windows: the numbers are the same bit for bit.
+A window has few segments, so its scores are a small table and the segment of each pixel. The pixel
+scores of any channel follow from these, in the same order of additions as MMSegmentation's loop
+over windows: the numbers are the same bit for bit. Shapes: ``H, W`` pixels of the image, ``h, w``
+of a window, ``S`` segments, ``K`` classes, ``C`` of them at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CHUNK_BYTES = 256 * 2**20
 
 
 class WindowedImage(NamedTuple):
-    """What the windows of one image say.
+    """Segments and scores of the windows of one image.
 
     Attributes:
         size (tuple[int, int]): Height and width of the image.
@@ -38,10 +39,10 @@ class WindowedImage(NamedTuple):
 
     @torch.no_grad()
     def put(self, index: int, group_map: Tensor, scores: Tensor) -> None:
-        """Write what one window says; windows of an image come in order.
+        """Store a window's group map and scores; windows of an image are stored in order.
 
-        All windows share two blocks of memory: small tensors that stay, scattered between large
-        ones that go, keep the allocator from giving anything back.
+        All windows share two blocks of memory: if small tensors that are kept lay between large
+        ones that are freed, the allocator could not return the memory.
         """
         if index == 0:
             count = len(self.windows)
@@ -51,22 +52,23 @@ class WindowedImage(NamedTuple):
         self.scores[index].copy_(scores)
 
     def active_channels(self) -> list[int]:
-        """Channels that any segment scores above 0, ascending: the others are 0 everywhere."""
+        """Return the channels with a score above 0, ascending; the others are 0 everywhere."""
+        # Of each window (S, K) to (K,), of all windows (K,)
         highest = torch.stack([table.amax(dim=0) for table in self.scores]).amax(dim=0)
         return highest.nonzero().flatten().tolist()
 
     def window_counts(self) -> Tensor:
-        """Windows that cover each pixel, ``(H, W)``."""
+        """Count the windows that cover each pixel, ``(H, W)``."""
         counts = self.scores[0].new_zeros(self.size)
         for rows, columns in self.windows:
             counts[rows, columns] += 1
         return counts
 
     def pixel_scores(self, channels: list[int] | None = None) -> Tensor:
-        """Scores of pixels: those of their segments, averaged over the windows that see them.
+        """Compute pixel scores: those of the pixels' segments, averaged over all windows.
 
         Args:
-            channels (list[int], optional): Which; None takes all. Defaults to None.
+            channels (list[int], optional): Channels to compute; None takes all. Defaults to None.
 
         Returns:
             Tensor: ``(C, H, W)``.
@@ -77,9 +79,10 @@ class WindowedImage(NamedTuple):
             self.windows, self.group_maps, tables, strict=True
         ):
             if table.any():
-                pixels = table.T.contiguous().index_select(1, group_map.flatten().int())
-                total[:, rows, columns] += pixels.unflatten(1, group_map.shape)
-        return total.div_(self.window_counts())
+                indices = group_map.flatten().int()  # (h w,)
+                pixels = table.T.contiguous().index_select(1, indices)  # (C, S) to (C, h w)
+                total[:, rows, columns] += pixels.unflatten(1, group_map.shape)  # (C, h, w)
+        return total.div_(self.window_counts())  # (C, H, W)
 
     def label_map(
         self,
@@ -88,9 +91,9 @@ class WindowedImage(NamedTuple):
         *,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> Tensor:
-        """The channel of the highest score at each pixel, the lowest of equal ones.
+        """Return the channel of the highest score at each pixel, the lowest of equal ones.
 
-        Beside the windows, 24 bytes a pixel and ``chunk_bytes`` are held at a time, whatever the
+        Beside the windows, 24 bytes a pixel and ``chunk_bytes`` exist at a time, for any
         number of classes.
 
         Args:
@@ -106,11 +109,11 @@ class WindowedImage(NamedTuple):
         )
         best: Tensor | None = None
         for channels in _chunks(self.active_channels() or [0], chunk_bytes // per_channel):
-            score, index = finish(self.pixel_scores(channels)).max(dim=0)
+            score, index = finish(self.pixel_scores(channels)).max(dim=0)  # of the final size
             label = torch.tensor(channels, dtype=torch.int32, device=index.device)[index]
             del index  # 8 bytes a pixel
             if best is None:
-                # Where nothing scores, the first channel of all is the answer.
+                # Where all scores are 0, the first channel of all is the highest.
                 best, labels = score, label.masked_fill_(score == 0, 0)
                 continue
             torch.where(score > best, label, labels, out=labels)
@@ -119,19 +122,19 @@ class WindowedImage(NamedTuple):
 
 
 def smallest_integers(group_map: Tensor, num_groups: int) -> Tensor:
-    """A group map in as few bytes as its segments need."""
+    """Convert a group map to the smallest type that holds its segments."""
     return group_map.to(torch.uint8 if num_groups <= 256 else torch.int32)
 
 
 def _chunks(channels: list[int], count: int) -> Iterator[list[int]]:
-    """Channels in groups of ``count``, at least one."""
+    """Split channels into groups of ``count``, at least one."""
     count = max(1, count)
     for start in range(0, len(channels), count):
         yield channels[start : start + count]
 
 
 def crop_windows(size: tuple[int, int], test_cfg: dict) -> list[Window]:
-    """Windows of an image by MMSeg's rule: the last one of a row is shifted back to the border.
+    """List the windows of an image as MMSeg does: the last of a row is shifted to the border.
 
     Args:
         size (tuple[int, int]): Image height and width.
@@ -150,7 +153,7 @@ def crop_windows(size: tuple[int, int], test_cfg: dict) -> list[Window]:
 
 
 def _spans(length: int, crop: int, stride: int) -> list[slice]:
-    """Windows along one axis."""
+    """List the windows along one axis."""
     count = max(length - crop + stride - 1, 0) // stride + 1
     starts = [max(min(index * stride, length - crop), 0) for index in range(count)]
     return [slice(start, min(start + crop, length)) for start in starts]

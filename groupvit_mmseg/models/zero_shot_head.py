@@ -1,48 +1,75 @@
-"""The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3)."""
+"""The zero-shot decode head: segments x class embeddings -> pixel scores (paper: section 3.3).
+
+Shapes: ``B`` images of one crop, ``S`` segments, ``K`` prompted words, ``D`` channels of the common
+space, ``H, W`` pixels.
+"""
+
+from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor
 
-from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.class_embeddings import embed_words
+from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
-from groupvit_mmseg.text import get_templates, tokenize
+from groupvit_mmseg.text import get_templates
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from groupvit_mmseg.text.class_list import ClassOptions
 
 
 def _of_the_class_list(field: str) -> property:
-    """A field of ``self.classes`` to read; ``set_classes`` changes it."""
+    """Make a read-only property of a field of ``self.classes``; ``set_classes`` changes it."""
     return property(lambda head: getattr(head.classes, field))
 
 
 @MODELS.register_module()
 class GroupViTZeroShotHead(BaseModule):
-    """Names segments by the words whose embeddings they are near.
+    """Classifier of segments by the words whose embeddings are nearest.
 
     Class embeddings are a function of weights, class names and templates. They are computed by
     :meth:`encode_classes` and dropped whenever one of the three changes: on loading weights, on
     :meth:`set_classes`, and on entering training mode.
 
     Args:
-        text_encoder (dict): config of the text tower.
-        image_projector (dict): config of the image tower's projector.
-        text_projector (dict): config of the text tower's projector.
-        class_names (str | Sequence[str]): name of a known set (``'pascal_voc'``) or the names in
-            order; with a background, that is index 0 and never prompted.
-        top_k (int): classes that the image as a whole lets through per crop. Defaults to 5.
-        init_cfg (dict, optional): mmengine's initialisation config. Defaults to None.
-        **class_options: the other fields of a :class:`ClassList`: ``with_background``,
+        text_encoder (dict): Config of the text tower.
+        image_projector (dict): Config of the image tower's projector.
+        text_projector (dict): Config of the text tower's projector.
+        class_names (str | Sequence[str]): Name of a known set (``'pascal_voc'``) or the names in
+            order; a background has index 0 and is never prompted.
+        top_k (int): Number of classes that a crop may contain: those nearest to its image
+            embedding. Defaults to 5.
+        init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
+        **class_options: The other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``
             and ``alias_pooling``, as :func:`.make_class_list` takes them.
 
     Raises:
-        ValueError: as :meth:`set_classes`, or if no class is let through.
+        ValueError: As :meth:`set_classes`, or if ``top_k`` is not positive.
+
+    Example:
+        >>> from groupvit_mmseg.models import GroupViTZeroShotHead
+        >>> projector = dict(type='GroupViTProjector', hidden_channels=16, out_channels=8)
+        >>> head = GroupViTZeroShotHead(
+        ...     dict(type='GroupViTTextEncoder', embed_dims=16, num_layers=1),
+        ...     image_projector=dict(projector, in_channels=24),
+        ...     text_projector=dict(projector, in_channels=16),
+        ...     class_names=['cat', 'dog'],
+        ... ).eval()
+        >>> head.encode_classes().shape
+        torch.Size([2, 8])
+        >>> head.set_classes(head.classes.changed(aliases={'cat': ['kitten']}))
+        >>> head.num_classes, head.encode_classes().shape  # a row per word
+        (2, torch.Size([3, 8]))
     """
 
     class_embeds: Tensor | None
@@ -61,7 +88,7 @@ class GroupViTZeroShotHead(BaseModule):
         class_names: str | Sequence[str],
         top_k: int = 5,
         init_cfg: dict | None = None,
-        **class_options: Any,
+        **class_options: Unpack[ClassOptions],
     ) -> None:
         super().__init__(init_cfg)
         if not isinstance(top_k, int) or top_k < 1:
@@ -76,20 +103,22 @@ class GroupViTZeroShotHead(BaseModule):
         self.set_classes(class_names, **class_options)
 
     def set_classes(
-        self, class_names: ClassList | str | Sequence[str], **class_options: Any
+        self,
+        class_names: ClassList | str | Sequence[str],
+        **class_options: Unpack[ClassOptions],
     ) -> None:
-        """Segment other classes from now on.
+        """Set the classes to segment.
 
-        Of names, options that are not given take their defaults; of a :class:`ClassList`, such as
-        ``head.classes``, they stay as they are: ``head.set_classes(head.classes, bg_thresh=0.3)``.
+        With names, options that are missing take their defaults; with a :class:`ClassList`, such as
+        ``head.classes``, they keep its values: ``head.set_classes(head.classes, bg_thresh=0.3)``.
 
         Args:
-            class_names (ClassList | str | Sequence[str]): a whole list, or names as in the
+            class_names (ClassList | str | Sequence[str]): A class list, or names as in the
                 constructor.
-            **class_options: as in the constructor.
+            **class_options: As in the constructor.
 
         Raises:
-            ValueError: for an unknown option, an empty list, an empty name, a name given twice, an
+            ValueError: For an unknown option, an empty list, an empty name, a name given twice, an
                 unknown set of classes or templates, or a threshold or background words that do not
                 fit.
         """
@@ -112,75 +141,70 @@ class GroupViTZeroShotHead(BaseModule):
         """Compute and keep the class embeddings of the present weights, names and templates.
 
         Returns:
-            Tensor: ``(K, D)``, a row per prompted name: classes but the background, then
-            background words.
+            Tensor: ``(K, D)``, a row per prompted word: those of the classes, then the background
+            words.
 
         Raises:
-            RuntimeError: in training mode, where BatchNorm would mix the classes.
+            RuntimeError: In training mode, where BatchNorm would mix the classes.
         """
-        rows = [
-            self.embed_names([prompt.word], prompt.templates) for prompt in self.classes.prompts
-        ]
-        self.class_embeds = torch.cat(rows)
+        prompts = [(prompt.word, prompt.templates) for prompt in self.classes.prompts]
+        self.class_embeds = self._embed_words(prompts)
         return self.class_embeds
 
     @torch.no_grad()
     def embed_names(
         self, names: Sequence[str], templates: str | Sequence[str] | None = None
     ) -> Tensor:
-        """Embeddings of any names: the mean over their projected templates, then normalised.
+        """Embed any names: the normalised mean over their projected templates.
 
         Args:
             names (Sequence[str]): ``K`` names.
-            templates (str | Sequence[str], optional): as in the constructor; None takes the
+            templates (str | Sequence[str], optional): As in the constructor; None takes the
                 head's. Defaults to None.
 
         Returns:
             Tensor: ``(K, D)``.
 
         Raises:
-            RuntimeError: in training mode, where BatchNorm would mix the names.
+            RuntimeError: In training mode, where BatchNorm would mix the names.
         """
+        sentences = self.templates if templates is None else get_templates(templates)
+        return self._embed_words([(name, sentences) for name in names])
+
+    def _embed_words(self, prompts: Sequence[tuple[str, Sequence[str]]]) -> Tensor:
+        """Embed words, each with its templates, ``(K, D)``."""
         if self.training:
             raise RuntimeError('Class embeddings need evaluation mode: call eval() on the model.')
-        sentences = self.templates if templates is None else get_templates(templates)
-        device = self.logit_scale.device
-        rows = []
-        for name in names:
-            texts = [sentence.format(name) for sentence in sentences]
-            token_ids = tokenize(texts, self.text_encoder.context_length).to(device)
-            rows.append(self.text_projector(self.text_encoder(token_ids)).mean(dim=0))
-        (embeds,) = normalize(torch.stack(rows))
-        return embeds
+        return embed_words(prompts, self.text_encoder, self.text_projector)
 
-    def train(self, mode: bool = True) -> 'GroupViTZeroShotHead':
-        """Training changes the weights, so the class embeddings are dropped."""
+    def train(self, mode: bool = True) -> GroupViTZeroShotHead:
+        """Set the mode; drop the class embeddings if training can change the weights."""
         if mode:
             self.class_embeds = None
         super().train(mode)
         return self
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        """New weights: the class embeddings are dropped."""
+    def _load_from_state_dict(self, *args: object, **kwargs: object) -> None:
+        """Load new weights and drop the class embeddings."""
         self.class_embeds = None
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, output: GroupViTOutput) -> Tensor:
-        """Pixel scores at the size of the images; see :meth:`predict`."""
-        scores = self.segment_scores(self.segment_affinity(output))
-        group_map = self.group_map(output)
-        batch = torch.arange(len(scores), device=scores.device)[:, None, None]
-        return scores[batch, group_map].permute(0, 3, 1, 2)
+        """Compute pixel scores at the size of the images; see :meth:`predict`."""
+        scores = self.segment_scores(self.segment_affinity(output))  # (B, S, num_classes)
+        group_map = output.group_map()  # (B, H, W)
+        batch = torch.arange(len(scores), device=scores.device)[:, None, None]  # (B, 1, 1)
+        return scores[batch, group_map].permute(0, 3, 1, 2)  # (B, H, W, K) to (B, K, H, W)
 
     def predict(
         self, output: GroupViTOutput, batch_img_metas: list[dict], test_cfg: dict
     ) -> Tensor:
-        """What ``EncoderDecoder`` asks of a decode head.
+        """Compute pixel scores; the method by which ``EncoderDecoder`` calls a decode head.
 
         Args:
-            output (GroupViTOutput): of one crop of ``B`` images.
-            batch_img_metas (list[dict]): not used: the output knows its size.
-            test_cfg (dict): not used.
+            output (GroupViTOutput): Output for one crop of ``B`` images.
+            batch_img_metas (list[dict]): Not used; the output contains the size.
+            test_cfg (dict): Not used.
 
         Returns:
             Tensor: ``(B, num_classes, H, W)``: a pixel's score is its segment's affinity to the
@@ -188,11 +212,11 @@ class GroupViTZeroShotHead(BaseModule):
         """
         return self(output)
 
-    def loss(self, *args: Any, **kwargs: Any) -> dict:
-        """Nothing is learned here.
+    def loss(self, *args: object, **kwargs: object) -> dict:
+        """Refuse to train on masks.
 
         Raises:
-            NotImplementedError: always.
+            NotImplementedError: Always.
         """
         raise NotImplementedError(
             'GroupViTZeroShotHead learns nothing from masks: pretrain with GroupViTPretrainer and '
@@ -200,36 +224,36 @@ class GroupViTZeroShotHead(BaseModule):
         )
 
     def segment_affinity(self, output: GroupViTOutput) -> Tensor:
-        """Affinity of every segment to every prompted name.
+        """Compute the affinity of every segment to every prompted word.
 
-        The image's ``top_k`` best names are let through, and the softmax over those is multiplied
-        by the softmax over all.
+        The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
+        softmax over all words.
 
         Args:
-            output (GroupViTOutput): of one crop of ``B`` images.
+            output (GroupViTOutput): Output for one crop of ``B`` images.
 
         Returns:
             Tensor: ``(B, S, K)`` in [0, 1].
         """
         class_embeds = self.class_embeds if self.class_embeds is not None else self.encode_classes()
-        image_embeds = self.image_projector(torch.cat([output.pooled[:, None], output.segments], 1))
-        (image_embeds,) = normalize(image_embeds)
-        class_embeds = class_embeds.to(image_embeds.dtype)
-        logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T
+        tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
+        (image_embeds,) = normalize(self.image_projector(tokens))  # (B, 1 + S, D)
+        class_embeds = class_embeds.to(image_embeds.dtype)  # (K, D)
+        logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T  # (B, 1 + S, K)
         image_logits, segment_logits = logits[:, :1], logits[:, 1:]  # (B, 1, K), (B, S, K)
-        top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices
+        top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices  # (B, 1, top_k)
         # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
         hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
-        let_through = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
-        return let_through * segment_logits.softmax(dim=-1)
+        among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
+        return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)
 
     def segment_scores(self, affinity: Tensor) -> Tensor:
-        """Affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``, background applied.
+        """Convert affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``.
 
-        The threshold is never above the best affinity of the image to a class, so that something
-        is always seen.
+        With a background threshold, segments below it become background. The threshold is at most
+        the best affinity of any segment, so that at least one segment has a class.
         """
-        foreground = self.foreground_affinity(affinity)
+        foreground = self.foreground_affinity(affinity)  # (B, S, classes but the background)
         if not self.with_background:
             return foreground
         num_words = len(self.prompted_names) - len(self.background_words)
@@ -238,12 +262,12 @@ class GroupViTZeroShotHead(BaseModule):
             background = affinity[..., num_words:].amax(dim=-1, keepdim=True)
         if self.bg_thresh is not None:
             best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
-            threshold = best.amax(dim=1, keepdim=True).clamp(max=self.bg_thresh)
+            threshold = best.amax(dim=1, keepdim=True).clamp(max=self.bg_thresh)  # (B, 1, 1)
             background = torch.where(best < threshold, 1.0, background)
         return torch.cat([background, foreground], dim=-1)
 
     def foreground_affinity(self, affinity: Tensor) -> Tensor:
-        """Affinities to words ``(B, S, K)`` pooled to those to the classes but the background."""
+        """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""
         labels = self.word_classes
         first = int(self.with_background)
         if len(labels) - len(self.background_words) == self.num_classes - first:
@@ -255,40 +279,4 @@ class GroupViTZeroShotHead(BaseModule):
         columns = [
             pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
         ]
-        return torch.stack(columns, dim=-1)
-
-    def group_map(self, output: GroupViTOutput, num_stages: int | None = None) -> Tensor:
-        """The segment that each pixel belongs to.
-
-        Args:
-            output (GroupViTOutput): of one crop of ``B`` images.
-            num_stages (int, optional): segments of which grouping stage, counted from 1.
-                Defaults to the last.
-
-        Returns:
-            Tensor: int64 ``(B, H, W)`` at the size of the images.
-        """
-        if not output.soft_assignments:
-            return nearest_patches(output.patch_shape, output.image_shape, output.segments)
-        probs = output.group_probs(num_stages)
-        probs = F.interpolate(
-            probs, size=output.image_shape, mode='bilinear', align_corners=self.align_corners
-        )
-        return probs.max(dim=1).indices  # on CPUs many times faster than argmax over an inner axis
-
-
-def nearest_patches(
-    patch_shape: tuple[int, int], image_shape: tuple[int, int], segments: Tensor
-) -> Tensor:
-    """The segment of each pixel where every patch is one, int64 ``(B, H, W)``.
-
-    That is what a map of each patch, resized bilinearly, has its maximum at; but a map of
-    ``h * w`` channels at ``H, W`` pixels never exists.
-    """
-    rows, columns = (
-        F.interpolate(torch.eye(count, device=segments.device)[None], size=size, mode='linear')
-        .max(dim=1)
-        .indices[0]
-        for count, size in zip(patch_shape, image_shape, strict=True)
-    )
-    return (rows[:, None] * patch_shape[1] + columns).expand(len(segments), -1, -1)
+        return torch.stack(columns, dim=-1)  # (B, S, classes but the background)

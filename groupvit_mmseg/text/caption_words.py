@@ -9,7 +9,7 @@ _Tagger = Callable[[str], list[tuple[str, str]]]
 
 
 class CaptionWords:
-    """Nouns and verbs of a caption, in its order and spelling, repetitions included.
+    """Finds the nouns and verbs of a caption, in its order and spelling, repetitions included.
 
     Args:
         tagger (str): ``'textblob'`` is TextBlob's pattern tagger: it carries its lexicon in the
@@ -19,6 +19,10 @@ class CaptionWords:
     Raises:
         ValueError: If the tagger is neither of the two.
         LookupError: If NLTK's data is not installed.
+
+    Example:
+        >>> CaptionWords()('two brown dogs playing in the water')
+        ['dogs', 'playing', 'water']
     """
 
     def __init__(self, tagger: str = 'textblob') -> None:
@@ -29,13 +33,13 @@ class CaptionWords:
         self._tag = loaders[tagger]()
 
     def __call__(self, caption: str) -> list[str]:
-        """Words tagged ``NN NNS NNP VB VBD VBG VBN VBP VBZ``.
+        """Return the words tagged ``NN NNS NNP VB VBD VBG VBN VBP VBZ``.
 
         Args:
             caption (str): Any text.
 
         Returns:
-            list[str]: The words; empty where there are none.
+            list[str]: The words; empty if there are none.
         """
         return [
             word
@@ -45,7 +49,7 @@ class CaptionWords:
 
 
 def _textblob_tagger() -> _Tagger:
-    """TextBlob's pattern tagger, which splits sentences and words itself."""
+    """Load TextBlob's pattern tagger, which splits sentences and words itself."""
     from textblob.en import tag
 
     tag('warm up')  # reads the lexicon now, not in the first batch
@@ -53,7 +57,7 @@ def _textblob_tagger() -> _Tagger:
 
 
 def _nltk_tagger() -> _Tagger:
-    """NLTK's word tokeniser and perceptron tagger."""
+    """Load NLTK's word tokeniser and perceptron tagger."""
     try:
         _tag_with_nltk('warm up')
     except LookupError as error:
@@ -65,7 +69,7 @@ def _nltk_tagger() -> _Tagger:
 
 
 def _tag_with_nltk(caption: str) -> list[tuple[str, str]]:
-    """Words and tags; at module level, so that a worker that is not forked gets it too."""
+    """Tag words; at module level, so that it can be pickled for a worker that is not forked."""
     import nltk
 
     return nltk.pos_tag(nltk.word_tokenize(caption))

@@ -1,7 +1,19 @@
-"""Reads class files: what they mean is said in :mod:`groupvit_mmseg.text.class_list`.
+"""Reads class files: a class list as text, YAML or JSON.
 
-A file that can be misread is refused with its line: other formats, other separators, a colon that
-belongs to no known line, a class named twice.
+A text file has a line per class in the order of the labels: the name, then other words for the same
+thing; after ``|`` its own templates, separated by ``;``. A first line ``background:`` makes label 0
+a background, with the words after it, a threshold or both; ``other:`` is a class of that name. A
+comment is ``#`` and a space, at the beginning of a line or after a space::
+
+    # animals
+    background: sky, wall, grass
+    cat, kitten, tomcat
+    dog | a photo of a {}.; a drawing of a {}.
+    other: cow, horse
+
+A file that can be misread is refused with its line: other formats, other separators, a colon after
+any other word, a class named twice. For files that end in ``.yaml``, ``.yml`` or ``.json`` see
+:mod:`~groupvit_mmseg.text.class_file_yaml`.
 """
 
 from __future__ import annotations
@@ -9,48 +21,80 @@ from __future__ import annotations
 import codecs
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from groupvit_mmseg.text.class_file_yaml import ClassFile, parse_json, parse_yaml
 from groupvit_mmseg.text.templates import get_templates
 from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
 
+MAX_BYTES = 2**20  # of a class file: a thousand classes take about 20 kB
+_PARSERS = {'.yaml': parse_yaml, '.yml': parse_yaml, '.json': parse_json}
 # A comment begins a line or follows a space, and a space follows it: "C# book" is a name.
 _COMMENT = re.compile(r'(?:^|\s)#(?=[\s#]|$).*')
 _UNCLEAR_COMMENT = re.compile(r'\s(#\S*)')
-# Wide commas and semicolons, ends of lines of other systems, and characters that nobody sees.
+# Wide commas and semicolons, ends of lines of other systems, and invisible characters.
 _FOREIGN = re.compile('[\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]')
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class _Line(NamedTuple):
-    """What one line says; the words of a background do not begin with a class name."""
+    """Content of one line; the words of a background do not begin with a class name."""
 
     words: tuple[str, ...]
     templates: tuple[str, ...]
     is_background: bool
 
 
-def read_class_file(path: str | Path) -> dict[str, Any]:
-    """Read a class file.
+def read_class_file(path: str | Path) -> ClassFile:
+    r"""Read a class file.
 
     Args:
-        path (str | Path): The file; the docstring of ``class_list`` shows its form.
+        path (str | Path): The file. The endings ``.yaml``, ``.yml`` and ``.json`` name these
+            formats, all others are text.
 
     Returns:
-        dict[str, Any]: ``class_names``, ``with_background``, ``background_words``, ``aliases`` and
-        ``class_templates``, as ``GroupViTZeroShotHead.set_classes`` takes them.
+        ClassFile: Options of ``make_class_list`` and ``set_classes``: ``class_names``,
+        ``with_background``, ``background_words``, ``aliases`` and ``class_templates``; of a YAML or
+        JSON file also ``bg_thresh``, ``templates`` and ``alias_pooling`` if it has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a line cannot be read or means two things, or there is no class.
+        ValueError: If the file is no class file, is ambiguous, or has no class.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from groupvit_mmseg.text.class_list import make_class_list
+        >>> _ = Path('classes.txt').write_text('cat, kitten  # two words\nC# book')
+        >>> make_class_list(**read_class_file('classes.txt')).words
+        ('cat', 'kitten', 'C# book')
+        >>> _ = Path('classes.yaml').write_text('- name: cat\n  words: [kitten]\n- C# book')
+        >>> read_class_file('classes.yaml') == read_class_file('classes.txt')
+        True
     """
-    lines = _read_lines(path)
+    text = _read_text(Path(path))
+    parse = _PARSERS.get(Path(path).suffix.lower())
+    if parse is None:
+        return _parse_lines(text, path)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+
+
+def _parse_lines(text: str, path: str | Path) -> ClassFile:
+    """Read the text format."""
+    if text.lstrip()[:1] in ('{', '['):
+        raise ValueError(
+            f'{path} holds JSON or YAML: call it .json or .yaml, or write a line per class, '
+            '"cat, kitten" for a class of two words.'
+        )
+    lines = _read_lines(text, path)
     classes = [line for line in lines if not line.is_background]
     background = next((line.words for line in lines if line.is_background), None)
     if not classes:
         raise ValueError(f'{path} names no class: give one per line.')
     names = tuple(line.words[0] for line in classes)
-    return dict(
+    return ClassFile(
         class_names=names if background is None else ('background', *names),
         with_background=background is not None,
         background_words=background or (),
@@ -59,20 +103,20 @@ def read_class_file(path: str | Path) -> dict[str, Any]:
     )
 
 
-def _read_lines(path: str | Path) -> list[_Line]:
-    """The lines that say something; a wrong one is named."""
+def _read_lines(text: str, path: str | Path) -> list[_Line]:
+    """Parse the lines that are neither empty nor comments; errors name the line."""
     lines: list[_Line] = []
-    places: dict[str, int] = {}  # where a word was named first
-    for number, text in enumerate(_text(path).split('\n'), start=1):
+    first_lines: dict[str, int] = {}  # the line in which a word is named first
+    for number, content in enumerate(text.split('\n'), start=1):
         try:
-            line = _parse(text)
+            line = _parse(content)
             if line is None:
                 continue
             if line.is_background and lines:
                 raise ValueError('the background is label 0: its line must be the first, and once.')
             for word in line.words:
-                if places.setdefault(word.casefold(), number) != number:
-                    first = places[word.casefold()]
+                first = first_lines.setdefault(word.casefold(), number)
+                if first != number:
                     raise ValueError(f'{word!r} is named already in line {first}: name it once.')
         except ValueError as error:
             raise ValueError(f'Line {number} of {path}: {error}') from error
@@ -80,11 +124,13 @@ def _read_lines(path: str | Path) -> list[_Line]:
     return lines
 
 
-def _text(path: str | Path) -> str:
-    """The file's text, without a byte-order mark."""
-    if not Path(path).is_file():
+def _read_text(path: Path) -> str:
+    """Read a file's text, without a byte-order mark."""
+    if not path.is_file():
         raise FileNotFoundError(f'There is no class file {path}.')
-    data = Path(path).read_bytes()
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f'{path} has more than {MAX_BYTES:,} bytes: this is no class file.')
+    data = path.read_bytes()
     try:
         if data.startswith(_UTF16):
             raise UnicodeDecodeError('utf-8', data, 0, 1, 'UTF-16')
@@ -94,16 +140,11 @@ def _text(path: str | Path) -> str:
         raise ValueError(
             f'{path} is not UTF-8 text (line {number}): save it with the encoding UTF-8.'
         ) from error
-    if text.lstrip()[:1] in ('{', '['):
-        raise ValueError(
-            f'{path} holds JSON or YAML: a class file is text with a line per class, '
-            '"cat, kitten" for a class of two words.'
-        )
     return text.replace('\r\n', '\n').replace('\r', '\n')
 
 
 def _parse(text: str) -> _Line | None:
-    """What a line says; None if it is empty or a comment."""
+    """Parse a line; None if it is empty or a comment."""
     text = _COMMENT.sub('', text).strip()
     unclear = _UNCLEAR_COMMENT.search(text) or re.match('(#.+)', text)
     if unclear:
@@ -113,32 +154,34 @@ def _parse(text: str) -> _Line | None:
         )
     if not text:
         return None
-    listed, bar, sentences = (part.strip() for part in text.partition('|'))
-    kind, colon, rest = (part.strip() for part in listed.partition(':'))
+    class_words, bar, sentences = (part.strip() for part in text.partition('|'))
+    kind, colon, rest = (part.strip() for part in class_words.partition(':'))
     if colon and is_background(kind):
         if bar:
             raise ValueError('the words of the background have no templates of their own.')
         return _Line(_words(rest) if rest else (), (), True)
     if colon and kind.casefold() == 'other':
-        listed = f'{kind}, {rest}' if rest else kind
+        class_words = f'{kind}, {rest}' if rest else kind
     elif colon:
         raise ValueError(
             f'{kind!r} has a colon, which only "background:" and "other:" take: put commas '
             'between the words of a class.'
         )
-    elif is_background(listed.partition(',')[0]):
-        raise ValueError(f'write "background:", with a colon, for the label 0 instead of {listed}.')
-    return _Line(_words(listed), _templates(bar, sentences), False)
+    elif is_background(class_words.partition(',')[0]):
+        raise ValueError(
+            f'write "background:", with a colon, for the label 0 instead of {class_words}.'
+        )
+    return _Line(_words(class_words), _templates(bar, sentences), False)
 
 
 def _templates(bar: str, sentences: str) -> tuple[str, ...]:
-    """Templates of one class, if it has any."""
-    found = tuple(one.strip() for one in sentences.split(';') if one.strip())
-    return get_templates(found) if bar else ()
+    """Split the templates of one class, if it has any."""
+    templates = tuple(one.strip() for one in sentences.split(';') if one.strip())
+    return get_templates(templates) if bar else ()
 
 
 def _words(text: str) -> tuple[str, ...]:
-    """The words of a line, checked for the marks of other formats."""
+    """Split the words of a line, and refuse the marks of other formats."""
     if re.search(r'[^\s,]\t+[^\s,]', text):
         raise ValueError('there is a tab between two words: put commas between words.')
     foreign = _FOREIGN.search(text)

@@ -1,42 +1,51 @@
-"""What is prompted for each class: one word or several, its own templates, the background's words.
+"""The words that are prompted for each class, their templates, and the words of the background.
 
-A class file has a line per class in the order of the labels: the name, then other words for the
-same thing; after ``|`` its own templates, separated by ``;``. A first line ``background:`` makes
-label 0 a background, told by the words after it, a threshold or both; ``other:`` is a class called
-so. A comment is ``#`` and a space, at the beginning of a line or after a space::
-
-    # animals
-    background: sky, wall, grass
-    cat, kitten, tomcat
-    dog | a photo of a {}.; a drawing of a {}.
-    other: cow, horse
+:mod:`~groupvit_mmseg.text.class_file` reads class lists from files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, TypeGuard
 
 from groupvit_mmseg.text.background_thresholds import background_threshold
-from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.templates import TEMPLATE_SETS, get_templates
 from groupvit_mmseg.text.vocabulary import (
     CLASS_NAMES,
     DATASETS_OWN_NAMES,
     is_background,
-    named_twice,
     parse_class_names,
+    repeated_names,
 )
 from groupvit_mmseg.text.vocabulary import class_names as known_class_names
 
-__all__ = ['ClassList', 'Prompt', 'Templates', 'make_class_list', 'read_class_file']
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Templates = str | Sequence[str]
 
 
+class ClassOptions(TypedDict, total=False):
+    """Fields of a :class:`ClassList` besides the names, in every form that users may write."""
+
+    with_background: bool
+    bg_thresh: float | str | None
+    background_words: str | Sequence[str] | None
+    templates: Templates
+    aliases: Mapping[str, str | Sequence[str]] | None
+    class_templates: Mapping[str, Templates] | None
+    alias_pooling: str
+
+
+class ClassChanges(ClassOptions, total=False):
+    """Fields of a :class:`ClassList` to change."""
+
+    class_names: str | Sequence[str]
+
+
 class Prompt(NamedTuple):
-    """A word, the label that it stands for, and the sentences that it is put into."""
+    """A word, its label, and the sentences that it is put into."""
 
     word: str
     label: int
@@ -44,9 +53,10 @@ class Prompt(NamedTuple):
 
 
 class ClassList(NamedTuple):
-    """What is prompted: every option of ``set_classes``; made by :func:`make_class_list`.
+    """Everything that is prompted: all options of ``set_classes``.
 
-    It is passed on as a whole; :meth:`changed` changes single fields.
+    :func:`make_class_list` makes and checks it. It is passed on as a whole; :meth:`changed` changes
+    single fields.
 
     Attributes:
         class_names (tuple[str, ...]): By label; with a background, that is first and not prompted.
@@ -61,6 +71,16 @@ class ClassList(NamedTuple):
         class_templates (Mapping[str, tuple[str, ...]]): Templates of single classes, by name.
             Defaults to none.
         alias_pooling (str): ``'max'`` or ``'mean'``. Defaults to ``'max'``.
+
+    Example:
+        >>> classes = make_class_list(['cat', 'dog'], aliases={'cat': ['kitten']})
+        >>> classes.words, classes.word_classes
+        (('cat', 'kitten', 'dog'), (0, 0, 1))
+        >>> classes.changed(templates='identity').prompts[2]
+        Prompt(word='dog', label=1, templates=('{}',))
+        >>> with_sky = classes.looking_for('dog, bus', background_words=['sky'])
+        >>> with_sky.class_names, with_sky.words
+        (('background', 'dog', 'bus'), ('dog', 'bus', 'sky'))
     """
 
     class_names: tuple[str, ...]
@@ -79,13 +99,13 @@ class ClassList(NamedTuple):
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:
-        """What is prompted, in the order of the labels, the background's words last."""
-        found = [
+        """All prompts in the order of the labels, those of the background last."""
+        prompts = [
             Prompt(word, label, self.class_templates.get(name, self.templates))
             for label, name in enumerate(self.foreground, start=int(self.with_background))
             for word in (name, *self.aliases.get(name, ()))
         ]
-        return (*found, *(Prompt(word, 0, self.templates) for word in self.background_words))
+        return (*prompts, *(Prompt(word, 0, self.templates) for word in self.background_words))
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -102,22 +122,24 @@ class ClassList(NamedTuple):
         """Sentences that each word is put into."""
         return tuple(prompt.templates for prompt in self.prompts)
 
-    def changed(self, **changes: Any) -> ClassList:
-        """The list with some fields changed, given and checked as :func:`make_class_list` does."""
-        return make_class_list(**(self._asdict() | changes))
+    def changed(self, **changes: Unpack[ClassChanges]) -> ClassList:
+        """Return the list with some fields changed, which :func:`make_class_list` checks."""
+        return make_class_list(**{**self._asdict(), **changes})
 
-    def looking_for(self, names: str | Sequence[str] | None = None, **changes: Any) -> ClassList:
-        """The list for other classes, everything else kept.
+    def looking_for(
+        self, names: str | Sequence[str] | None = None, **changes: Unpack[ClassOptions]
+    ) -> ClassList:
+        """Return the list for other classes, with all other fields as they are.
 
-        Aliases and templates of classes that are no longer there go with them. There is a
-        background where a threshold or words tell one.
+        Aliases and templates of classes that are no longer listed are dropped. There is a
+        background if there is a threshold or a word for it.
 
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
-                list; without a background, unless ``with_background=True`` says that the first is
-                it, or it is called so where there is one. None keeps them. Defaults to None.
-            **changes: Other fields to change; ``with_background=False`` takes the background away
-                with all that tells it.
+                list. The first is the background with ``with_background=True``, or if it is called
+                so and there is one. None keeps the names. Defaults to None.
+            **changes: Other fields to change; ``with_background=False`` removes the background, its
+                threshold and its words.
 
         Returns:
             ClassList: The new list.
@@ -125,38 +147,45 @@ class ClassList(NamedTuple):
         Raises:
             ValueError: As :func:`make_class_list`.
         """
-        told = self._asdict() | changes
+        fields = {**self._asdict(), **changes}
         if changes.get('with_background') is False:
-            told |= dict(bg_thresh=None, background_words=()) | changes
-        if isinstance(told['bg_thresh'], str) and isinstance(names, str):
-            told['bg_thresh'] = background_threshold(told['bg_thresh'], names)
-        background = told['bg_thresh'] is not None or bool(told['background_words'])
-        told['with_background'] = background or bool(changes.get('with_background'))
+            fields |= {'bg_thresh': None, 'background_words': (), **changes}
+        if isinstance(fields['bg_thresh'], str) and isinstance(names, str):
+            fields['bg_thresh'] = background_threshold(fields['bg_thresh'], names)
+        background = fields['bg_thresh'] is not None or bool(fields['background_words'])
+        fields['with_background'] = background or bool(changes.get('with_background'))
         names = self.foreground if names is None else foreground_names(names)
         if changes.get('with_background') or (background and _begins_with_background(names)):
             names = names[1:]
         for key in {'aliases', 'class_templates'} - set(changes):
-            told[key] = {name: value for name, value in told[key].items() if name in names}
-        told['class_names'] = ('background', *names) if told['with_background'] else names
-        return make_class_list(**told)
+            fields[key] = {name: value for name, value in fields[key].items() if name in names}
+        fields['class_names'] = ('background', *names) if fields['with_background'] else names
+        return make_class_list(**fields)
 
 
-def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any) -> ClassList:
-    """Put a class list together, and check it.
+def make_class_list(
+    class_names: ClassList | str | Sequence[str], **options: Unpack[ClassOptions]
+) -> ClassList:
+    """Make a class list and check it.
 
     Args:
         class_names (ClassList | str | Sequence[str]): A list to change; the name of a known set
             (``'pascal_voc'``); or names by label, the background included.
-        **options: Fields of :class:`ClassList`. Besides, ``bg_thresh`` may be the name of the
-            preset that has one for the known set (``'official'``, ``'paper'``), ``templates`` that
-            of a template set, and words may be a text with commas between them.
+        **options: Other fields of :class:`ClassList`. ``bg_thresh`` may also be the name of the
+            preset that has one for the known set (``'official'``, ``'paper'``), ``templates`` the
+            name of a template set, and words may be a text with commas between them.
 
     Returns:
-        ClassList: With every field in its one form.
+        ClassList: The list, each field in the form that the class documents.
 
     Raises:
         ValueError: If there is no such option, no class, an empty word, one given twice, an unknown
             class or set, or a threshold or background words that do not fit.
+
+    Example:
+        >>> classes = make_class_list('pascal_voc', with_background=True, bg_thresh='official')
+        >>> len(classes.class_names), classes.bg_thresh, classes.templates
+        (21, 0.95, ('a photo of a {}.',))
     """
     if isinstance(class_names, ClassList):
         return class_names.changed(**options)
@@ -166,28 +195,30 @@ def make_class_list(class_names: ClassList | str | Sequence[str], **options: Any
             f'A class list has no option {", ".join(unknown)}: it has '
             f'{", ".join(ClassList._fields)}.'
         )
-    given = ClassList(class_names, **options)  # type: ignore[arg-type]
-    threshold: Any = given.bg_thresh
+    raw = ClassList(class_names, **options)  # type: ignore[arg-type]  # in the users' forms
+    threshold: object = raw.bg_thresh
     if isinstance(threshold, str):
         threshold = background_threshold(threshold, class_names)
     named = isinstance(class_names, str)
     names = known_class_names(str(class_names)) if named else as_words(class_names)
-    made = given._replace(
+    classes = raw._replace(
         class_names=names,
-        bg_thresh=float(threshold) if _is_number(threshold) else threshold,
-        background_words=as_words(given.background_words or ()),
-        templates=get_templates(given.templates),
-        aliases={name: as_words(words) for name, words in dict(given.aliases or {}).items()},
+        # What is no number is refused below.
+        bg_thresh=float(threshold) if _is_number(threshold) else threshold,  # type: ignore[arg-type]
+        background_words=as_words(raw.background_words or ()),
+        templates=get_templates(raw.templates),
+        aliases={name: as_words(words) for name, words in dict(raw.aliases or {}).items()},
         class_templates={
-            name: get_templates(own) for name, own in dict(given.class_templates or {}).items()
+            name: get_templates(templates)
+            for name, templates in dict(raw.class_templates or {}).items()
         },
     )
-    _check(made)
-    return made
+    _check(classes)
+    return classes
 
 
 def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
-    """Words as a tuple; of a text, those between its commas (a text is a sequence of letters).
+    """Return words as a tuple; a text is split at its commas, not into letters.
 
     Raises:
         ValueError: If it is neither a text nor a list.
@@ -200,10 +231,10 @@ def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of a known set but the background, of a text with commas, or of a list."""
+    """Return the names of a known set without its background, of a text with commas, or a list."""
     if isinstance(names, str) and (names in CLASS_NAMES or names in DATASETS_OWN_NAMES):
-        known = known_class_names(names)
-        return known[int(known[0] == 'background') :]
+        names_of_set = known_class_names(names)
+        return names_of_set[int(names_of_set[0] == 'background') :]
     return as_words(names)
 
 
@@ -222,7 +253,7 @@ def _check(classes: ClassList) -> None:
 
 
 def _check_names(classes: ClassList) -> None:
-    """Refuse no class, an empty word, and a word that stands for two things."""
+    """Refuse a list without classes, an empty word, and a word of two classes."""
     names, words = classes.class_names, classes.words
     if not classes.foreground:
         raise ValueError(
@@ -234,27 +265,23 @@ def _check_names(classes: ClassList) -> None:
         is_text = isinstance(wrong[0], str)
         what = 'an empty name' if is_text else f'{wrong[0]!r}, which is no text'
         raise ValueError(f'class_names {list(names)} holds {what}: give every class a word.')
-    told = (*names[: int(classes.with_background)], *words)
-    twice = named_twice(told)
-    if twice:
+    repeated = repeated_names((*names[: int(classes.with_background)], *words))
+    if repeated:
         raise ValueError(
-            f'class_names holds {", ".join(twice)} more than once, aliases and background words '
+            f'class_names holds {", ".join(repeated)} more than once, aliases and background words '
             'included: a word stands for one class.'
         )
 
 
 def _check_background(classes: ClassList) -> None:
-    """Refuse a background that cannot be told apart, or is told of where there is none."""
+    """Refuse a background without threshold and words, and these without a background."""
     threshold = classes.bg_thresh
     if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
         raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')
-    told = threshold is not None or bool(classes.background_words)
-    if classes.with_background and not told:
-        raise ValueError(
-            'with_background=True needs a bg_thresh in [0, 1] or background_words to tell the '
-            'background by.'
-        )
-    if told and not classes.with_background:
+    has_options = threshold is not None or bool(classes.background_words)
+    if classes.with_background and not has_options:
+        raise ValueError('with_background=True needs a bg_thresh in [0, 1] or background_words.')
+    if has_options and not classes.with_background:
         raise ValueError(
             'bg_thresh and background_words need with_background=True and the background as class '
             'index 0.'
@@ -266,6 +293,6 @@ def _begins_with_background(names: Sequence[str]) -> bool:
     return bool(names) and isinstance(names[0], str) and is_background(names[0])
 
 
-def _is_number(value: Any) -> bool:
-    """Whether it is a number; True and False are none."""
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

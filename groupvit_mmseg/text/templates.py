@@ -1,4 +1,4 @@
-"""Prompt templates: the sentences a class name or a caption word is put into.
+"""Prompt templates: the sentences that a class name or a word of a caption is put into.
 
 The 80 sentences are those published with CLIP for ImageNet (arXiv 2103.00020), of which 7 are its
 recommended subset.
@@ -120,12 +120,20 @@ def get_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         ValueError: If the set is unknown, or a sentence has no place for the word.
+
+    Example:
+        >>> get_templates('simple')
+        ('a photo of a {}.',)
+        >>> len(get_templates('full'))
+        80
+        >>> get_templates(['a drawing of a {}.'])
+        ('a drawing of a {}.',)
     """
     if isinstance(templates, str):
         if templates not in TEMPLATE_SETS:
-            known = ', '.join(TEMPLATE_SETS)
             raise ValueError(
-                f'There is no template set {templates!r}: use {known}, or a list of sentences.'
+                f'There is no template set {templates!r}: use {", ".join(TEMPLATE_SETS)}, or a '
+                'list of sentences.'
             )
         return TEMPLATE_SETS[templates]
     if not isinstance(templates, Sequence):

@@ -14,8 +14,8 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
     """Encode texts with CLIP's vocabulary of 49,408 entries.
 
     A text is cleaned (``ftfy``, HTML entities, white space), lower-cased, split into byte pairs and
-    put between the start token 49406 and the end token 49407. What is too long is cut, and the last
-    token kept is the end token.
+    put between the start token 49406 and the end token 49407. A long text is truncated, and its
+    last token is the end token.
 
     Args:
         texts (str | Sequence[str]): One text or several.
@@ -26,6 +26,10 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
 
     Raises:
         ValueError: If ``context_length`` leaves no room for a start and an end token.
+
+    Example:
+        >>> tokenize('a cat', context_length=6)
+        tensor([[49406,   320,  2368, 49407,     0,     0]])
     """
     if context_length < 2:
         raise ValueError(

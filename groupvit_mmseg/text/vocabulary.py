@@ -1,4 +1,4 @@
-"""Class vocabularies: how a data set's classes are spelt in prompts, and free text given by a user.
+"""Class vocabularies: the spellings of data sets' classes in prompts, and class names of users.
 
 The spellings are facts of the released evaluation ("monitor", not "tvmonitor"); the order is the
 order of the labels in the masks, so a data set keeps its own names for its metric.
@@ -20,15 +20,19 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     """Split free text such as ``"a cat, a dog"`` into class names.
 
     Args:
-        text (str): Names separated by commas; spaces around a name are dropped, and so is an
-            article before it: the templates bring their own ("a photo of a {}.").
+        text (str): Names separated by commas. Spaces around a name and an article before it are
+            dropped: the templates have articles ("a photo of a {}.").
 
     Returns:
         tuple[str, ...]: The names, in the order given.
 
     Raises:
-        ValueError: If there is no name at all, an empty one, the same one twice (in whatever
-            case), another separator, or the name of a file.
+        ValueError: If there is no name at all, an empty one, the same one twice (in any case),
+            another separator, or the name of a file.
+
+    Example:
+        >>> parse_class_names('a cat, the sky, C# book')
+        ('cat', 'sky', 'C# book')
     """
     names = tuple(_ARTICLE.sub('', ' '.join(name.split())) for name in text.split(','))
     if not any(names):
@@ -42,14 +46,16 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     files = [name for name in names if _FILE_NAME.search(name)]
     if files:
         raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
-    twice = named_twice(names)
-    if twice:
-        raise ValueError(f'The class list names {", ".join(twice)} more than once: name it once.')
+    repeated = repeated_names(names)
+    if repeated:
+        raise ValueError(
+            f'The class list names {", ".join(repeated)} more than once: name it once.'
+        )
     return names
 
 
-def named_twice(names: Sequence[str]) -> list[str]:
-    """Names that occur more than once; prompts are lower case, so ``Cat`` and ``cat`` are one."""
+def repeated_names(names: Sequence[str]) -> list[str]:
+    """List names that occur more than once, in any case: prompts are lower case."""
     counts = Counter(name.casefold() for name in names)
     return sorted({name for name in names if counts[name.casefold()] > 1})
 
@@ -103,12 +109,12 @@ CLASS_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 DATASETS_OWN_NAMES: Mapping[str, str] = MappingProxyType(
     {'coco_stuff': 'COCOStuffDataset', 'cityscapes': 'CityscapesDataset', 'ade20k': 'ADE20KDataset'}
 )
-"""Mapping[str, str]: Sets whose classes are prompted as MMSegmentation's data set names them: no
-source gives other spellings."""
+"""Mapping[str, str]: Sets whose classes are prompted by the names in MMSegmentation; there are no
+other spellings."""
 
 
 def class_names(set_name: str) -> tuple[str, ...]:
-    """Names of one of the known sets.
+    """Return the class names of a known set.
 
     Args:
         set_name (str): With a background as index 0, ``pascal_voc`` (21), ``pascal_context`` (60)
@@ -120,12 +126,16 @@ def class_names(set_name: str) -> tuple[str, ...]:
 
     Raises:
         ValueError: If the set is not known.
+
+    Example:
+        >>> class_names('pascal_voc')[:3], len(class_names('coco_stuff'))
+        (('background', 'aeroplane', 'bicycle'), 171)
     """
     if set_name in DATASETS_OWN_NAMES:
         datasets = importlib.import_module('mmseg.datasets')
         metainfo = getattr(datasets, DATASETS_OWN_NAMES[set_name]).METAINFO
         return tuple(name.strip() for name in metainfo['classes'])
     if set_name not in CLASS_NAMES:
-        known = ', '.join([*CLASS_NAMES, *DATASETS_OWN_NAMES])
-        raise ValueError(f'Unknown class set {set_name!r}: use one of {known}, or a list of names.')
+        sets = ', '.join([*CLASS_NAMES, *DATASETS_OWN_NAMES])
+        raise ValueError(f'Unknown class set {set_name!r}: use one of {sets}, or a list of names.')
     return CLASS_NAMES[set_name]

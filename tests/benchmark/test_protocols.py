@@ -3,7 +3,8 @@
 import pytest
 
 from groupvit_mmseg.benchmark.protocols import PRESETS, WITH_BACKGROUND, has_background, protocol
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY, chosen_sets, read_benchmark
+from groupvit_mmseg.benchmark.result_types import ProtocolFields
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY, read_benchmark, select_sets
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -22,17 +23,22 @@ from groupvit_mmseg.text.vocabulary import class_names
     ],
 )
 def test_figures_of_the_sources(name, class_set, short_side, crop_size, stride, threshold):
-    chosen = protocol(name, class_set)
-    assert (chosen.short_side, chosen.crop_size, chosen.stride) == (short_side, crop_size, stride)
-    assert chosen.bg_thresh == threshold
+    result = protocol(name, class_set)
+    assert (result.short_side, result.crop_size, result.stride) == (short_side, crop_size, stride)
+    assert result.bg_thresh == threshold
 
 
-def test_every_field_can_be_changed_and_changes_are_told():
+def test_every_field_can_be_changed_and_changes_are_listed():
     changed = protocol('official', 'pascal_voc', bg_thresh=0.7, short_side=336)
     assert changed.changes_from(protocol('official', 'pascal_voc')) == dict(
         bg_thresh=0.7, short_side=336
     )
     assert protocol('paper', 'coco_object', bg_thresh=0.8).bg_thresh == 0.8
+
+
+def test_the_types_of_changes_list_every_field():
+    fields = protocol('official', 'pascal_voc').fields()
+    assert set(ProtocolFields.__annotations__) == set(fields)
 
 
 def test_background_words_are_no_classes_and_only_where_there_is_a_background():
@@ -63,15 +69,15 @@ def test_what_a_protocol_does_not_know_is_refused(arguments, changes, message):
 
 def test_nine_sets_with_their_sizes_and_published_numbers():
     assert len(BENCHMARKS) == 9
-    assert chosen_sets(['all']) == tuple(BENCHMARKS.values())
-    chosen = chosen_sets(['voc20', 'voc21', 'voc20'])
-    assert [benchmark.name for benchmark in chosen] == ['voc20', 'voc21']
+    assert select_sets(['all']) == tuple(BENCHMARKS.values())
+    sets = select_sets(['voc20', 'voc21', 'voc20'])
+    assert [benchmark.name for benchmark in sets] == ['voc20', 'voc21']
     for benchmark in BENCHMARKS.values():
         assert len(benchmark.published) == len(PUBLISHED_BY)
     sizes = {name: len(class_names(b.class_set)) for name, b in list(BENCHMARKS.items())[:-1]}
     assert list(sizes.values()) == [21, 60, 81, 20, 59, 171, 19, 150]
     with pytest.raises(ValueError, match='use all, some of voc21'):
-        chosen_sets(['voc22'])
+        select_sets(['voc22'])
 
 
 def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
@@ -82,7 +88,7 @@ def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
     (tmp_path / 'streets.py').write_text(
         "test_dataloader = dict(dataset=dict(type='CityscapesDataset', data_root='streets'))"
     )
-    pets, streets = chosen_sets([str(tmp_path / 'pets.py'), str(tmp_path / 'streets.py')])
+    pets, streets = select_sets([str(tmp_path / 'pets.py'), str(tmp_path / 'streets.py')])
     assert (pets.name, pets.class_set) == ('pets', ('background', 'cat'))
     assert str(pets.folder('data')) == 'pets'
     assert str(BENCHMARKS['voc21'].folder('data')) == 'data/VOCdevkit/VOC2012'
@@ -98,7 +104,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path):
         "test_dataloader = dict(dataset=dict(type='PascalVOCDataset', data_root='x'))"
     )
     with pytest.raises(ValueError, match='Two sets are called voc21'):
-        chosen_sets(['voc21', str(tmp_path / 'voc21.py')])
+        select_sets(['voc21', str(tmp_path / 'voc21.py')])
 
 
 @pytest.mark.parametrize(

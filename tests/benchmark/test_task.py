@@ -9,7 +9,7 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark import run_set as running
 from groupvit_mmseg.benchmark import task as task_module
-from groupvit_mmseg.benchmark.pictures import chosen_images
+from groupvit_mmseg.benchmark.figures import select_images
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, read_benchmark
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
 from groupvit_mmseg.text.class_list import ClassList
@@ -149,10 +149,10 @@ def test_sets_of_all_that_are_not_there_are_left_out(settings):
 def test_best_and_worst_images_are_those_of_the_journal():
     right, half, wrong = [[1, 1, 4]], [[1, 1, 2], [1, 2, 2]], [[1, 2, 4]]
     images = {3: dict(pairs=half), 5: dict(pairs=wrong), 8: dict(pairs=right), 9: dict(pairs=[])}
-    chosen = chosen_images(images, 3, 2)
-    assert chosen['best'] == [8, 3]
-    assert chosen['worst'] == [5, 3]
-    assert set(chosen['random']) < {3, 5, 8}
+    selection = select_images(images, 3, 2)
+    assert selection['best'] == [8, 3]
+    assert selection['worst'] == [5, 3]
+    assert set(selection['random']) < {3, 5, 8}
 
 
 PROTOCOL_CHANGES = dict(
@@ -197,10 +197,10 @@ def key(settings, **changes):
 def test_every_field_of_a_protocol_is_in_the_key(settings, task, name):
     assert set(PROTOCOL_CHANGES) == set(task.protocol.fields())
     change = {name: PROTOCOL_CHANGES[name]}
-    found = key(settings, changes={**settings.changes, **change})
-    assert found != task.journal.settings
+    other = key(settings, changes={**settings.changes, **change})
+    assert other != task.journal.settings
     expected = ['sky'] if name == 'background_words' else PROTOCOL_CHANGES[name]
-    assert found['protocol'] == task.journal.settings['protocol'] | {name: expected}
+    assert other['protocol'] == task.journal.settings['protocol'] | {name: expected}
 
 
 @pytest.mark.parametrize('name', SETTINGS_CHANGES)
@@ -265,6 +265,16 @@ def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tm
     assert key(settings, **twice)['protocol']['background_words'] == ['grass']
 
 
+def test_a_class_file_in_yaml_names_classes_and_background_words(settings, tmp_path):
+    (tmp_path / 'classes.yaml').write_text('classes: [background, cat, dog]\nbg_thresh: 0.5')
+    files = dict(class_files=dict(pets=str(tmp_path / 'classes.yaml')))
+    with pytest.raises(ValueError, match='has bg_thresh, which the protocol decides'):
+        key(settings, **files)
+    text = 'classes: [background, cat, dog]\nbackground_words: [sky]'
+    (tmp_path / 'classes.yaml').write_text(text)
+    assert key(settings, **files)['protocol']['background_words'] == ['sky']
+
+
 @pytest.mark.parametrize(
     'text, message',
     [
@@ -272,7 +282,7 @@ def test_background_words_of_a_class_file_are_those_of_the_protocol(settings, tm
         ('background:\ncat, dog\ndog', "Line 3 of .*'dog' is named already in line 2"),
     ],
 )
-def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_path, text, message):
+def test_a_class_file_that_does_not_fit_is_refused_at_once(settings, tmp_path, text, message):
     (tmp_path / 'classes.txt').write_text(text)
     with pytest.raises(ValueError, match=message):
         key(settings, class_files=dict(pets=str(tmp_path / 'classes.txt')))
@@ -295,7 +305,7 @@ def test_a_class_file_that_does_not_fit_is_told_before_any_model(settings, tmp_p
         (dict(alias_pooling='sum'), "neither 'max' nor 'mean'"),
     ],
 )
-def test_figures_out_of_their_range_are_told_before_any_model(settings, change, message):
+def test_values_out_of_their_range_are_refused_before_any_model(settings, change, message):
     with pytest.raises(ValueError, match=message):
         key(settings, changes=dict(bg_thresh=0.5) | change)
 

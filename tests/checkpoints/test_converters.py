@@ -105,7 +105,7 @@ def test_models_of_oblong_images(convert, official_file, same_bits, tmp_path, ca
     oblong = {'img_encoder.pos_embed': torch.randn(1, 24, 48)}
     source, plugin = official_file(**oblong), tmp_path / 'p.pth'
     argv = ('official_to_plugin', source, plugin, '--num-heads', 6, 6, 6, '--img-size')
-    assert 'has not the 24 patches' in refused(convert, capsys, tmp_path, *argv, 64, 112)
+    assert 'does not have the 24 patches' in refused(convert, capsys, tmp_path, *argv, 64, 112)
     assert not convert(*argv, 64, 96)
     assert not convert('plugin_to_hf', plugin, tmp_path / 'hf')
     assert not convert('hf_to_plugin', tmp_path / 'hf', tmp_path / 'q.pth')
@@ -197,8 +197,8 @@ def bad_files(path):
         'bomb.pth': 'to 50000000 bytes, which torch.save never writes',
         'zip.pth': 'a zip archive, but not one of torch.save',
         'torn.safetensors': 'cannot be read as weights',
-        'other.pth': 'has the plugin names, not the official ones',
-        'resnet.pth': 'has no names of a GroupViT',
+        'other.pth': 'has the plugin keys, not the official ones',
+        'resnet.pth': 'has no keys of a GroupViT',
     }
 
 

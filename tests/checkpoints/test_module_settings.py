@@ -79,7 +79,7 @@ def test_other_scale_and_pictures_are_logged(trained, cfg, logged):
 def test_heads_that_nothing_tells_are_logged(trained, cfg, logged):
     source, _ = trained(with_config=False)
     load(cfg.backbone, source)
-    assert logged == [f'Nothing with {source} tells num_heads: [2, 2] of the config is used.']
+    assert logged == [f'No file with {source} contains num_heads: [2, 2] of the config is used.']
 
 
 @pytest.mark.slow

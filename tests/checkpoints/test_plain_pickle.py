@@ -106,3 +106,15 @@ def test_torn_files_are_refused(tmp_path, share):
     path.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(pickle.UnpicklingError, match=r'file\.pth is not a checkpoint that can be'):
         read_checkpoint(path)
+
+
+def test_tensors_go_to_the_device(tmp_path):
+    weights = {'w': torch.ones(2)}
+    plain = written(tmp_path, {'state_dict': weights, 'h': HistoryBuffer([1.0], [1])})
+    assert read_checkpoint(plain, map_location='meta')['state_dict']['w'].is_meta
+    # A function gets storages, which only torch.load has.
+    with pytest.raises(pickle.UnpicklingError, match='is not a checkpoint that can be read safely'):
+        read_checkpoint(plain, map_location=lambda storage, place: storage)
+    path = written(tmp_path, {'state_dict': weights})
+    found = read_checkpoint(path, map_location=lambda storage, place: storage)
+    assert found['state_dict']['w'].tolist() == [1, 1]

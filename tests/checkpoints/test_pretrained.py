@@ -147,7 +147,7 @@ def test_a_misfit_counts_and_lists(files, configs):
 
 def test_wrong_files_and_options_are_one_sentence(files, configs, tmp_path):
     torch.save({'text_encoder.blocks.0.norm1.weight': torch.ones(1)}, tmp_path / 'text.pth')
-    with pytest.raises(ValueError, match=r'text\.pth holds nothing of backbone\.\*'):
+    with pytest.raises(ValueError, match=r'text\.pth holds no tensors of backbone\.\*'):
         build(configs.backbone, tmp_path / 'text.pth')
     with pytest.raises(FileNotFoundError, match=r'There is no file of weights'):
         build(configs.backbone, tmp_path / 'nothing.pth')

@@ -1,4 +1,4 @@
-"""What is handed on: the weights and how to use them, under a name that tells the content."""
+"""A published file holds the weights, how to use them, and a part of its hash in its name."""
 
 import hashlib
 import json
@@ -13,6 +13,7 @@ from safetensors import safe_open
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints import read_weights
 from groupvit_mmseg.inference import GroupViTInferencer
+from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 
 @pytest.fixture
@@ -59,32 +60,62 @@ def test_published_file(publish, training, same_bits, tmp_path, capsys, suffix):
     weights = read_weights(path)
     same_bits(weights.tensors, model.state_dict())
     assert not re.search('private|secret|optim_wrapper|EMAHook', weights.config_text)
-    # What is handed on is enough to segment.
+    # The published file is enough to segment.
     (tmp_path / 'mine.py').write_text(weights.config_text)
     inferencer = GroupViTInferencer(tmp_path / 'mine.py', path)
     assert inferencer.class_names == ('red', 'green', 'blue')
 
 
-def test_classes_and_threshold_travel(publish, training, tmp_path):
+HEADS = {
+    'a background': dict(class_names=['background', 'red'], with_background=True, bg_thresh=0.25),
+    'every option': dict(
+        class_names=['background', 'red', 'green'],
+        with_background=True,
+        background_words=['sky', 'wall'],
+        templates=['a {}.', 'the {}.'],
+        aliases={'red': ['scarlet', 'crimson']},
+        class_templates={'green': ['a green {}.']},
+        alias_pooling='mean',
+    ),
+}
+
+
+@pytest.mark.parametrize('options', list(HEADS.values()), ids=list(HEADS))
+def test_every_field_of_the_class_list_is_published(publish, training, tmp_path, options):
     config, checkpoint, _ = training
     cfg = Config.fromfile(config)
-    cfg.val_cfg.segmentor.decode_head.update(
-        class_names=['background', 'red'], with_background=True, bg_thresh=0.25
-    )
+    cfg.val_cfg.segmentor.decode_head.update(options)
     cfg.dump(config)
     assert publish(config, checkpoint, tmp_path / 'groupvit.pth') == 0
     assert publish(config, checkpoint, tmp_path / 'groupvit.safetensors') == 0
     content = torch.load(published(tmp_path, '.pth'), weights_only=True)
     assert list(content) == ['state_dict', 'meta']
-    told = dict(
-        class_names=['background', 'red'],
-        with_background=True,
-        background_threshold=0.25,
-        templates=['a photo of a {}.'],
-    )
-    assert {key: content['meta'][key] for key in told} == told
     with safe_open(published(tmp_path, '.safetensors'), framework='pt') as file:
-        assert {key: json.loads(file.metadata()[key]) for key in told} == told
+        metadata = file.metadata()
+    fields = {name: content['meta'][name] for name in ClassList._fields}
+    assert {name: json.loads(metadata[name]) for name in fields} == fields
+    assert make_class_list(**fields) == make_class_list(**options)
+    assert {name: fields[name] for name in options} == options
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_outputs_are_recorded_and_checked(publish, convert, training, tmp_path, capsys, suffix):
+    config, checkpoint, _ = training
+    assert publish(config, checkpoint, tmp_path / f'groupvit{suffix}') == 0
+    assert 'left out the record' not in capsys.readouterr().out
+    path = published(tmp_path, suffix)
+    record = read_weights(path).record
+    assert (record['num_heads'], record['text_heads']) == ([2, 2], 1)
+    assert set(record['answers']) == {'image_embeds', 'text_embeds', 'logits_per_image'}
+    assert not convert('plugin_to_official', path, tmp_path / 'o.pth')
+    assert f'numeric check: as recorded in the record in {path}' in capsys.readouterr().out
+    # Weights that are changed afterwards no longer give these outputs.
+    if suffix == '.pth':
+        content = torch.load(path, weights_only=True)
+        content['state_dict']['backbone.norm.weight'] += 0.1
+        save_checkpoint(content, path)
+        assert convert('plugin_to_official', path, tmp_path / 'p.pth') == 2
+        assert 'records outputs of the model when it was written' in capsys.readouterr().err
 
 
 def test_misfits_are_one_sentence(publish, training, tmp_path, capsys):

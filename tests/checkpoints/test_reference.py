@@ -1,34 +1,22 @@
 """The second implementation meets the golden values, so conversions are held to the truth."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from groupvit_mmseg.conversion.golden import GoldenFile
 from groupvit_mmseg.conversion.official_forward import OfficialForward
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = {'two_stage': ([6, 6, 6], 1), 'wide': ([4, 4, 8], 1)}
 
 
-@pytest.fixture
-def golden(monkeypatch):
-    """Reads a golden file with the golden tool, which draws its weights."""
-    path = ROOT / 'tools/analysis_tools/check_golden.py'
-    spec = importlib.util.spec_from_file_location('check_golden', path)
-    tool = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'check_golden', tool)
-    spec.loader.exec_module(tool)
-    return lambda name: tool.Golden(ROOT / f'tests/data/golden/golden_{name}.npz')
-
-
 @torch.no_grad()
 @pytest.mark.parametrize('name', list(HEADS))
-def test_reference_meets_the_golden_values(golden, name):
-    file = golden(name)
+def test_reference_meets_the_golden_values(name):
+    file = GoldenFile(ROOT / f'tests/data/golden/golden_{name}.npz')
     heads, text_heads = HEADS[name]
     model = OfficialForward(file.weights(), num_heads=heads, text_heads=text_heads)
     segments = model.image_tower(file.tensor('image/input'))

@@ -4,9 +4,14 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.architecture import infer_structure
-from groupvit_mmseg.checkpoints.architecture_hints import Hints, Normalization
-from groupvit_mmseg.checkpoints.settings_readers import from_config_text
+from groupvit_mmseg.checkpoints.architecture_hints import (
+    Hints,
+    Normalization,
+    Settings,
+    merge_settings,
+)
+from groupvit_mmseg.checkpoints.config_text import from_config_text
+from groupvit_mmseg.checkpoints.shape_inference import infer_structure
 from groupvit_mmseg.conversion.model_configs import pretrainer_config
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
@@ -120,3 +125,38 @@ model = dict(
     assert from_config_text(text, 'x').hints == Hints((6, 6, 6), 3, (64, 64), 1.0, pixels)
     # What it inherits may say otherwise, and is not in the text.
     assert from_config_text("_base_ = ['y.py']\n" + text, 'x').hints == Hints()
+
+
+@pytest.mark.parametrize('mean', ["'imagenet'", '[1, None, 3]', '[MEAN, 2, 3]', '5'])
+def test_a_normalisation_that_is_no_list_of_numbers_is_unknown(mean):
+    text = f"model = dict(data_preprocessor=dict(type='SegDataPreProcessor', mean={mean}))"
+    assert from_config_text(text, 'x').hints == Hints()
+
+
+def test_settings_of_several_places_are_merged():
+    places = [
+        Settings('A', {'num_heads': (2, 2)}),
+        Settings('B', {'num_heads': (2, 2), 'assign_scale': 8}, {'num_heads': 3}),
+        Settings('C'),
+    ]
+    merged = merge_settings(places)
+    assert merged.hints == Hints((2, 2), 3, None, 8, None)
+    assert merged.origins == {'num_heads': 'A', 'assign_scale': 'B', 'text_heads': 'B'}
+    with pytest.raises(ValueError, match='B and D disagree on text_heads, 3 and 4: omit'):
+        merge_settings([*places, Settings('D', {}, {'num_heads': 4})])
+
+
+WRONG = [
+    ({'num_heads': [2, 2]}, 'one number of 1 or more for each stage'),
+    ({'num_heads': (2, 0)}, 'one number of 1 or more for each stage'),
+    ({'img_size': (8, 8, 8)}, 'height and width'),
+    ({'img_size': 8}, 'height and width'),
+    ({'assign_scale': '8'}, 'a number'),
+]
+
+
+@pytest.mark.parametrize('backbone,kind', WRONG)
+def test_settings_of_another_type_are_refused(backbone, kind):
+    (name,) = backbone
+    with pytest.raises(ValueError, match=f'^A has {name} = .*, which must be {kind}\\.$'):
+        merge_settings([Settings('A', backbone)])

@@ -16,9 +16,13 @@ import torch
 from safetensors.torch import save_file
 
 from groupvit_mmseg.checkpoints import read_weights
-from groupvit_mmseg.checkpoints import restricted_unpickler as inert_pickle
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
-from groupvit_mmseg.checkpoints.restricted_unpickler import BoundedStream, Placeholder
+from groupvit_mmseg.checkpoints.restricted_unpickler import (
+    BoundedStream,
+    Placeholder,
+    RestrictedUnpickler,
+    StoredTensor,
+)
 from groupvit_mmseg.checkpoints.torch_archive import open_restricted
 
 
@@ -56,7 +60,7 @@ TENSORS = dict(
 
 
 @pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
-def test_foreign_objects_stay_inert(tmp_path, same_bits, zipped):
+def test_foreign_objects_become_placeholders(tmp_path, same_bits, zipped):
     trace, file = tmp_path / 'trace', tmp_path / 'official.pth'
     content = dict(
         model=TENSORS,
@@ -80,20 +84,20 @@ def test_foreign_objects_stay_inert(tmp_path, same_bits, zipped):
     assert trace.exists()
 
 
-def test_an_inert_object_does_nothing():
-    inert = Placeholder(1, 2, key=3)
-    inert['a'] = 1
-    inert.append(2)
-    inert.extend([3])
-    inert.__setstate__({'x': 1})
-    assert vars(inert) == {}
-    assert not callable(inert)
+def test_a_placeholder_does_nothing():
+    placeholder = Placeholder(1, 2, key=3)
+    placeholder['a'] = 1
+    placeholder.append(2)
+    placeholder.extend([3])
+    placeholder.__setstate__({'x': 1})
+    assert vars(placeholder) == {}
+    assert not callable(placeholder)
 
 
-def inert_load(pickled):
-    """Unpickles bytes with the inert unpickler."""
+def unpickled(pickled):
+    """Unpickles bytes with the restricted unpickler."""
     stream = BoundedStream(io.BytesIO(pickled), len(pickled))
-    return inert_pickle.RestrictedUnpickler(stream, set()).load()
+    return RestrictedUnpickler(stream, set()).load()
 
 
 def test_a_pickle_cannot_change_the_reader():
@@ -101,8 +105,14 @@ def test_a_pickle_cannot_change_the_reader():
     for name in (b'_rebuild_tensor_v2', b'_rebuild_parameter'):
         pickled = b'\x80\x02ctorch._utils\n' + name + b'\n(N}(X\x01\x00\x00\x00aK\x01utb.'
         with pytest.raises(AttributeError):
-            inert_load(pickled)
-    assert inert_load(b'\x80\x02cbuiltins\neval\n(X\x03\x00\x00\x001+1tR.').__class__ is not int
+            unpickled(pickled)
+    assert unpickled(b'\x80\x02cbuiltins\neval\n(X\x03\x00\x00\x001+1tR.').__class__ is not int
+
+
+def test_a_storage_must_be_a_tuple():
+    for reference in (b'X\x01\x00\x00\x00a', b'K\x01', b']', b'}'):
+        with pytest.raises(pickle.UnpicklingError, match='stored in an unknown way'):
+            unpickled(b'\x80\x02' + reference + b'Q.')
 
 
 @pytest.mark.parametrize(
@@ -116,7 +126,7 @@ def test_a_pickle_cannot_change_the_reader():
 )
 def test_a_pickle_cannot_reserve_memory(pickled):
     with pytest.raises((ValueError, pickle.UnpicklingError)):
-        inert_load(pickled)
+        unpickled(pickled)
 
 
 def zip_of(path, tensor, size):
@@ -155,7 +165,7 @@ def test_every_truncation_is_refused(tmp_path, zipped):
 def test_optimiser_state_is_not_read(tmp_path, monkeypatch):
     torch.save({'model': {'w': torch.ones(2)}, 'optimizer': torch.zeros(1000)}, tmp_path / 'a.pth')
     file = open_restricted(tmp_path / 'a.pth')
-    assert isinstance(file.content['optimizer'], inert_pickle.StoredTensor)
+    assert isinstance(file.content['optimizer'], StoredTensor)
     assert file.read(file.content['model']['w']).tolist() == [1, 1]
 
 
@@ -221,7 +231,7 @@ def test_weights_by_address(served):
     (folder / 'a.pth').unlink()
     assert read_checkpoint(f'{address}/a.pth')['state_dict']['w'].sum() == 2  # kept
     for read in (read_weights, read_checkpoint):
-        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: bring'):
+        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: copy'):
             read(f'{address}/b.pth')
 
 
@@ -249,8 +259,8 @@ def test_hub_without_a_network_says_what_to_bring(convert, tmp_path, capsys, mon
     argv = ('--from', 'nvidia/groupvit-gcc-yfcc', tmp_path / 'out.pth')
     assert convert('hf_to_plugin', *argv) == 2
     assert capsys.readouterr().err == (
-        'error: nvidia/groupvit-gcc-yfcc cannot be fetched from the hub: bring its '
-        'model.safetensors (or pytorch_model.bin) and config.json in one folder and give that '
+        'error: nvidia/groupvit-gcc-yfcc cannot be fetched from the hub: copy its '
+        'model.safetensors (or pytorch_model.bin) and config.json into one folder and give that '
         'folder as SRC.\n'
     )
     assert not (tmp_path / 'out.pth').exists()

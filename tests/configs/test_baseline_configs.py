@@ -86,8 +86,8 @@ def test_a_clustered_baseline_adds_a_neck(path):
         base, place = path.with_stem(path.stem.replace(method, 'argmax')), 'model.neck'
         neck = cfg.model.neck
     assert without(cfg, place) == Config.fromfile(base).to_dict()
-    found = MODELS.build(neck)
-    assert (found.method, found.num_clusters) == (method.replace('-', '_'), METHODS[method])
+    built = MODELS.build(neck)
+    assert (built.method, built.num_clusters) == (method.replace('-', '_'), METHODS[method])
 
 
 def test_a_zero_shot_baseline_reads_the_pretrainings_checkpoint():

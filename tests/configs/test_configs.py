@@ -165,15 +165,15 @@ def test_optimiser_reaches_every_parameter(path):
 
 @pytest.mark.parametrize('path', PRETRAINING, ids=ids(PRETRAINING))
 def test_numbers_in_the_name_are_true(path):
-    cfg, told = load(path), NAME.fullmatch(path.stem).groupdict()
-    assert cfg.model.backbone.patch_size == int(told['patch'])
-    assert cfg.model.backbone.img_size == int(told['size'])
-    assert cfg.train_dataloader.batch_size == int(told['batch'])
-    assert cfg.train_cfg.max_epochs == int(told['epochs'])
+    cfg, parts = load(path), NAME.fullmatch(path.stem).groupdict()
+    assert cfg.model.backbone.patch_size == int(parts['patch'])
+    assert cfg.model.backbone.img_size == int(parts['size'])
+    assert cfg.train_dataloader.batch_size == int(parts['batch'])
+    assert cfg.train_cfg.max_epochs == int(parts['epochs'])
     assert cfg.param_scheduler[-1].type == 'CosineAnnealingLR'
-    assert cfg.param_scheduler[-1].end == int(told['epochs'])
+    assert cfg.param_scheduler[-1].end == int(parts['epochs'])
     crops = [t.scale for t in cfg.train_dataloader.dataset.pipeline if 'Crop' in t.type]
-    assert crops in ([], [int(told['size'])])
+    assert crops in ([], [int(parts['size'])])
     lengths = [
         t.context_length for t in cfg.train_dataloader.dataset.pipeline if 'context_length' in t
     ]
@@ -183,8 +183,8 @@ def test_numbers_in_the_name_are_true(path):
 @pytest.mark.parametrize('path', PAPER, ids=ids(PAPER))
 def test_paper_recipe_is_complete(path):
     """SPEC's table, row by row."""
-    cfg, told = load(path), NAME.fullmatch(path.stem).groupdict()
-    assert int(told['gpus']) * int(told['batch']) == cfg.auto_scale_lr.base_batch_size == 4096
+    cfg, parts = load(path), NAME.fullmatch(path.stem).groupdict()
+    assert int(parts['gpus']) * int(parts['batch']) == cfg.auto_scale_lr.base_batch_size == 4096
     assert cfg.auto_scale_lr.enable
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 1.6e-3, 0.05)
@@ -214,8 +214,8 @@ def test_paper_data(data, sizes, prompts):
     cfg = load(path)
     dataset = cfg.train_dataloader.dataset
     assert {source.name: source.length for source in dataset.sources} == sizes
-    found = [t.num_prompts for t in dataset.pipeline if t.type == 'CaptionPrompts']
-    assert found == [prompts]
+    counts = [t.num_prompts for t in dataset.pipeline if t.type == 'CaptionPrompts']
+    assert counts == [prompts]
     assert (cfg.model.loss_multi_label is None) == (prompts == 0)
 
 

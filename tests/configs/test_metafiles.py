@@ -57,13 +57,13 @@ BENCHMARK_OF = {
 def module(path):
     """A script as a module; those of docs/ import each other."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    found = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(found)
+        spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(path.parent))
-    return found
+    return module
 
 
 ZOO = module(ROOT / 'docs/generate_model_zoo.py')
@@ -224,9 +224,9 @@ def test_published_numbers_are_those_of_the_evaluation_tables():
 )
 def test_measured_numbers_are_on_the_page_that_says_how(model, result):
     page = (ROOT / result['Source']).read_text(encoding='utf-8')
-    told = set(re.findall(r'\d+(?:\.\d+)?', page))
-    assert {str(value) for value in result['Metrics'].values()} <= told
-    assert set(re.findall(r'\d+\.\d+', result.get('Note', ''))) <= told
+    numbers = set(re.findall(r'\d+(?:\.\d+)?', page))
+    assert {str(value) for value in result['Metrics'].values()} <= numbers
+    assert set(re.findall(r'\d+\.\d+', result.get('Note', ''))) <= numbers
     script = re.search(r'(tools|configs)/\S+\.py', result['Command'])
     assert script is None or (ROOT / script[0]).is_file()
     assert script or result['Command'] == 'make real'
@@ -267,7 +267,7 @@ def test_mmpretrains_and_mmengines_readers_find_every_config(monkeypatch):
     monkeypatch.setattr(ModelHub, '_models_dict', {})
     ModelHub.register_model_index(ROOT / 'model-index.yml', config_prefix=ROOT)
     assert list(ModelHub._models_dict) == NAMES
-    assert all(Path(found.config).is_file() for found in ModelHub._models_dict.values())
+    assert all(Path(model.config).is_file() for model in ModelHub._models_dict.values())
     read = list(BaseInferencer._get_models_from_metafile(str(ROOT)))
     assert [model['Name'] for model in read] == NAMES
 

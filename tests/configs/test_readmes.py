@@ -41,8 +41,8 @@ def test_numbers_in_prose_are_those_of_the_metafiles(page):
     models = [model for readme in READMES for model in metafile(readme)['Models']]
     results = [result for model in models for result in model['Results']]
     values = {str(value) for result in results for value in result['Metrics'].values()}
-    told = set(re.findall(r'(?<![\w.])\d{1,2}\.\d{1,2}(?![\w.])', prose))
-    assert told <= values
+    numbers = set(re.findall(r'(?<![\w.])\d{1,2}\.\d{1,2}(?![\w.])', prose))
+    assert numbers <= values
 
 
 @pytest.mark.parametrize('readme', READMES, ids=lambda readme: readme.parent.name)

@@ -18,7 +18,7 @@ LEAVES = sorted(CONFIGS.glob('*/*_groupvit-small-p16_*.py'))
 HEADS = {'fcn', 'upernet', 'setr-naive', 'setr-pup', 'setr-mla', 'segmenter', 'segformer', 'pspnet'}
 
 
-def told(path):
+def name_parts(path):
     """Head, batch, steps and data set as the name tells them."""
     head, _, schedule, data = path.stem.split('_')
     batch, steps = schedule.split('-')
@@ -26,7 +26,7 @@ def told(path):
 
 
 # By default one example of each head is trained; others of the same head are slow.
-FIRST = {told(path)[0]: path for path in reversed(LEAVES)}
+FIRST = {name_parts(path)[0]: path for path in reversed(LEAVES)}
 TRAINED = [
     pytest.param(path, id=path.stem, marks=[] if path in FIRST.values() else pytest.mark.slow)
     for path in LEAVES
@@ -34,7 +34,7 @@ TRAINED = [
 
 
 def test_each_head_and_each_set_has_an_example():
-    heads, _, steps, sets = zip(*map(told, LEAVES))
+    heads, _, steps, sets = zip(*map(name_parts, LEAVES))
     assert set(heads) == HEADS
     assert set(steps) == {'4k', '20k', '40k', '80k', '160k'}
     voc = [name for name in sets if name.startswith('voc12')]
@@ -43,7 +43,7 @@ def test_each_head_and_each_set_has_an_example():
 
 @pytest.mark.parametrize('path', LEAVES, ids=[path.stem for path in LEAVES])
 def test_a_leaf_is_short_and_its_name_is_true(path):
-    cfg, (_, batch, steps, data) = Config.fromfile(path), told(path)
+    cfg, (_, batch, steps, data) = Config.fromfile(path), name_parts(path)
     lines = path.read_text().splitlines()
     assert len(lines) <= 20
     assert str(path.relative_to(CONFIGS.parent)) in ''.join(lines[:5])
@@ -78,7 +78,7 @@ def test_two_steps_and_an_image(path, shrunk, two_steps, shallow_backbone):
     assert np.isfinite(losses).all()
     assert 0 <= score <= 100
     assert model.num_classes == model.decode_head.num_classes == cfg.num_classes
-    # Several processes wait for each gradient, unless they are told that some are missing.
+    # Several processes wait for each gradient, unless the config says that some are missing.
     assert bool(waiting) == cfg.get('find_unused_parameters', False), waiting
     learnt = {
         'backbone.patch_embed.proj.weight',

@@ -44,7 +44,7 @@ def _keep_key(results):
 
 
 def _read_epoch(
-    dataset, monkeypatch, *, grid, epoch=0, batch_size=3, drop_last=False, start=0, taken=()
+    dataset, monkeypatch, *, grid, epoch=0, batch_size=3, drop_last=False, start=0, history=()
 ):
     """Batches of every rank, loaded as torch's loader does: batch j by worker j mod W."""
     world_size, num_workers = grid
@@ -52,14 +52,14 @@ def _read_epoch(
     for rank in range(world_size):
         monkeypatch.setattr(sampler_module, 'get_dist_info', lambda r=rank: (r, world_size))
         sampler = ImageTextSampler(dataset, seed=5)
-        sampler.set_epoch(epoch, start, taken)
+        sampler.set_epoch(epoch, start, history)
         workers = [copy.copy(dataset) for _ in range(max(num_workers, 1))]
         batches = []
-        for j, draws in enumerate(BatchSampler(sampler, batch_size, drop_last)):
+        for j, positions in enumerate(BatchSampler(sampler, batch_size, drop_last)):
             worker = j % len(workers)
             info = _WorkerInfo(worker, num_workers) if num_workers else None
             monkeypatch.setattr(image_text, 'get_worker_info', lambda i=info: i)
-            batches.append(workers[worker].__getitems__(draws))
+            batches.append(workers[worker].__getitems__(positions))
         ranks.append(batches)
     return ranks
 

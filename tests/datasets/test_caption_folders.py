@@ -19,7 +19,7 @@ def test_links_to_folders_are_followed_and_each_is_listed_once(tmp_path):
     (tmp_path / 'real' / 'n1' / 'loop').symlink_to(tmp_path / 'set')
     account = Account('files')
     assert list(read_classes(tmp_path / 'set', account)) == [('n1/a.jpg', 'n1')]
-    assert (account.read, account.kept, account.num_dropped) == (1, 1, 0)
+    assert (account.num_read, account.num_kept, account.num_dropped) == (1, 1, 0)
     assert remarks(account) == {'folders are links to others and listed once': 1}
 
 

@@ -15,15 +15,15 @@ def read(tmp_path):
         path.write_bytes(text if isinstance(text, bytes) else text.encode(encoding))
         account = Account('rows')
         rows = list(read_delimited(path, delimiter, columns or Columns(), account))
-        assert account.read == account.kept + account.num_dropped
-        assert account.kept == len(rows)
+        assert account.num_read == account.num_kept + account.num_dropped
+        assert account.num_kept == len(rows)
         return [(row.image, *row.captions) for row in rows], account
 
     return read_text
 
 
-def places(account):
-    return {reason: tally.places for reason, tally in account.dropped.items()}
+def locations_by_reason(account):
+    return {reason: tally.locations for reason, tally in account.drops.items()}
 
 
 def test_quotes_that_open_and_never_close_are_text(read):
@@ -52,7 +52,9 @@ def test_names_without_an_ending_are_rows_of_their_own_too(read):
 def test_rows_of_empty_cells_are_counted_and_empty_lines_are_none(read):
     rows, account = read('image\tcaption\n\t\n\n  \na.jpg\ta\n')
     assert rows == [('a.jpg', 'a')]
-    assert places(account) == {'the name of the image is missing': ['pairs.tsv, line 2']}
+    assert locations_by_reason(account) == {
+        'the name of the image is missing': ['pairs.tsv, line 2']
+    }
 
 
 @pytest.mark.parametrize('delimiter', [',', '\t'])
@@ -63,7 +65,7 @@ def test_fields_quoted_properly_may_hold_anything(read, delimiter):
         text = text.replace(',"', '\t"').replace('image,', 'image\t')
     rows, account = read(text, delimiter=delimiter)
     assert rows == [('a.jpg', 'a "big" cat\nin, the sun'), ('b.jpg', 'a, b')]
-    assert account.read == 2
+    assert account.num_read == 2
 
 
 def test_line_breaks_in_a_first_column(read):
@@ -86,7 +88,7 @@ def test_rows_of_another_length_are_counted_by_line(read):
         'image,caption\na.jpg,one\nb.jpg\n\nc.jpg,a dog, running\nd.jpg,two,,\n', delimiter=','
     )
     assert rows == [('a.jpg', 'one'), ('d.jpg', 'two')]
-    assert places(account) == {
+    assert locations_by_reason(account) == {
         'too few columns': ['pairs.tsv, line 3'],
         'too many columns': ['pairs.tsv, line 5'],
     }
@@ -96,7 +98,7 @@ def test_text_of_other_encodings_is_counted_by_line(read):
     text = b'\xef\xbb\xbfimage\tcaption\r\na.jpg\tcaf\xe9\r\nb.jpg\ta\0b\r\nc.jpg\tcaf\xc3\xa9\r\n'
     rows, account = read(text)
     assert rows == [('c.jpg', 'café')]
-    assert places(account) == {
+    assert locations_by_reason(account) == {
         'the line is not UTF-8 text': ['pairs.tsv, line 2'],
         'the line holds NUL bytes (UTF-16, or a binary file?)': ['pairs.tsv, line 3'],
     }
@@ -137,7 +139,7 @@ def test_captions_larger_than_the_limit_of_csv(read):
 def test_rows_without_an_image_or_a_caption_are_counted(read):
     rows, account = read('image\tcaption\n\ta\nb.jpg\t \nhttp://x.org/c.jpg\tc\nd.jpg\td\n')
     assert rows == [('d.jpg', 'd')]
-    assert places(account) == {
+    assert locations_by_reason(account) == {
         'the name of the image is missing': ['pairs.tsv, line 2'],
         'the caption is empty': ['pairs.tsv, line 3'],
         'an address instead of an image: download it first (img2dataset)': ['pairs.tsv, line 4'],

@@ -312,10 +312,10 @@ def test_the_onnx_demo_reads_the_same_pixels(tmp_path):
     for name, data in files.items():
         path = tmp_path / f'{name}.{name.partition("-")[0]}'
         path.write_bytes(data)
-        assert np.array_equal(demo.read_picture(path), load_image(path)), name
+        assert np.array_equal(demo.read_image(path), load_image(path)), name
     path.write_bytes(b'hello')
-    with pytest.raises(ValueError, match='cannot be read as a picture'):
-        demo.read_picture(path)
+    with pytest.raises(ValueError, match='cannot be read as an image'):
+        demo.read_image(path)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (5000, 1), (7, 3000)])

@@ -156,7 +156,7 @@ def test_other_ranks_and_workers_read_what_was_left(
     *grid, batch_size, steps = first
     whole = read_epoch(dataset, monkeypatch, grid=grid, batch_size=batch_size)
     seen = keys_of([part[:steps] for part in whole])
-    rest = read_epoch(dataset, monkeypatch, grid=then, batch_size=2, taken=[GridProgress(*first)])
+    rest = read_epoch(dataset, monkeypatch, grid=then, batch_size=2, history=[GridProgress(*first)])
     left = keys_of(rest)
     assert len(set(seen + left)) == len(seen + left)
     assert set(seen + left) <= set(keys)
@@ -166,8 +166,8 @@ def test_other_ranks_and_workers_read_what_was_left(
         == len(keys) % grid[0] + (len(keys) - len(keys) % grid[0] - len(seen)) % then[0]
     )
     # And once more with other ones, two steps later.
-    taken = [GridProgress(*first), GridProgress(then[0], max(then[1], 1), 2, 2)]
-    last = keys_of(read_epoch(dataset, monkeypatch, grid=(2, 1), batch_size=4, taken=taken))
+    history = [GridProgress(*first), GridProgress(then[0], max(then[1], 1), 2, 2)]
+    last = keys_of(read_epoch(dataset, monkeypatch, grid=(2, 1), batch_size=4, history=history))
     seen += keys_of([part[:2] for part in rest])
     assert len(set(seen + last)) == len(seen + last)
     assert len(keys) - len(seen + last) < grid[0] + then[0] + 2
@@ -226,9 +226,11 @@ def test_loading_leaves_the_random_numbers_of_the_model_alone(make_source, make_
 def test_a_pickled_dataset_reads_the_same(make_source, make_loader):
     source, _ = make_source('pairs', [5, 2, 9])
     loader = make_loader(source, pipeline=AUGMENTED)
-    draws = next(iter(loader.batch_sampler))
+    positions = next(iter(loader.batch_sampler))
     copied = pickle.loads(pickle.dumps(loader.dataset))
-    for a, b in zip(loader.dataset.__getitems__(draws), copied.__getitems__(draws), strict=True):
+    for a, b in zip(
+        loader.dataset.__getitems__(positions), copied.__getitems__(positions), strict=True
+    ):
         assert a['key'] == b['key']
         assert torch.equal(a['inputs'], b['inputs'])
 

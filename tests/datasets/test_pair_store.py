@@ -12,7 +12,7 @@ def samples(tmp_path, rows, seed):
     store.add(rows)
     found = list(store.samples(account))
     store.close()
-    assert account.read == len(found)
+    assert account.num_read == len(found)
     return found, account
 
 

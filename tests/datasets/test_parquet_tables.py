@@ -45,7 +45,7 @@ def write(path, images, texts, names=('image', 'text'), group=2):
 def read(source, columns=None, seed=-1):
     account = Account('rows')
     rows = list(ParquetTable(source, columns or Columns()).rows(account, seed))
-    assert account.read == account.kept + account.num_dropped
+    assert account.num_read == account.num_kept + account.num_dropped
     return rows, account
 
 
@@ -78,7 +78,7 @@ def test_rows_that_cannot_be_used_are_counted_by_file_and_row(tmp_path):
     texts = [['a', 'b'], ['c'], ['d'], None, ['', 'e']]
     rows, account = read(write(tmp_path / 'x.parquet', images, texts, ('image', 'captions')))
     assert [row.captions for row in rows] == [['a', 'b'], ['e']]
-    assert {reason: tally.places for reason, tally in account.dropped.items()} == {
+    assert {reason: tally.locations for reason, tally in account.drops.items()} == {
         'the image is missing': ['x.parquet, row 2', 'x.parquet, row 3'],
         'the caption is empty': ['x.parquet, row 4'],
     }
@@ -107,9 +107,9 @@ def test_a_damaged_row_group_is_counted_and_the_others_are_read(tmp_path):
     path.write_bytes(data)
     rows, account = read(path)
     assert [row.captions for row in rows] == [['a'], ['b'], ['e'], ['f']]
-    ((reason, tally),) = account.dropped.items()
+    ((reason, tally),) = account.drops.items()
     assert (reason, tally.count) == ('the row group is damaged', 2)
-    assert tally.places[0].startswith('x.parquet, row 3 on: ')
+    assert tally.locations[0].startswith('x.parquet, row 3 on: ')
 
 
 def test_what_is_no_table_of_images_is_one_sentence(tmp_path):

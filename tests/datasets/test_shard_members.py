@@ -158,22 +158,19 @@ def broken_header(names, path):
         ),
     ],
 )
-def test_counting_refuses_what_training_could_not_read(count, tmp_path, write, reason):
+def test_counting_refuses_what_training_could_not_read(tmp_path, capsys, write, reason):
     write([f'{i}.txt' for i in range(9)], tmp_path / 'a.tar')
-    with pytest.raises(SystemExit, match=re.escape(reason)):
-        count()
+    assert load_tool('count_shards').main([str(tmp_path / '*.tar*')]) == 2
+    assert reason in capsys.readouterr().err
     assert not (tmp_path / 'sizes.json').exists()
     (raw,) = list(read_shard_range(ShardRange(str(tmp_path / 'a.tar'), 0, 1), 'x'))
     assert raw.error is not None or raw.key == 'x/0'
 
 
 def test_counting_and_the_doctor_say_that_nothing_matches(tmp_path, capsys):
-    with pytest.raises(SystemExit, match='No shard matches'):
-        load_tool('count_shards').main([str(tmp_path / '*.tar')])
-    with pytest.raises(SystemExit) as status:
-        load_tool('check_shards').main([str(tmp_path / '*.tar')])
-    assert status.value.code == 2
-    assert 'No shard matches' in capsys.readouterr().err
+    for tool in ('count_shards', 'check_shards'):
+        assert load_tool(tool).main([str(tmp_path / '*.tar')]) == 2
+        assert capsys.readouterr().err.startswith('error: No shard matches')
 
 
 def test_the_doctor_names_every_bad_sample_and_what_to_do(tmp_path, capsys, monkeypatch):
@@ -204,9 +201,7 @@ def test_the_doctor_names_every_bad_sample_and_what_to_do(tmp_path, capsys, monk
             return None
 
     monkeypatch.setattr(doctor, 'ProcessPoolExecutor', OneProcess)
-    with pytest.raises(SystemExit) as status:
-        doctor.main([str(tmp_path / '*.tar')])
-    assert status.value.code == 1
+    assert doctor.main([str(tmp_path / '*.tar')]) == 1
     printed = capsys.readouterr().out
     assert 'unusable         5' in printed
     assert 'x.tar/c: ' in printed
@@ -249,8 +244,7 @@ def test_a_tar_that_was_cut_off_between_samples_is_named(tmp_path, one_process, 
     whole_tar(tmp_path / 'whole.tar')
     cut.write_bytes(cut.read_bytes()[:1024])  # two headers: all of the first sample
     load_tool('count_shards').main([str(tmp_path / '*.tar')])
-    with pytest.raises(SystemExit):  # the images are empty
-        one_process.main([str(tmp_path / '*.tar')])
+    assert one_process.main([str(tmp_path / '*.tar')]) == 1  # the images are empty
     printed = capsys.readouterr()
     assert json.loads((tmp_path / 'sizes.json').read_text()) == {'cut.tar': 1, 'whole.tar': 2}
     for text in (printed.err, printed.out):
@@ -261,8 +255,7 @@ def test_a_tar_that_was_cut_off_between_samples_is_named(tmp_path, one_process, 
 def test_the_doctor_writes_sizes_of_files_only(tmp_path, one_process, monkeypatch, capsys):
     whole_tar(tmp_path / 'a.tar')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        one_process.main(['a.tar', 'missing.tar', f'pipe:cat {tmp_path}/a.tar'])
+    assert one_process.main(['a.tar', 'missing.tar', f'pipe:cat {tmp_path}/a.tar']) == 1
     assert json.loads((tmp_path / 'sizes.json').read_text()) == {'a.tar': 2}
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.tar', 'sizes.json']
 
@@ -274,26 +267,22 @@ def test_a_sizes_file_that_cannot_be_added_to_is_one_sentence(
     whole_tar(tmp_path / 'a.tar')
     (tmp_path / 'sizes.json').write_text(content)
     monkeypatch.setattr(one_process, 'examine_all', None)  # said before hours of reading
-    with pytest.raises(SystemExit) as status:
-        one_process.main([str(tmp_path / 'a.tar')])
-    assert status.value.code == 2
-    assert 'sizes.json" ' in capsys.readouterr().err
-    with pytest.raises(SystemExit, match=r'sizes\.json" (is not valid JSON|must be an object)'):
-        load_tool('count_shards').main([str(tmp_path / 'a.tar')])
+    for tool in (one_process, load_tool('count_shards')):
+        assert tool.main([str(tmp_path / 'a.tar')]) == 2
+        message = capsys.readouterr().err
+        assert re.search(r'sizes\.json" (is not valid JSON|must be an object)', message)
     assert (tmp_path / 'sizes.json').read_text() == content
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path, one_process, capsys):
     whole_tar(tmp_path / 'a.tar')
     (tmp_path / 'sizes.json').mkdir()
-    with pytest.raises(SystemExit) as status:
-        one_process.main([str(tmp_path / 'a.tar')])
-    assert status.value.code == 2
+    assert one_process.main([str(tmp_path / 'a.tar')]) == 2
     printed = capsys.readouterr()
     assert 'samples          2 in 1 shards' in printed.out
-    assert printed.err.startswith('error: the sizes cannot be written: ')
-    with pytest.raises(SystemExit, match=r'The sizes cannot be written: .*sizes\.json'):
-        load_tool('count_shards').main([str(tmp_path / 'a.tar')])
+    assert printed.err.startswith('error: The sizes cannot be written: ')
+    assert load_tool('count_shards').main([str(tmp_path / 'a.tar')]) == 2
+    assert re.search(r'The sizes cannot be written: .*sizes\.json', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs the jobs of ``test_sharding.py`` one after the other on two ranks; one import, then forks.
+"""Runs the jobs of ``test_sharding.py`` in sequence on two ranks, forked after one import.
 
 python sharded_ranks.py FOLDER PORT, with ``config.py`` and ``jobs.pt`` there; writes ``out.pt``.
 """
@@ -39,7 +39,7 @@ class PoisonHook(Hook):
 
 @OPTIM_WRAPPERS.register_module()
 class Float16OnCPU(MixedPrecisionOptimWrapper):
-    """What GPUs without bfloat16 do; the scale is too high at first."""
+    """Mixed precision as on GPUs without bfloat16; the scale is too high at first."""
 
     def __init__(self, optimizer, **kwargs):
         super().__init__(optimizer, dtype='bfloat16', **kwargs)
@@ -48,7 +48,7 @@ class Float16OnCPU(MixedPrecisionOptimWrapper):
 
 
 def run_job(name, changes, folder):
-    """What a run logged, and how many of its numbers this rank holds."""
+    """Logs of a run, and the number of values that this rank holds."""
     cfg = Config.fromfile(folder / 'config.py')
     cfg.merge_from_dict(dict(work_dir=str(folder / name), launcher='pytorch', **changes))
     cfg.experiment_name = name
@@ -72,7 +72,7 @@ def run_job(name, changes, folder):
 
 
 def run(rank, folder, port):
-    """One rank: all jobs in turn."""
+    """Run all jobs on one rank."""
     torch.set_num_threads(1)
     runners.collect_env = dict  # asks compilers for their versions, seconds in every run
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORLD_SIZE))

@@ -1,4 +1,4 @@
-"""Compiled blocks and blocks that are computed again train to the same weights."""
+"""Compiled and recomputed blocks train to the same weights."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def test_recomputed_blocks_change_nothing_and_keep_less(make_runner):
 
 
 def saved_bytes(model):
-    """What a forward pass through a block keeps, without parameters."""
+    """Bytes that a forward pass through a block stores, without parameters."""
     block = next(module for module in model.modules() if isinstance(module, TransformerBlock))
     own, total = {p.data_ptr() for p in block.parameters()}, 0
 

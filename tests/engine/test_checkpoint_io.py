@@ -1,4 +1,4 @@
-"""Files: nothing in them runs, nothing of them is half written, misfits are listed."""
+"""Files: their content is not executed, writing is atomic, mismatches are listed."""
 
 import os
 import pickle
@@ -17,7 +17,7 @@ from groupvit_mmseg.engine.runner.serialization import history_from_plain, to_pl
 
 
 class _Malice:
-    """Makes a file when unpickled without care."""
+    """Creates a file when it is unpickled unsafely."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -53,7 +53,7 @@ def test_foreign_file_is_one_sentence(tmp_path, content):
         read_checkpoint(tmp_path / 'foreign.pth')
 
 
-def test_missing_and_wrong_files_say_so(tmp_path):
+def test_missing_and_wrong_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'There is no checkpoint .*nothing\.pth'):
         read_checkpoint(tmp_path / 'nothing.pth')
     torch.save([1, 2], tmp_path / 'list.pth')

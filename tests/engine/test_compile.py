@@ -23,13 +23,13 @@ FAST = dict(backend='eager')  # and without the backward pass's graph
 
 @pytest.fixture(autouse=True)
 def _counted():
-    """Nothing compiled so far."""
+    """Reset the compiler and its counters."""
     torch._dynamo.reset()
     counters.clear()
 
 
 def graphs():
-    """Graphs made since the test began."""
+    """Number of graphs compiled since the test began."""
     return counters['stats']['unique_graphs']
 
 

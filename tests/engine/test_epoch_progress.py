@@ -32,13 +32,13 @@ def test_the_loader_begins_behind_the_steps_that_are_done():
     place.resume(dict(taken=[[1, 2, 4, 3], [1, 1, 4, 2]], data_seed=9), 5, 0)
     sampler = place.batches(7).sampler
     assert (sampler.epoch, sampler.seed, sampler.start) == (7, 9, 8)
-    assert sampler.taken == ((1, 2, 4, 3),)
+    assert sampler.history == ((1, 2, 4, 3),)
     place.enter(12)
     place.batches(8)
-    assert (sampler.epoch, sampler.start, sampler.taken) == (8, 0, ())
+    assert (sampler.epoch, sampler.start, sampler.history) == (8, 0, ())
 
 
-def test_older_checkpoints_count_steps_only():
+def test_checkpoints_of_mmengine_count_steps_only():
     place = place_in()
     place.resume({}, 17, 5)
     assert place.state_dict(18)['taken'] == [[1, 1, 4, 6]]

@@ -1,4 +1,4 @@
-"""float16 with its gradient scaler: torch has both on CPUs too, so all but the speed is tested."""
+"""float16 with its gradient scaler, which torch has on CPUs too."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SCALES = dict(init_scale=2.0**12, growth_interval=3)  # too high at first, and i
 
 @OPTIM_WRAPPERS.register_module()
 class Float16OnCPU(MixedPrecisionOptimWrapper):
-    """What a GPU without bfloat16 does."""
+    """Mixed precision as on a GPU without bfloat16."""
 
     def __init__(self, optimizer, **kwargs):
         super().__init__(optimizer, dtype='bfloat16', **kwargs)
@@ -70,7 +70,7 @@ def test_gradients_come_out_unscaled():
     assert torch.equal(before - layer.weight, inputs.expand(2, 3))
 
 
-def test_float16_goes_on_in_full_precision(train, make_runner):
+def test_float16_resumes_in_full_precision(train, make_runner):
     _, half = train('half', train_cfg=dict(max_epochs=1))
     rest = make_runner('half', resume=True, train_cfg=dict(max_epochs=2))
     rest.train()

@@ -1,4 +1,4 @@
-"""Frozen parts keep every bit, the rest learns; patterns that match nothing are told."""
+"""Frozen parts do not change, the rest does; patterns that match nothing are refused."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ def small_model():
         (['*head.weight', '*head.bias'], ['backbone_head.weight', 'backbone_head.bias']),
     ],
 )
-def test_what_a_pattern_matches(pattern, expected):
+def test_patterns_match_names(pattern, expected):
     assert list(matching(small_model(), pattern)) == expected
 
 
@@ -53,7 +53,7 @@ def test_pattern_that_matches_nothing_is_an_error(pattern, hint):
         matching(small_model(), ['backbone_head', pattern])
 
 
-def test_only_wholly_frozen_modules_stay_in_evaluation_mode():
+def test_only_entirely_frozen_modules_stay_in_evaluation_mode():
     model = small_model()
     patterns = ['backbone.stages.0.norm', 'backbone.stages.0.linear.weight', 'backbone.stages.1']
     frozen = frozen_modules(model, {id(p) for p in matching(model, patterns).values()})
@@ -121,7 +121,7 @@ def test_resumed_in_the_middle_of_an_epoch_nothing_changes(make_runner, tmp_path
 
 @pytest.fixture
 def process_group():
-    """A group of this process alone."""
+    """A process group of this process alone."""
     store = torch.distributed.TCPStore('127.0.0.1', 0, 1, is_master=True)
     torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
     yield

@@ -1,4 +1,4 @@
-"""Usage of groups against numbers worked out by hand, and the pictures of a run."""
+"""Usage of groups against numbers computed by hand, and the figures of a run."""
 
 import logging
 import math
@@ -24,7 +24,7 @@ def scalars(runner, name):
 
 
 @pytest.mark.parametrize('micro_batch_size', [None, 3])
-def test_a_run_logs_what_its_assignments_say(make_runner, micro_batch_size):
+def test_a_run_logs_the_usage_of_its_assignments(make_runner, micro_batch_size):
     runner = make_runner(
         custom_hooks=[dict(type='GroupUsageHook', interval=2)],
         train_cfg=dict(max_epochs=1),
@@ -62,11 +62,11 @@ def test_similarity_against_the_definition():
 )
 def test_a_group_with_one_patch_is_not_dead(owned, dead):
     hook = group_diagnostics.GroupUsageHook()
-    hook._owned = {1: torch.tensor(owned, dtype=torch.float64)}
+    hook._patch_counts = {1: torch.tensor(owned, dtype=torch.float64)}
     assert hook._values()['dead_groups_1'] == dead
 
 
-def test_collapse_is_said_at_the_first_and_at_doubled_counts(caplog, monkeypatch):
+def test_collapse_is_logged_at_the_first_and_at_doubled_counts(caplog, monkeypatch):
     lines = []
     monkeypatch.setattr(
         group_diagnostics, 'print_log', lambda message, **options: lines.append((message, options))
@@ -105,5 +105,5 @@ def test_a_tower_without_groups_is_refused(make_runner, hook):
         val_cfg=dict(segmentor=dict(backbone=ungrouped)),
         custom_hooks=[dict(type=hook)],
     )
-    with pytest.raises(ValueError, match=f'{hook} looks at groups and the model has none'):
+    with pytest.raises(ValueError, match=f'{hook} measures groups and the model has none'):
         runner.train()

@@ -1,4 +1,4 @@
-"""Checkpoints that mmengine's own Runner wrote, as MMSegmentation's tools do."""
+"""Checkpoints of mmengine's own Runner, which MMSegmentation's tools write."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 from groupvit_mmseg.engine.runner.train_loop import ResumableTrainLoop
 
 HEAD = dict(
@@ -20,7 +20,7 @@ HEAD |= dict(num_classes=3, norm_cfg=dict(type='BN'))
 
 @pytest.fixture(scope='module')
 def settings(tiny_config):
-    """A config of MMSegmentation's kind: a head on the backbone, masks, steps without epochs."""
+    """A config like MMSegmentation's: a head on the backbone, masks, a loop by iterations."""
 
     def make(steps, folder):
         cfg = Config(tiny_config.copy().to_dict())
@@ -57,7 +57,7 @@ def theirs(settings, tmp_path_factory):
     return folder
 
 
-def test_a_run_goes_on_from_one_as_from_its_own(theirs, settings, tmp_path):
+def test_a_run_resumes_from_one_as_from_its_own(theirs, settings, tmp_path):
     whole = GroupViTRunner.from_cfg(settings(4, tmp_path / 'whole'))
     whole.train()
     cfg = settings(4, tmp_path / 'rest')
@@ -73,8 +73,8 @@ def test_a_run_goes_on_from_one_as_from_its_own(theirs, settings, tmp_path):
     assert scores[0] == scores[1]
 
 
-def test_its_weights_load_and_its_newest_file_is_found(theirs, settings, tmp_path):
-    assert latest_whole_checkpoint(theirs) == str(theirs / 'iter_2.pth')
+def test_its_weights_load_and_its_newest_file_is_the_latest(theirs, settings, tmp_path):
+    assert latest_complete_checkpoint(theirs) == str(theirs / 'iter_2.pth')
     (best,) = theirs.glob('best_*.pth')
     cfg = settings(4, tmp_path / 'new')
     cfg.load_from = str(best)
@@ -105,5 +105,5 @@ def test_the_place_follows_from_epoch_and_iteration(epoch, iteration, expected):
 def test_a_place_that_does_not_fit_the_data_is_refused():
     loop = Loop()
     loop._epoch, loop._iter = 2, 20  # ten steps per epoch then
-    with pytest.raises(ValueError, match='5 steps per epoch do not give: keep the data'):
+    with pytest.raises(ValueError, match='impossible with 5 steps per epoch: keep the data'):
         loop._steps_of_epoch()

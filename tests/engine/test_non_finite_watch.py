@@ -1,4 +1,4 @@
-"""Steps with a non-finite loss or gradient: skipped, counted, and explained when they go on."""
+"""Steps with a non-finite loss or gradient: skipped, counted, and explained if they persist."""
 
 import itertools
 from pathlib import Path
@@ -36,7 +36,7 @@ class Poisoned(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _hub():
-    """A message hub of this test's own."""
+    """A message hub for this test alone."""
     MessageHub.get_instance(f'finite-{next(COUNTER)}')
 
 
@@ -141,7 +141,7 @@ def test_a_gradient_scaler_finds_its_scale():
     assert not torch.equal(model.first.weight, before)
 
 
-def test_a_run_goes_on_after_a_bad_batch(make_runner):
+def test_a_run_continues_after_a_bad_batch(make_runner):
     runner = make_runner(train_cfg=dict(max_epochs=1))
     forward, calls = runner.model.text_encoder.forward, itertools.count()
 

@@ -1,4 +1,4 @@
-"""Parameter groups, schedule and precision against SPEC's recipe written out."""
+"""Parameter groups, schedule and precision against the recipe of the specification."""
 
 import math
 
@@ -25,7 +25,7 @@ def build(model, **paramwise):
 
 
 def settings(model, wrapper):
-    """Name of each parameter -> (lr, weight decay)."""
+    """Return (lr, weight decay) by the name of each parameter."""
     names = {id(p): name for name, p in model.named_parameters()}
     return {
         names[id(p)]: (group['lr'], group['weight_decay'])
@@ -115,7 +115,7 @@ DISTANCES = {
 
 
 def place(name):
-    """What decides the depth: ``norm``, or ``stages`` and ``blocks``."""
+    """Part of a name that the depth depends on: ``norm``, or ``stages`` and ``blocks``."""
     first, *rest = name.split('.')
     return (first, rest[1]) if first == 'stages' else first
 
@@ -193,7 +193,7 @@ def test_impossible_layer_decay_is_an_error(layer_decay):
 
 
 def test_layer_decay_without_layers_is_an_error():
-    with pytest.raises(ValueError, match='but Linear has none; leave layer_decay out'):
+    with pytest.raises(ValueError, match='but Linear has none; remove layer_decay'):
         build(nn.Linear(2, 2), layer_decay=0.5)
 
 

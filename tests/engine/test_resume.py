@@ -1,4 +1,4 @@
-"""A run that was killed at any moment goes on as if nothing had happened, bit for bit."""
+"""A run that was killed at any moment resumes bit for bit."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ LOOPS = (EPOCHS, ITERATIONS)
 
 
 def train_until_killed(runner):
-    """Dies in the middle of writing its sixth checkpoint."""
+    """Raises an error in the middle of writing its sixth checkpoint."""
     save, written = torch.save, []
 
     def torn_save(content, stream):
@@ -134,7 +134,7 @@ def test_iterations_read_what_epochs_read(whole_run):
     assert [len(curve['val/mIoU']['values']) for curve in curves] == [3 - 1, 3 - 1]
 
 
-def test_other_workers_read_what_was_left_of_the_epoch(make_runner, whole_run, tmp_path):
+def test_other_workers_read_the_rest_of_the_epoch(make_runner, whole_run, tmp_path):
     """Two steps by one worker, then two; the union of an epoch is every sample once."""
     seen = []
 
@@ -231,7 +231,7 @@ def test_checkpoints_between_accumulated_gradients_are_refused(make_runner):
 
 
 @pytest.mark.slow
-def test_a_run_without_a_seed_goes_on_with_the_one_it_drew(make_runner, tmp_path):
+def test_a_run_without_a_seed_resumes_with_its_random_one(make_runner, tmp_path):
     whole, rest = tmp_path / 'whole', tmp_path / 'rest'
     unseeded = dict(randomness=dict(seed=None))
     make_runner(**settings(0, whole), **unseeded).train()

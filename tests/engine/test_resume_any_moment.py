@@ -1,4 +1,4 @@
-"""A run is killed before every file that it replaces or removes; each time it goes on."""
+"""A run that is killed before any file that it replaces or removes can be resumed."""
 
 import json
 import subprocess
@@ -97,13 +97,13 @@ def test_killed_before_any_file_is_replaced_or_removed(tiny_config, tmp_path):
 
 
 def files(work_dir):
-    """Names of what is kept of a run, and what the weights in it are."""
+    """Names of a run's files, and a summary of each."""
     names = {path.name for path in work_dir.iterdir() if path.is_file()} - {'config.py'}
     return {name: summary(work_dir / name) for name in names}
 
 
 def summary(path):
-    """Numbers that differ where runs do."""
+    """Numbers that are different for different runs."""
     if path.suffix != '.pth':
         return path.read_text().rpartition('/')[2]
     content = torch.load(path, weights_only=True)

@@ -1,4 +1,4 @@
-"""Resuming says what it takes over, and refuses what it could not go on from."""
+"""Resuming notes differences and refuses checkpoints from which it could not continue."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def build(tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def runner(build):
-    """A run of one epoch of two steps, done; each step has its checkpoint."""
+    """A finished run of one epoch of two steps, with a checkpoint of each step."""
     runner = build()
     runner.train()
     runner.said = []
@@ -55,7 +55,7 @@ def runner(build):
 
 @pytest.fixture
 def check(runner):
-    """Checks whether a runner could resume from a step's changed checkpoint; what it says."""
+    """Check whether a runner can resume from a step's changed checkpoint; return its notes."""
 
     def run(step=2, *, change=None, by=None):
         content = torch.load(Path(runner.work_dir, f'iter_{step}.pth'), weights_only=True)
@@ -74,7 +74,7 @@ def drop(*names):
     return lambda content: [content.pop(name) for name in names]
 
 
-def test_what_fits_is_told_without_a_remark_but_that_it_is_done(check):
+def test_a_matching_checkpoint_gives_no_note_but_that_the_run_is_finished(check):
     assert check(1) == []
     (line,) = check(2)
     assert line.startswith('The checkpoint has 1 of the 1 that train_cfg.max_epochs allows')
@@ -94,7 +94,7 @@ def test_what_fits_is_told_without_a_remark_but_that_it_is_done(check):
     ],
     ids=['best', 'weights', 'no schedules', 'fewer schedules', 'optimiser'],
 )
-def test_files_that_lack_what_a_resume_needs_are_refused(check, change, sentence):
+def test_files_without_the_state_of_a_run_are_refused(check, change, sentence):
     with pytest.raises(ValueError, match=r'^given\.pth cannot be resumed from: ') as error:
         check(change=change)
     message = str(error.value)
@@ -107,7 +107,7 @@ def test_averaged_weights_without_their_hook_are_refused(check, build):
         check(by=build(ema=False))
 
 
-def test_averages_and_histories_that_begin_here_are_told(check):
+def test_missing_averages_and_histories_are_noted(check):
     said = check(1, change=drop('ema_state_dict', 'message_hub'))
     assert [line.split(':')[0] for line in said] == [
         'The checkpoint holds no averaged weights',
@@ -115,7 +115,7 @@ def test_averages_and_histories_that_begin_here_are_told(check):
     ]
 
 
-def test_other_data_within_an_epoch_is_refused_and_told_at_its_end(check):
+def test_other_data_within_an_epoch_is_refused_and_noted_at_its_end(check):
     def fewer(content):
         content['message_hub']['runtime_info']['run_summary']['samples_per_epoch'] = 48
 
@@ -126,7 +126,7 @@ def test_other_data_within_an_epoch_is_refused_and_told_at_its_end(check):
     with pytest.raises(ValueError, match='from the middle of an epoch of 48 samples, this run has'):
         check(1, change=fewer)
     (line,) = check(2, change=fewer_at_an_end)
-    assert line == 'From here on other data or steps than before: samples_per_epoch 48 -> 32.'
+    assert line == 'The data or the steps differ from here on: samples_per_epoch 48 -> 32.'
 
 
 def test_changed_settings_are_named(check, build):
@@ -135,14 +135,14 @@ def test_changed_settings_are_named(check, build):
     assert line.endswith(': randomness.seed 0 -> 3; train_cfg.max_epochs 1 -> 5.')
 
 
-def test_a_scale_of_gradients_that_is_missing_is_told(check, runner, monkeypatch):
+def test_a_missing_scale_of_gradients_is_noted(check, runner, monkeypatch):
     scaler = torch.amp.GradScaler('cpu')
     monkeypatch.setattr(runner.optim_wrapper, 'scaler', scaler, raising=False)
-    assert any('no scale of gradients: float16 finds one anew' in line for line in check(1))
+    assert any('no scale of gradients: float16 searches for a new one' in line for line in check(1))
 
 
 def test_the_runner_checks_before_it_loads(build, runner, tmp_path):
-    """Through the runner: nothing of a refused file is taken over."""
+    """Nothing of a refused file is loaded."""
     content = torch.load(Path(runner.work_dir, 'iter_1.pth'), weights_only=True)
     content.pop('optimizer')
     torch.save(content, tmp_path / 'given.pth')
@@ -170,8 +170,8 @@ def optimizer_of(kind=torch.optim.AdamW, shapes=((2, 3), (3,)), groups=1, **sett
     [
         (dict(kind=torch.optim.Adam), 'Adam', 'written with Adam, this run has AdamW'),
         (dict(kind=torch.optim.SGD, momentum=0.9), None, 'with momentum, this run has AdamW'),
-        (dict(groups=2), None, '2 groups of together 2 parameters, that of this run 1 of 2'),
-        (dict(shapes=((2, 3),)), None, '1 groups of together 1 parameters'),
+        (dict(groups=2), None, '2 groups with 2 parameters, that of this run 1 with 2'),
+        (dict(shapes=((2, 3),)), None, '1 groups with 1 parameters'),
         (dict(shapes=((3,), (2, 3))), None, r'exp_avg of shape \(3,\) where this run has a param'),
     ],
 )
@@ -181,18 +181,18 @@ def test_states_of_other_optimisers_are_refused(written_by, kind, sentence):
         optimizer_notes(optimizer_of(), state, kind=kind, source='a.pth')
 
 
-def test_settings_that_a_state_replaces_are_told():
+def test_settings_that_a_state_replaces_are_noted():
     state = optimizer_of(lr=0.1, weight_decay=0.01).state_dict()
     here = optimizer_of(lr=0.2, weight_decay=0.05)
     assert optimizer_notes(here, state, kind='AdamW', source='a.pth') == [
-        'lr 0.2 of the config is not used: the optimiser goes on with the 0.1 of a.pth.',
+        'lr 0.2 of the config is not used: the optimiser continues with the 0.1 of a.pth.',
         'weight_decay 0.05 of the config is not used: '
-        'the optimiser goes on with the 0.01 of a.pth.',
+        'the optimiser continues with the 0.01 of a.pth.',
     ]
     assert optimizer_notes(optimizer_of(), optimizer_of().state_dict(), kind=None, source='') == []
 
 
-def test_a_longer_run_keeps_the_schedule_and_says_where_it_ends():
+def test_a_longer_run_keeps_the_schedule_and_notes_where_it_ends():
     def schedules(end):
         optimizer = optimizer_of()
         return [
@@ -204,8 +204,8 @@ def test_a_longer_run_keeps_the_schedule_and_says_where_it_ends():
     kinds = ['LinearLR', 'CosineAnnealingLR']
     (note,) = schedule_notes(schedules(20), states, kinds=kinds, source='a.pth')
     assert note == (
-        'CosineAnnealingLR goes on as a.pth has it, not as the config says (T_max 7, not 15, end '
-        '12, not 20); from step 12 on it changes nothing.'
+        'CosineAnnealingLR continues with the settings of a.pth, not of the config (T_max 7 '
+        'instead of 15, end 12 instead of 20); after step 12 it has no effect.'
     )
     with pytest.raises(ValueError, match=r'other schedules \(PolyLR\) than those of this run'):
         schedule_notes(schedules(12), states[:1], kinds=['PolyLR'], source='a.pth')

@@ -1,4 +1,4 @@
-"""A run touches only files in its own folder that it wrote itself, and never one it was told of."""
+"""A run changes only files in its folder that it wrote itself, and never the user's file."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,8 @@ from mmengine.evaluator import Evaluator
 
 from groupvit_mmseg.atomic_files import remove_unfinished
 from groupvit_mmseg.engine import AtomicCheckpointHook
-from groupvit_mmseg.engine.hooks.run_files import RunFiles, take_over
-from groupvit_mmseg.engine.runner.find_checkpoint import latest_whole_checkpoint
+from groupvit_mmseg.engine.hooks.run_files import RunFiles, rebase_paths
+from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 
 
 def digests(folder):
@@ -32,7 +32,7 @@ def keep(count):
 
 @pytest.fixture
 def train(make_runner, monkeypatch):
-    """Trains to an epoch, each validation with a score of the list; gives the work dir."""
+    """Train to an epoch, each validation with a score of the list; return the work dir."""
 
     def run(name, *, epochs, scores, **changes):
         left = iter(scores)
@@ -48,13 +48,13 @@ def train(make_runner, monkeypatch):
 
 @pytest.fixture(scope='module')
 def kept(tmp_path_factory):
-    """Where the finished run is kept."""
+    """Folder with a copy of the finished run."""
     return tmp_path_factory.mktemp('kept') / 'first'
 
 
 @pytest.fixture
 def finished(train, kept, tmp_path):
-    """Work dir of a run of one epoch with a score of 40, trained for the first test that asks."""
+    """Work dir of a run of one epoch with a score of 40, trained for the first test."""
     folder = tmp_path / 'first'
     if not kept.exists():
         shutil.copytree(train('first', epochs=1, scores=[40.0]), kept)
@@ -76,7 +76,7 @@ def test_resuming_into_another_folder_leaves_the_first_one_as_it_was(train, fini
     assert 'best_ckpt' not in hub(second / 'epoch_2.pth')
 
 
-def test_a_copied_folder_goes_on_in_its_new_place(train, finished, tmp_path):
+def test_a_copied_folder_is_resumed_at_its_new_path(train, finished, tmp_path):
     (finished / 'last_checkpoint').write_text(str(finished / 'epoch_1.pth'))
     moved = tmp_path / 'moved'
     shutil.copytree(finished, moved)
@@ -88,7 +88,7 @@ def test_a_copied_folder_goes_on_in_its_new_place(train, finished, tmp_path):
     assert (moved / 'last_checkpoint').read_text() == str(moved / 'epoch_2.pth')
 
 
-def test_the_file_named_is_neither_removed_nor_written_again(train, finished):
+def test_the_users_file_is_neither_removed_nor_written_again(train, finished):
     named = finished / 'epoch_1.pth'
     before = named.read_bytes()
     told = dict(resume=True, load_from=str(named))
@@ -102,7 +102,7 @@ def test_a_run_does_not_begin_from_a_file_that_it_would_replace(train, make_runn
     best.parent.mkdir()
     torch.save(make_runner('run').unwrapped_model.state_dict(), best)
     before = best.read_bytes()
-    with pytest.raises(ValueError, match=r'best_mIoU_epoch_1\.pth, which lies where this run wri'):
+    with pytest.raises(ValueError, match=r'best_mIoU_epoch_1\.pth, which is in the folder of t'):
         train('run', epochs=1, scores=[10.0], load_from=str(best))
     assert best.read_bytes() == before
 
@@ -128,19 +128,19 @@ def test_paths_of_a_state_are_translated_or_forgotten(tmp_path):
         return dict(paths, best_score=40.0, keep_ckpt_ids=[2, 3])
 
     info = state(there)
-    files = RunFiles(here, 'epoch_{}.pth', resumed=here / 'epoch_3.pth')
-    assert take_over(info, files) == []
+    files = RunFiles(here, 'epoch_{}.pth', resume_file=here / 'epoch_3.pth')
+    assert rebase_paths(info, files) == []
     expected = dict(best_ckpt=str(here / 'best_mIoU_epoch_2.pth'), best_score=40.0)
     assert info == dict(expected, keep_ckpt_ids=[3])
     # From another folder: a file of the same name here is somebody else's.
     info = state(there)
-    (note,) = take_over(info, files._replace(resumed=there / 'epoch_3.pth'))
+    (note,) = rebase_paths(info, files._replace(resume_file=there / 'epoch_3.pth'))
     assert info == dict(best_score=40.0, keep_ckpt_ids=[])
-    assert f'40.0000 of {there / "best_mIoU_epoch_2.pth"}, stays the one to exceed' in note
+    assert f'40.0000 of {there / "best_mIoU_epoch_2.pth"}, remains the one to exceed' in note
     # Named: not to be touched, though it is the best so far.
     info = state(here)
     named = here / 'best_mIoU_epoch_2.pth'
-    take_over(info, files._replace(named=named))
+    rebase_paths(info, files._replace(user_file=named))
     assert 'best_ckpt' not in info
 
 
@@ -163,7 +163,7 @@ def test_the_last_checkpoint_of_a_copy_is_not_looked_for_in_the_old_place(tmp_pa
     newer = checkpoint(tmp_path / 'old' / 'iter_9.pth', 9)
     own = checkpoint(tmp_path / 'new' / 'iter_5.pth', 5)
     (tmp_path / 'new' / 'last_checkpoint').write_text(str(newer))
-    assert latest_whole_checkpoint(tmp_path / 'new') == str(own)
+    assert latest_complete_checkpoint(tmp_path / 'new') == str(own)
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,12 @@ def test_the_last_checkpoint_of_a_copy_is_not_looked_for_in_the_old_place(tmp_pa
         ('20260101_120000', 'iter_9.pth'),  # killed before last_checkpoint was written
     ],
 )
-def test_a_run_begun_anew_from_an_earlier_step_is_the_one_that_goes_on(
-    time_of_9, expected, tmp_path
-):
+def test_a_run_restarted_from_an_earlier_step_is_the_one_to_resume(time_of_9, expected, tmp_path):
     checkpoint(tmp_path / 'iter_4.pth', 4, time='20260101_090000')
     named = checkpoint(tmp_path / 'iter_5.pth', 5, time='20260101_110000')
     checkpoint(tmp_path / 'iter_9.pth', 9, time=time_of_9)
     (tmp_path / 'last_checkpoint').write_text(str(named))
-    assert latest_whole_checkpoint(tmp_path) == str(tmp_path / expected)
+    assert latest_complete_checkpoint(tmp_path) == str(tmp_path / expected)
 
 
 @pytest.mark.parametrize('exists, state', [(True, 'is in another folder'), (False, 'does not ex')])
@@ -190,24 +188,24 @@ def test_a_last_checkpoint_that_is_not_here_is_no_new_start(tmp_path, exists, st
         checkpoint(named, 9)
     (tmp_path / 'last_checkpoint').write_text(str(named))
     with pytest.raises(FileNotFoundError, match=rf'iter_9\.pth, which {state}.* --resume CHECKPOI'):
-        latest_whole_checkpoint(tmp_path)
+        latest_complete_checkpoint(tmp_path)
 
 
-def test_checkpoints_of_other_names_and_folders_are_found(make_runner, tmp_path):
+def test_checkpoints_of_other_names_and_folders_are_candidates(make_runner, tmp_path):
     own = checkpoint(tmp_path / 'out' / 'run' / 'step_7.pth', 7)
     hook = dict(out_dir=str(tmp_path / 'out'), filename_tmpl='step_{}.pth')
     runner = make_runner('run', resume=True, default_hooks=dict(checkpoint=hook))
     assert runner._newest_checkpoint() == str(own)
 
 
-def test_a_folder_of_another_run_is_told(make_runner, tmp_path):
+def test_a_folder_of_another_run_gives_a_warning(make_runner, tmp_path):
     checkpoint(tmp_path / 'run' / 'epoch_7.pth', 7)
     runner = make_runner('run')
     (hook,) = [h for h in runner.hooks if isinstance(h, AtomicCheckpointHook)]
     warnings = []
     runner.logger.warning = warnings.append
     hook.files = hook._files_of(runner)
-    hook._take_over(runner)
+    hook._rebase_state(runner)
     (warning,) = warnings
     assert f'{tmp_path / "run"} holds checkpoints of another run (epoch_7.pth)' in warning
 
@@ -219,11 +217,11 @@ def test_without_a_checkpoint_a_resumed_run_starts_from_its_weights(make_runner,
     torch.save(weights, source)
     runner.load_or_resume()
     assert not runner.unwrapped_model.backbone.pos_embed.any()
-    assert (runner._resume, runner.named_checkpoint) == (False, source)
+    assert (runner._resume, runner.user_checkpoint) == (False, source)
 
 
 def test_a_run_that_was_begun_prefers_its_checkpoint_to_its_weights(finished, make_runner):
     runner = make_runner('first', resume='auto', load_from='weights.pth')
     runner.load_or_resume()
-    assert (runner._load_from, runner.named_checkpoint) == (str(finished / 'epoch_1.pth'), None)
+    assert (runner._load_from, runner.user_checkpoint) == (str(finished / 'epoch_1.pth'), None)
     assert runner.epoch == 1

@@ -1,4 +1,4 @@
-"""Training through the runner: what is written, resumed, kept, logged and measured."""
+"""Training through the runner: files, resuming, logs and scores."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from groupvit_mmseg.engine import load_weights, read_checkpoint
 
 
 def plain_load(path):
-    """What anyone with torch can do."""
+    """Read a checkpoint with torch alone."""
     return torch.load(path, weights_only=True)
 
 
@@ -39,7 +39,7 @@ def logged_steps(work_dir):
     return [record for record in records if 'loss' in record]
 
 
-def test_run_writes_what_it_says(make_runner):
+def test_a_run_writes_its_logs_and_checkpoints(make_runner):
     runner = make_runner()
     runner.train()
     work_dir = Path(runner.work_dir)
@@ -56,7 +56,7 @@ def test_run_writes_what_it_says(make_runner):
     assert content['message_hub']['log_scalars']['train/loss']['values'].shape == (12,)
 
 
-def test_every_step_logs_what_a_person_watches(make_runner):
+def test_every_step_logs_its_values(make_runner):
     runner = make_runner(train_cfg=dict(max_epochs=1))
     runner.train()
     steps = logged_steps(runner.work_dir)
@@ -187,7 +187,7 @@ def test_checkpoint_that_does_not_fit_lists_its_keys(make_runner, tmp_path):
 
 
 def score(segmentor, dataloader, classes):
-    """mIoU by hand: no loop, no runner."""
+    """mIoU without a loop and a runner."""
     metric = IoUMetric(iou_metrics=['mIoU'])
     metric.dataset_meta = dict(classes=classes)
     with torch.no_grad():
@@ -198,7 +198,7 @@ def score(segmentor, dataloader, classes):
 
 
 @pytest.mark.parametrize('hooks', [[], [dict(type='EMAHook', momentum=0.5)]], ids=['plain', 'ema'])
-def test_best_checkpoint_scores_what_validation_said(make_runner, tiny_config, hooks):
+def test_best_checkpoint_has_the_score_of_its_validation(make_runner, tiny_config, hooks):
     runner = make_runner(custom_hooks=hooks)
     runner.train()
     (best,) = Path(runner.work_dir).glob('best_mIoU_*.pth')

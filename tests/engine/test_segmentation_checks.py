@@ -1,4 +1,4 @@
-"""A model that learns from masks, or is validated on them, names the file that does not fit."""
+"""Training and validation on masks name a file that does not fit the classes."""
 
 import shutil
 
@@ -18,7 +18,7 @@ PIPELINE = [
 
 @pytest.fixture
 def masks(tiny_data, tmp_path):
-    """Images and masks of the tiny data, to spoil."""
+    """A copy of the tiny data's images and masks."""
     for folder in ('images', 'masks'):
         shutil.copytree(tiny_data / folder, tmp_path / 'set' / folder)
     return tmp_path / 'set/masks'

@@ -102,17 +102,17 @@ def test_every_field_of_a_class_file_changes_the_scores(scores, name):
 @pytest.mark.parametrize('pooling', ['max', 'mean'])
 def test_a_protocol_without_a_pooling_keeps_the_models(segmentor, scores, pooling):
     segmentor.set_classes(['thing'], alias_pooling=pooling)
-    kept = scores(BASE)
+    model_pooling = scores(BASE)
     assert segmentor.decode_head.classes.alias_pooling == pooling
-    assert torch.equal(kept, scores(BASE.changed(alias_pooling=pooling)))
+    assert torch.equal(model_pooling, scores(BASE.changed(alias_pooling=pooling)))
 
 
 def test_options_of_no_protocol_stay(segmentor, scores):
     segmentor.test_cfg = dict(window_batch_size=3, precision='bf16', with_group_map=True)
     scores(BASE)
-    kept = dict(window_batch_size=3, precision='bf16', with_scores=False)
+    options = dict(window_batch_size=3, precision='bf16', with_scores=False)
     windows = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
-    assert segmentor.options.changed() == kept | windows
+    assert segmentor.options.changed() == options | windows
     segmentor.test_cfg = {}
 
 

@@ -9,7 +9,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks, check_set
-from groupvit_mmseg.datasets.worker_errors import sentence
+from groupvit_mmseg.error_messages import error_text
 
 
 def make_set(root, masks, classes=('wall', 'cat', 'dog'), **changes):
@@ -89,12 +89,13 @@ def test_a_missing_mask_names_what_is_there_instead(tmp_path, missing, there, me
 def test_masks_without_images_are_counted_and_named(tmp_path, monkeypatch):
     dataset = make_set(tmp_path, [[[1]]])
     (tmp_path / 'masks/stray.png').touch()
-    told = []
+    messages = []
     monkeypatch.setattr(
-        'groupvit_mmseg.datasets.segmentation_checks.print_log', lambda text, **_: told.append(text)
+        'groupvit_mmseg.datasets.segmentation_checks.print_log',
+        lambda text, **_: messages.append(text),
     )
     check_set(dataset, 3)
-    assert told == [
+    assert messages == [
         f'1 masks have no image and are left out, the first is {tmp_path}/masks/stray.png.'
     ]
 
@@ -164,8 +165,8 @@ def test_the_sentence_of_a_loaders_process_is_without_its_traceback():
     loader = torch.utils.data.DataLoader(Broken(), num_workers=1)
     with pytest.raises(ValueError, match='Traceback') as caught:
         next(iter(loader))
-    assert sentence(caught.value) == 'm.png is broken: mend it.'
-    assert sentence(KeyError('no key')) == 'no key'
+    assert error_text(caught.value) == 'm.png is broken: mend it.'
+    assert error_text(KeyError('no key')) == 'no key'
 
 
 class Broken(torch.utils.data.Dataset):

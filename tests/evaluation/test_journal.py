@@ -20,8 +20,8 @@ def test_results_are_those_of_the_set_whatever_its_name(tmp_path, name):
     first = journal(tmp_path, name, set=name)
     with first.writer(0) as writer:
         writer.add(3, pairs=[[0, 0, 1]])
-    found = journal(tmp_path, name, set=name).results()
-    assert found == {3: dict(index=3, pairs=[[0, 0, 1]])}
+    results = journal(tmp_path, name, set=name).results()
+    assert results == {3: dict(index=3, pairs=[[0, 0, 1]])}
 
 
 @pytest.mark.parametrize('content', [b'my notes', b'my notes\nof today\n', b'[1]\n', b'\xff\n'])
@@ -51,13 +51,13 @@ def test_a_broken_line_within_is_named(tmp_path):
         journal(tmp_path).results()
 
 
-@pytest.mark.parametrize('kept', [0, 5, -1, -4])
-def test_what_an_interruption_tore_is_done_again(tmp_path, kept):
+@pytest.mark.parametrize('length', [0, 5, -1, -4])
+def test_what_an_interruption_tore_is_done_again(tmp_path, length):
     with journal(tmp_path).writer(0) as writer:
         writer.add(0, pairs=[])
     path = tmp_path / 'pets.0.jsonl'
     whole = path.read_bytes()
-    path.write_bytes(whole[:kept])
+    path.write_bytes(whole[:length])
     with journal(tmp_path).writer(0) as writer:
         assert journal(tmp_path).results() == {}
         writer.add(0, pairs=[])

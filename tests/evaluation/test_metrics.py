@@ -142,6 +142,11 @@ def test_labels_that_the_metric_does_not_know_are_refused():
         )
 
 
+def test_a_metric_without_classes_says_what_to_set():
+    with pytest.raises(ValueError, match='OracleIoUMetric has no classes: set dataset_meta'):
+        OracleIoUMetric().process({}, [sample([[0]], [[0]], [[0]])])
+
+
 def test_no_pixel_that_counts_is_no_score():
     metric = PerClassIoUMetric(iou_metrics=['mIoU'])
     with pytest.raises(ValueError, match='counts no pixel of 2 images'):

@@ -24,15 +24,15 @@ def evaluate(metric, samples):
 
 
 def slow_boundary(mask, distance):
-    found = np.zeros_like(mask)
+    edge = np.zeros_like(mask)
     for y, x in np.argwhere(mask):
         rows, columns = range(y - distance, y + distance + 1), range(x - distance, x + distance + 1)
-        found[y, x] = any(
+        edge[y, x] = any(
             not (0 <= i < mask.shape[0] and 0 <= j < mask.shape[1] and mask[i, j])
             for i in rows
             for j in columns
         )
-    return found
+    return edge
 
 
 @pytest.mark.parametrize('distance', [1, 2, 3])

@@ -1,13 +1,9 @@
 """What a rank of ``test_ranks.py`` does; ranks are forked, so that nothing is imported again."""
 
-from types import SimpleNamespace
-
 import torch
 import torch.distributed as dist
 from mmseg.registry import MODELS
 from torch.nn.parallel import DistributedDataParallel
-
-from groupvit_mmseg.engine import GradientCompressionHook
 
 
 def run_model(job, rank, world_size):
@@ -15,8 +11,6 @@ def run_model(job, rank, world_size):
     model = MODELS.build(job['config']).double()
     model.load_state_dict(job['state_dict'])
     parallel = DistributedDataParallel(model.eval())
-    if job.get('compressed'):
-        GradientCompressionHook().before_train(SimpleNamespace(model=parallel))
     images, token_ids = (job[key].chunk(world_size)[rank] for key in ('images', 'token_ids'))
     losses = parallel(images, token_ids, mode='loss')
     losses = {key: value for key, value in losses.items() if 'loss' in key}

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.models.original_size import pixels_of
 from groupvit_mmseg.models.refinement import dense_crf
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
@@ -64,9 +65,10 @@ def test_a_segmentor_refines_by_the_picture_as_it_was(library):
     picture = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
     picture = picture.repeat_interleave(5, 1).repeat_interleave(6, 2)  # (3, 40, 48), RGB
     image = model.data_preprocessor(dict(inputs=[picture.flip(0)]), False)['inputs'][0]
-    assert np.array_equal(model._picture(image), picture.permute(1, 2, 0).numpy())
+    rgb = picture.permute(1, 2, 0).numpy()
+    assert np.array_equal(pixels_of(image, model.data_preprocessor), rgb)
     plain = model.segment_windows([image])[0].pixel_scores()
-    expected = dense_crf(plain, picture.permute(1, 2, 0).numpy(), num_steps=4)
+    expected = dense_crf(plain, rgb, num_steps=4)
     (result,) = model.predict([image])
     assert torch.equal(result.seg_logits.data, expected)
     assert not torch.equal(expected.argmax(0), plain.argmax(0))

@@ -1,4 +1,4 @@
-"""The golden tool itself: passes on the official values, fails on a wrong one."""
+"""The golden tool: passes on the official values, fails on a wrong one."""
 
 import importlib.util
 import json

@@ -1,9 +1,11 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import bricks as mmcv_layers
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.models.assignment import compose
 from groupvit_mmseg.models.grouping import AssignAttention
 from groupvit_mmseg.models.layers import DropPath
@@ -73,6 +75,24 @@ def test_any_size_and_patch(size, patch_size):
     assert output.patch_shape == grid
     assert output.image_shape == size
     assert output.soft_assignments[0].shape == (1, 5, grid[0] * grid[1])
+
+
+@pytest.mark.parametrize('size', [(16, 56), (47, 33), (64, 24)])
+def test_positions_are_resized_channel_by_channel(size):
+    model = build(patch_size=8)
+    shape = (size[0] // 8, size[1] // 8)
+    maps = [
+        F.interpolate(channel.view(1, 1, 4, 4), size=shape, mode='bicubic', align_corners=False)
+        for channel in model.pos_embed[0].T
+    ]
+    expected = torch.cat(maps).flatten(1).T[None]
+    assert torch.equal(interpolate_positions(model.pos_embed, (4, 4), shape), expected)
+    tokens, patch_shape = model.patch_embed(torch.zeros(1, 3, *size))
+    seen = []
+    model.stages[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    model.encode(torch.zeros(1, 3, *size))
+    assert patch_shape == shape
+    assert torch.equal(seen[0], tokens + expected)
 
 
 def test_pixels_beyond_the_last_whole_patch_do_not_matter():

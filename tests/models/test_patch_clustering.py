@@ -11,8 +11,8 @@ from mmseg.structures import SegDataSample
 
 from groupvit_mmseg.export import FrozenSegmentor
 from groupvit_mmseg.models.groupvit import GroupViTOutput
+from groupvit_mmseg.models.outputs import nearest_patches
 from groupvit_mmseg.models.patch_clustering import METHODS, PatchClustering, keep_largest
-from groupvit_mmseg.models.zero_shot_head import nearest_patches
 
 NAMES = ['cat', 'dog', 'bird', 'horse', 'cow', 'sheep']
 TOWER = dict(

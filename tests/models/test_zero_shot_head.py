@@ -1,15 +1,21 @@
 """The zero-shot head and the segmentor around it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.runner.checkpoint import load_state_dict as mmengine_load_state_dict
-from mmseg.registry import MODELS
+from mmengine.structures import PixelData
+from mmseg.registry import HOOKS, MODELS
 from mmseg.structures import SegDataSample
 
 import groupvit_mmseg
-from groupvit_mmseg.models.segmentor import from_pretrainer
+from groupvit_mmseg.datasets import segmentation_checks
+from groupvit_mmseg.engine.hooks import segmentation_checks_hook
+from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 NAMES = ['cat', 'dog', 'tree']
@@ -213,7 +219,7 @@ def test_results_have_the_original_size_and_group_map():
     assert set(result.pred_group_map.data.unique().tolist()) <= {0, 1, 2, 3}
     # Scores are a function of the group: each segment has one set of them before resizing.
     output = model.extract_feat(torch.randn(1, 3, 40, 48))
-    groups, scores = model.decode_head.group_map(output)[0], model.decode_head(output)[0]
+    groups, scores = output.group_map()[0], model.decode_head(output)[0]
     for group in groups.unique():
         assert scores[:, groups == group].std(dim=1).max() < 1e-6
 
@@ -342,3 +348,33 @@ def test_a_list_that_cannot_be_used_leaves_the_present_one():
         head.set_classes(before, bg_thresh=2)
     assert head.classes is before
     assert head.class_embeds is embeds
+
+
+@pytest.mark.parametrize('sizes', [[(32, 40), (32, 40)], [(32, 40), (40, 32)]], ids=str)
+def test_masks_of_a_batch_are_checked_once(monkeypatch, sizes):
+    checks, check = [], segmentation_checks.check_masks
+
+    def counted(samples, *args, **options):
+        checks.append(len(samples))
+        return check(samples, *args, **options)
+
+    for module in (segmentor_module, segmentation_checks_hook):
+        monkeypatch.setattr(module, 'check_masks', counted)
+    model = segmentor()
+    batch = dict(
+        inputs=[torch.zeros(3, *size) for size in sizes],
+        data_samples=[
+            SegDataSample(
+                metainfo=dict(ori_shape=size),
+                gt_sem_seg=PixelData(data=torch.zeros(1, *size, dtype=torch.uint8)),
+            )
+            for size in sizes
+        ],
+    )
+    # As a loop of mmengine calls them.
+    HOOKS.build(dict(type='SegmentationChecksHook')).before_test_iter(
+        SimpleNamespace(model=model), 0, batch
+    )
+    with torch.no_grad():
+        assert len(model.test_step(batch)) == 2
+    assert checks == [2]

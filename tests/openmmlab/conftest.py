@@ -1,4 +1,4 @@
-"""Two configs that ship, made small, on a drawn VOC; OpenMMLab's own tools, called in process."""
+"""Two shipped configs, made small, on a drawn VOC; OpenMMLab's own tools, called in process."""
 
 import importlib.util
 import itertools
@@ -99,7 +99,7 @@ def _unformatted_configs(monkeypatch):
 
 @pytest.fixture(scope='session')
 def voc(tmp_path_factory):
-    """Three images of two sizes in VOC's layout; ``many.txt`` lists them 200 times over."""
+    """Three images of two sizes in VOC's layout; ``many.txt`` lists each of them 200 times."""
     root = tmp_path_factory.mktemp('openmmlab') / 'voc'
     for folder in ('JPEGImages', 'SegmentationClass', 'ImageSets/Segmentation'):
         (root / folder).mkdir(parents=True)
@@ -119,7 +119,7 @@ def voc(tmp_path_factory):
 
 @pytest.fixture
 def write_config(voc, tmp_path):
-    """Writes one of the two configs, each time under a new name: mmengine keeps runs by name."""
+    """Write one of the two configs under a new name, because mmengine registers runs by name."""
 
     def write(text):
         name = f'{tmp_path.name}-{next(COUNTER)}'
@@ -142,7 +142,7 @@ def supervised(write_config):
 
 @pytest.fixture
 def pretrained(zero_shot, tmp_path):
-    """A checkpoint as pretraining writes it: the pretrainer's names, a data set without classes."""
+    """A checkpoint of a pretraining: the pretrainer's names, a data set without classes."""
     model = Config.fromfile(zero_shot).model
     torch.manual_seed(0)
     pretrainer = GroupViTPretrainer(
@@ -159,7 +159,7 @@ def pretrained(zero_shot, tmp_path):
 
 @pytest.fixture
 def random_weights(tmp_path):
-    """Writes random weights of a config's model, with the meta given."""
+    """Write random weights of a config's model with a ``meta``."""
 
     def write(config, **meta):
         path = tmp_path / 'random.pth'
@@ -177,7 +177,7 @@ def _no_screen():
 
 @pytest.fixture
 def mmseg_tool(monkeypatch, tmp_path):
-    """Runs one of MMSegmentation's tools as its command line does, in a folder of the test's."""
+    """Run one of MMSegmentation's tools like its command line, in a folder of the test."""
 
     def run(name, *argv):
         monkeypatch.chdir(tmp_path)
@@ -189,7 +189,7 @@ def mmseg_tool(monkeypatch, tmp_path):
 
 @pytest.fixture
 def plugin_tool():
-    """Runs a tool of this project in this process: its exit status."""
+    """Run a tool of this project in this process; return its exit status."""
 
     def run(path, *argv):
         spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture
 def publish(plugin_tool, tmp_path):
-    """Runs publish_model.py and gives the one file that it writes."""
+    """Run publish_model.py; return the file that it writes."""
 
     def run(config, checkpoint):
         target = tmp_path / 'published.pth'

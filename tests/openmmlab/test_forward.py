@@ -43,7 +43,7 @@ def test_gradients_reach_the_patches(segmentor):
 
 
 def test_all_linear_layers_are_counted(segmentor):
-    """Not only where gradients keep them from oneDNN, whose products the counter does not know."""
+    """Also without gradients, where oneDNN computes products that the counter does not know."""
     assert onednn.AVAILABLE
     images = torch.randn(1, 3, 32, 32)
     with_gradients = linear_flops(segmentor, images)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow  # test_apis.py and test_tta.py are the part that 
 
 @pytest.fixture(params=CONFIGS)
 def case(request, random_weights):
-    """A config and weights for it: a pretrainer's where classes are prompted."""
+    """A config and weights for it, of a pretrainer if classes are prompted."""
     config = request.getfixturevalue(request.param)
     if request.param == 'zero_shot':
         return config, request.getfixturevalue('pretrained')
@@ -23,7 +23,7 @@ def case(request, random_weights):
 
 
 def scores(folder):
-    """What a test run wrote into its work dir."""
+    """Scores that a test run wrote into its work dir."""
     (path,) = folder.glob('*/*.json')
     return json.loads(path.read_text())
 

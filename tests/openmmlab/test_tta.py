@@ -28,7 +28,7 @@ def segmentor(zero_shot, pretrained):
 
 
 def batch_of(steps, voc, names):
-    """A batch of images and their masks, as a loader gives it."""
+    """A batch of images and masks of a loader."""
     run = Compose(steps)
     folder = {'img_path': ('JPEGImages', 'jpg'), 'seg_map_path': ('SegmentationClass', 'png')}
     return pseudo_collate(
@@ -88,7 +88,7 @@ def test_labels_are_those_of_the_mean_by_hand(segmentor, zero_shot, voc):
 
 @torch.no_grad()
 def test_a_flip_is_undone(segmentor, voc):
-    """A mirrored image with its flip undone is the mirror of what the flipped pixels give."""
+    """The result for a flipped image is flipped back."""
     load, resize, pack = (
         dict(type='LoadImageFromFile'),
         dict(type='Resize', scale=(128, 32), keep_ratio=True),
@@ -135,8 +135,8 @@ def test_groups_of_several_passes_are_refused(zero_shot, pretrained, plugin_tool
     assert error.count('\n') == 1
 
 
-def test_a_set_without_a_pipeline_of_its_own_is_told(zero_shot, pretrained, plugin_tool, capsys):
-    """A set made of sets, in a config that has no ``tta_pipeline``."""
+def test_a_set_without_a_pipeline_is_refused(zero_shot, pretrained, plugin_tool, capsys):
+    """A concatenated set in a config without ``tta_pipeline``."""
     text = zero_shot.read_text().replace('tta_pipeline', '_unused')
     text = text.replace('_unused = _base_._unused', '_unused = _base_.tta_pipeline')
     delete = "dataset=dict(_delete_=True, type='ConcatDataset', datasets=[])"

@@ -2,7 +2,14 @@
 
 import pytest
 
-from groupvit_mmseg.text.class_list import make_class_list, read_class_file
+from groupvit_mmseg.text.class_file import read_class_file
+from groupvit_mmseg.text.class_file_yaml import ClassFile
+from groupvit_mmseg.text.class_list import (
+    ClassChanges,
+    ClassList,
+    ClassOptions,
+    make_class_list,
+)
 from groupvit_mmseg.text.vocabulary import class_names
 
 FILE = """
@@ -183,3 +190,10 @@ def test_names_without_an_order_are_refused(names):
         FULL.looking_for(names)
     with pytest.raises(ValueError, match='neither a text nor a list of words'):
         make_class_list(names)
+
+
+def test_the_types_of_options_list_every_field_of_a_class_list():
+    fields = set(ClassList._fields)
+    assert ClassOptions.__optional_keys__ == fields - {'class_names'}
+    assert ClassChanges.__optional_keys__ == fields
+    assert ClassFile.__required_keys__ | ClassFile.__optional_keys__ == fields

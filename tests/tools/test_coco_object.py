@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from groupvit_mmseg.datasets import coco_masks
 from groupvit_mmseg.text.vocabulary import class_names
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def test_smaller_things_are_in_front_and_crowds_behind(tool, tmp_path, capsys):
 
 
 def test_run_lengths_go_down_the_columns(tool):
-    mask = tool.decode(dict(size=[3, 2], counts=[1, 2, 1, 1, 1]), 3, 2)
+    mask = coco_masks.decode(dict(size=[3, 2], counts=[1, 2, 1, 1, 1]), 3, 2)
     assert mask.tolist() == [[False, False], [True, True], [True, False]]
 
 
@@ -95,7 +96,7 @@ def test_what_is_wrong_is_said_in_one_sentence(tool, tmp_path, capsys):
 
 @pytest.mark.skipif(not REAL, reason='no COCO annotations in ../shared/data/coco')
 def test_areas_of_real_things_are_those_that_coco_states(tool):
-    content = tool.read(REAL[0])
+    content = coco_masks.read_instances(REAL[0])
     sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
     # What COCO states of crowds is not the number of their pixels.
     things = [
@@ -103,14 +104,16 @@ def test_areas_of_real_things_are_those_that_coco_states(tool):
     ]
     assert things
     for item in things:
-        pixels = tool.decode(item['segmentation'], *sizes[item['image_id']]).sum()
+        pixels = coco_masks.decode(item['segmentation'], *sizes[item['image_id']]).sum()
         assert pixels == pytest.approx(item['area'], rel=0.05)
 
 
 def pixel_maps(tool, mask, folder):
     """The mask as COCO-Stuff publishes it, and as MMSegmentation converts it; stuff in columns."""
     columns = np.broadcast_to(np.arange(mask.shape[1]), mask.shape)
-    published = np.where(mask > 0, np.array([0, *tool.THING_IDS])[mask] - 1, 91 + columns % 91)
+    published = np.where(
+        mask > 0, np.array([0, *coco_masks.THING_IDS])[mask] - 1, 91 + columns % 91
+    )
     converted = np.where(mask > 0, mask.astype(int) - 1, 80 + columns % 91)
     published[0], converted[0] = 255, 255
     for name, content in (('raw', published), ('ids', converted)):
@@ -137,8 +140,8 @@ def test_pixel_maps_of_both_kinds_give_the_masks_of_the_instances(tool, tmp_path
 
 @pytest.mark.skipif(not REAL, reason='no COCO annotations in ../shared/data/coco')
 def test_category_ids_are_those_of_coco(tool):
-    categories = tool.read(REAL[0])['categories']
-    assert sorted(category['id'] for category in categories) == tool.THING_IDS
+    categories = coco_masks.read_instances(REAL[0])['categories']
+    assert sorted(category['id'] for category in categories) == coco_masks.THING_IDS
 
 
 def check_pixel_maps(tool, mask, folder):
@@ -149,12 +152,12 @@ def check_pixel_maps(tool, mask, folder):
     pixel_maps(tool, mask, folder)
     for kind in ('raw', 'ids'):
         (path,) = (folder / kind).iterdir()
-        assert (tool.map_labels(path) == mask).all()
+        assert (coco_masks.map_labels(path) == mask).all()
 
 
 @pytest.mark.skipif(not REAL, reason='no COCO annotations in ../shared/data/coco')
 def test_real_instances_and_their_pixel_maps_agree(tool, tmp_path):
-    jobs = list(tool.jobs_from_instances(tool.read(REAL[0])).items())[:20]
+    jobs = list(coco_masks.makers_from_instances(coco_masks.read_instances(REAL[0])).items())[:20]
     assert len(jobs) == 20
     for name, make_mask in jobs:
         check_pixel_maps(tool, make_mask(), tmp_path / name)
@@ -173,9 +176,9 @@ def test_real_masks_are_those_of_pycocotools(tool, tmp_path):
     pytest.importorskip('pycocotools', reason='pycocotools is not installed')
     from pycocotools.coco import COCO
 
-    coco, content = COCO(REAL[0]), tool.read(REAL[0])
-    labels = tool.label_of_category(content['categories'])
-    jobs = tool.jobs_from_instances(content)
+    coco, content = COCO(REAL[0]), coco_masks.read_instances(REAL[0])
+    labels = coco_masks.labels_by_category(content['categories'])
+    jobs = coco_masks.makers_from_instances(content)
     assert len(jobs) == 80
     differing, inside, pixels, crowds = 0, 0, 0, 0
     for image in content['images']:
@@ -183,7 +186,7 @@ def test_real_masks_are_those_of_pycocotools(tool, tmp_path):
         things = coco.loadAnns(coco.getAnnIds(imgIds=image['id']))
         for item in sorted(things, key=lambda item: (-item['iscrowd'], -item['area'])):
             theirs = coco.annToMask(item).astype(bool)
-            ours = tool.decode(item['segmentation'], *mask.shape)
+            ours = coco_masks.decode(item['segmentation'], *mask.shape)
             # Polygons are rounded otherwise: outlines differ, and slivers thinner than a pixel.
             inside += int((ours != theirs)[~outline(theirs)].sum())
             assert not item['iscrowd'] or (ours == theirs).all()
@@ -204,7 +207,7 @@ def test_compressed_run_lengths_are_read_by_pycocotools(tool):
     expected = np.random.default_rng(0).random((7, 9)) > 0.5
     compressed = mask.encode(np.asfortranarray(expected.astype(np.uint8)))
     compressed['counts'] = compressed['counts'].decode()
-    assert (tool.decode(compressed, 7, 9) == expected).all()
+    assert (coco_masks.decode(compressed, 7, 9) == expected).all()
 
 
 def test_compressed_run_lengths_without_pycocotools_are_one_sentence(tool, tmp_path, capsys):
@@ -219,9 +222,9 @@ def test_an_interrupted_conversion_keeps_what_it_wrote(tool, tmp_path, monkeypat
     content = annotations([thing(3, box(1, 1, 6, 6), 36)])
     assert run(tool, tmp_path, content) == 0
     (tmp_path / 'masks/000000000009.png').unlink()
-    drawn, draw = [], tool.draw
+    drawn, draw = [], coco_masks.draw_mask
     monkeypatch.setattr(
-        tool, 'draw', lambda image, *rest: drawn.append(image) or draw(image, *rest)
+        coco_masks, 'draw_mask', lambda image, *rest: drawn.append(image) or draw(image, *rest)
     )
     assert run(tool, tmp_path, content) == 0
     assert [image['id'] for image in drawn] == [9]

@@ -289,7 +289,7 @@ def test_a_class_file_changes_the_words_and_is_told(tool, place, everything, tmp
 @pytest.mark.parametrize(
     'name, first, message',
     [
-        ('voc20', 'background:', "label 0 of the set is 'aeroplane': leave the line out"),
+        ('voc20', 'background:', "label 0 of the set is 'aeroplane': leave it out"),
         ('voc21', 'sky', 'Label 0 of voc21 is the background: begin its class file with'),
         ('voc21', 'background:\nsky', 'has 21 classes, but the class list has 22'),
     ],

@@ -60,7 +60,7 @@ def test_the_rest_of_an_image_is_faded(tool, place):
     group_map = np.zeros((32, 32), int)
     group_map[:, 16:] = 1
     path = place / 'images/p0.png'
-    one, other = (tool.picture(path, group_map, segment) for segment in (0, 1))
+    one, other = (tool.fade_others(path, group_map, segment) for segment in (0, 1))
     assert one[:, 16:].min() >= 204  # at least four fifths white
     assert other[:, 16:].min() < 150
 

@@ -164,11 +164,8 @@ def test_the_doctor_finds_what_is_wrong(tmp_path, capsys, monkeypatch):
     torn.write_bytes(torn.read_bytes()[:6000])  # inside of 10.jpg
     doctor = load('check_shards')
     monkeypatch.setattr(doctor, 'ProcessPoolExecutor', OneProcess)
-    with pytest.raises(SystemExit) as status:
-        doctor.main(
-            [str(tmp_path / '*.tar'), '--ranks', '1', '--workers', '4', '--batch-size', '2']
-        )
-    assert status.value.code == 1
+    arguments = ['--ranks', '1', '--workers', '4', '--batch-size', '2']
+    assert doctor.main([str(tmp_path / '*.tar'), *arguments]) == 1
     printed = capsys.readouterr().out
     assert 'samples          6 in 2 shards of 1 to 5' in printed
     assert 'unusable         2' in printed

@@ -336,7 +336,7 @@ def test_results_do_not_replace_what_is_read_nor_go_nowhere(place, capsys):
         ('--out', checkpoint, f'--out {checkpoint} would replace'),
         ('--out', listing, 'val.txt, which this command reads'),
         ('--out', place, 'is a folder: name a file'),
-        ('--show-dir', checkpoint, 'is a file and no folder'),
+        ('--show-dir', checkpoint, 'is a file, not a folder'),
     ]:
         given = [CONFIGS / 'tiny_pretrain.py', checkpoint, option, path, '--cfg-options', *roots]
         assert tool.main([str(argument) for argument in given]) == 2

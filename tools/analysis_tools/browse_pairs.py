@@ -1,14 +1,15 @@
-"""Shows what pretraining sees: prints a batch, draws its images beside captions and prompts.
+"""Shows what pretraining reads: prints a batch, draws its images with captions and prompts.
 
 python tools/analysis_tools/browse_pairs.py CONFIG [--out FILE.png] [-n 16] [--shards GLOB]
 
-Images are drawn as they leave the augmentation. The samples are those of the epoch asked for, in
-the order in which one process with the number of workers of the config reads them.
+Images are drawn after augmentation. The samples are those of epoch --epoch, in the order in which
+one process reads them with the number of workers of the config.
 """
 
 import argparse
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -16,61 +17,52 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.command_line import (
+    add_pretraining_arguments,
+    pretraining_config,
+    tool_main,
+    tool_parser,
+)
 from groupvit_mmseg.datasets import ImageTextBatch, check_loader
-from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
 from groupvit_mmseg.output_paths import check_output
 
 COLUMNS = 4
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='pretraining config with a train_dataloader')
-    parser.add_argument('--out', metavar='FILE.png', help='where to draw; only prints otherwise')
-    parser.add_argument('-n', type=int, default=16, help='number of pairs, 16 by default')
-    parser.add_argument('--epoch', type=int, default=0, help='epoch, 0 by default')
-    parser.add_argument('--shards', help='shards to read instead of those of the config')
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    add_pretraining_arguments(parser)
+    parser.add_argument('--out', metavar='FILE.png', help='file to draw (default: print only)')
+    parser.add_argument('-n', type=int, default=16, help='number of pairs (default: 16)')
+    parser.add_argument('--epoch', type=int, default=0, help='epoch, counted from 0 (default: 0)')
     args = parser.parse_args(argv)
     if args.n < 1:
         parser.error('-n must be at least 1')
-    try:
-        check_output(args.out, reads=[args.config])
-    except ValueError as error:
-        parser.error(str(error))
     return args
 
 
-def config_of(args) -> Config:
-    """The config with the changes of the command line."""
-    cfg = read_config(args.config)
-    if 'train_dataloader' not in cfg:
-        raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.shards:
-        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
-    return cfg
-
-
 def load_batch(cfg: Config, num_pairs: int, epoch: int) -> ImageTextBatch:
-    """The first batch of an epoch, made ``num_pairs`` long."""
+    """Return the first ``num_pairs`` pairs of an epoch as a batch."""
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     loader_cfg = cfg.train_dataloader.to_dict()
     loader_cfg.update(batch_size=num_pairs, drop_last=False, pin_memory=False)
     loader = Runner.build_dataloader(loader_cfg, seed=cfg.get('randomness', {}).get('seed') or 0)
     check_loader(loader, 1)
+    if not isinstance(loader.sampler, ImageTextSampler):
+        raise ValueError(
+            f'The sampler of train_dataloader is a {type(loader.sampler).__name__}: give an '
+            'ImageTextSampler.'
+        )
     loader.sampler.set_epoch(epoch)
     return next(iter(loader))
 
 
 def print_batch(batch: ImageTextBatch) -> None:
-    """The structure of a batch, then every pair."""
-    for name in ('inputs', 'token_ids'):
-        print(f'{name:10s} {tuple(batch[name].shape)} {batch[name].dtype}')
+    """Print the shapes of a batch, then every pair."""
+    for name, tensor in (('inputs', batch['inputs']), ('token_ids', batch['token_ids'])):
+        print(f'{name:10s} {tuple(tensor.shape)} {tensor.dtype}')
     for i, key in enumerate(batch['keys']):
         ids = batch['token_ids'][i, 0]
         print(f'\n{key}\n  caption  {batch["captions"][i]}')
@@ -84,7 +76,7 @@ def print_batch(batch: ImageTextBatch) -> None:
 
 
 def draw_batch(batch: ImageTextBatch, path: Path) -> None:
-    """Images with the caption in bold and the prompts below."""
+    """Draw the images, each with its caption above in bold and its prompts below."""
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
@@ -106,8 +98,8 @@ def draw_batch(batch: ImageTextBatch, path: Path) -> None:
     plt.close(figure)
 
 
-def _wrap(texts, width: int, first: str = '') -> str:
-    """Lines that fit under an image; long texts are cut, dollar signs are not mathematics."""
+def _wrap(texts: Sequence[str], width: int, first: str = '') -> str:
+    """Break texts into lines of ``width``; cut long ones, and print dollar signs as they are."""
     lines = [
         line
         for text in texts
@@ -118,14 +110,12 @@ def _wrap(texts, width: int, first: str = '') -> str:
     return '\n'.join(lines).replace('$', r'\$')
 
 
-def main(argv=None) -> None:
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the batch and draw it."""
     args = parse_args(argv)
-    try:
-        batch = load_batch(config_of(args), args.n, args.epoch)
-    except (FileNotFoundError, RuntimeError, ValueError) as error:
-        # of a worker's error the last line is the sentence
-        print(f'error: {str(error).strip().splitlines()[-1]}', file=sys.stderr)
-        sys.exit(2)
+    check_output(args.out, reads=[args.config])
+    batch = load_batch(pretraining_config(args), args.n, args.epoch)
     print_batch(batch)
     if args.out:
         draw_batch(batch, Path(args.out))
@@ -133,4 +123,4 @@ def main(argv=None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,52 +1,60 @@
-"""Shows what pretrained weights are worth where there are few masks.
+"""Measures how much pretrained weights improve a model that learns from few masks.
 
 python tools/benchmarks/compare_pretraining.py CONFIG --weights FILE --data-root DIR --out DIR
 
 Trains CONFIG, an ordinary MMSegmentation model on a GroupViT backbone, from the weights and from
-scratch on the same schedule, once for each seed. Every other image of the data's list is trained
-on, the rest tests. Writes table.md, result.json, and a folder for each run; runs that are done are
-not done again.
+scratch on the same schedule, once for each seed. Every other image of the list is for training, the
+rest for testing. Writes table.md, result.json, and a folder for each run; finished runs are not
+repeated.
 """
 
 import argparse
 import json
-import pickle
 import statistics
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
 import torch
+from mmengine.config import Config
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
+from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.output_paths import check_output
 
 STARTS = ('scratch', 'pretrained')
-ERRORS = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument('config', type=Path, help='config of an EncoderDecoder on a GroupViT')
+    parser.add_argument('--weights', type=Path, required=True, help='checkpoint of a pretraining')
+    parser.add_argument(
+        '--data-root', type=Path, required=True, help="folder of a data set in VOC's layout"
     )
-    parser.add_argument('config', type=Path, help='of an EncoderDecoder on a GroupViT')
-    parser.add_argument('--weights', type=Path, required=True, help='of a pretraining')
-    parser.add_argument('--data-root', type=Path, required=True, help="in VOC's layout")
-    parser.add_argument('--list', type=Path, default='ImageSets/Segmentation/val.txt')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR')
-    parser.add_argument('--threads', type=int, help='of the CPU')
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, default={})
+    parser.add_argument(
+        '--list',
+        type=Path,
+        default='ImageSets/Segmentation/val.txt',
+        help='list of images below --data-root (default: ImageSets/Segmentation/val.txt)',
+    )
+    parser.add_argument(
+        '--seeds', type=int, nargs='+', default=[0, 1, 2], help='a run each (default: 0 1 2)'
+    )
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
+    parser.add_argument('--threads', type=int, help="threads of the CPU (default: PyTorch's)")
+    add_config_options_argument(parser)
     return parser.parse_args(argv)
 
 
-def split_in_two(args):
+def split_in_two(args: argparse.Namespace) -> None:
     """Write every other name into train.txt, the rest into test.txt."""
     names = (args.data_root / args.list).read_text().split()
     if len(names) < 2:
@@ -55,13 +63,14 @@ def split_in_two(args):
         reads = [args.config, args.weights, args.data_root / args.list]
         check_output(args.out / name, reads=reads)
     args.out.mkdir(parents=True, exist_ok=True)
-    for part, chosen in dict(train=names[::2], test=names[1::2]).items():
-        (args.out / f'{part}.txt').write_text('\n'.join(chosen) + '\n')
+    for part, part_names in dict(train=names[::2], test=names[1::2]).items():
+        (args.out / f'{part}.txt').write_text('\n'.join(part_names) + '\n')
 
 
-def make_config(args, start, seed):
+def make_config(args: argparse.Namespace, start: str, seed: int) -> Config:
+    """Return the config of one run."""
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options or {})
     for loader, part in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
         loader.dataset.data_root = str(args.data_root)
         loader.dataset.ann_file = str((args.out / f'{part}.txt').resolve())
@@ -75,12 +84,12 @@ def make_config(args, start, seed):
     return cfg
 
 
-def train(args, start, seed):
-    """Metrics of the last validation of a run, made now or before."""
+def train(args: argparse.Namespace, start: str, seed: int) -> dict[str, float]:
+    """Train unless it is done already; return the metrics of the last validation."""
     cfg = make_config(args, start, seed)
     file, depends_on = Path(cfg.work_dir, 'metrics.json'), settings_of(cfg, args, start)
     if not file.is_file():
-        runner = RUNNERS.build(cfg)
+        runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
         runner.train()
         scalars = runner.message_hub.log_scalars
         metrics = {name: float(scalars[f'val/{name}'].current()) for name in ('mIoU', 'aAcc')}
@@ -93,15 +102,15 @@ def train(args, start, seed):
     return metrics
 
 
-def settings_of(cfg, args, start):
-    """What the number of a run depends on."""
+def settings_of(cfg: Config, args: argparse.Namespace, start: str) -> str:
+    """Return a digest of everything that determines the result of a run."""
     names = [(args.out / f'{part}.txt').read_text() for part in ('train', 'test')]
-    weights = describe_checkpoint(args.weights)['sha256'] if start == 'pretrained' else ''
+    weights = describe_checkpoint(args.weights)['sha256'] or '' if start == 'pretrained' else ''
     return digest([cfg.pretty_text, weights, *names])
 
 
-def table(rows):
-    """Markdown: the mean of each start, its standard deviation, and every seed."""
+def table(rows: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
+    """Return a Markdown table: mean and standard deviation of each start, and every seed."""
     seeds = list(next(iter(rows.values())))
     lines = ['| from | mIoU | ' + ' | '.join(f'seed {seed}' for seed in seeds) + ' | aAcc |']
     lines.append('|---' * (len(seeds) + 3) + '|')
@@ -114,13 +123,16 @@ def table(rows):
     return '\n'.join(lines) + '\n'
 
 
-def run(args):
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train all runs and write the table."""
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     if not args.weights.is_file():
         raise FileNotFoundError(f'There are no weights {args.weights}.')
     split_in_two(args)
-    rows = {start: {} for start in STARTS}
+    rows: dict[str, dict[int, dict[str, float]]] = {start: {} for start in STARTS}
     for seed in args.seeds:
         for start in STARTS:
             rows[start][seed] = train(args, start, seed)
@@ -130,16 +142,6 @@ def run(args):
     )
     (args.out / 'table.md').write_text(table(rows))
     print(table(rows))
-
-
-def main(argv=None):
-    args = parse_args(argv)
-    try:
-        run(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == '__main__':

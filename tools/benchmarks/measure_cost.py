@@ -1,45 +1,49 @@
-"""FLOPs, saved activations and parameters of a pretraining config: ``.../measure_cost.py CONFIG``.
+"""Counts the FLOPs, saved activations and parameters of a pretraining config.
 
-Counts with torch's FlopCounterMode (a multiply-add is two) and by summing what autograd keeps, on
-the CPU; neither depends on its speed. Text lengths are those given, or all as long as the context.
+python tools/benchmarks/measure_cost.py CONFIG
+
+FLOPs are counted with torch's FlopCounterMode (a multiply-add is two), activations by summing the
+tensors that autograd saves, on the CPU; neither depends on its speed. All texts have --tokens
+tokens, or as many as the context.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.key_values import KeyValueAction
-from groupvit_mmseg.models import GroupViT
+from groupvit_mmseg.models import GroupViT, GroupViTPretrainer
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='pretraining config')
-    parser.add_argument('--batch-size', type=int, default=4)
-    parser.add_argument('--prompts', type=int, default=3)
-    parser.add_argument('--tokens', type=int, help='of each text; the context length by default')
-    parser.add_argument('--cfg-options', nargs='+', action=KeyValueAction, help='KEY=VALUE changes')
+    parser.add_argument('--batch-size', type=int, default=4, help='pairs (default: 4)')
+    parser.add_argument('--prompts', type=int, default=3, help='prompts of a pair (default: 3)')
+    parser.add_argument('--tokens', type=int, help='tokens of each text (default: the context)')
+    add_config_options_argument(parser)
     args = parser.parse_args(argv)
     if args.batch_size < 2:
         parser.error('--batch-size must be at least 2: BatchNorm needs more than one sample')
     return args
 
 
-def make_batch(model, args):
-    """Images of the size that the positions are for, and texts of distinct words."""
+def make_batch(model: GroupViTPretrainer, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """Return random images of the size of the position embeddings, and random texts."""
     if not isinstance(model.backbone, GroupViT):
-        sys.exit(
-            f'error: costs are counted for a GroupViT, not for {type(model.backbone).__name__}.'
+        raise ValueError(
+            f'Costs are counted for a GroupViT, not for {type(model.backbone).__name__}.'
         )
     side = model.backbone.grid_shape[0] * model.backbone.patch_size
     length = args.tokens or model.text_encoder.context_length
@@ -48,30 +52,30 @@ def make_batch(model, args):
     return torch.randn(args.batch_size, 3, side, side), token_ids
 
 
-def count_flops(model, images, token_ids):
-    """FLOPs of a forward pass by part."""
-    counts = {}
-    output = None
-    for part in PARTS[:2]:
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            if part == 'backbone':
-                output = model.backbone.encode(images)
-            else:
-                texts = model.text_encoder(token_ids.flatten(0, 1))
-        counts[part] = counter.get_total_flops()
-    for part, rows in (('image_projector', output.pooled), ('text_projector', texts)):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            getattr(model, part)(rows)
-        counts[part] = counter.get_total_flops()
-    return counts
+@torch.no_grad()
+def count_flops(model: GroupViTPretrainer, images: Tensor, token_ids: Tensor) -> dict[str, int]:
+    """Count the FLOPs of a forward pass, by part of the model."""
+    counters = {part: FlopCounterMode(display=False) for part in PARTS}
+    with counters['backbone']:
+        output = model.backbone.encode(images)
+    with counters['text_encoder']:
+        texts = model.text_encoder(token_ids.flatten(0, 1))
+    with counters['image_projector']:
+        model.image_projector(output.pooled)
+    with counters['text_projector']:
+        model.text_projector(texts)
+    return {part: counter.get_total_flops() for part, counter in counters.items()}
 
 
-def saved_bytes(model, images, token_ids, dtype):
-    """What the forward pass keeps for the backward pass, without parameters."""
-    own, sizes = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
-    alive = []  # so that no storage is freed and its address used again
+def saved_bytes(
+    model: GroupViTPretrainer, images: Tensor, token_ids: Tensor, dtype: torch.dtype | None
+) -> int:
+    """Return the bytes that autograd saves for the backward pass, without parameters."""
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    sizes: dict[int, int] = {}
+    alive: list[Tensor] = []  # so that no storage is freed and its address used again
 
-    def pack(tensor):
+    def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
@@ -85,11 +89,12 @@ def saved_bytes(model, images, token_ids, dtype):
     return sum(sizes.values())
 
 
-def main(argv=None):
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the tables."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model = MODELS.build(cfg.model)
     images, token_ids = make_batch(model, args)
@@ -101,10 +106,10 @@ def main(argv=None):
     total = sum(p.numel() for p in model.parameters())
     print(f'{"together":18} {total:12,} {sum(counts.values()) / len(images) / 1e6:24,.1f}')
     for dtype in (None, torch.bfloat16):
-        kept = saved_bytes(model, images, token_ids, dtype) / len(images) / 2**20
+        mib = saved_bytes(model, images, token_ids, dtype) / len(images) / 2**20
         name = 'float32' if dtype is None else 'bfloat16 autocast'
-        print(f'activations kept, {name}: {kept:.1f} MiB a sample')
+        print(f'activations kept, {name}: {mib:.1f} MiB a sample')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,45 +1,76 @@
-"""Memory and time of the losses against the batch: ``python .../measure_losses.py --ranks 16``.
+"""Measures the memory and time of the losses against the batch size.
 
-One process plays one of ``--ranks`` ranks: its rows against the rows of all, those of the others
-being constants. Each line is measured in a process of its own: on a CPU its peak of resident
-memory above what it held before, on a GPU the peak that torch allocated.
+python tools/benchmarks/measure_losses.py --ranks 16
+
+One process computes the losses of one of --ranks ranks: its rows against the rows of all ranks, of
+which those of the others are constants. Each line is measured in a process of its own. Memory is
+the peak above the memory before: of the resident set on a CPU, of torch's allocator on a GPU.
 """
 
 import argparse
 import multiprocessing
 import resource
+import sys
 import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 
 import torch
 from mmseg.registry import MODELS
+from torch import Tensor, nn
 
 import groupvit_mmseg  # noqa: F401
-from groupvit_mmseg.models import losses
+from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.models import losses, prompt_ids
 
 DIM = 256
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description='Memory and time of the losses.')
-    parser.add_argument('--batches', type=int, nargs='+', default=[1024, 4096, 8192, 16384, 32768])
-    parser.add_argument('--ranks', type=int, default=16, help='ranks that share a batch')
-    parser.add_argument('--chunk-sizes', type=int, nargs='+', default=[256, 2**30])
-    parser.add_argument('--prompts', type=int, default=3)
-    parser.add_argument('--level', choices=['pooled', 'segments'], default='pooled')
-    parser.add_argument('--limit-gib', type=float, default=8.0, help='skip what needs more')
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        '--batches',
+        type=int,
+        nargs='+',
+        default=[1024, 4096, 8192, 16384, 32768],
+        help='pairs of all ranks (default: 1024 4096 8192 16384 32768)',
+    )
+    parser.add_argument(
+        '--ranks', type=int, default=16, help='ranks that share a batch (default: 16)'
+    )
+    parser.add_argument(
+        '--chunk-sizes',
+        type=int,
+        nargs='+',
+        default=[256, 2**30],
+        help='rows of logits computed at a time (default: 256 and all)',
+    )
+    parser.add_argument('--prompts', type=int, default=3, help='prompts of a pair (default: 3)')
+    parser.add_argument(
+        '--level',
+        choices=['pooled', 'segments'],
+        default='pooled',
+        help='level of the multi-label loss (default: pooled)',
+    )
+    parser.add_argument(
+        '--limit-gib', type=float, default=8.0, help='skip lines that need more GiB (default: 8)'
+    )
     return parser.parse_args(argv)
 
 
-def play_one_rank(ranks):
-    """Let the losses see ``ranks`` ranks of which this is the first."""
-    losses.world_size = lambda: ranks
-    losses.gather_with_grad = lambda rows: torch.cat(
-        [rows, *[torch.randn_like(rows)] * (ranks - 1)]
-    )
+def act_as_first_rank(ranks: int) -> None:
+    """Make the losses compute as on the first of ``ranks`` ranks."""
+
+    def gather_with_grad(local: Tensor) -> Tensor:
+        return torch.cat([local, *[torch.randn_like(local)] * (ranks - 1)])
+
+    prompt_ids.world_size = lambda: ranks
+    losses.gather_with_grad = gather_with_grad
 
 
-def build(name, args, chunk_size):
-    """The loss and its inputs for ``batch`` rows in all."""
+def build(name: str, args: argparse.Namespace, chunk_size: int) -> nn.Module:
+    """Build a loss."""
     if name == 'contrastive':
         return MODELS.build(dict(type='ImageTextContrastiveLoss', chunk_size=chunk_size))
     return MODELS.build(
@@ -47,7 +78,8 @@ def build(name, args, chunk_size):
     )
 
 
-def draw_inputs(name, args, rows):
+def draw_inputs(name: str, args: argparse.Namespace, rows: int) -> list[Tensor]:
+    """Draw the embeddings of one rank."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     segments = [8] if args.level == 'segments' and name != 'contrastive' else []
     prompts = [] if name == 'contrastive' else [args.prompts]
@@ -55,16 +87,19 @@ def draw_inputs(name, args, rows):
     return [torch.randn(*shape, device=device, requires_grad=True) for shape in shapes]
 
 
-def peak_mib():
+def peak_mib() -> float:
+    """Return the most memory that this process has had, in MiB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def measure(pipe, name, args, batch, chunk_size):
-    """Child process: seconds of a forward and backward pass, and MiB it took."""
+def measure(
+    pipe: Connection, name: str, args: argparse.Namespace, batch: int, chunk_size: int
+) -> None:
+    """Send the seconds of a forward and backward pass and the MiB it took."""
     torch.set_num_threads(1)
-    play_one_rank(args.ranks)
+    act_as_first_rank(args.ranks)
     inputs = draw_inputs(name, args, batch // args.ranks)
     loss = build(name, args, chunk_size).to(inputs[0].device)
     loss(*(tensor[:4] for tensor in inputs)).backward()  # load kernels
@@ -75,17 +110,20 @@ def measure(pipe, name, args, batch, chunk_size):
     pipe.send((time.perf_counter() - start, peak_mib() - before))
 
 
-def needed_gib(name, args, batch, chunk_size):
-    """What the logits of a chunk and their copies take, roughly."""
+def needed_gib(name: str, args: argparse.Namespace, batch: int, chunk_size: int) -> float:
+    """Estimate the memory of the logits of a chunk and their copies, in GiB."""
     per_image = 1 if name == 'contrastive' else args.prompts
     rows = min(chunk_size, batch // args.ranks * per_image)
     segments = 8 if args.level == 'segments' else 1
     return 5 * rows * batch * per_image * segments * 4 / 2**30
 
 
-def main(argv=None):
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the table."""
     args = parse_args(argv)
-    context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'fork')
+    # CUDA cannot be used in a forked process.
+    multiprocessing.set_start_method('spawn' if torch.cuda.is_available() else 'fork', force=True)
     print(f'{"loss":12} {"batch":>6} {"rows":>6} {"chunk":>6} {"s":>8} {"MiB":>8}')
     for name in ('contrastive', 'multi-label'):
         for batch in args.batches:
@@ -95,15 +133,19 @@ def main(argv=None):
                 if needed_gib(name, args, batch, chunk_size) > args.limit_gib:
                     print(f'{line}  skipped: over --limit-gib')
                     continue
-                receiver, sender = context.Pipe(duplex=False)
-                child = context.Process(
+                receiver, sender = multiprocessing.Pipe(duplex=False)
+                child = multiprocessing.Process(
                     target=measure, args=(sender, name, args, batch, chunk_size)
                 )
                 child.start()
-                seconds, mib = receiver.recv()
+                sender.close()  # so that a child that fails does not leave this one waiting
+                try:
+                    seconds, mib = receiver.recv()
+                except EOFError:
+                    raise RuntimeError(f'The process that measured {name} failed.') from None
                 child.join()
                 print(f'{line} {seconds:8.2f} {mib:8.0f}', flush=True)
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The shard doctor: what is in tar shards, what is wrong with them, and how an epoch is shared.
+"""Checks tar shards: lists their contents and faults, and how ranks and workers share an epoch.
 
 python tools/dataset_converters/check_shards.py 'data/cc3m/*.tar' --ranks 16 --workers 8
 
@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS, LoadImageText
 from groupvit_mmseg.datasets.shard_members import (
@@ -28,28 +31,29 @@ from groupvit_mmseg.datasets.shard_members import (
     ShardCount,
     count_members,
 )
+from groupvit_mmseg.datasets.shard_sizes import check_sizes_files, write_sizes_of
 from groupvit_mmseg.datasets.shard_stream import EMPTY, describe_error, read_shard_range
-from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
+from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.text import CaptionWords, tokenize
 
 CONTEXT_LENGTH, EXAMPLES, SECONDS_BETWEEN_LINES = 77, 5, 10
 
 
 class Report(NamedTuple):
-    """What one shard holds.
+    """Contents and faults of one shard.
 
     Attributes:
         size (int): Samples.
         bad (list[str]): ``key: reason`` of the first unreadable samples.
         num_bad (int): All of them.
         num_incomplete (int): Those without an image or a caption member.
-        damaged (list[str]): ``key: complaint`` of the first images that a decoder complained of.
+        complaints (list[str]): ``key: complaint`` of the first images that a decoder complained of.
         num_damaged (int): All of them.
-        problem (str): What is wrong with the tar itself, or nothing.
-        hidden (int): Hidden files, which are passed over.
+        problem (str): Fault of the tar itself; empty if it has none.
+        hidden (int): Hidden files, which are skipped.
         ended (bool): Whether the tar has its end mark.
-        images (np.ndarray): A 64-bit hash of each image's bytes.
-        lengths (np.ndarray): Captions by number of tokens, ``(78,)``.
+        images (NDArray[np.uint64]): A hash of each image's bytes.
+        lengths (NDArray[np.int64]): Captions by number of tokens, ``(78,)``.
         without_words (int): Captions without a noun or verb.
     """
 
@@ -57,20 +61,19 @@ class Report(NamedTuple):
     bad: list[str]
     num_bad: int
     num_incomplete: int
-    damaged: list[str]
+    complaints: list[str]
     num_damaged: int
     problem: str
     hidden: int
     ended: bool
-    images: np.ndarray
-    lengths: np.ndarray
+    images: NDArray[np.uint64]
+    lengths: NDArray[np.int64]
     without_words: int
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('shards', nargs='+', help='brace expressions, globs or files')
     parser.add_argument('--processes', type=int, default=4, help='shards read at a time')
     parser.add_argument('--ranks', type=int, default=16, help='GPUs of the planned run')
@@ -88,7 +91,10 @@ def examine(shard: str, captions: str = 'text') -> Report:
     """Read, decode and tag every sample of a shard."""
     load, words = LoadImageText(captions=captions), CaptionWords()
     size, incomplete, without_words, problem = 0, 0, 0, ''
-    bad, damaged, images, texts = [], [], [], []
+    bad: list[str] = []
+    complaints: list[str] = []
+    images: list[int] = []
+    texts: list[str] = []
     for sample in read_shard_range(ShardRange(shard, 0, None), Path(shard).name):
         if sample.error is not None and not sample.members:
             problem = sample.error
@@ -100,10 +106,10 @@ def examine(shard: str, captions: str = 'text') -> Report:
                 digest = hashlib.blake2b(sample.members[extension], digest_size=8).digest()
                 images.append(int.from_bytes(digest, 'little'))
         try:
-            loaded = load(sample._asdict())
+            loaded = load.transform(sample._asdict())
             without_words += not words(loaded['caption'])
             texts.append(loaded['caption'])
-            damaged += loaded['damaged']
+            complaints += loaded['damaged']
         except Exception as error:  # as in training: whatever a decoder or a parser raises
             reason = describe_error(error)
             incomplete += MEMBERS_RULE in reason
@@ -114,8 +120,8 @@ def examine(shard: str, captions: str = 'text') -> Report:
         bad=bad[:EXAMPLES],
         num_bad=len(bad),
         num_incomplete=incomplete,
-        damaged=damaged[:EXAMPLES],
-        num_damaged=len(damaged),
+        complaints=complaints[:EXAMPLES],
+        num_damaged=len(complaints),
         problem=problem,
         hidden=count.hidden,
         ended=count.ended,
@@ -126,65 +132,65 @@ def examine(shard: str, captions: str = 'text') -> Report:
 
 
 def count_headers(shard: str) -> ShardCount:
-    """What the headers of a shard on this machine tell; nothing of a broken one."""
+    """Count the headers of a shard; zeros for one elsewhere or a broken one."""
     try:
         return count_members(shard)
     except Exception:  # not on this machine, or broken, which is reported already
         return ShardCount(samples=0, files=0, hidden=0, repeated=())
 
 
-def token_lengths(texts: list[str]) -> np.ndarray:
-    """Captions by number of tokens, start and end included."""
+def token_lengths(texts: list[str]) -> NDArray[np.int64]:
+    """Count captions by number of tokens, start and end included."""
     if not texts:
         return np.zeros(CONTEXT_LENGTH + 1, dtype=np.int64)
     ends = tokenize(texts, CONTEXT_LENGTH).argmax(-1) + 1
     return np.bincount(ends.numpy(), minlength=CONTEXT_LENGTH + 1)
 
 
-def examine_all(shards, args) -> dict[str, Report]:
-    """Every shard, with a line of progress now and then."""
+def examine_all(shards: Sequence[str], args: argparse.Namespace) -> dict[str, Report]:
+    """Examine every shard; print a line of progress every ten seconds."""
     reports, samples, start = {}, 0, time.monotonic()
-    spoken = start
+    last_line = start
     with ProcessPoolExecutor(args.processes) as pool:
         results = pool.map(partial(examine, captions=args.captions), shards)
-        for shard, report in zip(shards, named(results, shards), strict=True):
+        for shard, report in zip(shards, name_broken(results, shards), strict=True):
             reports[shard] = report
             samples, now = samples + report.size, time.monotonic()
-            if now - spoken > SECONDS_BETWEEN_LINES:
-                spoken, rate = now, samples / (now - start)
+            if now - last_line > SECONDS_BETWEEN_LINES:
+                last_line, rate = now, samples / (now - start)
                 line = f'{len(reports)}/{len(shards)} shards, {samples:,} samples, {rate:,.0f} a s'
                 print(line, file=sys.stderr, flush=True)
     return reports
 
 
-def named(results, shards):
-    """Results in turn; a process that was killed is an error that names its shard."""
+def name_broken(results: Iterable[Report], shards: Sequence[str]) -> Iterator[Report]:
+    """Yield the results; where a process was killed, raise an error that names its shard."""
     results = iter(results)
     for shard in shards:
         try:
             yield next(results)
         except BrokenProcessPool:
-            raise SystemExit(
+            raise RuntimeError(
                 f'The process that read "{shard}" or one beside it was killed, for its memory '
                 'perhaps: use fewer --processes.'
             ) from None
 
 
 def describe_samples(reports: dict[str, Report]) -> list[str]:
-    """Counts and problems."""
+    """Describe the samples: counts and faults."""
     sizes = [report.size for report in reports.values()]
     images = np.concatenate([report.images for report in reports.values()])
-    equal = len(images) - len(np.unique(images))
-    bad = sum(report.num_bad for report in reports.values())
+    num_equal = len(images) - len(np.unique(images))
+    num_bad = sum(report.num_bad for report in reports.values())
     lines = [
         f'samples          {sum(sizes):,} in {len(sizes)} shards of {min(sizes):,} to '
         f'{max(sizes):,}',
-        f'unusable         {bad:,}',
+        f'unusable         {num_bad:,}',
         *(f'    {problem}' for report in reports.values() for problem in report.bad),
         *advice(reports),
         f'damaged images   {sum(report.num_damaged for report in reports.values()):,} were read',
-        *(f'    {complaint}' for report in reports.values() for complaint in report.damaged),
-        f'equal images     {equal:,} beyond the first of each',
+        *(f'    {complaint}' for report in reports.values() for complaint in report.complaints),
+        f'equal images     {num_equal:,} beyond the first of each',
     ]
     for shard, report in reports.items():
         if report.problem == EMPTY:
@@ -201,7 +207,7 @@ def describe_samples(reports: dict[str, Report]) -> list[str]:
 
 
 def advice(reports: dict[str, Report]) -> list[str]:
-    """What to do where samples lack members."""
+    """Say what to do if samples lack members."""
     incomplete = sum(report.num_incomplete for report in reports.values())
     if not incomplete:
         return []
@@ -214,8 +220,8 @@ def advice(reports: dict[str, Report]) -> list[str]:
 
 
 def describe_captions(reports: dict[str, Report]) -> list[str]:
-    """Lengths and words."""
-    lengths = sum(report.lengths for report in reports.values())
+    """Describe the captions: lengths, and those without words."""
+    lengths = np.sum([report.lengths for report in reports.values()], axis=0)
     count = int(lengths.sum())
     if count == 0:
         return ['captions         none']
@@ -228,8 +234,8 @@ def describe_captions(reports: dict[str, Report]) -> list[str]:
     ]
 
 
-def describe_epoch(reports: dict[str, Report], args) -> list[str]:
-    """How the planned run shares these shards."""
+def describe_epoch(reports: dict[str, Report], args: argparse.Namespace) -> list[str]:
+    """Describe how the planned run shares these shards."""
     samples, slots = sum(report.size for report in reports.values()), args.ranks * args.workers
     steps = samples // args.ranks // args.batch_size
     lines = [
@@ -246,26 +252,19 @@ def describe_epoch(reports: dict[str, Report], args) -> list[str]:
     return lines
 
 
-def main(argv=None) -> None:
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check the shards; the exit status is 1 if samples cannot be used."""
     args = parse_args(argv)
-    try:
-        shards = expand_shards(args.shards)
-        check_sizes_files(shards)
-    except (FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+    shards = expand_shards(args.shards)
+    check_sizes_files(shards)
     reports = examine_all(shards, args)
     for describe in (describe_samples, describe_captions, partial(describe_epoch, args=args)):
         print('\n'.join(describe(reports)))
-    try:
-        for line in write_sizes_of({shard: report.size for shard, report in reports.items()}):
-            print(f'written          {line}')
-    except OSError as error:
-        print(f'error: the sizes cannot be written: {error}', file=sys.stderr)
-        sys.exit(2)
-    if any(report.num_bad for report in reports.values()):
-        sys.exit(1)
+    for line in write_sizes_of({shard: report.size for shard, report in reports.items()}):
+        print(f'written          {line}')
+    return int(any(report.num_bad for report in reports.values()))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

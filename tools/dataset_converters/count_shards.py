@@ -3,28 +3,30 @@
 python tools/dataset_converters/count_shards.py 'data/cc3m/cc3m-{000000..000331}.tar'
 
 With sizes.json every sample is read exactly once per epoch. Only the headers of the tars are read;
-compressed tars are counted as training reads them. Shards that are empty or have members that
-belong to no sample are named.
+compressed tars are counted as training reads them. Shards that are empty or have members without a
+sample are listed.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.shard_members import (
     MEMBERS_RULE,
     NO_END_MARK,
     ShardCount,
     count_members,
 )
-from groupvit_mmseg.datasets.shards import check_sizes_files, expand_shards, write_sizes_of
+from groupvit_mmseg.datasets.shard_sizes import check_sizes_files, write_sizes_of
+from groupvit_mmseg.datasets.shards import expand_shards
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('shards', nargs='+', help='brace expressions, globs or files')
     parser.add_argument('--threads', type=int, default=8, help='shards counted at a time')
     args = parser.parse_args(argv)
@@ -34,20 +36,20 @@ def parse_args(argv=None):
 
 
 def count_samples(shard: str) -> ShardCount:
-    """Samples of one shard, grouped as training does."""
+    """Count the samples of one shard, grouped as training does."""
     if '://' in shard or shard.startswith('pipe:'):
-        raise SystemExit(f'"{shard}" is not on this machine: set `length` in the config instead.')
+        raise ValueError(f'"{shard}" is not on this machine: set `length` in the config instead.')
     if Path(shard).is_file() and Path(shard).stat().st_size == 0:
-        raise SystemExit(f'"{shard}" is empty (0 bytes): fetch it again.')
+        raise ValueError(f'"{shard}" is empty (0 bytes): fetch it again.')
     try:
         return count_members(shard)
     except Exception as error:  # tar, gzip, bzip2 and xz have errors of their own
         reason = ' '.join(str(error).split())
-        raise SystemExit(f'"{shard}" is no readable tar ({reason}): fetch it again.') from error
+        raise ValueError(f'"{shard}" is no readable tar ({reason}): fetch it again.') from error
 
 
 def remarks(shard: str, count: ShardCount) -> list[str]:
-    """What is odd about a shard."""
+    """Describe what is unusual about a shard."""
     lines = []
     if count.files == 0:
         lines.append(f'"{shard}" is empty: it counts 0 samples.')
@@ -65,24 +67,20 @@ def remarks(shard: str, count: ShardCount) -> list[str]:
     return lines
 
 
-def main(argv=None) -> None:
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Count the samples and write ``sizes.json``."""
     args = parse_args(argv)
-    try:
-        shards = expand_shards(args.shards)
-        check_sizes_files(shards)
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+    shards = expand_shards(args.shards)
+    check_sizes_files(shards)
     sizes = {}
     with ThreadPoolExecutor(args.threads) as pool:
         for shard, count in zip(shards, pool.map(count_samples, shards), strict=True):
             sizes[shard] = count.samples
             for line in remarks(shard, count):
                 print(line, file=sys.stderr)
-    try:
-        print('\n'.join(write_sizes_of(sizes)))
-    except OSError as error:
-        raise SystemExit(f'The sizes cannot be written: {error}.') from error
+    print('\n'.join(write_sizes_of(sizes)))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -13,8 +13,8 @@ Written under ``--out``::
     val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
     scenes.json                                        the settings; written last
 
-Everything appears when it is whole. Scenes of other settings are replaced, which their scenes.json
-tells; files of another origin are not touched: where one is in the way, nothing is drawn.
+All files appear when all are complete. Scenes of other settings, which their scenes.json records,
+are replaced. Files of another origin are never replaced: nothing is drawn if there is one.
 
 Example::
 
@@ -26,17 +26,32 @@ import json
 import shutil
 import sys
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 import numpy as np
-import webdataset
 from PIL import Image
+from webdataset.writer import TarWriter
 
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.scenes import PALETTE, THINGS, draw_scene, scene_seed
 from groupvit_mmseg.datasets.text_files import read_json
 
 STAMP, UNFINISHED, SHARDS = 'scenes.json', '.scenes.unfinished', 'scenes-train'
 PICTURES = ('JPEGImages', 'SegmentationClass', 'SegmentationClassContext')
+
+
+class Settings(TypedDict):
+    """Content of ``scenes.json``: the options, and a checksum of the way of drawing."""
+
+    num_train: int
+    num_val: int
+    num_calib: int
+    shard_size: int
+    size: int
+    seed: int
+    first_scene_crc32: int
 
 
 def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
@@ -46,7 +61,7 @@ def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size:
     for start in range(0, num_scenes, shard_size):
         name = f'{SHARDS}-{start // shard_size:06d}.tar'
         stop = min(start + shard_size, num_scenes)
-        with webdataset.TarWriter(str(out / name), mtime=0, user='scenes', group='scenes') as tar:
+        with TarWriter(str(out / name), mtime=0, user='scenes', group='scenes') as tar:
             for index in range(start, stop):
                 scene = draw_scene(scene_seed(seed, 'train', index), size)
                 tar.write({'__key__': f'{index:07d}', 'png': scene.image, 'txt': scene.caption})
@@ -54,12 +69,12 @@ def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size:
     (out / 'sizes.json').write_text(json.dumps(sizes, indent=1) + '\n')
 
 
-def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) -> None:
+def write_val(out: Path, num_scenes: Mapping[str, int], seed: int, *, size: int) -> None:
     """Write each split of scenes with their masks in VOC layout.
 
     Args:
         out (Path): Folder to write.
-        num_scenes (dict[str, int]): Split name to the number of its scenes.
+        num_scenes (Mapping[str, int]): Number of scenes by name of the split.
         seed (int): Seed of the data set.
         size (int): Side of the pictures, pixels.
     """
@@ -81,25 +96,26 @@ def write_val(out: Path, num_scenes: dict[str, int], seed: int, *, size: int) ->
 
 
 def things_map(labels: np.ndarray) -> Image.Image:
-    """Things + background: 0 is every ground, then the things, as VOC does."""
+    """Draw things and background as VOC does: 0 is every ground, then the things."""
     things = np.where(labels < len(THINGS), labels + 1, 0).astype(np.uint8)
     return _palette_image(things, ((0, 0, 0), *PALETTE[: len(THINGS)]))
 
 
 def context_map(labels: np.ndarray) -> Image.Image:
-    """Things + grounds: every ground is a class, as in Pascal Context without background."""
+    """Draw things and grounds, each a class, as in Pascal Context without background."""
     return _palette_image(labels, PALETTE)
 
 
-def _palette_image(labels: np.ndarray, palette) -> Image.Image:
+def _palette_image(labels: np.ndarray, palette: Sequence[tuple[int, int, int]]) -> Image.Image:
+    """Make an image of labels whose palette shows them in colour."""
     image = Image.fromarray(labels)
     image.putpalette([value for colour in palette for value in colour])
     return image
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Draw the scenes.')
+    parser = tool_parser(__doc__)
     parser.add_argument('--out', type=Path, default=Path('data/scenes'), help='folder to write')
     parser.add_argument('--num-train', type=int, default=8000, help='training scenes')
     parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
@@ -110,43 +126,51 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def describe(args: argparse.Namespace) -> dict:
-    """What decides the content of the folder; the checksum changes with the way of drawing."""
-    settings = {name: value for name, value in vars(args).items() if name != 'out'}
+def describe(args: argparse.Namespace) -> Settings:
+    """Return the settings that decide the content of the folder."""
     image, labels, caption = draw_scene(scene_seed(args.seed, 'train', 0), args.size)
     checksum = zlib.crc32(image.tobytes() + labels.tobytes() + caption.encode())
-    return {**settings, 'first_scene_crc32': checksum}
+    return Settings(
+        num_train=args.num_train,
+        num_val=args.num_val,
+        num_calib=args.num_calib,
+        shard_size=args.shard_size,
+        size=args.size,
+        seed=args.seed,
+        first_scene_crc32=checksum,
+    )
 
 
-def files_of(settings: dict) -> set[str]:
-    """The files below ``--out``: the settings in a stamp tell what its run has written."""
+def files_of(settings: Settings) -> set[str]:
+    """List the files that a run with these settings writes below ``--out``."""
     shards = range(-(-settings['num_train'] // settings['shard_size']))
-    found = {STAMP, 'train/sizes.json', *(f'train/{SHARDS}-{shard:06d}.tar' for shard in shards)}
+    files = {STAMP, 'train/sizes.json', *(f'train/{SHARDS}-{shard:06d}.tar' for shard in shards)}
     for split, count in splits_of(settings).items():
-        found.add(f'val/ImageSets/Segmentation/{split}.txt')
+        files.add(f'val/ImageSets/Segmentation/{split}.txt')
         names = [f'{split}_{index:06d}.png' for index in range(count)]
-        found |= {f'val/{folder}/{name}' for folder in PICTURES for name in names}
-    return found
+        files |= {f'val/{folder}/{name}' for folder in PICTURES for name in names}
+    return files
 
 
-def splits_of(settings: dict) -> dict[str, int]:
-    """Scenes with masks of each split."""
+def splits_of(settings: Settings) -> dict[str, int]:
+    """Return the number of scenes with masks by split."""
     return {'val': settings['num_val'], 'calib': settings['num_calib']}
 
 
 def own_files(out: Path) -> set[str]:
-    """The files that an earlier run has written, finished or while it moved them into place."""
-    found = set()
+    """List the files of an earlier run, finished or interrupted while it moved them."""
+    files = set()
     for stamp in (out / STAMP, out / UNFINISHED / STAMP):
         if stamp.is_file():
             try:
-                found |= files_of(read_json(stamp))
+                content: Any = read_json(stamp)  # of another form, it raises one of these errors
+                files |= files_of(content)
             except (KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f'{stamp} is not the stamp of scenes: move it away.') from error
-    return found
+    return files
 
 
-def draw_all(out: Path, settings: dict) -> None:
+def draw_all(out: Path, settings: Settings) -> None:
     """Draw everything below a folder; the stamp comes last."""
     write_train(
         out / 'train',
@@ -159,8 +183,8 @@ def draw_all(out: Path, settings: dict) -> None:
     (out / STAMP).write_text(json.dumps(settings, indent=1) + '\n')
 
 
-def replace_files(out: Path, settings: dict, old: set[str]) -> None:
-    """Move the drawn files into place, the stamp last; files of an earlier run make way."""
+def replace_files(out: Path, settings: Settings, old: set[str]) -> None:
+    """Replace the files of an earlier run by those that are drawn, the stamp last."""
     (out / STAMP).unlink(missing_ok=True)
     for name in old - {STAMP}:
         (out / name).unlink(missing_ok=True)
@@ -190,15 +214,10 @@ def draw(args: argparse.Namespace) -> None:
     print(f'{args.out}: {args.num_train} training scenes, {splits} scenes with masks')
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Draw the scenes; the exit status."""
-    args = parse_args(argv)
-    try:
-        draw(args)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Draw the scenes."""
+    draw(parse_args(argv))
 
 
 if __name__ == '__main__':

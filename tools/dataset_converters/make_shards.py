@@ -13,11 +13,11 @@ coco     COCO's captions_*.json
 flickr   Flickr8k's or Flickr30k's captions: "x.jpg#0 <tab> text", "x.jpg,text" or "x.jpg| 0| text"
 imagenet a folder of class folders; samples get a class number (.cls), classes.json lists them
 
-Images of tables are paths in --images (the source's folder by default). Captions of one image are
-kept together, equal ones once. The last lines are the account: everything that was read is in the
-shards, or counted with its reason and the first places. Images are stored by their true format;
-those that training cannot read (by their header; --check decodes them) are dropped and counted.
-The shards appear when all are whole. A folder with shards of the same name is refused;
+Images of tables are paths in --images (the source's folder by default). All captions of an image
+are in one sample, equal ones once. The last lines are the account: everything that was read is in
+the shards, or counted with its reason and the first locations. Images are stored by their true
+format; those that training cannot read (by their header; --check decodes them) are dropped and
+counted. The shards appear when all are complete. A folder with shards of the same name is refused;
 --overwrite replaces those that its sizes.json lists.
 """
 
@@ -27,12 +27,13 @@ import os
 import re
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from webdataset.filters import shuffle
 
+from groupvit_mmseg.command_line import INPUT_ERRORS, tool_main, tool_parser
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_annotations import read_coco, read_flickr
 from groupvit_mmseg.datasets.caption_folders import class_names, read_classes, read_folder
@@ -40,13 +41,13 @@ from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited,
 from groupvit_mmseg.datasets.image_headers import check_image, image_member
 from groupvit_mmseg.datasets.pair_store import PairStore
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shard_writing import ShardSet
-from groupvit_mmseg.datasets.shards import SIZES_FILE, read_sizes
 
 CLASSES_FILE = 'classes.json'
 BUFFER = 1000  # images that are held to be shuffled where they come with their table
-READERS = {
+READERS: dict[str, Callable[[argparse.Namespace, Account], Iterator[Row]]] = {
     'folder': lambda args, account: read_folder(args.source, account),
     'csv': lambda args, account: read_delimited(args.source, ',', args.columns, account),
     'tsv': lambda args, account: read_delimited(args.source, '\t', args.columns, account),
@@ -60,14 +61,13 @@ class Sample(NamedTuple):
     """An image, by content or by file name, and the other members of its sample."""
 
     image: bytes | str
-    members: dict
-    place: str
+    members: dict[str, str | dict[str, list[str]]]
+    location: str
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('format', choices=[*READERS, 'parquet', 'imagenet'])
     parser.add_argument('source', type=Path)
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
@@ -91,7 +91,7 @@ def parse_args(argv=None):
     return args
 
 
-def check_source(parser, args) -> None:
+def check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where the paths cannot be right."""
     if not args.source.exists():
         parser.error(f'there is no {args.source}')
@@ -103,32 +103,37 @@ def check_source(parser, args) -> None:
         parser.error(f'there is no folder {args.images}')
 
 
-def caption_members(captions: list[str]) -> dict:
-    """The member that holds the captions."""
+def caption_members(captions: list[str]) -> dict[str, str | dict[str, list[str]]]:
+    """Return the member that holds the captions: a text for one, JSON for several."""
     return {'txt': captions[0]} if len(captions) == 1 else {'json': {'captions': captions}}
 
 
-def pair_samples(args, store: PairStore, rows: Account, images: Account) -> Iterator[Sample]:
-    """Images of a table or folder, each with its captions."""
+def pair_samples(
+    args: argparse.Namespace, store: PairStore, rows: Account, images: Account
+) -> Iterator[Sample]:
+    """Read the images of a table or folder, each with its captions."""
     store.add(READERS[args.format](args, rows))
     yield from stored_samples(store, images)
 
 
 def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
+    """Read images with captions from the store."""
     for row in store.samples(images):
-        yield Sample(row.image, caption_members(row.captions), row.place)
+        yield Sample(row.image, caption_members(row.captions), row.location)
 
 
-def parquet_samples(args, store: PairStore, rows: Account, images: Account) -> Iterator[Sample]:
-    """Rows that hold their image, shuffled in a buffer; then the images that rows name."""
+def parquet_samples(
+    args: argparse.Namespace, store: PairStore, rows: Account, images: Account
+) -> Iterator[Sample]:
+    """Read rows that hold their image, shuffled in a buffer; then the images that rows name."""
 
-    def with_content():
+    def with_content() -> Iterator[Sample]:
         for row in ParquetTable(args.source, args.columns).rows(rows, args.seed):
             if isinstance(row.image, bytes):
-                images.read += 1
-                yield Sample(row.image, caption_members(row.captions), row.place)
+                images.num_read += 1
+                yield Sample(row.image, caption_members(row.captions), row.location)
             else:
-                store.add([Row(*row)])
+                store.add([Row(row.image, row.captions, row.location)])
 
     samples = with_content()
     if args.seed >= 0:
@@ -137,25 +142,29 @@ def parquet_samples(args, store: PairStore, rows: Account, images: Account) -> I
     yield from stored_samples(store, images)
 
 
-def class_samples(args, store: PairStore, files: Account, images: Account) -> Iterator[Sample]:
-    """Images with their class number."""
+def class_samples(
+    args: argparse.Namespace, store: PairStore, files: Account, images: Account
+) -> Iterator[Sample]:
+    """Read images with their class number."""
     numbers = {name: str(number) for number, name in enumerate(class_names(args.source))}
-    used = set()
+    classes_with_images = set()
 
-    def rows():
+    def rows() -> Iterator[Row]:
         for image, name in read_classes(args.source, files):
-            used.add(name)
+            classes_with_images.add(name)
             yield Row(image, [numbers[name]], image)
 
     store.add(rows())
-    for name in numbers.keys() - used:
+    for name in numbers.keys() - classes_with_images:
         files.note('classes have no image', name)
     for row in store.samples(images):
-        yield Sample(row.image, {'cls': row.captions[0]}, row.place)
+        yield Sample(row.image, {'cls': row.captions[0]}, row.location)
 
 
-def open_samples(args, staging: Path, rows: Account, images: Account) -> Iterator[Sample]:
-    """The samples of any format; rows that wait for their turn lie in a file."""
+def open_samples(
+    args: argparse.Namespace, staging: Path, rows: Account, images: Account
+) -> Iterator[Sample]:
+    """Read the samples of any format; their rows are sorted in a file."""
     store = PairStore(staging / 'pairs.sqlite', args.seed)
     makers = {'imagenet': class_samples, 'parquet': parquet_samples}
     try:
@@ -165,7 +174,7 @@ def open_samples(args, staging: Path, rows: Account, images: Account) -> Iterato
 
 
 def read_image(name: str, folder: Path) -> bytes:
-    """Content of an image's file; raises ``BadSample`` where there is none."""
+    """Read an image's file; raise ``BadSample`` if there is none."""
     paths = [folder / name, folder / name.replace('\\', '/')]  # a table of Windows
     path = next(filter(os.path.isfile, paths), None)  # False for names that no file can have
     if path is None:
@@ -176,35 +185,37 @@ def read_image(name: str, folder: Path) -> bytes:
         raise BadSample('the image cannot be read') from error
 
 
-def write_samples(shards: ShardSet, samples: Iterator[Sample], images: Account, args) -> int:
+def write_samples(
+    shards: ShardSet, samples: Iterator[Sample], images: Account, args: argparse.Namespace
+) -> int:
     """Write the samples whose image training can read; return the number of captions."""
     num_captions = 0
     for number, sample in enumerate(samples):
-        named = isinstance(sample.image, str)
-        place = sample.place
-        if named and sample.image != sample.place:
-            place = f'{sample.image}, {sample.place}'
+        image, location = sample.image, sample.location
+        name = image if isinstance(image, str) else ''
+        if name and name != location:
+            location = f'{name}, {location}'
         try:
-            data = read_image(sample.image, args.images) if named else sample.image
+            data = read_image(image, args.images) if isinstance(image, str) else image
             member = image_member(data)
             if args.check:
                 check_image(data, member)
         except BadSample as error:
-            images.drop(str(error), place)
+            images.drop(str(error), location)
             continue
-        suffix = Path(sample.image).suffix.lower()[1:] if named else member
+        suffix = Path(name).suffix.lower()[1:] if name else member
         if suffix.replace('jpeg', 'jpg') != member:
-            images.note(f'are {member}, whatever their name says', place)
+            images.note(f'are {member}, whatever their name says', location)
         # A dot ends the key, a folder in it would be part of the key: number the samples.
         shards.write(f'{number:09d}', {member: data, **sample.members})
-        images.kept += 1
-        captions = sample.members.get('json', sample.members)
-        num_captions += len(captions.get('captions', ['one']))
+        images.num_kept += 1
+        record = sample.members.get('json')
+        num_captions += len(record['captions']) if isinstance(record, dict) else 1
     return num_captions
 
 
-def class_file(args) -> dict[str, str]:
-    """The list of classes, refused where it differs from that of other shards in the folder."""
+def class_names_file(args: argparse.Namespace) -> dict[str, str]:
+    """Return ``classes.json``; refuse it if other shards in the folder have another one."""
     if args.format != 'imagenet':
         return {}
     text = json.dumps(class_names(args.source), indent=1) + '\n'
@@ -216,10 +227,10 @@ def class_file(args) -> dict[str, str]:
     return {CLASSES_FILE: text}
 
 
-def convert(args) -> None:
+def convert(args: argparse.Namespace) -> None:
     """Read, write and print the account."""
     rows = Account('files' if args.format in ('folder', 'imagenet') else 'rows')
-    images, extra = Account('images'), class_file(args)
+    images, extra = Account('images'), class_names_file(args)
     options = dict(per_shard=args.per_shard, overwrite=args.overwrite)
     with ShardSet(args.out, args.name, **options) as shards:
         samples = open_samples(args, shards.staging, rows, images)
@@ -232,19 +243,15 @@ def convert(args) -> None:
     if args.format == 'imagenet':
         contents = f'{len(class_names(args.source)):,} classes'
     print(
-        f'{args.out / SIZES_FILE}: {images.kept:,} samples in {len(shards.sizes)} shards, '
+        f'{args.out / SIZES_FILE}: {images.num_kept:,} samples in {len(shards.sizes)} shards, '
         f'{contents}'
     )
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        convert(args)
-    except (OSError, ValueError, ImportError, sqlite3.Error) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main(errors=(*INPUT_ERRORS, sqlite3.Error))
+def main(argv: Sequence[str] | None = None) -> None:
+    """Pack the images and captions."""
+    convert(parse_args(argv))
 
 
 if __name__ == '__main__':

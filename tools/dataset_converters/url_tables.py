@@ -1,4 +1,4 @@
-"""Turns published tables of image addresses into what img2dataset downloads.
+"""Converts published tables of image addresses into a table for img2dataset.
 
 python tools/dataset_converters/url_tables.py SET TABLE [TABLE ...] --out cc3m.tsv [--dry-run]
 
@@ -10,9 +10,9 @@ yfcc14m  a .csv or .tsv with a header that has url, title and description (the s
 redcaps  annotations/*.json: one file per subreddit and year
 
 Writes a table with the columns url and caption, and prints the img2dataset command that makes
-shards of it. --dry-run counts and shows the first rows without writing. Addresses that come twice
-with one caption and rows that cannot be used are left out; the account names the first of each
-kind by file and line. A file that is there is replaced with --overwrite, never one of the tables.
+shards of it. --dry-run counts and shows the first rows without writing. Addresses that are there
+twice with one caption and rows that cannot be used are left out; the account lists the first of
+each kind by file and line. An existing file is replaced with --overwrite, but never a table.
 Memory: about 90 bytes a row, 1 GB for CC12M.
 """
 
@@ -25,13 +25,14 @@ import re
 import shlex
 import sys
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, NamedTuple
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import find_column, kept_captions
+from groupvit_mmseg.datasets.caption_tables import find_column, read_captions
 from groupvit_mmseg.datasets.delimited import DelimitedTable
 from groupvit_mmseg.datasets.text_files import read_json, read_lines
 
@@ -41,17 +42,16 @@ SCHEMES = ('http://', 'https://')
 
 
 class Row(NamedTuple):
-    """A row as it was found: anything may stand in the place of its texts."""
+    """A row of a table; its values are not checked yet."""
 
-    url: Any
-    caption: Any
-    place: str
+    url: object
+    caption: object
+    location: str
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
     parser.add_argument('set', choices=READERS)
     parser.add_argument('tables', type=Path, nargs='+')
     parser.add_argument('--out', type=Path, required=True, help='the table to write, .tsv')
@@ -67,7 +67,7 @@ def parse_args(argv=None):
     return args
 
 
-def check_paths(parser, args) -> None:
+def check_paths(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """End the program where a table is missing, or would be overwritten."""
     for table in args.tables:
         if not table.is_file():
@@ -81,39 +81,41 @@ def check_paths(parser, args) -> None:
 
 
 def read_columns(table: Path, account: Account, order: tuple[int, int]) -> Iterator[Row]:
-    """Address and caption of two columns without a header; quotes mean nothing in them."""
+    """Read address and caption from two columns without a header, in which quotes mean nothing."""
     for line in read_lines(table, account):
-        account.read += 1
-        fields, place = line.text.split('\t'), f'{table.name}, line {line.number}'
+        account.num_read += 1
+        fields, location = line.text.split('\t'), f'{table.name}, line {line.number}'
         if len(fields) == 2:
-            yield Row(fields[order[0]], fields[order[1]], place)
+            yield Row(fields[order[0]], fields[order[1]], location)
         else:
-            account.drop(f'too {"few" if len(fields) < 2 else "many"} columns', place)
+            account.drop(f'too {"few" if len(fields) < 2 else "many"} columns', location)
 
 
 def read_cc3m(table: Path, account: Account) -> Iterator[Row]:
+    """Read captions and addresses."""
     return read_columns(table, account, (1, 0))
 
 
 def read_cc12m(table: Path, account: Account) -> Iterator[Row]:
+    """Read addresses and captions."""
     return read_columns(table, account, (0, 1))
 
 
 def read_yfcc14m(table: Path, account: Account) -> Iterator[Row]:
-    """Title and description, decoded: YFCC100M keeps them percent-encoded, with HTML in them."""
+    """Read titles and descriptions; YFCC100M keeps them percent-encoded, with HTML in them."""
     reader = DelimitedTable(table, ',' if table.suffix.lower() == '.csv' else '\t', account)
-    url, *parts = (header_place(reader, name) for name in ('url', 'title', 'description'))
+    url, *parts = (column_index(reader, name) for name in ('url', 'title', 'description'))
 
-    def is_row(fields, _):
+    def is_row(fields: list[str], _: list[str]) -> bool:
         return len(fields) >= len(reader.header) and fields[url].strip('" ').startswith(SCHEMES)
 
-    for fields, place in reader.records(is_row):
+    for fields, location in reader.records(is_row):
         texts = (urllib.parse.unquote_plus(fields[part]) for part in parts)
-        yield Row(fields[url], '. '.join(text for text in texts if text.strip()), place)
+        yield Row(fields[url], '. '.join(text for text in texts if text.strip()), location)
 
 
-def header_place(reader: DelimitedTable, name: str) -> int:
-    """Where a column is."""
+def column_index(reader: DelimitedTable, name: str) -> int:
+    """Return the index of a column."""
     column = find_column(reader.header, [name])
     if column is None:
         raise ValueError(f'{reader.path} has no column {name} in its header {reader.header}.')
@@ -121,17 +123,18 @@ def header_place(reader: DelimitedTable, name: str) -> int:
 
 
 def read_redcaps(table: Path, account: Account) -> Iterator[Row]:
+    """Read the annotations of a subreddit and a year."""
     content = read_json(table)
     annotations = content.get('annotations') if isinstance(content, dict) else None
     if not isinstance(annotations, list):
         raise ValueError(f'{table} has no list "annotations": give the files of RedCaps.')
     for number, annotation in enumerate(annotations, 1):
-        account.read += 1
-        place = f'{table.name}, annotation {number}'
+        account.num_read += 1
+        location = f'{table.name}, annotation {number}'
         if isinstance(annotation, dict):
-            yield Row(annotation.get('url'), annotation.get('caption'), place)
+            yield Row(annotation.get('url'), annotation.get('caption'), location)
         else:
-            account.drop('not an object', place)
+            account.drop('not an object', location)
 
 
 READERS = {
@@ -143,46 +146,46 @@ READERS = {
 
 
 def clean(text: str) -> str:
-    """One line of plain text."""
+    """Return one line of plain text."""
     return SPACES.sub(' ', TAGS.sub(' ', html.unescape(text))).strip()
 
 
-def cleaned(value: Any) -> Any:
-    """A caption or a list of them, cleaned; other values as they are."""
+def clean_captions(value: object) -> object:
+    """Clean a caption or a list of them; other values stay as they are."""
     if isinstance(value, list):
-        return [cleaned(text) for text in value]
+        return [clean_captions(text) for text in value]
     return clean(value) if isinstance(value, str) else value
 
 
-def usable_rows(args, account: Account) -> Iterator[tuple[str, str]]:
-    """Address and caption of usable rows, each once; counts the others."""
-    seen: set[int] = set()
+def usable_rows(args: argparse.Namespace, account: Account) -> Iterator[tuple[str, str]]:
+    """Yield address and caption of usable rows, each once; count the others."""
+    digests: set[int] = set()
     for table in args.tables:
         for row in READERS[args.set](table, account):
             url = row.url.strip() if isinstance(row.url, str) else ''
             if not url.lower().startswith(SCHEMES):
-                account.drop('no address', row.place)
+                account.drop('no address', row.location)
                 continue
-            captions = kept_captions(cleaned(row.caption), row.place, account)
+            captions = read_captions(clean_captions(row.caption), row.location, account)
             if len(captions) > 1:
-                account.note('addresses have several captions: the first is taken', row.place)
-            if captions and is_new(url, captions[0], seen):
-                account.kept += 1
+                account.note('addresses have several captions: the first is taken', row.location)
+            if captions and is_new(url, captions[0], digests):
+                account.num_kept += 1
                 yield url, captions[0]
             elif captions:
-                account.drop('a row that comes twice', row.place)
+                account.drop('a row that comes twice', row.location)
 
 
-def is_new(url: str, caption: str, seen: set[int]) -> bool:
-    """Whether a row has not been seen; it now has. Rows are told apart by 64 bits of a digest."""
+def is_new(url: str, caption: str, digests: set[int]) -> bool:
+    """Add a row's digest of 64 bits to the set; return whether it was not there."""
     digest = hashlib.blake2b(f'{url}\t{caption}'.encode(), digest_size=8).digest()
-    before = len(seen)
-    seen.add(int.from_bytes(digest, 'big'))
-    return len(seen) > before
+    size = len(digests)
+    digests.add(int.from_bytes(digest, 'big'))
+    return len(digests) > size
 
 
-def command(args) -> str:
-    """What downloads the images of the table and packs them into shards."""
+def command(args: argparse.Namespace) -> str:
+    """Return the command that downloads the images of the table and packs them into shards."""
     options = {
         'url_list': args.out,
         'input_format': 'tsv',
@@ -203,23 +206,23 @@ def command(args) -> str:
     return ' \\\n    '.join(['img2dataset', *words])
 
 
-def write(args, rows: Iterator[tuple[str, str]], account: Account) -> None:
-    """The table for img2dataset, written whole or not at all."""
+def write(args: argparse.Namespace, rows: Iterator[tuple[str, str]], account: Account) -> None:
+    """Write the table for img2dataset, whole or not at all."""
 
-    def write_rows(stream):
+    def write_rows(stream: IO[bytes]) -> None:
         text = io.TextIOWrapper(stream, encoding='utf-8', newline='')
         writer = csv.writer(text, delimiter='\t', lineterminator='\n')
         writer.writerow(('url', 'caption'))
         writer.writerows(rows)
         text.detach()
-        if account.kept == 0:
+        if account.num_kept == 0:
             raise ValueError(no_row(args))
 
     write_atomically(args.out, write_rows)
 
 
-def no_row(args) -> str:
-    """The sentence where nothing could be used."""
+def no_row(args: argparse.Namespace) -> str:
+    """Return the error message if no row can be used."""
     return f'No row could be used: are these the tables of {args.set}?'
 
 
@@ -230,7 +233,8 @@ def show(rows: Iterator[tuple[str, str]]) -> None:
             print(f'{url}\n    {caption}')
 
 
-def convert(args) -> None:
+def convert(args: argparse.Namespace) -> None:
+    """Read the tables, write the new one and print the account."""
     account = Account('rows')
     rows = usable_rows(args, account)
     try:
@@ -240,7 +244,7 @@ def convert(args) -> None:
             write(args, rows, account)
     finally:
         print('\n'.join(account.lines()), file=sys.stderr)
-    if account.kept == 0:
+    if account.num_kept == 0:
         raise ValueError(no_row(args))
     print(f'\n{command(args)}\n')
     print(
@@ -249,14 +253,10 @@ def convert(args) -> None:
     )
 
 
-def main(argv=None) -> int:
-    args = parse_args(argv)
-    try:
-        convert(args)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Convert the tables."""
+    convert(parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -1,19 +1,19 @@
-r"""Exports a segmentor with its words frozen in: picture in, class map and group map out.
+r"""Exports a segmentor with fixed classes as a graph from an image to class map and group map.
 
 python tools/model_converters/export_onnx.py CONFIG CHECKPOINT --whole \
     --classes "a cat, a dog" --out F.onnx
 
-The file takes an RGB uint8 picture (1, H, W, 3) of any size and gives int64 maps (1, H, W); class
-names, threshold and the size to resize pictures to are in its metadata. --out FILE.pt2 writes a
-torch.export program instead. Before anything is written, the graph is compared with PyTorch on
-pictures: those of --check, or a generated one.
+The input is an RGB uint8 image (1, H, W, 3) of any size, the outputs are int64 maps (1, H, W);
+class names, threshold and the size to resize images to are in the metadata. --out FILE.pt2 writes a
+torch.export program instead. Before anything is written, the graph is compared with PyTorch on the
+images of --check, or a generated one.
 """
 
 import argparse
 import io
-import pickle
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
@@ -21,8 +21,11 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import numpy as np
 import torch
+from mmengine.config import Config
+from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
     FrozenSegmentor,
@@ -34,33 +37,30 @@ from groupvit_mmseg.export import (
     to_pt2,
 )
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
+from groupvit_mmseg.models import GroupViT
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
-ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 
-
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='segmentation or pretraining config')
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
-    parser.add_argument('--classes', help='"a cat, a dog"; the classes of the config otherwise')
+    add_checkpoint_argument(parser)
+    parser.add_argument('--classes', help='"a cat, a dog"; default: the classes of the config')
     parser.add_argument('--bg-thresh', type=float, help='in [0, 1]')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
     parser.add_argument(
         '--whole',
         action='store_true',
-        help='segment pictures whole where the config slides windows, which a graph does not',
+        help='segment whole images, although the config slides windows, which a graph does not',
     )
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE', help='to compare on')
     parser.add_argument('--no-check', action='store_true', help='write without comparing')
     return parser.parse_args(argv)
 
 
-def build(args):
-    """The inferencer with its segmentor."""
+def build(args: argparse.Namespace) -> GroupViTInferencer:
+    """Check the options and build the inferencer with its segmentor."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
@@ -76,20 +76,24 @@ def build(args):
     if segmentor.test_cfg.get('mode') == 'slide':
         if not args.whole:
             raise ValueError(
-                f'{args.config} slides windows over pictures, and the exported graph takes them '
-                'whole, which gives other labels: say --whole to have that.'
+                f'{args.config} slides windows over images, and the exported graph segments whole '
+                'images, which gives other labels: give --whole to accept that.'
             )
         segmentor.test_cfg = {**segmentor.test_cfg, 'mode': 'whole'}
     return inferencer
 
 
-def short_side(config, backbone):
-    """Pixels to which the config resizes the shorter side of a picture.
+def short_side(config: Config, backbone: GroupViT) -> int:
+    """Return the pixels to which the config resizes the shorter side of an image.
 
-    Where it resizes none, the side of the pictures that the backbone learnt from.
+    Without a resize, the side of the images that the backbone was trained on.
+
+    Args:
+        config (Config): Of segmentation or pretraining.
+        backbone (GroupViT): The image tower.
 
     Raises:
-        ValueError: If the config does something else to pictures.
+        ValueError: If the config has other transforms of images.
     """
     side = min(backbone.grid_shape) * backbone.patch_size
     for step in segmentation_config(config).test_dataloader.dataset.pipeline:
@@ -99,70 +103,75 @@ def short_side(config, backbone):
             side = min(scale) if isinstance(scale, (tuple, list)) else scale
         elif not kind.startswith(('Load', 'Pack')):
             raise ValueError(
-                f'The test pipeline has a {kind} that an export does not carry: use a Resize with '
+                f'The test pipeline has a {kind}, which exports do not support: use a Resize with '
                 'keep_ratio=True alone.'
             )
     return side
 
 
-def generated_picture(side):
-    """A picture of rectangles in random colours, neither square nor of whole patches."""
+def generated_image(side: int) -> NDArray[np.uint8]:
+    """Return an image of random rectangles, neither square nor a multiple of the patch size."""
     rng = np.random.default_rng(0)
-    picture = np.zeros((side + 5, side + side // 3, 3), np.uint8)
+    image = np.zeros((side + 5, side + side // 3, 3), np.uint8)
     for _ in range(12):
         top, left = rng.integers(0, side, 2)
         height, width = rng.integers(side // 8, side, 2)
-        picture[top : top + height, left : left + width] = rng.integers(0, 256, 3)
-    return picture
+        image[top : top + height, left : left + width] = rng.integers(0, 256, 3)
+    return image
 
 
-def check(model, content, suffix, pictures):
+def check(
+    model: FrozenSegmentor, content: bytes, suffix: str, images: Mapping[str, NDArray[np.uint8]]
+) -> None:
     """Compare the exported graph with PyTorch.
 
+    Args:
+        model (FrozenSegmentor): The model.
+        content (bytes): The exported file.
+        suffix (str): Its suffix.
+        images (Mapping[str, NDArray]): Images ``(H, W, 3)`` by name.
+
     Raises:
-        RuntimeError: If maps differ where the margin does not explain it.
+        RuntimeError: If maps differ at pixels with a margin.
     """
-    for name, picture in pictures.items():
-        maps = onnx_maps(content, picture) if suffix == '.onnx' else pt2_maps(content, picture)
-        found = difference(model, picture, maps)
-        print(f'{name}: {found.pixels} of {maps[0].size} pixels differ from PyTorch', end=', ')
-        print(f'{found.unexplained} of them with a margin of 1e-4 or more')
-        if found.unexplained:
+    for name, image in images.items():
+        maps = onnx_maps(content, image) if suffix == '.onnx' else pt2_maps(content, image)
+        result = difference(model, image, maps)
+        print(f'{name}: {result.pixels} of {maps[0].size} pixels differ from PyTorch', end=', ')
+        print(f'{result.unexplained} of them with a margin of 1e-4 or more')
+        if result.unexplained:
             raise RuntimeError(f'The exported graph differs on {name}; nothing was written.')
 
 
-def pt2_maps(content, picture):
-    """Class map and group map of a ``.pt2`` file's content."""
+def pt2_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray]:
+    """Return class map and group map that a ``.pt2`` file computes of an image."""
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # torch about buffers that it itself reads
+        warnings.simplefilter('ignore')  # torch, about buffers that it reads itself
         program = torch.export.load(io.BytesIO(content)).module()
     with torch.no_grad():
-        return tuple(m.numpy() for m in program(torch.from_numpy(picture)[None]))
+        class_map, group_map = program(torch.from_numpy(image)[None])
+    return class_map.numpy(), group_map.numpy()
 
 
-def export(args):
+def export(args: argparse.Namespace) -> None:
     inferencer = build(args)
     side = short_side(read_config(args.config), inferencer.segmentor.backbone)
-    pictures = {name: load_image(name) for name in args.check}
-    pictures = pictures or {'a generated picture': generated_picture(side)}
+    images = {name: load_image(name) for name in args.check}
+    images = images or {'a generated image': generated_image(side)}
     model = FrozenSegmentor(inferencer.segmentor)
     metadata = metadata_of(inferencer.segmentor, side)
     suffix = Path(args.out).suffix
     content = (to_onnx if suffix == '.onnx' else to_pt2)(export_program(model), metadata)
     if not args.no_check:
-        check(model, content, suffix, pictures)
+        check(model, content, suffix, images)
     write_atomically(args.out, lambda stream: stream.write(content))
     print(f'wrote {args.out}: {len(metadata.class_names)} classes, {len(content) / 2**20:.0f} MiB')
 
 
-def main(argv=None):
-    args = parse_args(argv)
-    try:
-        export(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    export(parse_args(argv))
 
 
 if __name__ == '__main__':

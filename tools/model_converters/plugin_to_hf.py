@@ -2,12 +2,13 @@
 
 python tools/model_converters/plugin_to_hf.py CHECKPOINT FOLDER
 
-CHECKPOINT is of pretraining or of a segmentor. FOLDER gets model.safetensors, config.json and
-what AutoProcessor reads: the preprocessing and CLIP's tokenizer. A DST that ends in .bin or
-.safetensors names the file of the weights itself.
+CHECKPOINT is of pretraining or of a segmentor. FOLDER gets model.safetensors, config.json and the
+files of AutoProcessor: the preprocessing and, for CLIP's vocabulary, CLIP's tokenizer.
+A DST that ends in .bin or .safetensors names the file of the weights itself.
 """
 
 import sys
+from collections.abc import Sequence
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -16,7 +17,7 @@ from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, PLUGIN
 from groupvit_mmseg.conversion.command_line import run
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return run(PLUGIN, HUGGING_FACE, __doc__, argv)
 
 

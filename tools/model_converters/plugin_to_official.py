@@ -1,4 +1,4 @@
-"""Converts the plugin's weights to the names of the official release.
+"""Converts the plugin's weights to the keys of the official release.
 
 python tools/model_converters/plugin_to_official.py CHECKPOINT group_vit.pth
 
@@ -7,6 +7,7 @@ names, go into DST and into a .json beside it.
 """
 
 import sys
+from collections.abc import Sequence
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -15,7 +16,7 @@ from groupvit_mmseg.checkpoints.key_formats import OFFICIAL, PLUGIN
 from groupvit_mmseg.conversion.command_line import run
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     return run(PLUGIN, OFFICIAL, __doc__, argv)
 
 

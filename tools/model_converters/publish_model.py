@@ -1,4 +1,4 @@
-"""Makes a checkpoint ready to be handed on: weights, config, classes, threshold, and no more.
+"""Makes a checkpoint ready for publication: weights, config and classes, without training state.
 
 python tools/model_converters/publish_model.py CONFIG CHECKPOINT groupvit.pth
 
@@ -11,8 +11,8 @@ import argparse
 import hashlib
 import io
 import json
-import pickle
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
@@ -20,33 +20,41 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import safetensors.torch
 import torch
+from mmengine.config import Config
+from mmengine.model import BaseModule
+from torch import Tensor
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.checkpoints.config_text import from_config_text
+from groupvit_mmseg.checkpoints.key_formats import PLUGIN
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
+from groupvit_mmseg.checkpoints.settings_readers import RECORD
+from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.checkpoints.weight_files import CONFIG_ENTRY
+from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.conversion.convert import decode
+from groupvit_mmseg.conversion.fingerprint import probe_batch, record
+from groupvit_mmseg.conversion.numeric_check import embed
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
 from groupvit_mmseg.output_paths import check_output
 
-ERRORS = (KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 OF_ONE_MACHINE = ('work_dir', 'load_from', 'resume', 'launcher')
 HASH_DIGITS = 8
 
 
-def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = tool_parser(__doc__)
     parser.add_argument('config', help='segmentation or pretraining config')
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    add_checkpoint_argument(parser)
     parser.add_argument('out', metavar='DST', help='NAME.pth or NAME.safetensors')
     return parser.parse_args(argv)
 
 
-def load_config(path):
-    """The segmentation config without what belongs to one machine."""
+def load_config(path: str) -> Config:
+    """Return the segmentation config without the entries that belong to one machine."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config at {path}.')
     cfg = segmentation_config(read_config(path))
@@ -55,35 +63,54 @@ def load_config(path):
     return cfg
 
 
-def meta_of(cfg, checkpoint, path):
-    """Config, classes and colours, threshold, templates; raises if the weights do not fit."""
+def meta_of(
+    cfg: Config, weights: Mapping[str, Tensor], meta: CheckpointMeta, path: str
+) -> dict[str, object]:
+    """Return config, classes and record of the model; raise if the weights do not fit.
+
+    Args:
+        cfg (Config): The segmentation config.
+        weights (Mapping[str, Tensor]): Of the checkpoint.
+        meta (CheckpointMeta): Of the checkpoint.
+        path (str): The checkpoint.
+    """
     segmentor = GroupViTInferencer(cfg, path).segmentor
-    head = segmentor.decode_head
+    head, text = segmentor.decode_head, cfg.pretty_text
     if not isinstance(head, GroupViTZeroShotHead):
-        return {CONFIG_ENTRY: cfg.pretty_text, **learnt_meta(head, checkpoint.get('meta', {}))}
-    return {
-        CONFIG_ENTRY: cfg.pretty_text,
-        'dataset_meta': segmentor.dataset_meta,
-        'class_names': list(head.class_names),
-        'with_background': head.with_background,
-        'background_threshold': head.bg_thresh,
-        'templates': list(head.templates),
-    }
+        return {CONFIG_ENTRY: text, **learned_classes(head, meta)}
+    classes = json.loads(json.dumps(head.classes._asdict()))  # lists in place of tuples
+    entries = {CONFIG_ENTRY: text, 'dataset_meta': segmentor.dataset_meta, **classes}
+    return entries | record_of(weights, text, path)
 
 
-def learnt_meta(head, meta):
-    """The classes that a head has learnt from masks, as its training wrote them."""
-    learnt = meta.get('dataset_meta') or {}
-    if len(learnt.get('classes') or []) != head.num_classes:
+def learned_classes(head: BaseModule, meta: CheckpointMeta) -> dict[str, object]:
+    """Return the classes that a head was trained with on masks, from the checkpoint."""
+    known = meta.get('dataset_meta') or {}
+    if len(known.get('classes') or []) != head.num_classes:
         print(f'left out the names of the {head.num_classes} classes: the checkpoint has none')
         return {}
-    return {'dataset_meta': dataset_meta_of(learnt['classes'], learnt)}
+    return {'dataset_meta': dataset_meta_of(known['classes'], known)}
 
 
-def pack(weights, meta, suffix):
-    """The content of the file."""
+def record_of(weights: Mapping[str, Tensor], text: str, path: str) -> dict[str, object]:
+    """Return the record that converters write: settings, and outputs for a fixed batch.
+
+    Empty for another image tower than a GroupViT, which converters do not know.
+    """
+    try:
+        model = decode(weights, PLUGIN, [from_config_text(text, 'the config')], where=path)
+    except ValueError as error:
+        print(f'left out the record of outputs: {error}')
+        return {}
+    answers = embed(model.tensors, PLUGIN, model.structure, probe_batch(model.structure))
+    scale = model.structure.assign_scale
+    return {RECORD: record(model.structure, answers, assign_scale=scale)}
+
+
+def pack(weights: Mapping[str, Tensor], meta: Mapping[str, object], suffix: str) -> bytes:
+    """Return the content of the file."""
     if suffix == '.safetensors':
-        texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in meta.items()}
+        texts = {k: str(v) if k == CONFIG_ENTRY else json.dumps(v) for k, v in meta.items()}
         whole = {key: value.contiguous() for key, value in weights.items()}
         return safetensors.torch.save(whole, {'format': 'pt', **texts})
     stream = io.BytesIO()
@@ -91,8 +118,8 @@ def pack(weights, meta, suffix):
     return stream.getvalue()
 
 
-def publish(args):
-    """Check, pack, name and write."""
+def publish(args: argparse.Namespace) -> None:
+    """Check, pack, name and write the file."""
     out = Path(args.out)
     if out.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'DST {out} must end in .pth or .safetensors.')
@@ -100,7 +127,8 @@ def publish(args):
     cfg = load_config(args.config)
     checkpoint = read_checkpoint(args.checkpoint)
     weights = dict(checkpoint['state_dict'])
-    content = pack(weights, meta_of(cfg, checkpoint, args.checkpoint), out.suffix)
+    meta = meta_of(cfg, weights, checkpoint.get('meta', {}), args.checkpoint)
+    content = pack(weights, meta, out.suffix)
     digest = hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
     path = out.with_name(f'{out.stem}-{digest}{out.suffix}')
     check_output(path, reads=[args.config, args.checkpoint], name='DST')
@@ -110,14 +138,10 @@ def publish(args):
     print(f'wrote {path}: {len(weights)} tensors, {len(content) / 2**20:.1f} MiB')
 
 
-def main(argv=None):
-    args = parse_args(argv)
-    try:
-        publish(args)
-    except ERRORS as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool."""
+    publish(parse_args(argv))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-# COCO-Object, val2017 (5,000 images), 80 classes and background; masks as COCOObjectDataset says.
+# COCO-Object, val2017 (5,000 images), 80 classes and background; masks of COCOObjectDataset.
 _base_ = ['zero_shot_448.py']
 dataset = dict(
     type='COCOObjectDataset',

@@ -1,8 +1,8 @@
 # Flickr8k at 128 pixels in tar shards (6,000 to 8,000 photographs, five captions each), the
-# embedded data of a first training on real photographs. Another place:
+# embedded data of a first training on real photographs. Another folder:
 # --cfg-options train_dataloader.dataset.sources.0.data_root=FOLDER
 train_pipeline = [
-    dict(type='LoadImageText', captions='json'),  # one of the five, drawn
+    dict(type='LoadImageText', captions='json'),  # one of the five at random
     dict(
         type='mmpretrain.RandomResizedCrop',
         scale=112,

@@ -1,6 +1,6 @@
 # ImageNet-1k, validation split (50,000 images) in folders per class or with meta/val.txt.
 # Short side 256, centre crop 224. Read by tools/evaluate.py.
-# Another place: --data-root or --root imagenet=FOLDER
+# Another folder: --data-root or --root imagenet=FOLDER
 test_dataloader = dict(
     dataset=dict(
         type='mmpretrain.ImageNet',

@@ -1,4 +1,4 @@
-# ImageNet-1k for MMPretrain's classifiers: 1,281,167 images of train, 50,000 of val. Another place:
+# ImageNet-1k for MMPretrain's classifiers: 1,281,167 images of train, 50,000 of val. Other folder:
 #   --cfg-options train_dataloader.dataset.data_root=FOLDER val_dataloader.dataset.data_root=FOLDER
 train_pipeline = [
     dict(type='LoadImageFromFile'),

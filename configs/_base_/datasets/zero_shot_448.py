@@ -1,6 +1,7 @@
-# The protocol of the paper's evaluation: short side 448, long side at most 2048, aspect kept. A
-# child names the set; another place of it:
+# The protocol of the paper's evaluation: short side 448, long side at most 2048, same aspect. A
+# child names the set; another folder:
 #   --cfg-options test_dataloader.dataset.data_root=FOLDER
+_base_ = ['masks_evaluation.py']
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 448), keep_ratio=True),
@@ -8,31 +9,15 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-tta_ratios = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # each also flipped
+tta_resize = [
+    dict(type='Resize', scale=(int(2048 * ratio), int(448 * ratio)), keep_ratio=True)
+    for ratio in _base_.tta_ratios
+]
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='Resize', scale=(int(2048 * ratio), int(448 * ratio)), keep_ratio=True)
-                for ratio in tta_ratios
-            ],
-            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ],
-    ),
+    dict(type='TestTimeAug', transforms=[tta_resize, *_base_.tta_after_resize]),
 ]
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(pipeline=test_pipeline, test_mode=True),
-)
-val_cfg = dict(type='ValLoop')
-val_evaluator = dict(type='PerClassIoUMetric', iou_metrics=['mIoU'])
+val_dataloader = dict(num_workers=2, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-test_evaluator = val_evaluator

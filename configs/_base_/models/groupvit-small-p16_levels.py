@@ -1,5 +1,5 @@
 # A segmentor on the paper's backbone in four levels: the patches' own tokens of stage 1, then each
-# patch's segment of stages 1, 2 and 3. A child adds heads; a leaf says how many classes there are.
+# patch's segment of stages 1, 2 and 3. A child adds heads; a leaf sets the number of classes.
 # SyncBN where processes have GPUs, by `sync_bn` of the runtime.
 norm_cfg = dict(type='BN')
 data_preprocessor = dict(

@@ -1,5 +1,5 @@
 # GroupViT for the scenes: one grouping stage, 16 segments, one block before the grouping and none
-# after it. Shallow, so that tokens stay local; docs/scenes.md says what else mattered.
+# after it. Shallow, so that tokens stay local; docs/scenes.md has what else mattered.
 backbone = dict(
     type='GroupViT',
     img_size=40,

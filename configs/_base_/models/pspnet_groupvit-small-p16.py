@@ -1,5 +1,5 @@
 # PSPNet (Zhao et al. 2017, arXiv 1612.01105) with an auxiliary FCN head on the last stage.
-# The FPN adds what deeper stages know to the patches' own tokens: the main head reads its level 0.
+# The FPN adds features of deeper stages to the patches' own tokens: the main head reads level 0.
 _base_ = ['groupvit-small-p16_levels.py']
 model = dict(
     neck=dict(type='FPN', in_channels=[384, 384, 384, 384], out_channels=384, num_outs=4),

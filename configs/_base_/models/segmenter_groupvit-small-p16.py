@@ -1,5 +1,5 @@
 # Segmenter's mask transformer (Strudel et al. 2021, arXiv 2105.05633): classes are tokens too.
-# The FPN adds what deeper stages know to the patches' own tokens: the head reads its level 0.
+# The FPN adds features of deeper stages to the patches' own tokens: the head reads level 0.
 _base_ = ['groupvit-small-p16_levels.py']
 model = dict(
     neck=dict(type='FPN', in_channels=[384, 384, 384, 384], out_channels=384, num_outs=4),

@@ -1,5 +1,5 @@
 # SETR (Zheng et al. 2021, arXiv 2012.15840), naive upsampling, auxiliary heads on three levels.
-# The FPN adds what deeper stages know to the patches' own tokens: the main head reads its level 0.
+# The FPN adds features of deeper stages to the patches' own tokens: the main head reads level 0.
 _base_ = ['groupvit-small-p16_levels.py']
 head = dict(
     type='SETRUPHead',

@@ -1,4 +1,4 @@
-# ViT-S/16 in the place of GroupViT: as many blocks of the same width, no groups, no class token.
+# ViT-S/16 instead of GroupViT: as many blocks of the same width, no groups, no class token.
 tower = dict(
     type='ImageTower',
     backbone=dict(

@@ -1,1 +1,1 @@
-"""Hooks that mmengine lacks."""
+"""Hooks for training."""

@@ -1,10 +1,10 @@
-"""TransformerBlocksHook: compiled blocks, and blocks whose activations are computed again."""
+"""TransformerBlocksHook: compiled blocks, and blocks whose activations are recomputed."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -15,13 +15,16 @@ from groupvit_mmseg.models.layers import TransformerBlock
 
 @HOOKS.register_module()
 class TransformerBlocksHook(Hook):
-    """Keeps no activations inside the transformer blocks of both towers, or compiles them.
+    """Recomputes the activations of the transformer blocks of both towers, or compiles the blocks.
 
     Args:
-        compile (bool | dict): As :func:`compile_blocks` takes it, for mmengine's own ``Runner``:
-            :class:`GroupViTRunner` reads ``compile`` of the config. Defaults to False.
-        recompute (bool): Whether the backward pass computes a block's activations again, which
-            takes about a third more time and keeps one tensor per block. Defaults to False.
+        compile (bool | dict): Options of :func:`compile_blocks`, for mmengine's own ``Runner``;
+            :class:`GroupViTRunner` reads ``compile`` of the config instead. Defaults to False.
+        recompute (bool): Whether the backward pass recomputes a block's activations, which takes
+            about a third more time and stores one tensor per block. Defaults to False.
+
+    Example:
+        >>> custom_hooks = [dict(type='TransformerBlocksHook', recompute=True)]  # in a config
     """
 
     priority = 'VERY_LOW'
@@ -30,8 +33,8 @@ class TransformerBlocksHook(Hook):
         self.compile = compile
         self.recompute = recompute
 
-    def before_train(self, runner: Any) -> None:
-        """Change the blocks; the model is wrapped and loaded by now."""
+    def before_train(self, runner: Runner) -> None:
+        """Change the blocks once the model is wrapped and its weights are loaded."""
         model = unwrap_model(runner.model)
         if self.recompute:
             for block in blocks_of(model):
@@ -41,18 +44,18 @@ class TransformerBlocksHook(Hook):
 
 
 def blocks_of(model: nn.Module) -> Iterator[TransformerBlock]:
-    """All transformer blocks of a model."""
+    """Return all transformer blocks of a model."""
     return (module for module in model.modules() if isinstance(module, TransformerBlock))
 
 
-def compile_blocks(model: nn.Module | None, options: bool | Mapping | None) -> None:
+def compile_blocks(model: nn.Module | None, options: bool | Mapping[str, object] | None) -> None:
     """Compile the transformer blocks of a model at their next call.
 
-    One by one: all blocks of a stage share one graph, so compiling takes seconds, and checkpoints
-    keep their keys. The rest of the model (assignments, losses) runs as written.
+    Blocks are compiled separately: those of a stage share one graph, so compiling takes seconds,
+    and checkpoints keep their keys. The rest of the model (assignments, losses) is not compiled.
 
     Args:
-        model (nn.Module, optional): A pretrainer, a segmentor or any other.
+        model (nn.Module, optional): A pretrainer, a segmentor or any other model.
         options (bool | Mapping, optional): Whether to compile, or the arguments of
             ``torch.compile``.
 
@@ -70,8 +73,11 @@ def compile_blocks(model: nn.Module | None, options: bool | Mapping | None) -> N
 
 
 def recompute_in_backward(block: TransformerBlock) -> None:
-    """Keep only the input of a block for the backward pass; noise is replayed."""
+    """Store only a block's input for the backward pass, which recomputes the rest.
+
+    Random numbers are replayed.
+    """
     if not isinstance(block.forward, partial):
-        # A module's own forward is what its hooks and torch.compile wrap.
-        forward: Any = partial(checkpoint, block.forward, use_reentrant=False)
-        block.forward = forward  # type: ignore[method-assign]
+        # A module's hooks and torch.compile wrap its own forward, so that is what is replaced.
+        recomputed = partial(checkpoint, block.forward, use_reentrant=False)
+        block.forward = recomputed  # type: ignore[method-assign,assignment]  # same signature

@@ -1,15 +1,17 @@
-"""FreezeHook: parts of any model, chosen by name, that do not learn."""
+"""FreezeHook: freezes the parts of any model whose names match patterns."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from fnmatch import translate
 from itertools import accumulate
-from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from torch import nn
 
@@ -18,60 +20,67 @@ from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 
 @HOOKS.register_module()
 class FreezeHook(Hook):
-    """Takes parts of a model out of what is learnt, and keeps frozen modules in evaluation mode.
+    """Excludes parts of a model from training and keeps frozen modules in evaluation mode.
 
-    A pattern is a name as the model's ``named_modules`` and ``named_parameters`` give it, and
-    stands for everything below; ``*`` stands for any characters, dots too: ``backbone`` is the
-    whole backbone, ``backbone.stages.0`` its first stage, ``backbone.stages.*.group_tokens`` the
-    group tokens of all stages, ``*.bias`` every bias.
+    A pattern is a name of the model's ``named_modules`` or ``named_parameters`` and includes
+    everything below it; ``*`` matches any characters, also dots: ``backbone`` is the entire
+    backbone, ``backbone.stages.0`` its first stage, ``backbone.stages.*.group_tokens`` the group
+    tokens of all stages, ``*.bias`` every bias.
 
-    :class:`GroupViTRunner` freezes before it wraps the model for several processes and builds the
-    optimiser. Under mmengine's ``Runner`` the optimiser lists frozen parameters, but leaves them
-    alone. Frozen modules drop no paths, draw no Gumbel noise and update no statistics.
+    :class:`GroupViTRunner` freezes parameters before it wraps the model for several processes and
+    builds the optimiser. Under mmengine's ``Runner`` the optimiser contains frozen parameters but
+    does not change them. Frozen modules use no drop path and no Gumbel noise and update no
+    statistics.
 
     Args:
-        patterns (str | Sequence[str]): What to freeze; each must match something.
+        patterns (str | Sequence[str]): Patterns of the parts to freeze; each must match a
+            parameter.
+
+    Example:
+        >>> custom_hooks = [dict(type='FreezeHook', patterns=['text_encoder', '*.bias'])]
     """
 
     priority = 'VERY_HIGH'
 
     def __init__(self, patterns: str | Sequence[str]) -> None:
         self.patterns = patterns
-        self._frozen: list[nn.Module] = []
+        self._frozen_modules: list[nn.Module] = []
 
-    def before_run(self, runner: Any) -> None:
-        """Freeze what is not frozen yet.
+    def before_run(self, runner: Runner) -> None:
+        """Freeze all parameters that match and are not frozen yet.
 
         Raises:
-            ValueError: If the model is wrapped in a way that waits for all gradients, or a pattern
-                matches nothing.
+            ValueError: If the model's wrapper waits for the gradients of all parameters, or a
+                pattern matches none.
         """
         model = unwrap_model(runner.model)
-        matched = matching(model, self.patterns)
-        late = [name for name, parameter in matched.items() if parameter.requires_grad]
+        parameters = matching(model, self.patterns)
+        late = [name for name, parameter in parameters.items() if parameter.requires_grad]
         if late and is_model_wrapper(runner.model) and waits_for_all_gradients(runner.model):
             raise ValueError(
                 f'FreezeHook would freeze {len(late)} parameters after '
-                f'{type(runner.model).__name__} has counted on their gradients; set '
+                f'{type(runner.model).__name__} has registered them for gradients; set '
                 "runner_type = 'GroupViTRunner' or find_unused_parameters = True."
             )
-        freeze(matched)
-        self._frozen = frozen_modules(model, {id(p) for p in matched.values()})
-        frozen = sum(p.numel() for p in matched.values())
+        freeze(parameters)
+        self._frozen_modules = frozen_modules(model, {id(p) for p in parameters.values()})
+        num_frozen = sum(p.numel() for p in parameters.values())
         total = sum(p.numel() for p in model.parameters())
-        print_log(f'FreezeHook: {frozen:,} of {total:,} parameters are frozen.', 'current')
+        print_log(f'FreezeHook: {num_frozen:,} of {total:,} parameters are frozen.', 'current')
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Undo what ``model.train()`` did to frozen modules."""
-        for module in self._frozen:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
+        """Return frozen modules to evaluation mode, which ``model.train()`` ended."""
+        for module in self._frozen_modules:
             module.eval()
 
 
-def freeze_configured(cfg: Mapping, model: nn.Module) -> None:
-    """Freeze what the :class:`FreezeHook` of a runner's config will freeze.
+def freeze_configured(cfg: Config, model: nn.Module) -> None:
+    """Freeze the parameters that the :class:`FreezeHook` of a run's config will freeze.
 
     Args:
-        cfg (Mapping): Config of a run, with ``custom_hooks`` and ``default_hooks``.
+        cfg (Config): Config of a run, with ``custom_hooks`` and ``default_hooks``.
         model (nn.Module): The model before it is wrapped.
     """
     hooks = [*(cfg.get('custom_hooks') or []), *(cfg.get('default_hooks') or {}).values()]
@@ -82,41 +91,48 @@ def freeze_configured(cfg: Mapping, model: nn.Module) -> None:
 
 
 def freeze(parameters: Mapping[str, nn.Parameter]) -> None:
-    """Take parameters out of what is learnt."""
+    """Exclude parameters from training."""
     for parameter in parameters.values():
         parameter.requires_grad_(False)
 
 
 def matching(model: nn.Module, patterns: str | Sequence[str]) -> dict[str, nn.Parameter]:
-    """The parameters that patterns match.
+    """Return the parameters that match patterns.
 
     Args:
         model (nn.Module): Any model.
-        patterns (str | Sequence[str]): As :class:`FreezeHook` takes them.
+        patterns (str | Sequence[str]): Patterns of a :class:`FreezeHook`.
 
     Returns:
-        dict[str, nn.Parameter]: By name.
+        dict[str, nn.Parameter]: Parameters by name.
 
     Raises:
-        ValueError: If a pattern matches nothing.
+        ValueError: If a pattern matches no parameter.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        >>> list(matching(model, ['0', '*.bias']))
+        ['0.weight', '0.bias', '1.bias']
     """
-    parameters, matched = dict(model.named_parameters()), {}
+    parameters = dict(model.named_parameters())
+    matches: dict[str, nn.Parameter] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        matches = re.compile(translate(pattern)).match
-        found = [name for name in parameters if any(map(matches, heads_of(name)))]
-        if not found:
+        match = re.compile(translate(pattern)).match
+        names = [name for name in parameters if any(map(match, heads_of(name)))]
+        if not names:
             raise ValueError(no_match(pattern, parameters))
-        matched.update({name: parameters[name] for name in found})
-    return matched
+        matches.update({name: parameters[name] for name in names})
+    return matches
 
 
 def heads_of(name: str) -> Iterator[str]:
-    """``a.b.c`` to ``a``, ``a.b`` and ``a.b.c``."""
+    """Split ``a.b.c`` into ``a``, ``a.b`` and ``a.b.c``."""
     return accumulate(name.split('.'), lambda head, part: f'{head}.{part}')
 
 
-def no_match(pattern: str, names: Mapping[str, Any]) -> str:
-    """One sentence for a pattern that matches nothing, with names that look like it."""
+def no_match(pattern: str, names: Iterable[str]) -> str:
+    """Return the message for a pattern that matches nothing, with similar names."""
+    names = list(names)
     known = sorted({head for name in names for head in heads_of(name)})
     tops = sorted({name.split('.')[0] for name in names})
     close = get_close_matches(pattern, known, n=3, cutoff=0.5)
@@ -126,14 +142,19 @@ def no_match(pattern: str, names: Mapping[str, Any]) -> str:
     return f'The frozen pattern {pattern!r} matches no parameter; {hint}'
 
 
-def frozen_modules(model: nn.Module, frozen: set[int]) -> list[nn.Module]:
-    """The outermost modules all of whose parameters, at least one, have an id in ``frozen``."""
-    own = {id(parameter) for parameter in model.parameters()}
-    if own and own <= frozen:
+def frozen_modules(model: nn.Module, frozen_ids: set[int]) -> list[nn.Module]:
+    """Return the outermost modules that have parameters and whose parameters are all frozen.
+
+    Args:
+        model (nn.Module): Any model.
+        frozen_ids (set[int]): ``id`` of each frozen parameter.
+    """
+    own_ids = {id(parameter) for parameter in model.parameters()}
+    if own_ids and own_ids <= frozen_ids:
         return [model]
-    return [found for child in model.children() for found in frozen_modules(child, frozen)]
+    return [part for child in model.children() for part in frozen_modules(child, frozen_ids)]
 
 
 def waits_for_all_gradients(wrapper: nn.Module) -> bool:
-    """Whether a wrapped model never ends a step without a gradient of each parameter."""
+    """Whether a model's wrapper ends a step only once every parameter has a gradient."""
     return not getattr(wrapper, 'find_unused_parameters', True)

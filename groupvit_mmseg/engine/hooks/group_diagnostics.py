@@ -1,37 +1,53 @@
-"""What the groups do while training: how many are used, how alike they are, what they cover."""
+"""Hooks that log how the groups are used in training and draw the group maps of some images.
+
+Letters of shapes are those of :mod:`groupvit_mmseg.models`: ``B`` images, ``N`` tokens, ``S``
+segments, ``C`` channels, ``h, w`` patches, ``H, W`` pixels.
+"""
 
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.sharding import gathered
+from groupvit_mmseg.models.assignment import Assignment
 from groupvit_mmseg.models.grouping import GroupingBlock
+from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.visualization import draw_groups
 
 
 @HOOKS.register_module()
 class GroupUsageHook(Hook):
-    """Logs how segments are used, and warns where they collapse into one.
+    """Logs how evenly segments are used, and warns if they collapse into one.
 
-    For each grouping stage, over the patches of a step of all ranks: ``group_entropy_STAGE``, the
-    entropy of the segments' shares over that of equal shares (1: all used alike, 0: one has all),
-    and ``dead_groups_STAGE``, the share of the segments that own nothing. And
-    ``segment_similarity``, the mean cosine between two final segments of an image.
+    Values are over the patches of a step on all ranks. For each grouping stage:
+    ``group_entropy_STAGE``, the entropy of the segments' shares divided by that of equal shares
+    (1: all are used equally, 0: one owns all patches), and ``dead_groups_STAGE``, the fraction of
+    segments that own nothing. Also ``segment_similarity``, the mean cosine similarity of two final
+    segments of an image.
 
     Args:
-        interval (int): Steps between two looks. Defaults to 50.
+        interval (int): Steps between two measurements. Defaults to 50.
         min_entropy (float): Entropy below which a stage counts as collapsed. Defaults to 0.1.
-        max_similarity (float): Similarity above which segments do. Defaults to 0.99.
+        max_similarity (float): Similarity above which segments count as collapsed. Defaults to
+            0.99.
+
+    Example:
+        >>> custom_hooks = [dict(type='GroupUsageHook', interval=100)]
     """
 
     priority = 'NORMAL'
@@ -42,125 +58,142 @@ class GroupUsageHook(Hook):
         self.interval = interval
         self.min_entropy = min_entropy
         self.max_similarity = max_similarity
-        self._handles: list[Any] = []
-        self._owned: dict[int, Tensor] = {}
-        self._similarity: list[Tensor] = []
-        self._warned = 0
+        self._handles: list[RemovableHandle] = []
+        self._patch_counts: dict[int, Tensor] = {}  # (S,) of each stage
+        self._similarities: list[Tensor] = []
+        self._num_collapses = 0
 
-    def before_train(self, runner: Any) -> None:
-        """Refuse a model that has no groups.
+    def before_train(self, runner: Runner) -> None:
+        """Refuse a model without groups.
 
         Raises:
-            ValueError: If nothing in its backbone groups.
+            ValueError: If its backbone has no grouping block.
         """
         check_groups(runner.model, type(self).__name__)
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Look at this step if it is one of those."""
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
+        """Attach the forward hooks every ``interval`` steps."""
         if (runner.iter + 1) % self.interval:
             return
-        pretrainer: Any = unwrap_model(runner.model)
-        backbone = pretrainer.backbone
+        backbone = backbone_of(unwrap_model(runner.model))
         blocks = [m for m in backbone.modules() if isinstance(m, GroupingBlock)]
-        self._owned, self._similarity = {}, []
+        self._patch_counts, self._similarities = {}, []
         self._handles = [
             block.register_forward_hook(self._count(stage)) for stage, block in enumerate(blocks, 1)
         ]
         self._handles.append(backbone.norm.register_forward_hook(self._compare))
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Log what was seen."""
+        """Remove the forward hooks and log their measurements."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
         values = self._values()
-        self._owned, self._similarity = {}, []
+        self._patch_counts, self._similarities = {}, []
         for name, value in values.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._warn_of_collapse(values)
 
-    def _count(self, stage: int) -> Callable[..., None]:
-        """A forward hook of a grouping block: tokens that each of its segments owns."""
+    def _count(self, stage: int) -> Callable[[nn.Module, tuple, tuple[Tensor, Assignment]], None]:
+        """Make the forward hook of a stage, which counts the tokens that each segment owns."""
 
-        def count(_: nn.Module, inputs: Any, output: Any) -> None:
-            owned = output[1].hard.detach().sum(dim=(0, 2)).double()  # (S,)
-            self._owned[stage] = self._owned.get(stage, 0) + owned
+        def count(_: nn.Module, inputs: tuple, output: tuple[Tensor, Assignment]) -> None:
+            counts = output[1].hard.detach().sum(dim=(0, 2)).double()  # (B, S, N) -> (S,)
+            self._patch_counts[stage] = self._patch_counts.get(stage, 0) + counts
 
         return count
 
-    def _compare(self, _: nn.Module, inputs: Any, segments: Tensor) -> None:
-        """A forward hook of the last norm: mean cosine between an image's segments."""
+    def _compare(self, _: nn.Module, inputs: tuple, segments: Tensor) -> None:
+        """Record the mean cosine similarity of an image's segments, as a hook of the last norm."""
         count = segments.shape[1]
-        unit = F.normalize(segments.detach().float(), dim=-1)
-        of_all = unit.sum(1).square().sum(-1)  # sum of all cosines, those with itself included
-        self._similarity.append(((of_all - count) / max(count * (count - 1), 1)).mean())
+        unit = F.normalize(segments.detach().float(), dim=-1)  # (B, S, C)
+        # (B,): the sum of all cosines, including each segment's with itself.
+        sums = unit.sum(1).square().sum(-1)
+        self._similarities.append(((sums - count) / max(count * (count - 1), 1)).mean())
 
     def _values(self) -> dict[str, float]:
-        """Numbers over all ranks by name."""
+        """Reduce the measurements over all ranks; return the values by name."""
         values: dict[str, float] = {}
-        for stage, owned in sorted(self._owned.items()):
-            all_reduce(owned)
-            values[f'group_entropy_{stage}'] = usage_entropy(owned)
-            values[f'dead_groups_{stage}'] = float((owned < 0.5).double().mean())
-        if self._similarity:
-            similarity = torch.stack(self._similarity).mean()
+        for stage, counts in sorted(self._patch_counts.items()):
+            all_reduce(counts)
+            values[f'group_entropy_{stage}'] = usage_entropy(counts)
+            values[f'dead_groups_{stage}'] = float((counts < 0.5).double().mean())
+        if self._similarities:
+            similarity = torch.stack(self._similarities).mean()
             all_reduce(similarity, 'mean')
             values['segment_similarity'] = float(similarity)
         return values
 
     def _warn_of_collapse(self, values: dict[str, float]) -> None:
-        """One line at the first collapsed look and whenever their number has doubled."""
-        stages = [name for name, value in values.items() if 'entropy' in name]
-        found = [
+        """Warn at the first collapse and each time the number of collapses has doubled."""
+        stages = [name for name in values if 'entropy' in name]
+        signs = [
             f'{name} is {values[name]:.2f}' for name in stages if values[name] < self.min_entropy
         ]
         if values.get('segment_similarity', 0.0) > self.max_similarity:
-            found.append(f'segment_similarity is {values["segment_similarity"]:.3f}')
-        if not found:
+            signs.append(f'segment_similarity is {values["segment_similarity"]:.3f}')
+        if not signs:
             return
-        self._warned += 1
-        if self._warned & (self._warned - 1) == 0:
+        self._num_collapses += 1
+        if self._num_collapses & (self._num_collapses - 1) == 0:
             print_log(
-                f'The groups collapse: {", ".join(found)}; lower the learning rate, warm up longer '
-                'or look at docs/training.md, "What the groups do".',
+                f'The groups collapse: {", ".join(signs)}; lower the learning rate, use a longer '
+                'warm-up or see docs/training.md, "What the groups do".',
                 logger='current',
                 level=logging.WARNING,
             )
 
 
 def check_groups(model: nn.Module, hook: str) -> None:
-    """Raise ``ValueError`` with one sentence if nothing in a model groups."""
+    """Refuse a model without a grouping block.
+
+    Raises:
+        ValueError: If the model has none.
+    """
     if not any(isinstance(module, GroupingBlock) for module in model.modules()):
-        raise ValueError(f'{hook} looks at groups and the model has none: leave the hook out.')
+        raise ValueError(f'{hook} measures groups and the model has none: remove the hook.')
 
 
-def usage_entropy(owned: Tensor) -> float:
-    """Entropy of shares over that of equal shares.
+def backbone_of(model: nn.Module) -> GroupViT:
+    """Return the backbone of a model that has passed :func:`check_groups`."""
+    return cast(GroupViT, model.backbone)  # only a GroupViT has grouping blocks
+
+
+def usage_entropy(counts: Tensor) -> float:
+    """Compute the entropy of shares divided by that of equal shares.
 
     Args:
-        owned (Tensor): ``(S,)``, what each segment owns.
+        counts (Tensor): ``(S,)``, the number of patches that each segment owns.
 
     Returns:
-        float: in [0, 1]; 1 for a single segment, which cannot be used unevenly.
+        float: In [0, 1]; 1 for a single segment, which cannot be used unevenly.
     """
-    if len(owned) < 2:
+    if len(counts) < 2:
         return 1.0
-    shares = owned / owned.sum()
-    return float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(owned))
+    shares = counts / counts.sum()
+    return float(-torch.special.xlogy(shares, shares).sum()) / math.log(len(counts))
 
 
 @HOOKS.register_module()
 class GroupMapHook(Hook):
-    """Draws the group maps of the same few images every so many steps.
+    """Draws the group maps of the first images of the validation data at regular intervals.
 
-    The images are the first of the validation data. The pictures go to whatever the run's
-    visualizer writes to, files or TensorBoard, as ``group_map_NUMBER``.
+    The run's visualizer writes the figures to files or TensorBoard as ``group_map_NUMBER``.
 
     Args:
-        interval (int): Steps between two pictures. Defaults to 1000.
-        num_images (int): Images. Defaults to 4.
+        interval (int): Steps between two figures. Defaults to 1000.
+        num_images (int): Number of images. Defaults to 4.
+
+    Example:
+        >>> custom_hooks = [dict(type='GroupMapHook', interval=500)]
     """
 
     priority = 'LOW'
@@ -169,47 +202,51 @@ class GroupMapHook(Hook):
         self.interval = interval
         self.num_images = num_images
 
-    def before_train(self, runner: Any) -> None:
-        """Refuse a model that has no groups.
+    def before_train(self, runner: Runner) -> None:
+        """Refuse a model without groups.
 
         Raises:
-            ValueError: If nothing in its backbone groups.
+            ValueError: If its backbone has no grouping block.
         """
         check_groups(runner.model, type(self).__name__)
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
     ) -> None:
         """Draw after every ``interval`` steps."""
         if self.every_n_train_iters(runner, self.interval):
             self._draw(runner)
 
-    def _draw(self, runner: Any) -> None:
-        """One picture per image; only rank 0's visualizer writes."""
+    def _draw(self, runner: Runner) -> None:
+        """Draw one figure per image; only the visualizer of rank 0 writes."""
         dataset = runner.val_dataloader.dataset
         model = unwrap_model(runner.model)
         training = model.training
         model.eval()
-        for number in range(min(self.num_images, len(dataset))):
+        for index in range(min(self.num_images, len(dataset))):
             with gathered(model):
-                picture = group_picture(model, dataset[number]['inputs'])
-            runner.visualizer.add_image(f'group_map_{number}', picture, step=runner.iter + 1)
+                figure = group_figure(model, dataset[index]['inputs'])
+            runner.visualizer.add_image(f'group_map_{index}', figure, step=runner.iter + 1)
         model.train(training)
 
 
 @torch.no_grad()
-def group_picture(model: Any, image: Tensor) -> Any:
-    """An image under the colours of its groups.
+def group_figure(model: nn.Module, image: Tensor) -> NDArray[np.uint8]:
+    """Draw the segments of an image over it, each in its colour.
 
     Args:
-        model (GroupViTPretrainer): In evaluation mode.
-        image (Tensor): ``(3, H, W)`` uint8, blue-green-red.
+        model (nn.Module): A pretrainer in evaluation mode.
+        image (Tensor): BGR ``(3, H, W)`` uint8.
 
     Returns:
-        NDArray: RGB ``(H, W, 3)`` uint8, each pixel in the colour of its segment.
+        NDArray: RGB ``(H, W, 3)`` uint8.
     """
-    batch = model.data_preprocessor(dict(inputs=image[None]))
-    output = model.backbone.encode(batch['inputs'])
-    probs = F.interpolate(output.group_probs(), image.shape[1:], mode='bilinear')
-    group_map = probs[0].argmax(0).cpu().numpy()
+    preprocess = cast(nn.Module, model.data_preprocessor)  # every model of mmengine has one
+    batch = preprocess(dict(inputs=image[None]))  # (1, 3, H, W)
+    output = backbone_of(model).encode(batch['inputs'])
+    group_map = output.group_map()[0].cpu().numpy()  # (H, W)
     return draw_groups(image.flip(0).permute(1, 2, 0).cpu().numpy(), group_map)

@@ -1,4 +1,4 @@
-"""Files that a run may replace or remove: those in its own folder that the run itself wrote."""
+"""Files that a run may replace or remove: those that it wrote itself, in its own folder."""
 
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -6,99 +6,101 @@ from typing import Any, NamedTuple
 
 
 class RunFiles(NamedTuple):
-    """Where a run's checkpoints lie, and what it was given to read.
+    """Folder and names of a run's checkpoints, and the files that it reads.
 
     Attributes:
-        folder (Path): Of the checkpoints.
-        template (str): Of their names, ``epoch_{}.pth``.
-        resumed (Path, optional): The checkpoint that the run goes on from.
-        named (Path, optional): The file that the run was told to read, whether to resume or to
-            start from; never replaced or removed.
+        folder (Path): Folder of the checkpoints.
+        template (str): Template of their names, such as ``epoch_{}.pth``.
+        resume_file (Path, optional): Checkpoint from which the run resumes.
+        user_file (Path, optional): File that the user named, to resume from or to start from;
+            never replaced or removed.
     """
 
     folder: Path
     template: str
-    resumed: Path | None = None
-    named: Path | None = None
+    resume_file: Path | None = None
+    user_file: Path | None = None
 
     @property
-    def goes_on(self) -> bool:
-        """Whether the run continues one of this folder, which may have been moved or copied."""
-        return self.resumed is not None and same_place(self.resumed.parent, self.folder)
+    def continues_here(self) -> bool:
+        """Whether the run resumes a run of this folder, which may have been moved or copied."""
+        return self.resume_file is not None and same_path(self.resume_file.parent, self.folder)
 
-    def is_named(self, path: str | Path) -> bool:
-        """Whether a path is the file that the run was told to read."""
-        return self.named is not None and same_place(path, self.named)
+    def is_user_file(self, path: str | Path) -> bool:
+        """Whether a path is the file that the user named."""
+        return self.user_file is not None and same_path(path, self.user_file)
 
     def has_name_of_checkpoint(self, path: str | Path) -> bool:
-        """Whether a run gives its checkpoints such names."""
+        """Whether a path has the name of one of the run's checkpoints."""
         pattern = self.template.format('*')
         return any(Path(path).match(name) for name in (pattern, f'best_*_{pattern}'))
 
     def could_replace(self, path: Path) -> bool:
-        """Whether a run may write its checkpoints over a path."""
-        return same_place(path.parent, self.folder) and self.has_name_of_checkpoint(path)
+        """Whether the run may write a checkpoint over a path."""
+        return same_path(path.parent, self.folder) and self.has_name_of_checkpoint(path)
 
     def checkpoints(self) -> list[Path]:
-        """Checkpoints in the folder, of whichever run."""
+        """Return the checkpoints in the folder, of any run."""
         if not self.folder.is_dir():
             return []
         return sorted(filter(self.has_name_of_checkpoint, self.folder.iterdir()))
 
-    def own(self, recorded: Any) -> Path | None:
-        """The file of this run that a path in its state means.
+    def own_file(self, recorded: str | Path) -> Path | None:
+        """Return the file of this run that a path in its state refers to.
 
-        A path may be of the place from which the folder was moved or copied. What a run of another
-        folder wrote is not this run's, nor is a file of the same name that lies here.
+        The path may be in the folder from which this one was moved or copied. Files that a run of
+        another folder wrote do not belong to this run, nor do files of the same name in this
+        folder.
 
         Args:
-            recorded (Any): A path, as the message hub of a checkpoint has it.
+            recorded (str | Path): A path in the message hub of a checkpoint.
 
         Returns:
-            Path | None: None where there is no such file, or it is not to be touched.
+            Path | None: None if there is no such file, or the user named it.
         """
         path = Path(str(recorded))
         here = self.folder / path.name
-        is_own = self.goes_on or same_place(path.parent, self.folder)
-        return here if is_own and here.is_file() and not self.is_named(here) else None
+        is_own = self.continues_here or same_path(path.parent, self.folder)
+        return here if is_own and here.is_file() and not self.is_user_file(here) else None
 
     def own_steps(self, steps: list[int]) -> list[int]:
-        """Those of the kept steps of which this run has a checkpoint here."""
-        return [step for step in steps if self.own(self.folder / self.template.format(step))]
+        """Return those steps of which this run has a checkpoint in the folder."""
+        return [step for step in steps if self.own_file(self.folder / self.template.format(step))]
 
 
-def same_place(first: str | Path, second: str | Path) -> bool:
-    """Whether two paths lead to one place, through links or not."""
+def same_path(first: str | Path, second: str | Path) -> bool:
+    """Whether two paths are the same once links are resolved."""
     return Path(first).resolve() == Path(second).resolve()
 
 
-def take_over(info: MutableMapping[str, Any], files: RunFiles) -> list[str]:
-    """Make the paths in the state of a run those of its own folder, and forget all others.
+def rebase_paths(info: MutableMapping[str, Any], files: RunFiles) -> list[str]:
+    """Replace paths in a run's state by those of its own folder and drop all others.
 
-    Best scores stay: a run that goes on elsewhere keeps a checkpoint as best only if it is better.
+    Best scores are kept: a run that resumes in another folder saves a best checkpoint only if it
+    exceeds them.
 
     Args:
-        info (MutableMapping): ``runtime_info`` of the message hub; changed in place.
-        files (RunFiles): Of this run.
+        info (MutableMapping): ``runtime_info`` of the message hub, which holds values of any type;
+            changed in place.
+        files (RunFiles): Files of this run.
 
     Returns:
-        list[str]: A sentence on every best checkpoint that is left alone.
+        list[str]: A note about every best checkpoint that does not belong to the run.
     """
     notes = []
     for entry in [name for name in info if name.startswith(('best_ckpt', 'last_ckpt'))]:
-        here = files.own(info[entry])
-        if here is not None:
-            info[entry] = str(here)
+        own_file = files.own_file(info[entry])
+        if own_file is not None:
+            info[entry] = str(own_file)
             continue
         path = info.pop(entry)
         score = info.get(entry.replace('best_ckpt', 'best_score'))
         if entry.startswith('best_ckpt') and score is not None:
             notes.append(
-                f'The best score so far, {score:.4f} of {path}, stays the one to exceed; that file '
-                f'is not one of {files.folder} and stays as it is.'
+                f'The best score so far, {score:.4f} of {path}, remains the one to exceed; that '
+                f'file is not a checkpoint of this run in {files.folder} and is kept.'
             )
     if 'keep_ckpt_ids' in info:
-        info['keep_ckpt_ids'] = files.own_steps(
-            list(info['keep_ckpt_ids']) if files.goes_on else []
-        )
+        steps = list(info['keep_ckpt_ids']) if files.continues_here else []
+        info['keep_ckpt_ids'] = files.own_steps(steps)
     return notes

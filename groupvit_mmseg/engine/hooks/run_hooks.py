@@ -1,33 +1,40 @@
-"""What a run is (once, at its start), how fast it goes, and its random numbers (every step)."""
+"""Hooks that log a run's settings and its speed, and seed every step."""
 
 import resource
 import sys
-from typing import Any
+from collections.abc import Sized
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.hooks.hook import DATA_BATCH
+from mmengine.runner import Runner
 from mmseg.registry import HOOKS
+
+from groupvit_mmseg.engine.optimizers.optimizer_check import built_optim_wrapper
 
 
 @HOOKS.register_module()
 class RunSummaryHook(Hook):
-    """Log what determines a result: seed, effective batch, sample counts, steps, learning rate.
+    """Logs the settings that determine a result: seed, batch, sample counts, steps, learning rate.
 
-    GroupViT loses about 5 mIoU at half the batch; whoever compares two runs looks here first.
+    Compare them before the results of two runs: GroupViT loses about 5 mIoU at half the batch.
+
+    Example:
+        >>> custom_hooks = [dict(type='RunSummaryHook')]
     """
 
     priority = 'LOWEST'
 
-    def before_train(self, runner: Any) -> None:
-        """Log the summary and keep its numbers in the message hub."""
+    def before_train(self, runner: Runner) -> None:
+        """Log the settings and store them in the message hub as ``run_summary``."""
         summary = self.summary(runner)
         runner.message_hub.update_info('run_summary', summary)
         lines = '\n'.join(f'    {name}: {value}' for name, value in summary.items())
-        runner.logger.info(f'This run:\n{lines}')
+        runner.logger.info(f'Settings that determine the result:\n{lines}')
 
     @staticmethod
-    def summary(runner: Any) -> dict[str, Any]:
-        """Numbers of a run.
+    def summary(runner: Runner) -> dict[str, int | float | str | None]:
+        """Return the settings that determine a run's result.
 
         Args:
             runner (Runner): A runner about to train.
@@ -35,10 +42,10 @@ class RunSummaryHook(Hook):
         Returns:
             dict: ``seed``; ``ranks``, ``batch_per_rank``, ``accumulated_steps`` and their product
             ``effective_batch`` (contrastive negatives come from ``ranks * batch_per_rank``);
-            ``samples_per_epoch`` (None if the data set does not know), ``steps_per_epoch``,
+            ``samples_per_epoch`` (None if the data set has no length), ``steps_per_epoch``,
             ``total_steps``, ``total_samples``; ``peak_lr``, ``precision``, ``parameters``.
         """
-        loader, wrapper = runner.train_dataloader, runner.optim_wrapper
+        loader, wrapper = runner.train_dataloader, built_optim_wrapper(runner)
         accumulated = wrapper._accumulative_counts
         batch = loader.batch_size * runner.world_size
         return {
@@ -57,8 +64,8 @@ class RunSummaryHook(Hook):
         }
 
 
-def _length(sized: Any) -> int | None:
-    """``len``, or None where there is none."""
+def _length(sized: Sized) -> int | None:
+    """Return the length of a loader or a data set, None if it has none."""
     try:
         return len(sized)
     except TypeError:
@@ -69,22 +76,31 @@ def _length(sized: Any) -> int | None:
 class ThroughputHook(Hook):
     """Logs ``samples_per_s`` over all ranks, data loading included, and ``host_memory``.
 
-    ``host_memory`` is the most that this process has held, in MiB, without its loader workers;
-    mmengine logs a GPU's memory as ``memory``.
+    ``host_memory`` is the peak memory of this process in MiB, without its loader workers; mmengine
+    logs the memory of a GPU as ``memory``.
 
     Args:
         window (int): Steps over which the time is averaged. Defaults to 20.
+
+    Example:
+        >>> custom_hooks = [dict(type='ThroughputHook', window=50)]
     """
 
-    priority = 55  # after IterTimerHook (50) has measured, before LoggerHook (60) prints
+    # After IterTimerHook (50) has measured, before LoggerHook (60) prints.
+    priority = 55  # type: ignore[assignment]  # mmengine infers str, and accepts an int
 
     def __init__(self, window: int = 20) -> None:
         self.window = window
 
     def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: DATA_BATCH = None,
+        outputs: dict | None = None,
     ) -> None:
-        """Turn the timer's seconds per step into samples per second; note the memory."""
+        """Convert the timer's seconds per step to samples per second; log the memory."""
+        assert isinstance(data_batch, dict)
         batch = len(data_batch['inputs']) * runner.world_size
         seconds = runner.message_hub.get_scalar('train/time').mean(self.window)
         runner.message_hub.update_scalar('train/samples_per_s', batch / float(seconds))
@@ -92,7 +108,7 @@ class ThroughputHook(Hook):
 
 
 def peak_host_memory() -> float:
-    """Largest resident size of this process so far, in MiB."""
+    """Return the peak resident size of this process in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 
@@ -102,25 +118,28 @@ class StepSeedHook(Hook):
     """Makes a step's random numbers a function of (seed, rank, iteration).
 
     Gumbel noise and drop path then differ between ranks, which mmengine seeds alike, do not depend
-    on what an evaluation drew, and a resumed run draws what the uninterrupted one would have.
+    on the random numbers that an evaluation used, and are the same in a resumed run as in an
+    uninterrupted one.
+
+    Example:
+        >>> custom_hooks = [dict(type='StepSeedHook')]
     """
 
     priority = 'VERY_HIGH'
 
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: DATA_BATCH = None
+    ) -> None:
         """Seed torch's generators on all devices."""
         torch.manual_seed(step_seed(runner.seed, runner.rank, runner.iter))
 
 
 def step_seed(seed: int, rank: int, iteration: int) -> int:
-    """A seed of 63 bits, another one for each rank and iteration.
+    """Compute a seed of 63 bits that is different for each rank and iteration.
 
     Args:
         seed (int): The run's seed.
         rank (int): Rank, below 65,536.
-        iteration (int): Steps done so far.
-
-    Returns:
-        int: The seed.
+        iteration (int): Iterations done.
     """
     return ((seed * 1_000_003 + iteration) * 65_536 + rank) % 2**63

@@ -1,8 +1,8 @@
-"""Where a non-finite value comes from: the first module and tensor that have one."""
+"""Search for the origin of a non-finite value: the first module and tensor that have one."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import cast
 
 import torch
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -12,96 +12,101 @@ from groupvit_mmseg.engine.sharding import local_shard
 
 
 class NonFiniteWatch:
-    """Looks at every module's outputs and their gradients; attach it once something went wrong.
+    """Checks the outputs of every module and their gradients for non-finite values.
 
-    Looking makes a GPU wait after every module, so a healthy run has no watch.
+    Each check makes a GPU synchronise, so attach a watch only after a non-finite loss or gradient.
 
     Args:
-        model (nn.Module): What is trained.
+        model (nn.Module): The model in training, with or without wrappers.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = unwrap_model(model)
-        self._found: str | None = None
-        self._looks = 0
-        self._found_at = 0
-        self._handles = [
-            self.model.register_forward_pre_hook(self._look_at_inputs, with_kwargs=True)
-        ]
+        self._first: str | None = None
+        self._num_checks = 0
+        self._first_check = 0
+        self._handles = [self.model.register_forward_pre_hook(self._check_inputs, with_kwargs=True)]
         for name, module in self.model.named_modules():
-            self._handles.append(module.register_forward_hook(self._look_at_outputs_of(name)))
+            self._handles.append(module.register_forward_hook(self._output_check(name)))
 
     def detach(self) -> None:
-        """Stop looking."""
+        """Remove the checks from the model."""
         for handle in self._handles:
             handle.remove()
 
     def first(self) -> tuple[float, str]:
-        """The first non-finite value since the last forward pass began.
+        """Return the first non-finite value since the last forward pass began.
 
         Returns:
-            tuple[float, str]: when it came up, to be compared between ranks, and where, in words.
+            tuple[float, str]: Its order in time, comparable between ranks, and its location.
         """
-        if bad := first_among(self.model.named_parameters(), 'the parameter'):
-            return -1, bad
-        if self._found is not None:
-            return self._found_at, self._found
-        # Gradients are averaged: those of all ranks are bad if one's are. Values tell which one's.
-        bad = first_among(gradients(self.model), 'the gradient of the parameter')
-        return math.inf, bad or 'the sum of the losses'
+        if location := first_among(self.model.named_parameters(), 'the parameter'):
+            return -1, location
+        if self._first is not None:
+            return self._first_check, self._first
+        # Gradients are averaged: one rank's bad gradient makes those of all ranks bad. Values
+        # show the rank, so they are checked before.
+        location = first_among(gradients(self.model), 'the gradient of the parameter')
+        return math.inf, location or 'the sum of the losses'
 
-    def _look_at_inputs(self, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
-        """Before the model's forward pass: forget, and look at what goes in."""
+    def _check_inputs(
+        self, _: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]
+    ) -> None:
+        """Reset the search and check the inputs, as a forward pre-hook of the model."""
         named = [*enumerate(args), *kwargs.items()]
         tensors = ((f'{name}', value) for name, value in named if isinstance(value, Tensor))
-        self._found, self._looks, self._found_at = first_among(tensors, 'the input'), 0, 0
+        self._first, self._num_checks, self._first_check = first_among(tensors, 'the input'), 0, 0
 
-    def _look_at_outputs_of(self, name: str) -> Any:
-        """A forward hook."""
+    def _output_check(self, name: str) -> Callable[[nn.Module, object, object], None]:
+        """Make the forward hook of a module."""
 
-        def look(_: nn.Module, inputs: Any, outputs: Any) -> None:
+        def check(_: nn.Module, inputs: object, outputs: object) -> None:
             for tensor in tensors_in(outputs):
-                self._look(tensor, f'the output of {name or "the model"}')
+                self._check(tensor, f'the output of {name or "the model"}')
                 if tensor.requires_grad and tensor.grad_fn is not None:
                     tensor.register_hook(
-                        lambda gradient: self._look(
+                        lambda gradient: self._check(
                             gradient, f'the gradient to the output of {name or "the model"}'
                         )
                     )
 
-        return look
+        return check
 
-    def _look(self, tensor: Tensor, where: str) -> None:
-        """Remember the first place."""
-        self._looks += 1
-        if self._found is None and not is_finite(tensor):
-            self._found, self._found_at = f'{where} ({describe(tensor)})', self._looks
+    def _check(self, tensor: Tensor, location: str) -> None:
+        """Record a location if it is the first with a non-finite value."""
+        self._num_checks += 1
+        if self._first is None and not is_finite(tensor):
+            self._first, self._first_check = f'{location} ({describe(tensor)})', self._num_checks
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model without wrappers for several processes or for test-time augmentation."""
+    """Return the model without wrappers for several processes or for test-time augmentation."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        wrapped: Any = model
-        model = wrapped.module
+        model = cast(nn.Module, model.module)  # all these wrappers name their model so
     return model
 
 
 def gradients(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Names and gradients of the parameters that have one."""
+    """Return names and gradients of the parameters that have one."""
     return ((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
 
 
-def first_among(named: Any, what: str) -> str | None:
-    """The first of some named tensors with a non-finite value, in words."""
-    for name, tensor in named:
+def first_among(tensors: Iterable[tuple[str, Tensor]], kind: str) -> str | None:
+    """Describe the first tensor with a non-finite value.
+
+    Args:
+        tensors (Iterable[tuple[str, Tensor]]): Names and tensors.
+        kind (str): Kind of the tensors, such as ``the parameter``.
+    """
+    for name, tensor in tensors:
         tensor = local_shard(tensor)
         if not is_finite(tensor):
-            return f'{what} {name} ({describe(tensor)})'
+            return f'{kind} {name} ({describe(tensor)})'
     return None
 
 
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """All tensors of a module's output."""
+def tensors_in(value: object) -> Iterator[Tensor]:
+    """Return all tensors of a module's output."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -118,6 +123,6 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def describe(tensor: Tensor) -> str:
-    """How many values of which tensor are not finite."""
-    bad = int((~torch.isfinite(tensor)).sum())
-    return f'{bad} of {tensor.numel()} values, {str(tensor.dtype).removeprefix("torch.")}'
+    """Return the number of non-finite values, the number of all values and their type."""
+    num_bad = int((~torch.isfinite(tensor)).sum())
+    return f'{num_bad} of {tensor.numel()} values, {str(tensor.dtype).removeprefix("torch.")}'

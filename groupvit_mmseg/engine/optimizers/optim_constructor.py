@@ -1,4 +1,4 @@
-"""Parameter groups of the recipe, two by default, so that AdamW updates each in one sweep."""
+"""GroupViTOptimConstructor: few parameter groups, so that AdamW updates each in one call."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,23 +20,31 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
     accepts keys that match nothing. Here logit scales (0-D) are flat too, and such a key is an
     error.
 
-    ``paramwise_cfg`` may hold:
+    Options of ``paramwise_cfg``:
 
-    - ``flat_decay_mult`` (float): factor on the weight decay of parameters with at most one
+    - ``flat_decay_mult`` (float): Factor on the weight decay of parameters with at most one
       dimension: biases, norms, logit scales. Defaults to 1.
-    - ``custom_keys`` (dict): parts of parameter names to ``dict(lr_mult=, decay_mult=)``; the
-      longest key that a name contains decides and stands before ``flat_decay_mult``.
-    - ``layer_decay`` (float): factor on the learning rate per layer of the backbone, from the
+    - ``custom_keys`` (dict): ``dict(lr_mult=, decay_mult=)`` by a part of the parameter's name; the
+      longest key that a name contains is used, and overrides ``flat_decay_mult``.
+    - ``layer_decay`` (float): Factor on the learning rate per layer of the backbone, from the
       heads down to the patches: 1 for the heads and the last norm, ``layer_decay`` for the last
-      block, its square for the one before. Comes on top of ``lr_mult``. A text encoder is beside
-      the backbone: 1. Defaults to 1.
+      block, its square for the one before. Multiplies ``lr_mult``. It does not apply to a text
+      encoder, which is not part of the backbone. Defaults to 1.
 
     Args:
         optim_wrapper_cfg (dict): Config of the wrapper and, under ``optimizer``, the optimiser.
-        paramwise_cfg (dict, optional): As above. Defaults to None.
+        paramwise_cfg (dict, optional): The options above. Defaults to None.
 
     Raises:
-        ValueError: If ``paramwise_cfg`` holds another option, or ``layer_decay`` is not in (0, 1].
+        ValueError: If ``paramwise_cfg`` has another option, or ``layer_decay`` is not in (0, 1].
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     type='OptimWrapper',
+        ...     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+        ...     constructor='GroupViTOptimConstructor',
+        ...     paramwise_cfg=dict(flat_decay_mult=0.0, layer_decay=0.75),
+        ... )
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
@@ -44,7 +52,7 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         unknown = sorted(set(self.paramwise_cfg) - OPTIONS)
         if unknown:
             raise ValueError(
-                f'paramwise_cfg knows {sorted(OPTIONS)}, not {unknown}; '
+                f'paramwise_cfg has the options {sorted(OPTIONS)}, not {unknown}; '
                 "use mmengine's DefaultOptimWrapperConstructor for those."
             )
         self.layer_decay = self.paramwise_cfg.get('layer_decay', 1.0)
@@ -57,11 +65,11 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: object = None
     ) -> None:
-        """Fill ``params`` with the groups of ``module``'s trainable parameters.
+        """Add the groups of a module's trainable parameters to ``params``.
 
         Raises:
-            ValueError: If a custom key is part of no parameter's name, or ``layer_decay`` is given
-                and no backbone knows the depth of its layers.
+            ValueError: If a custom key is part of no parameter's name, or ``layer_decay`` is set
+                and no backbone has ``get_layer_depth``.
         """
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._check_keys(name for name, _ in named)
@@ -73,14 +81,14 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
                 lr *= self.layer_decay ** distances.of(name)
             group = groups.setdefault((lr, decay), dict(params=[], lr=lr, weight_decay=decay))
             group['params'].append(parameter)
-        # The logged learning rate is the first group's: let that be the largest.
+        # The logged learning rate is the first group's, so that is the one with the largest.
         ordered = [groups[key] for key in sorted(groups, reverse=True)]
         params.extend(ordered)
         if distances is not None:
             log_groups(ordered)
 
     def _check_keys(self, names: Iterable[str]) -> None:
-        """Every custom key must be part of some name."""
+        """Refuse a custom key that is part of no name."""
         names = list(names)
         for key in self.paramwise_cfg.get('custom_keys', {}):
             if not any(key in name for name in names):
@@ -90,15 +98,15 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
                 )
 
     def _settings(self, name: str, ndim: int) -> tuple[float, float]:
-        """Learning rate and weight decay of a parameter."""
+        """Return the learning rate and weight decay of a parameter."""
         custom = self.paramwise_cfg.get('custom_keys', {})
         keys = [key for key in custom if key in name]
         decay = self.base_wd or 0.0
         if keys:
-            chosen = custom[max(sorted(keys), key=len)]
+            factors = custom[max(sorted(keys), key=len)]
             return (
-                self.base_lr * chosen.get('lr_mult', 1.0),
-                decay * chosen.get('decay_mult', 1.0),
+                self.base_lr * factors.get('lr_mult', 1.0),
+                decay * factors.get('decay_mult', 1.0),
             )
         if ndim <= 1:
             decay *= self.paramwise_cfg.get('flat_decay_mult', 1.0)
@@ -106,7 +114,7 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
 
 
 def log_groups(groups: Sequence[dict]) -> None:
-    """Log learning rate, weight decay and size of each group, the largest rate first."""
+    """Log learning rate, weight decay and size of each group, in decreasing order of rates."""
     lines = [
         f'    lr {group["lr"]:.3g}, weight decay {group["weight_decay"]:.3g}: '
         f'{len(group["params"])} tensors, {sum(p.numel() for p in group["params"]):,} parameters'

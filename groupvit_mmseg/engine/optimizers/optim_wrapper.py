@@ -1,4 +1,4 @@
-"""Mixed precision on GPUs and CPUs."""
+"""MixedPrecisionOptimWrapper: mixed precision on GPUs and CPUs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,20 +9,24 @@ from mmengine.device import get_device
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 
-from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
+from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import Closure, GuardedOptimWrapper
 from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
 
 DTYPES = ('auto', 'bfloat16', 'float16')
 
 
 def best_half_dtype(device_type: str) -> torch.dtype:
-    """bfloat16 where there is hardware for it and on CPUs, else float16.
+    """Return the type that ``dtype='auto'`` stands for on a device.
 
     Args:
         device_type (str): ``'cpu'`` or ``'cuda'``.
 
     Returns:
-        torch.dtype: What ``dtype='auto'`` means there.
+        torch.dtype: bfloat16 on CPUs and on GPUs with hardware for it, else float16.
+
+    Example:
+        >>> best_half_dtype('cpu')
+        torch.bfloat16
     """
     if device_type != 'cuda' or torch.version.hip:
         return torch.bfloat16
@@ -33,22 +37,27 @@ def best_half_dtype(device_type: str) -> torch.dtype:
 @OWN_OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
-    """Autocast around the forward pass; weights, gradients and optimiser stay float32.
+    """Runs the forward pass under autocast; weights, gradients and optimiser states stay float32.
 
-    mmengine's AmpOptimWrapper refuses to run on a CPU. float16 comes with a gradient scaler,
-    bfloat16 needs none. The models keep assignment logits, norms and losses in float32 by
-    themselves.
+    Unlike mmengine's AmpOptimWrapper it also runs on a CPU. float16 uses a gradient scaler,
+    bfloat16 needs none. The models compute assignment logits, norms and losses in float32.
 
     Args:
         optimizer (torch.optim.Optimizer): The optimiser.
         dtype (str): ``'auto'``, ``'bfloat16'`` or ``'float16'`` (GPUs only). Defaults to 'auto'.
         loss_scale (str): Only ``'dynamic'``, which MMSegmentation's ``tools/train.py --amp`` sets:
             float16 finds its scale, bfloat16 needs none. Defaults to 'dynamic'.
-        kwargs (Any): Those of :class:`GuardedOptimWrapper`.
+        kwargs (Any): Options of :class:`GuardedOptimWrapper`.
 
     Raises:
-        ValueError: If the type is unknown, float16 is asked for without a GPU, or the loss scale
-            is a fixed one.
+        ValueError: If the type is unknown, or float16 without a GPU, or the loss scale is fixed.
+
+    Example:
+        >>> optim_wrapper = dict(
+        ...     type='MixedPrecisionOptimWrapper',
+        ...     dtype='bfloat16',
+        ...     optimizer=dict(type='AdamW', lr=1.6e-3, weight_decay=0.05),
+        ... )
     """
 
     def __init__(
@@ -57,13 +66,13 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
         *,
         dtype: str = 'auto',
         loss_scale: str = 'dynamic',
-        **kwargs: Any,
+        **kwargs: Any,  # options of the base classes, which are listed there
     ) -> None:
         super().__init__(optimizer, **kwargs)
         if loss_scale != 'dynamic':
-            raise ValueError(f"loss_scale must be 'dynamic', not {loss_scale!r}: leave it out.")
+            raise ValueError(f"loss_scale must be 'dynamic', not {loss_scale!r}: remove it.")
         if dtype not in DTYPES:
-            raise ValueError(f'Mixed precision knows the types {DTYPES}, not {dtype!r}.')
+            raise ValueError(f'Mixed precision has the types {DTYPES}, not {dtype!r}.')
         self.device_type = torch.device(get_device()).type
         if dtype == 'float16' and self.device_type == 'cpu':
             raise ValueError("float16 training needs a GPU; use dtype='bfloat16' on a CPU.")
@@ -71,34 +80,34 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
         self.dtype = best if dtype == 'auto' else getattr(torch, dtype)
         self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
 
-    def backward(self, loss: torch.Tensor, **kwargs: Any) -> None:
-        """Backward pass of the scaled loss."""
+    def backward(self, loss: torch.Tensor, **kwargs: object) -> None:
+        """Propagate the scaled loss back."""
         super().backward(self.scaler.scale(loss), **kwargs)
 
-    def step(self, **kwargs: Any) -> None:
-        """Unscale, clip and update, or skip the step and lower the scale."""
+    def step(self, **kwargs: Closure) -> None:
+        """Unscale and clip gradients and update parameters, or skip and lower the scale."""
         self.scaler.unscale_(self.optimizer)
         try:
             super().step(**kwargs)
         finally:
             self.scaler.update()
 
-    def _update(self, **kwargs: Any) -> None:
-        """The optimiser's step."""
+    def _update(self, **kwargs: Closure) -> None:
+        """Do the optimiser's step."""
         self.scaler.step(self.optimizer, **kwargs)
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and no gradient synchronisation while gradients accumulate."""
+        """Enable autocast, and disable gradient synchronisation while gradients accumulate."""
         with super().optim_context(model), torch.autocast(self.device_type, dtype=self.dtype):
             yield
 
     def state_dict(self) -> dict:
-        """State of the optimiser and, under ``scaler``, of the gradient scaler."""
+        """Return the state of the optimiser and, under ``scaler``, of the gradient scaler."""
         return {**super().state_dict(), 'scaler': self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Load what :meth:`state_dict` or a full-precision run wrote."""
+        """Load a state of :meth:`state_dict` or of a full-precision run."""
         state = dict(state_dict)
         scaler = state.pop('scaler', None)
         if scaler:

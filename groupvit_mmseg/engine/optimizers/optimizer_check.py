@@ -1,87 +1,114 @@
-"""Whether an optimiser and its schedules can go on from the states of a checkpoint."""
+"""Checks whether an optimiser and its schedules can load the states of a checkpoint."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
+from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.runner import Runner
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Settings that tell kinds of optimisers apart, for checkpoints that do not name theirs.
-TELLING = ('betas', 'momentum', 'alpha', 'rho', 'lambd')
-# Settings of the config that a loaded state replaces.
-REPLACED = ('weight_decay', 'betas', 'eps', 'momentum')
+from groupvit_mmseg.checkpoints.types import OptimizerState
+
+ParamGroup = Mapping[str, object]
+ScheduleState = Mapping[str, object]
+
+# Settings that only some kinds of optimisers have, for checkpoints of mmengine's own Runner, which
+# do not name the optimiser.
+KIND_SETTINGS = ('betas', 'momentum', 'alpha', 'rho', 'lambd')
+# Settings of the config that loading a state replaces.
+REPLACED_SETTINGS = ('weight_decay', 'betas', 'eps', 'momentum')
 COUNTERS = ('last_step', '_global_step', '_last_value', 'base_values', 'verbose')
 
 
+class OptimizerKinds(TypedDict, total=False):
+    """Classes of a run's optimiser and schedules, as a checkpoint records them.
+
+    Attributes:
+        optimizer (str): Class of the optimiser; missing if there are several.
+        param_schedulers (list[str]): Classes of the schedules; missing if there are none.
+    """
+
+    optimizer: str
+    param_schedulers: list[str]
+
+
+def built_optim_wrapper(runner: Runner) -> OptimWrapper:
+    """Return the optimiser's wrapper of a run that has built it, as ``before_train`` finds it."""
+    wrapper = runner.optim_wrapper
+    assert isinstance(wrapper, OptimWrapper), 'the runner builds the optimiser before its hooks run'
+    return wrapper
+
+
 def optimizer_notes(
-    optimizer: Optimizer, state: Mapping[str, Any], *, kind: str | None, source: str
+    optimizer: Optimizer, state: OptimizerState, *, kind: str | None, source: str
 ) -> list[str]:
-    """Check that an optimiser can load a state; tell which of its settings the state replaces.
+    """Check that an optimiser can load a state; report the settings that the state replaces.
 
     Args:
-        optimizer (Optimizer): Of this run, its schedules built.
-        state (Mapping): Its ``state_dict`` in the checkpoint.
-        kind (str, optional): Class of the optimiser that wrote it, where the checkpoint says.
+        optimizer (Optimizer): Optimiser of this run, after its schedules are built.
+        state (OptimizerState): Its ``state_dict`` in the checkpoint.
+        kind (str, optional): Class of the optimiser that wrote it, if the checkpoint names it.
         source (str): The checkpoint, for messages.
 
     Returns:
-        list[str]: One sentence for each setting of the config that is not used.
+        list[str]: A note about each setting of the config that is not used.
 
     Raises:
-        ValueError: If it is of another kind of optimiser, or of other parameters.
+        ValueError: If the state is of another kind of optimiser or of other parameters.
     """
     groups = state['param_groups']
     _check_kind(optimizer, groups, kind)
     sizes = [[len(group['params']) for group in one] for one in (groups, optimizer.param_groups)]
     if sizes[0] != sizes[1]:
         raise ValueError(
-            f'its optimiser has {len(sizes[0])} groups of together {sum(sizes[0])} parameters, '
-            f'that of this run {len(sizes[1])} of {sum(sizes[1])}: keep what is trained and how '
-            'it is grouped (frozen parts, paramwise_cfg)'
+            f'its optimiser has {len(sizes[0])} groups with {sum(sizes[0])} parameters, '
+            f'that of this run {len(sizes[1])} with {sum(sizes[1])}: keep the trained parameters '
+            'and their groups (frozen parts, paramwise_cfg)'
         )
     _check_shapes(optimizer, state)
     replaced = dict.fromkeys(_replaced(groups, optimizer.param_groups))
     return [
-        f'{name} {here} of the config is not used: the optimiser goes on with the {there} of '
-        f'{source}.'
-        for name, there, here in replaced
+        f'{name} {configured} of the config is not used: the optimiser continues with the {stored} '
+        f'of {source}.'
+        for name, stored, configured in replaced
     ]
 
 
 def schedule_notes(
-    schedules: Sequence[Any] | None,
-    states: Sequence[Mapping[str, Any]] | None,
+    schedules: Sequence[_ParamScheduler] | None,
+    states: Sequence[ScheduleState] | None,
     *,
     kinds: Sequence[str] | None,
     source: str,
 ) -> list[str]:
-    """Check that schedules can load their states; tell which of their settings these replace.
+    """Check that schedules can load their states; report the settings that the states replace.
 
     Args:
-        schedules (Sequence, optional): Of this run.
+        schedules (Sequence, optional): Schedules of this run.
         states (Sequence[Mapping], optional): Their states in the checkpoint.
-        kinds (Sequence[str], optional): Classes of the schedules that wrote them, where the
-            checkpoint says.
+        kinds (Sequence[str], optional): Classes of the schedules that wrote them, if the
+            checkpoint names them.
         source (str): The checkpoint, for messages.
 
     Returns:
-        list[str]: One sentence for each schedule that goes on as the checkpoint has it.
+        list[str]: A note about each schedule that continues with other settings than the config's.
 
     Raises:
-        ValueError: If they are fewer, more, or of other kinds.
+        ValueError: If the number or the kinds of the schedules differ.
     """
     here = [type(schedule).__name__ for schedule in schedules or ()]
     if not here:
-        ending = f'{source} has {len(states or ())} schedules and this run none: rates stay as they'
-        return [f'{ending} are.'] if states else []
+        note = f'{source} has {len(states or ())} schedules and this run none: rates do not change.'
+        return [note] if states else []
     assert schedules is not None
     if not states:
         raise ValueError(f'it holds no states of the schedules {", ".join(here)}')
     if len(states) != len(here) or (kinds is not None and list(kinds) != here):
-        there = ', '.join(kinds or ()) or f'{len(states)} of them'
+        stored = ', '.join(kinds or ()) or f'{len(states)} of them'
         raise ValueError(
-            f'it was written with other schedules ({there}) than those of this run '
+            f'it was written with other schedules ({stored}) than those of this run '
             f'({", ".join(here)}): keep param_scheduler'
         )
     notes = []
@@ -90,34 +117,32 @@ def schedule_notes(
     return notes
 
 
-def kinds_of(wrapper: Any, schedules: Any) -> dict[str, Any]:
-    """Classes of a run's one optimiser and of its schedules, as a checkpoint notes them.
+def kinds_of(wrapper: object, schedules: object) -> OptimizerKinds:
+    """Return the classes of a run's optimiser and schedules, as a checkpoint records them.
 
     Args:
-        wrapper (Any): The optimiser's wrapper.
-        schedules (Any): A list of schedules; None, or a dict for several optimisers.
-
-    Returns:
-        dict: ``optimizer`` and ``param_schedulers``, where there are such.
+        wrapper (object): The optimiser's wrapper; several optimisers have no class to record.
+        schedules (object): A list of schedules; None, or a dict for several optimisers.
     """
-    kinds: dict[str, Any] = {}
-    if isinstance(getattr(wrapper, 'optimizer', None), Optimizer):
-        kinds['optimizer'] = type(wrapper.optimizer).__name__
+    kinds: OptimizerKinds = {}
+    optimizer = getattr(wrapper, 'optimizer', None)
+    if isinstance(optimizer, Optimizer):
+        kinds['optimizer'] = type(optimizer).__name__
     if isinstance(schedules, list):
         kinds['param_schedulers'] = [type(schedule).__name__ for schedule in schedules]
     return kinds
 
 
-def _check_kind(optimizer: Optimizer, groups: Sequence[Mapping], kind: str | None) -> None:
+def _check_kind(optimizer: Optimizer, groups: Sequence[ParamGroup], kind: str | None) -> None:
     """Refuse the state of another kind of optimiser."""
     here = type(optimizer).__name__
-    telling = [{n for n in TELLING if n in g} for g in (*groups, *optimizer.param_groups)]
-    if kind not in (None, here) or any(names != telling[0] for names in telling):
-        other = kind or 'an optimiser with ' + ', '.join(sorted(telling[0]) or ['other settings'])
+    settings = [{n for n in KIND_SETTINGS if n in g} for g in (*groups, *optimizer.param_groups)]
+    if kind not in (None, here) or any(names != settings[0] for names in settings):
+        other = kind or 'an optimiser with ' + ', '.join(sorted(settings[0]) or ['other settings'])
         raise ValueError(f'it was written with {other}, this run has {here}: keep the optimiser')
 
 
-def _check_shapes(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+def _check_shapes(optimizer: Optimizer, state: OptimizerState) -> None:
     """Refuse states of parameters of other shapes."""
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     numbers = [n for group in state['param_groups'] for n in group['params']]
@@ -131,19 +156,21 @@ def _check_shapes(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
 
 def _replaced(
-    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, Any, Any]]:
-    """Name, stored and configured value of the settings in which groups differ."""
-    for there, here in zip(before, now, strict=True):
-        scheduled = [('lr', 'initial_lr')] if 'initial_lr' in here and 'initial_lr' in there else []
-        constant = [('lr', 'lr')] if 'initial_lr' not in here and 'initial_lr' not in there else []
-        for name, key in [*scheduled, *constant, *((n, n) for n in REPLACED)]:
-            if key in here and key in there and not same(there[key], here[key]):
-                yield name, there[key], here[key]
+    before: Sequence[ParamGroup], now: Sequence[ParamGroup]
+) -> Iterator[tuple[str, object, object]]:
+    """Return name, stored value and configured value of settings in which groups differ."""
+    for stored, configured in zip(before, now, strict=True):
+        scheduled = ['initial_lr' in group for group in (stored, configured)]
+        rates = [('lr', 'initial_lr')] if all(scheduled) else []
+        rates += [] if any(scheduled) else [('lr', 'lr')]
+        for name, key in [*rates, *((n, n) for n in REPLACED_SETTINGS)]:
+            both = key in configured and key in stored
+            if both and not same(stored[key], configured[key]):
+                yield name, stored[key], configured[key]
 
 
-def _schedule_note(schedule: Any, state: Mapping[str, Any], source: str) -> list[str]:
-    """What of a schedule's settings is replaced, and where it ends then."""
+def _schedule_note(schedule: _ParamScheduler, state: ScheduleState, source: str) -> list[str]:
+    """Report the settings of a schedule that its state replaces, and the step at which it ends."""
     own = schedule.state_dict()
     changed = {
         name: (state[name], own[name])
@@ -154,15 +181,22 @@ def _schedule_note(schedule: Any, state: Mapping[str, Any], source: str) -> list
         raise ValueError(f'it was written with another schedule than {type(schedule).__name__}')
     if not changed:
         return []
-    told = ', '.join(f'{name} {there}, not {here}' for name, (there, here) in changed.items())
+    settings = ', '.join(
+        f'{name} {stored} instead of {configured}' for name, (stored, configured) in changed.items()
+    )
     return [
-        f'{type(schedule).__name__} goes on as {source} has it, not as the config says ({told}); '
-        f'from step {state.get("end")} on it changes nothing.'
+        f'{type(schedule).__name__} continues with the settings of {source}, not of the config '
+        f'({settings}); after step {state.get("end")} it has no effect.'
     ]
 
 
-def same(first: Any, second: Any) -> bool:
-    """Whether two settings are equal, numbers to rounding."""
+def same(first: object, second: object) -> bool:
+    """Whether two settings are equal, numbers up to rounding.
+
+    Example:
+        >>> same([0.1 + 0.2, 'cosine'], (0.3, 'cosine'))
+        True
+    """
     if isinstance(first, list | tuple) and isinstance(second, list | tuple):
         pairs = zip(first, second, strict=False)
         return len(first) == len(second) and all(same(*pair) for pair in pairs)

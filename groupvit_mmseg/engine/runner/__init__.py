@@ -1,1 +1,1 @@
-"""The runner, its loops, and what a checkpoint holds."""
+"""The runner, its loops and the content of checkpoints."""

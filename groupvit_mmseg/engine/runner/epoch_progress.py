@@ -1,96 +1,100 @@
-"""Which steps of an epoch are done: what a checkpoint notes, and where a resumed run begins."""
-
-from collections.abc import Mapping
-from typing import Any
+"""EpochProgress: the steps of an epoch that are done, written to and read from checkpoints."""
 
 from torch.utils.data import DataLoader
 
+from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress
 from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
 
 
 class EpochProgress:
-    """The place of a run in its current epoch, kept by a training loop.
+    """Progress of a run in its current epoch, which its training loop updates.
 
     Args:
-        loader (DataLoader): Gives the steps of an epoch.
-        world_size (int): Ranks of this run.
+        loader (DataLoader): Loader of the batches of an epoch.
+        world_size (int): Number of ranks of this run.
+
+    Attributes:
+        history (tuple[GridProgress, ...]): Steps of this epoch that were done before this process
+            began it, by each grid of processes.
+        first_iter (int): Iteration at which this process began the epoch.
     """
 
     def __init__(self, loader: DataLoader, *, world_size: int) -> None:
         self.loader = loader
         self.world_size = world_size
-        self.taken: tuple[
-            GridProgress, ...
-        ] = ()  # done of this epoch before this process began on it
-        self.first_iter = 0  # iteration at which this process began on it
+        self.history: tuple[GridProgress, ...] = ()
+        self.first_iter = 0
 
     @property
     def sampler(self) -> ImageTextSampler | None:
-        """The sampler that can begin an epoch at any step; None if the loader has another one."""
+        """The sampler, which can begin an epoch at any step; None if it is of another kind."""
         sampler = getattr(self.loader, 'sampler', None)
         return sampler if isinstance(sampler, ImageTextSampler) else None
 
     @property
     def steps_before(self) -> int:
-        """Steps of this epoch that were done before this process began on it."""
-        return sum(steps.steps for steps in self.taken)
+        """Number of steps of this epoch that were done before this process began it."""
+        return sum(grid.steps for grid in self.history)
 
-    def enter(self, iteration: int, taken: tuple[GridProgress, ...] = ()) -> None:
-        """Begin on an epoch, of which something may be done already, at an iteration."""
-        self.first_iter, self.taken = iteration, taken
+    def enter(self, iteration: int, history: tuple[GridProgress, ...] = ()) -> None:
+        """Begin an epoch at an iteration, possibly after steps that others have done."""
+        self.first_iter, self.history = iteration, history
 
-    def state_dict(self, iteration: int) -> dict[str, Any]:
-        """What a checkpoint says of the place.
+    def state_dict(self, iteration: int) -> CheckpointMeta:
+        """Return the progress as entries of a checkpoint's ``meta``.
 
         Args:
-            iteration (int): Steps of the run that the checkpoint knows.
+            iteration (int): Iterations done by the run at the time of the checkpoint.
 
         Returns:
-            dict: ``taken``, what was done of the epoch by which grids of processes in turn (see
-            :class:`~groupvit_mmseg.datasets.epoch_remainder.GridProgress`), and ``data_seed``, that
-            the order of samples depends on, None where a sampler of another kind decides it.
+            CheckpointMeta: ``taken``, the steps done by each grid of processes in order (see
+            :class:`~groupvit_mmseg.datasets.epoch_remainder.GridProgress`), and ``data_seed``, the
+            seed of the order of samples, None if the sampler is of another kind.
         """
         seed = None if self.sampler is None else self.sampler.seed
-        return dict(taken=[list(steps) for steps in self._taken_at(iteration)], data_seed=seed)
+        return {'taken': [list(grid) for grid in self._grids_at(iteration)], 'data_seed': seed}
 
-    def resume(self, meta: Mapping[str, Any], iteration: int, steps: int) -> None:
-        """Go on from what a checkpoint says.
+    def resume(self, meta: CheckpointMeta, iteration: int, steps: int) -> None:
+        """Restore the progress from a checkpoint.
 
         Args:
-            meta (Mapping): What :meth:`state_dict` gave; older checkpoints lack it.
-            iteration (int): Steps of the run that the checkpoint knows.
-            steps (int): Steps of them in the current epoch, for older checkpoints.
+            meta (CheckpointMeta): Entries of :meth:`state_dict`, which checkpoints of mmengine's
+                own Runner do not have.
+            iteration (int): Iterations done by the run at the time of the checkpoint.
+            steps (int): Those in the current epoch, for checkpoints without these entries.
 
         Raises:
-            ValueError: If some of the epoch is done in steps of another number of pairs.
+            ValueError: If a part of the epoch was done in steps with another number of pairs.
         """
-        taken = meta.get('taken')
-        if taken is None:
-            taken = [self._here(steps)] if steps > 0 else []
-        self.enter(iteration, tuple(GridProgress(*steps) for steps in taken))
-        if self.sampler is not None and meta.get('data_seed') is not None:
-            self.sampler.seed = int(meta['data_seed'])
+        if 'taken' in meta:
+            history = tuple(GridProgress(*fields) for fields in meta['taken'])
+        else:
+            history = (self._own_grid(steps),) if steps > 0 else ()
+        self.enter(iteration, history)
+        seed = meta.get('data_seed')
+        if self.sampler is not None and seed is not None:
+            self.sampler.seed = int(seed)
         self._check_step_size()
 
     def batches(self, epoch: int) -> DataLoader:
-        """The loader, set to begin behind the steps that are done.
+        """Return the loader, set to begin after the steps that are done.
 
         Args:
-            epoch (int): The epoch, from 0.
+            epoch (int): The epoch, counted from 0.
 
         Returns:
-            DataLoader: Gives the rest of the epoch.
+            DataLoader: Loader of the remaining batches of the epoch.
 
         Raises:
-            ValueError: If steps are done and the sampler cannot begin behind them.
+            ValueError: If steps are done and the sampler cannot begin after them.
         """
         if self.sampler is not None:
-            *before, last = self.taken or [self._here(0)]
-            if last.same_grid(self._here(0)):
+            *before, last = self.history or [self._own_grid(0)]
+            if last.same_grid(self._own_grid(0)):
                 self.sampler.set_epoch(epoch, last.steps * last.batch_size, before)
             else:
-                self.sampler.set_epoch(epoch, 0, self.taken)
+                self.sampler.set_epoch(epoch, 0, self.history)
         elif self.steps_before:
             raise ValueError(
                 f'A {type(self.loader.sampler).__name__} cannot begin in the middle of an epoch: '
@@ -98,27 +102,27 @@ class EpochProgress:
             )
         return self.loader
 
-    def _taken_at(self, iteration: int) -> tuple[GridProgress, ...]:
-        """What was done of the epoch up to an iteration."""
-        now = self._here(iteration - self.first_iter)
-        if self.taken and self.taken[-1].same_grid(now):
-            *before, last = self.taken
+    def _grids_at(self, iteration: int) -> tuple[GridProgress, ...]:
+        """Return the steps of the epoch done by each grid up to an iteration."""
+        now = self._own_grid(iteration - self.first_iter)
+        if self.history and self.history[-1].same_grid(now):
+            *before, last = self.history
             return (*before, now._replace(steps=now.steps + last.steps))
-        return (*self.taken, now) if now.steps else self.taken
+        return (*self.history, now) if now.steps else self.history
 
-    def _here(self, steps: int) -> GridProgress:
-        """Steps done by the processes of this run."""
+    def _own_grid(self, steps: int) -> GridProgress:
+        """Make the progress of this run's processes."""
         workers = max(self.loader.num_workers, 1)
         return GridProgress(self.world_size, workers, self.loader.batch_size or 1, steps)
 
     def _check_step_size(self) -> None:
-        """In the middle of an epoch, steps count samples only if all steps are of one size."""
-        here = self._here(0)
-        for there in self.taken:
-            if there.world_size * there.batch_size != here.world_size * here.batch_size:
+        """Refuse steps of another size in the epoch: steps count samples only if all are equal."""
+        own = self._own_grid(0)
+        for grid in self.history:
+            if grid.world_size * grid.batch_size != own.world_size * own.batch_size:
                 raise ValueError(
                     'The checkpoint is from the middle of an epoch with steps of '
-                    f'{there.world_size} x {there.batch_size} pairs, this run has '
-                    f'{here.world_size} x {here.batch_size}: choose '
-                    '`train_dataloader.batch_size` so that the product stays.'
+                    f'{grid.world_size} x {grid.batch_size} pairs, this run has '
+                    f'{own.world_size} x {own.batch_size}: choose '
+                    '`train_dataloader.batch_size` so that the product is the same.'
                 )

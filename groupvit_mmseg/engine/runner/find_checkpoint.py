@@ -1,4 +1,4 @@
-"""The newest checkpoint of a work dir that is whole."""
+"""Search for the newest complete checkpoint of a work dir."""
 
 import logging
 import pickle
@@ -14,123 +14,144 @@ from mmengine.logging import print_log
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.plain_pickle import open_plain
 
-# What checkpoints of training are called; best_*.pth hold no optimiser.
+# Names of training checkpoints; best_*.pth hold no optimiser state.
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
 
 
-class _Place(NamedTuple):
-    """Iteration and epoch of a checkpoint, and when it was written, as it says itself."""
+class _Progress(NamedTuple):
+    """Progress of a checkpoint, as its ``meta`` records it.
+
+    Attributes:
+        steps (tuple[int, int]): Iteration and epoch.
+        time (str): Time of writing, sortable; empty if it is not recorded.
+    """
 
     steps: tuple[int, int]
-    written: str = ''
+    time: str = ''
 
 
-def latest_whole_checkpoint(
+class _Result(NamedTuple):
+    """Result of the search on the main process."""
+
+    path: str | None = None
+    problem: str | None = None
+
+
+def latest_complete_checkpoint(
     work_dir: str | Path, *, folder: str | Path | None = None, patterns: Sequence[str] = PATTERNS
 ) -> str | None:
-    """The checkpoint of most steps that can be read to its end, the same for all ranks.
+    """Return the complete checkpoint with the most steps, the same on all ranks.
 
-    Those of more steps than the one that ``last_checkpoint`` names, and written before it, are of
-    a run that was given up: they are tried last.
+    A checkpoint with more steps than the one that ``last_checkpoint`` names, but written before
+    it, is of an abandoned run: these are tried last.
 
     Args:
-        work_dir (str | Path): Folder of a run. If its ``last_checkpoint`` is of the place from
-            which the folder was moved or copied, the file of that name here counts.
-        folder (str | Path, optional): Of the checkpoints, if another one. Defaults to None.
+        work_dir (str | Path): Folder of a run. If the folder was moved or copied, the checkpoint
+            in it with the name in ``last_checkpoint`` is used.
+        folder (str | Path, optional): Folder of the checkpoints, if it is another one. Defaults to
+            None.
         patterns (Sequence[str]): Names of checkpoints. Defaults to those of epochs and iterations.
 
     Returns:
-        str | None: Its path; None where there is no checkpoint at all.
+        str | None: Its path; None if there is no checkpoint.
 
     Raises:
-        FileNotFoundError: If there are checkpoints, but none that can be read, or if
-            ``last_checkpoint`` names one and there is none here.
+        FileNotFoundError: If none of the checkpoints can be read, or ``last_checkpoint`` names one
+            and there is none in the folder.
+
+    Example:
+        >>> Path('run').mkdir()
+        >>> for step in (1, 2):
+        ...     content = {'meta': {'epoch': 0, 'iter': step}, 'state_dict': {}}
+        ...     torch.save(content, f'run/iter_{step}.pth')
+        >>> latest_complete_checkpoint('run')
+        'run/iter_2.pth'
     """
-    places = [Path(work_dir)] + ([] if folder is None else [Path(folder)])
-    found = _search(places, patterns) if is_main_process() else (None, None)
-    told = [found]
-    broadcast_object_list(told)
-    path, problem = told[0]
-    if problem:
-        raise FileNotFoundError(problem)
-    return path
+    folders = [Path(work_dir)] + ([] if folder is None else [Path(folder)])
+    results = [_search(folders, patterns) if is_main_process() else _Result()]
+    broadcast_object_list(results)
+    (result,) = results
+    if result.problem:
+        raise FileNotFoundError(result.problem)
+    return result.path
 
 
-def _search(places: list[Path], patterns: Sequence[str]) -> tuple[str | None, str | None]:
-    """The first whole candidate from the newest on, or what is wrong."""
-    work_dir = places[0]
-    candidates = {path for place in places for p in patterns for path in place.glob(p)}
-    named = _named_last(work_dir)
-    missing = named is not None and named.name not in {path.name for path in candidates}
-    if not candidates and missing:
-        return None, _nothing_here(work_dir, named)
-    if missing:
-        _warn(f'{work_dir / "last_checkpoint"} names {named}, which is not here: not used.')
-    for path in _in_turn(candidates, named):
+def _search(folders: list[Path], patterns: Sequence[str]) -> _Result:
+    """Return the newest checkpoint that can be read, or the reason why there is none."""
+    work_dir = folders[0]
+    candidates = {path for folder in folders for p in patterns for path in folder.glob(p)}
+    last = _last_checkpoint(work_dir)
+    is_missing = last is not None and last.name not in {path.name for path in candidates}
+    if not candidates and is_missing:
+        return _Result(problem=_nothing_here(work_dir, last))
+    if is_missing:
+        _warn(f'{work_dir / "last_checkpoint"} names {last}, which is not in the folder: ignored.')
+    for path in _in_order(candidates, last):
         try:
             read_checkpoint(path)
         except (OSError, ValueError, pickle.UnpicklingError) as error:
             _warn(f'{path} cannot be resumed from, the one before is tried ({error}).')
             continue
-        return str(path), None
+        return _Result(path=str(path))
     problem = (
-        f'None of the checkpoints in {work_dir} can be read: name another with '
-        '--resume CHECKPOINT, or start anew in another --work-dir.'
+        f'None of the checkpoints in {work_dir} can be read: name another one with '
+        '--resume CHECKPOINT, or start a new run in another --work-dir.'
     )
-    return None, problem if candidates else None
+    return _Result(problem=problem if candidates else None)
 
 
-def _in_turn(candidates: set[Path], named: Path | None) -> list[Path]:
-    """From most steps on, those of a run that was given up last."""
-    places = {path: _place(path) for path in candidates}
-    last = [places[path] for path in candidates if named is not None and path.name == named.name]
-    given_up = {
+def _in_order(candidates: set[Path], last: Path | None) -> list[Path]:
+    """Sort checkpoints by decreasing steps, those of an abandoned run at the end."""
+    progress = {path: _progress_of(path) for path in candidates}
+    lasts = [progress[path] for path in candidates if last is not None and path.name == last.name]
+    abandoned = {
         path
-        for path, place in places.items()
-        if last and place.steps > last[0].steps and '' < place.written < last[0].written
+        for path, own in progress.items()
+        if lasts and own.steps > lasts[0].steps and '' < own.time < lasts[0].time
     }
-    if given_up and named is not None:
-        names = ', '.join(sorted(path.name for path in given_up))
+    if abandoned and last is not None:
+        names = ', '.join(sorted(path.name for path in abandoned))
         _warn(
-            f'{names}: written before {named.name}, which last_checkpoint names, by a run that was '
-            'given up: passed over.'
+            f'{names}: of an abandoned run, because written before {last.name}, which '
+            'last_checkpoint names: ignored.'
         )
-    return sorted(candidates, key=lambda p: (p not in given_up, places[p].steps), reverse=True)
+    return sorted(candidates, key=lambda p: (p not in abandoned, progress[p].steps), reverse=True)
 
 
-def _named_last(work_dir: Path) -> Path | None:
-    """What ``last_checkpoint`` names; None without it."""
+def _last_checkpoint(work_dir: Path) -> Path | None:
+    """Return the path in the file ``last_checkpoint``; None if there is no such file."""
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
         return None
     return Path(pointer.read_text(encoding='utf-8', errors='replace').strip())
 
 
-def _nothing_here(work_dir: Path, named: Path | None) -> str:
-    """What to do where only ``last_checkpoint`` is left."""
-    state = 'is in another folder' if named is not None and named.is_file() else 'does not exist'
+def _nothing_here(work_dir: Path, last: Path | None) -> str:
+    """Return the message for a folder with ``last_checkpoint`` but without a checkpoint."""
+    state = 'is in another folder' if last is not None and last.is_file() else 'does not exist'
     return (
-        f'{work_dir / "last_checkpoint"} names {named}, which {state}, and {work_dir} holds no '
-        'checkpoint: name the one to go on from with --resume CHECKPOINT, or delete '
-        'last_checkpoint to start anew.'
+        f'{work_dir / "last_checkpoint"} names {last}, which {state}, and {work_dir} holds no '
+        'checkpoint: name the one to resume from with --resume CHECKPOINT, or delete '
+        'last_checkpoint to start a new run.'
     )
 
 
 def _warn(text: str) -> None:
+    """Write a warning to the log."""
     print_log(text, logger='current', level=logging.WARNING)
 
 
-def _place(path: Path) -> _Place:
-    """What a file says it is of; those that do not say are tried first."""
-    for read in (_head, lambda file: open_plain(file).content):
+def _progress_of(path: Path) -> _Progress:
+    """Read a file's progress; files without it come first in the order."""
+    for read in (_read_head, lambda file: open_plain(file).content):
         try:
             meta = read(path)['meta']
-            return _Place((int(meta['iter']), int(meta['epoch'])), str(meta.get('time', '')))
-        except Exception:  # of any type for a torn file; whoever reads it whole tells the reason
+            return _Progress((int(meta['iter']), int(meta['epoch'])), str(meta.get('time', '')))
+        except Exception:  # a torn file raises any type; reading all of it reports the reason
             continue
-    return _Place((sys.maxsize, 0))
+    return _Progress((sys.maxsize, 0))
 
 
-def _head(path: Path) -> dict:
-    """A checkpoint without the numbers of its tensors."""
+def _read_head(path: Path) -> dict:
+    """Read a checkpoint without the values of its tensors."""
     return torch.load(path, map_location='meta', weights_only=True, mmap=True)

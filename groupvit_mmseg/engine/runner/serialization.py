@@ -1,24 +1,43 @@
-"""Run states in the plain types that ``torch.load(weights_only=True)`` accepts, and back."""
+"""Conversion of run states to the types that ``torch.load(weights_only=True)`` accepts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
 
-def to_plain(value: Any) -> Any:
-    """The same content in the types that ``torch.load(weights_only=True)`` accepts.
+class PlainHistory(TypedDict):
+    """A log history in plain types.
+
+    Attributes:
+        values (Tensor): ``(n,)`` float64.
+        counts (Tensor): ``(n,)`` float64, the number of samples of each value.
+        max_length (int): Length beyond which the history drops its first values.
+    """
+
+    values: Tensor
+    counts: Tensor
+    max_length: int
+
+
+def to_plain(value: object) -> Any:
+    """Convert a value to the types that ``torch.load(weights_only=True)`` accepts.
 
     NumPy arrays become tensors, NumPy scalars Python numbers, log histories dicts (see
-    :func:`history_to_plain`), paths and any other object their text.
+    :class:`PlainHistory`), paths and all other objects their text.
+
+    Example:
+        >>> to_plain({'score': np.float64(0.5), 'sizes': (1, np.int64(2))})
+        {'score': 0.5, 'sizes': (1, 2)}
     """
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return value.detach().cpu()
     if isinstance(value, np.generic):
         return value.item()
-    for kind in (bool, int, float, str):  # also of their subclasses, such as TorchVersion
+    for kind in (bool, int, float, str):  # also their subclasses, such as TorchVersion
         if isinstance(value, kind):
             return kind(value)
     if value is None:
@@ -35,8 +54,8 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
-def history_to_plain(history: HistoryBuffer) -> dict[str, Any]:
-    """A log history as ``values`` and ``counts`` (n,) float64 tensors and its ``max_length``."""
+def history_to_plain(history: HistoryBuffer) -> PlainHistory:
+    """Convert a log history to plain types."""
     values, counts = history.data
     return {
         'values': torch.as_tensor(values, dtype=torch.float64),
@@ -45,8 +64,8 @@ def history_to_plain(history: HistoryBuffer) -> dict[str, Any]:
     }
 
 
-def history_from_plain(plain: Mapping[str, Any]) -> HistoryBuffer:
-    """The inverse of :func:`history_to_plain`."""
+def history_from_plain(plain: PlainHistory) -> HistoryBuffer:
+    """Convert the result of :func:`history_to_plain` back."""
     return HistoryBuffer(
         plain['values'].cpu().numpy().copy(),
         plain['counts'].cpu().numpy().copy(),

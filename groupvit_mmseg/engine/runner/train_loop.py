@@ -1,55 +1,68 @@
-"""Training loops that go on where they stopped, at whatever step that was."""
+"""Training loops that resume at any step."""
 
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from mmseg.registry import LOOPS
+from torch import nn
+from torch.utils.data import DataLoader
 
+from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's epochs, resumed in the middle of one as if nothing had happened.
+    """mmengine's loop by epochs that also resumes in the middle of an epoch.
 
-    With an ``ImageTextSampler`` the remaining samples come in the order in which they would have
-    come, or, on other numbers of ranks or loader workers, at least exactly those samples. A
-    checkpoint of an epoch's end may be written before that epoch's validation; a run that goes on
-    from one validates first. :class:`GroupViTRunner` makes this loop of
-    ``train_cfg = dict(by_epoch=True, ...)`` and of mmengine's ``EpochBasedTrainLoop``.
+    With an ``ImageTextSampler`` a resumed run reads the remaining samples in the same order as an
+    uninterrupted one; with another number of ranks or loader workers it reads the same samples in
+    another order. A checkpoint of the end of an epoch may be written before the epoch's validation;
+    a run that resumes from it validates first. :class:`GroupViTRunner` builds this loop for
+    ``train_cfg = dict(by_epoch=True, ...)`` and instead of mmengine's ``EpochBasedTrainLoop``.
 
     Args:
-        args (Any): Those of mmengine's EpochBasedTrainLoop.
-        kwargs (Any): The same by name.
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): The loader or its config.
+        kwargs (Any): Options of mmengine's EpochBasedTrainLoop.
+
+    Example:
+        >>> train_cfg = dict(type='ResumableTrainLoop', max_epochs=30, val_interval=5)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        **kwargs: Any,  # mmengine's options, which are listed there
+    ) -> None:
+        super().__init__(runner, dataloader, **kwargs)
         self._progress = EpochProgress(self.dataloader, world_size=self.runner.world_size)
         self._validated = 0  # epochs done at the last validation
 
-    def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
-        """What a checkpoint has to say beside its epoch and iteration.
+    def progress(self, iteration: int, *, by_epoch: bool) -> CheckpointMeta:
+        """Return the entries of a checkpoint's ``meta`` besides its epoch and iteration.
 
         Args:
-            iteration (int): Steps of the run that the checkpoint knows.
-            by_epoch (bool): Whether it is of the end of an epoch.
+            iteration (int): Iterations done by the run at the time of the checkpoint.
+            by_epoch (bool): Whether an epoch has just ended.
 
         Returns:
-            dict: That of :meth:`.EpochProgress.state_dict`, with nothing done of the next epoch
-            where one has ended, and ``validated``, the epochs done at the last validation.
+            CheckpointMeta: Those of :meth:`.EpochProgress.state_dict`, without any step if an epoch
+            has ended, and ``validated``, the epochs done at the last validation.
         """
-        note = self._progress.state_dict(iteration)
+        meta = self._progress.state_dict(iteration)
         if by_epoch:
-            note['taken'] = []
-        return dict(note, validated=self._validated)
+            meta['taken'] = []
+        meta['validated'] = self._validated
+        return meta
 
-    def resume(self, meta: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint says.
+    def resume(self, meta: CheckpointMeta) -> None:
+        """Resume from a checkpoint.
 
         Args:
-            meta (Mapping): ``epoch``, ``iter``, and what :meth:`progress` gave.
+            meta (CheckpointMeta): ``epoch``, ``iter`` and the entries of :meth:`progress`.
 
         Raises:
             ValueError: If the checkpoint is from the middle of an epoch with another number of
@@ -61,27 +74,26 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._progress.resume(meta, self._iter, steps)
 
     def _steps_of_epoch(self) -> int:
-        """Steps done of the epoch, for checkpoints that say no more than epoch and iteration."""
+        """Compute the steps done of the epoch, for checkpoints of mmengine's own Runner.
+
+        They record only epoch and iteration.
+        """
         length = len(self.dataloader)
-        if self._epoch == 0:  # those of mmengine's loop by iterations never count it
+        if self._epoch == 0:  # mmengine's loop by iterations does not count epochs
             self._epoch = self._iter // length
         steps = self._iter - self._epoch * length
         if not 0 <= steps < length:
             raise ValueError(
-                f'The checkpoint is of epoch {self._epoch} and iteration {self._iter}, which '
-                f'{length} steps per epoch do not give: keep the data and '
+                f'The checkpoint is of epoch {self._epoch} and iteration {self._iter}, which is '
+                f'impossible with {length} steps per epoch: keep the data and '
                 '`train_dataloader.batch_size`.'
             )
         return steps
 
-    def run(self) -> Any:
-        """Train until the last epoch is done.
-
-        Returns:
-            nn.Module: The model.
-        """
+    def run(self) -> nn.Module:
+        """Train until the last epoch is done; return the model."""
         self.runner.call_hook('before_train')
-        if self._epoch > self._validated and not self._progress.taken:
+        if self._epoch > self._validated and not self._progress.history:
             self._validate()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
@@ -91,7 +103,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Do the steps of an epoch that are left."""
+        """Do the remaining steps of an epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._progress.steps_before
@@ -103,55 +115,65 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._progress.enter(self._iter)
 
     def _validate(self) -> None:
-        """Validate where the epoch that has just ended asks for it."""
+        """Validate if a validation is due at the end of this epoch."""
         self._decide_current_val_interval()
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
-            self._validated = self._epoch  # the best checkpoint is written within
+            self._validated = self._epoch  # run() writes the best checkpoint
             self.runner.val_loop.run()
 
 
 @LOOPS.register_module()
 class ResumableIterTrainLoop(IterBasedTrainLoop):
-    """mmengine's iterations over image-text pairs, resumed as if nothing had happened.
+    """mmengine's loop by iterations that resumes exactly when it reads image-text pairs.
 
-    The pairs are read once per pass, every pass in an order of its own; ``epoch`` counts the passes
-    that are done. What :class:`ResumableTrainLoop` says of ranks, workers and validation holds here
-    too, and a checkpoint of either loop can be resumed by the other. :class:`GroupViTRunner` makes
-    this loop of ``train_cfg = dict(by_epoch=False, ...)`` and of mmengine's ``IterBasedTrainLoop``.
-    With other samplers than ``ImageTextSampler`` it is exactly that.
+    Every pass reads each pair once, in its own order; ``epoch`` counts the passes done. Ranks,
+    workers and validation behave as in :class:`ResumableTrainLoop`, and either loop can resume from
+    a checkpoint of the other. :class:`GroupViTRunner` builds this loop for
+    ``train_cfg = dict(by_epoch=False, ...)`` and instead of mmengine's ``IterBasedTrainLoop``.
+    With other samplers than ``ImageTextSampler`` it behaves like mmengine's.
 
     Args:
-        args (Any): Those of mmengine's IterBasedTrainLoop.
-        kwargs (Any): The same by name.
+        runner (Runner): The runner.
+        dataloader (DataLoader | dict): The loader or its config.
+        kwargs (Any): Options of mmengine's IterBasedTrainLoop.
+
+    Example:
+        >>> train_cfg = dict(type='ResumableIterTrainLoop', max_iters=80_000, val_interval=8_000)
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        **kwargs: Any,  # mmengine's options, which are listed there
+    ) -> None:
+        super().__init__(runner, dataloader, **kwargs)
         self._progress = EpochProgress(self.dataloader, world_size=self.runner.world_size)
         self._validated = 0  # iterations done at the last validation
 
-    def progress(self, iteration: int, *, by_epoch: bool) -> dict[str, Any]:
-        """What a checkpoint has to say beside its iteration.
+    def progress(self, iteration: int, *, by_epoch: bool) -> CheckpointMeta:
+        """Return the entries of a checkpoint's ``meta`` besides its iteration.
 
         Args:
-            iteration (int): Steps of the run that the checkpoint knows.
-            by_epoch (bool): Whether the hook that asks counts in epochs; makes no difference.
+            iteration (int): Iterations done by the run at the time of the checkpoint.
+            by_epoch (bool): Whether the checkpoint hook counts epochs; has no effect.
 
         Returns:
-            dict: ``epoch``, the passes done; what :meth:`.EpochProgress.state_dict` says; and
-            ``validated_iter``, the iterations done at the last validation.
+            CheckpointMeta: Those of :meth:`.EpochProgress.state_dict`, ``epoch``, the passes done,
+            and ``validated_iter``, the iterations done at the last validation.
         """
         if self._progress.sampler is None:
             return {}
-        note = self._progress.state_dict(iteration)
-        return dict(note, epoch=self._epoch, validated_iter=self._validated)
+        meta = self._progress.state_dict(iteration)
+        meta.update({'epoch': self._epoch, 'validated_iter': self._validated})
+        return meta
 
-    def resume(self, meta: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint says.
+    def resume(self, meta: CheckpointMeta) -> None:
+        """Resume from a checkpoint.
 
         Args:
-            meta (Mapping): ``iter``, and what :meth:`progress` gave.
+            meta (CheckpointMeta): ``iter`` and the entries of :meth:`progress`.
 
         Raises:
             ValueError: If the checkpoint is from the middle of a pass with another number of pairs
@@ -161,19 +183,16 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         if self._progress.sampler is None:
             return
         steps = 0
-        if 'taken' not in meta:  # an older checkpoint
+        if 'taken' not in meta:  # a checkpoint of mmengine's own Runner
             self._epoch, steps = divmod(self._iter, len(self.dataloader))
         self._validated = int(meta.get('validated_iter', 0))
         self._progress.resume(meta, self._iter, steps)
 
-    def run(self) -> Any:
-        """Train until the last iteration is done.
-
-        Returns:
-            nn.Module: The model.
-        """
+    def run(self) -> nn.Module:  # type: ignore[override]  # mmengine annotates None
+        """Train until the last iteration is done; return the model."""
         if self._progress.sampler is None:
-            return super().run()
+            super().run()
+            return self.runner.model
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         self._validate()
@@ -189,47 +208,51 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def _batches(self) -> Generator[Any, None, None]:
-        """The rest of this pass over the data, then one pass after the other."""
+        """Return the rest of this pass over the data, then pass after pass."""
         while True:
             yield from self._progress.batches(self._epoch)
             self._epoch += 1
             self._progress.enter(self._iter)
 
     def _validate(self) -> None:
-        """Validate where the iteration that has just ended asks for it and it was not done yet."""
+        """Validate if a validation is due at this iteration and not done yet."""
         self._decide_current_val_interval()
         due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         begun = self._iter >= self.val_begin and self._iter > self._validated
         if self.runner.val_loop is not None and begun and due:
-            self._validated = self._iter  # the best checkpoint is written within
+            self._validated = self._iter  # run() writes the best checkpoint
             self.runner.val_loop.run()
 
 
 RESUMABLE_LOOPS = (ResumableTrainLoop, ResumableIterTrainLoop)
-# With their scope: the default one may be MMPretrain's.
-_INSTEAD_OF = {
+# With their scope, because the default scope may be MMPretrain's.
+_REPLACEMENTS = {
     'EpochBasedTrainLoop': 'mmseg.ResumableTrainLoop',
     'IterBasedTrainLoop': 'mmseg.ResumableIterTrainLoop',
 }
 
 
-def resumable(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """A loop's config with those of this module in place of mmengine's two.
+def resumable(train_cfg: Mapping[str, object]) -> dict[str, object]:
+    """Replace mmengine's two training loops in a config by those of this module.
 
     Args:
-        cfg (Mapping): ``train_cfg`` with ``type`` or ``by_epoch``.
+        train_cfg (Mapping): Config of a training loop, with ``type`` or ``by_epoch``.
 
     Returns:
-        dict: The config with ``type``; other loops stay.
+        dict: The config with ``type``; other loops are not replaced.
+
+    Example:
+        >>> resumable(dict(by_epoch=True, max_epochs=30))
+        {'max_epochs': 30, 'type': 'mmseg.ResumableTrainLoop'}
     """
-    cfg = dict(cfg)
+    cfg = dict(train_cfg)
     if 'type' not in cfg and 'by_epoch' in cfg:
         cfg['type'] = 'EpochBasedTrainLoop' if cfg.pop('by_epoch') else 'IterBasedTrainLoop'
     kind = cfg.get('type')
     name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]  # a class, or a scoped name
-    return dict(cfg, type=_INSTEAD_OF[name]) if name in _INSTEAD_OF else cfg
+    return {**cfg, 'type': _REPLACEMENTS[name]} if name in _REPLACEMENTS else cfg
 
 
-def _end_workers(loader: Any) -> None:
-    """End workers kept between epochs; left to the garbage collector each takes 5 seconds."""
+def _end_workers(loader: DataLoader) -> None:
+    """End persistent workers; left to the garbage collector each takes 5 seconds to end."""
     loader._iterator = None

@@ -14,8 +14,8 @@ from mmseg.registry import MODELS
 from groupvit_mmseg.checkpoints import read_weights
 from groupvit_mmseg.checkpoints.restricted_unpickler import (
     MAX_SETTINGS,
-    Kept,
     Placeholder,
+    SettingsObject,
     as_plain,
 )
 
@@ -88,8 +88,8 @@ def test_what_other_code_computes_otherwise_is_noted(convert, trained, tmp_path,
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith('note: ')]
     assert len(notes) == 3
     assert 'the logit scale is 148.4' in notes[0]
-    assert 'knows no text_heads but 1, and this model has 2' in notes[1]
-    assert 'knows no normalization but ' in notes[2]
+    assert 'has only text_heads = 1, and this model has 2' in notes[1]
+    assert 'has only normalization = ' in notes[2]
     imagenet = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
     source, _ = trained(text_encoder=dict(num_heads=1), data_preprocessor=imagenet)
     assert not convert('plugin_to_official', source, tmp_path / 'p.pth')
@@ -157,9 +157,12 @@ def test_a_sidecar_of_another_model(convert, refuse, trained, tmp_path, capsys):
     assert not convert('plugin_to_official', other, tmp_path / 'c.pth', '--no-check')
     shutil.copy(tmp_path / 'c.json', tmp_path / 'a.json')
     errors = refuse(*argv, capsys=capsys)
-    assert 'a.json records what the model answered when it was written, and ' in errors
+    assert 'a.json records outputs of the model when it was written, and ' in errors
     (tmp_path / 'a.json').write_text(json.dumps({'img_encoder': {'num_heads': 2}}))
-    assert 'a.json says num_heads = 2, which must be one ' in refuse(*argv, capsys=capsys)
+    assert 'a.json has num_heads = 2, which must be one ' in refuse(*argv, capsys=capsys)
+    for content in ({'img_encoder': [1]}, {'img_encoder': {}, 'groupvit_mmseg': {'answers': 1}}):
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        assert 'cannot be read as settings of a GroupViT (TypeError' in refuse(*argv, capsys=capsys)
     (tmp_path / 'a.json').write_text('{')
     assert 'a.json beside the weights is not JSON' in refuse(*argv, capsys=capsys)
     (tmp_path / 'a.json').write_text('{"learning_rate": 1}')
@@ -180,7 +183,7 @@ def test_wrong_heads_fail_against_the_recorded_answers(convert, refuse, trained,
         torch.save({**content, 'settings': settings}, tmp_path / 'a.pth')
         argv = ('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'out' / 'p.pth')
         errors = refuse(*argv, capsys=capsys)
-        assert 'the heads, the image size or the weights are not those of then' in errors
+        assert 'the heads, the image size or the weights have changed' in errors
         assert ('text_embeds' if tower == 'text_heads' else 'image_embeds') in errors
 
 
@@ -238,7 +241,7 @@ def test_settings_of_a_few_bytes_cannot_mean_endless_values():
         plain = [part for level in plain if isinstance(level, list) for part in level]
         count += len(plain)
     assert count < 3 * MAX_SETTINGS
-    endless = Kept()
+    endless = SettingsObject()
     endless['self'] = endless
     assert as_plain(endless) is None
     assert as_plain({'a': [1, Placeholder(), ('b', 2.5)]}) == {'a': [1, None, ['b', 2.5]]}
@@ -247,7 +250,7 @@ def test_settings_of_a_few_bytes_cannot_mean_endless_values():
 def test_normalisation_of_another_channel_order(convert, refuse, trained, tmp_path, capsys):
     source, _ = trained(data_preprocessor=dict(bgr_to_rgb=False))
     errors = refuse('plugin_to_hf', source, tmp_path / 'hf' / 'a.bin', capsys=capsys)
-    assert 'allows only pictures in RGB' in errors
+    assert 'allows only images in RGB' in errors
     assert not convert('plugin_to_official', source, tmp_path / 'a.pth', '--no-check')
     assert not convert('official_to_plugin', tmp_path / 'a.pth', tmp_path / 'p.pth')
     pictures = config_of(tmp_path / 'p.pth').data_preprocessor

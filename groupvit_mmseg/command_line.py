@@ -1,0 +1,200 @@
+"""What the command-line tools share: errors, exit statuses and the arguments that repeat."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import select
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import ParamSpec
+
+import torch
+from mmengine.config import Config
+
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.error_messages import error_line
+from groupvit_mmseg.key_values import KeyValueAction
+
+# What a wrong file, option, disk or installation raises; any other error is a fault of the tool.
+INPUT_ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
+# Exit statuses: as argparse for wrong input, as a shell reports SIGINT and SIGPIPE.
+WRONG_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+Arguments = ParamSpec('Arguments')
+
+
+def tool_main(
+    *, errors: tuple[type[Exception], ...] = INPUT_ERRORS, interrupted: str = 'Interrupted.'
+) -> Callable[[Callable[Arguments, int | None]], Callable[Arguments, int]]:
+    """Decorate the ``main`` of a tool, so that wrong input ends it with one sentence.
+
+    Args:
+        errors (tuple[type[Exception], ...]): Types that mean wrong input: their message is printed
+            to the standard error and the status is 2. Others keep their traceback. Defaults to
+            ``INPUT_ERRORS``.
+        interrupted (str): Printed on Ctrl-C, where the status is 130. Defaults to
+            ``'Interrupted.'``.
+
+    Returns:
+        Callable: A decorator; the decorated function returns the exit status, 0 where ``main``
+        returns None.
+
+    Example:
+        >>> @tool_main()
+        ... def main(number):
+        ...     print(10 / int(number))
+        >>> main('4')
+        2.5
+        0
+        >>> main('four')  # prints "error: invalid literal for int() ..."
+        2
+    """
+
+    def decorate(main: Callable[Arguments, int | None]) -> Callable[Arguments, int]:
+        @functools.wraps(main)
+        def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> int:
+            try:
+                status = main(*args, **kwargs)
+                sys.stdout.flush()  # a closed pipe shows here, not when the interpreter ends
+            except Exception as error:
+                if isinstance(error, BrokenPipeError) and output_is_closed():
+                    return drop_output()
+                if not isinstance(error, errors):
+                    raise
+                return report_error(error)
+            except KeyboardInterrupt:
+                print(interrupted, file=sys.stderr)
+                return INTERRUPTED
+            return status or 0
+
+        return run
+
+    return decorate
+
+
+def report_error(error: BaseException) -> int:
+    """Print the sentence of an error and return the exit status of wrong input."""
+    print(f'error: {error_line(error)}', file=sys.stderr)
+    return WRONG_INPUT
+
+
+def output_is_closed() -> bool:
+    """Whether the reader of the standard output has ended, as after ``| head``."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # replaced by an object in memory
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def drop_output() -> int:
+    """Send the rest of the standard output nowhere, and return the exit status of that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
+def tool_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser that prints the docstring of a tool as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the positional argument ``checkpoint``."""
+    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+
+
+def add_model_config_argument(parser: argparse.ArgumentParser, default: Path) -> None:
+    """Add ``--config``, the config of the model that the checkpoint fills."""
+    parser.add_argument(
+        '--config',
+        type=Path,
+        default=default,
+        metavar='FILE.py',
+        help=f'segmentation or pretraining config of the model (default: {default.name})',
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``, a GPU where there is one."""
+    parser.add_argument(
+        '--device',
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='device that computes, such as cpu or cuda:1 (default: a GPU if there is one)',
+    )
+
+
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--workers``, the worker processes of a data loader."""
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=2,
+        metavar='N',
+        help='worker processes that load images (default: 2)',
+    )
+
+
+def add_config_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, settings of a config to change."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=KeyValueAction,
+        metavar='KEY=VALUE',
+        help='settings of the config to change; nested keys have dots, lists are written as '
+        'KEY="[a,b]" or KEY=a,b',
+    )
+
+
+def add_pretraining_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``config``, ``--shards`` and ``--cfg-options``, which ``pretraining_config`` reads."""
+    parser.add_argument('config', help='pretraining config with a train_dataloader')
+    parser.add_argument(
+        '--shards', metavar='GLOB', help='tar shards to read in place of those of the config'
+    )
+    add_config_options_argument(parser)
+
+
+def pretraining_config(args: argparse.Namespace) -> Config:
+    """Return the config of the command line with ``--cfg-options`` and ``--shards`` applied.
+
+    Raises:
+        ValueError: If the config has no ``train_dataloader``.
+    """
+    cfg = read_config(args.config)
+    if 'train_dataloader' not in cfg:
+        raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
+    cfg.merge_from_dict(args.cfg_options or {})
+    if args.shards:
+        cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
+    return cfg
+
+
+def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments with which the launchers of several processes call a tool."""
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='launcher of several processes; dist_*.sh and slurm_*.sh pass it (default: none)',
+    )
+    parser.add_argument(
+        '--local_rank',
+        '--local-rank',
+        type=int,
+        default=0,
+        help='number of this process on its machine; the launcher passes it',
+    )
+
+
+def export_local_rank(args: argparse.Namespace) -> None:
+    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher has not."""
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))

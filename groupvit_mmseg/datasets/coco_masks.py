@@ -1,0 +1,244 @@
+"""Masks of COCO's 80 things, from its instances or from the pixel maps of COCO-Stuff 164k.
+
+Label 0 is the background, 1 to 80 are the things in the order of their category ids. Where
+instances overlap the smaller one is in front; regions marked as crowds lie behind all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypedDict
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from groupvit_mmseg.text.vocabulary import class_names
+
+NUM_THINGS = 80
+# Category ids of COCO 2017's things have gaps; pixel maps as published hold them less one.
+ABSENT_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+THING_IDS = [number for number in range(1, 91) if number not in ABSENT_IDS]
+TRAIN_IDS = '_labelTrainIds'  # ends the names of pixel maps that MMSegmentation has converted
+ENLARGED = 9  # odd, so that a pixel has a middle
+
+MaskMaker = Callable[[], NDArray[np.uint8]]
+"""Makes the mask ``(H, W)`` of one image."""
+
+
+class RunLengths(TypedDict):
+    """A mask as the lengths of runs down its columns, which COCO may have compressed to a text."""
+
+    size: list[int]
+    counts: list[int] | str
+
+
+Segmentation = list[list[float]] | RunLengths
+"""Polygons as x, y, x, y, ... or run lengths."""
+
+
+class Image(TypedDict):
+    """An entry of ``images``."""
+
+    id: int
+    file_name: str
+    height: int
+    width: int
+
+
+class _Annotation(TypedDict):
+    """What every entry of ``annotations`` must have."""
+
+    image_id: int
+    category_id: int
+    segmentation: Segmentation
+    area: float
+
+
+class Annotation(_Annotation, total=False):
+    """An entry of ``annotations``: one object."""
+
+    id: int
+    iscrowd: int
+
+
+class Category(TypedDict):
+    """An entry of ``categories``."""
+
+    id: int
+    name: str
+
+
+class Instances(TypedDict):
+    """Content of an ``instances_*.json``."""
+
+    images: list[Image]
+    annotations: list[Annotation]
+    categories: list[Category]
+
+
+def mask_makers(source: Path) -> dict[str, MaskMaker]:
+    """List the images of a source, each with the function that makes its mask.
+
+    Args:
+        source (Path): An ``instances_*.json``, or a folder of pixel maps.
+
+    Returns:
+        dict[str, MaskMaker]: By the name of the mask's file.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or no pixel map in the folder.
+        ValueError: If the file is not one of instances, or is incomplete.
+    """
+    if source.is_dir():
+        return makers_from_pixel_maps(source)
+    return makers_from_instances(read_instances(source))
+
+
+def read_instances(path: Path) -> Instances:
+    """Read an ``instances_*.json``; of its entries nothing is checked yet."""
+    if not path.is_file():
+        raise FileNotFoundError(f'There are no annotations at {path}.')
+    try:
+        content = json.loads(path.read_text(encoding='utf-8-sig'))
+    except ValueError as error:  # of the encoding, too
+        raise ValueError(f'{path} is no JSON ({error}): give instances_*.json.') from error
+    missing = {'images', 'annotations', 'categories'} - set(content)
+    if missing:
+        raise ValueError(f'{path} has no {", ".join(sorted(missing))}: give instances_*.json.')
+    if not content['images']:
+        raise ValueError(f'{path} lists no image: there is no mask to draw.')
+    return content
+
+
+def makers_from_instances(content: Instances) -> dict[str, MaskMaker]:
+    """List the images of an instances file, each with the function that draws its mask."""
+    labels = labels_by_category(content['categories'])
+    objects: dict[int, list[Annotation]] = defaultdict(list)
+    for item in content['annotations']:
+        missing = {'image_id', 'category_id', 'segmentation', 'area'} - set(item)
+        if missing:
+            raise ValueError(f'Annotation {item.get("id")} has no {", ".join(sorted(missing))}.')
+        objects[item['image_id']].append(item)
+    _check_images(content['images'], objects)
+    return {
+        f'{Path(image["file_name"]).stem}.png': partial(
+            draw_mask, image, objects[image['id']], labels
+        )
+        for image in content['images']
+    }
+
+
+def labels_by_category(categories: Sequence[Category]) -> dict[int, int]:
+    """Return the label, 1 to 80, of every category id."""
+    ordered = sorted(categories, key=lambda category: category['id'])
+    names = [category['name'] for category in ordered]
+    if names != list(class_names('coco_object')[1:]):
+        raise ValueError(f'The categories are not the 80 things of COCO 2017 but {names[:5]} ...')
+    return {category['id']: label for label, category in enumerate(ordered, start=1)}
+
+
+def _check_images(images: Sequence[Image], objects: Mapping[int, Sequence[Annotation]]) -> None:
+    """Refuse annotations of no image, and images whose masks would have one name."""
+    unknown = sorted(set(objects) - {image['id'] for image in images}, key=str)
+    if unknown:
+        lost = sum(len(objects[number]) for number in unknown)
+        raise ValueError(
+            f'{lost} annotations are of images that are not listed, the first of image '
+            f'{unknown[0]}: complete "images".'
+        )
+    names = Counter(Path(image['file_name']).stem for image in images)
+    (name, count), *_ = names.most_common(1)
+    if count > 1:
+        raise ValueError(f'{count} images are called {name}: their masks would be one file.')
+
+
+def draw_mask(
+    image: Image, objects: Sequence[Annotation], labels: Mapping[int, int]
+) -> NDArray[np.uint8]:
+    """Draw the mask of one image, ``(H, W)``.
+
+    Args:
+        image (Image): Its size and name.
+        objects (Sequence[Annotation]): Objects in it.
+        labels (Mapping[int, int]): Label of each category id.
+
+    Raises:
+        ValueError: If an object cannot be drawn; names its annotation.
+    """
+    height, width = image['height'], image['width']
+    mask = np.zeros((height, width), np.uint8)
+    for item in sorted(objects, key=lambda item: (not item.get('iscrowd', 0), -item['area'])):
+        try:
+            mask[decode(item['segmentation'], height, width)] = labels[item['category_id']]
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            name = image['file_name']
+            raise ValueError(
+                f'Annotation {item.get("id")} of image {name} cannot be drawn: {error}.'
+            ) from error
+    return mask
+
+
+def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bool_]:
+    """Return the pixels of one object, ``(H, W)``."""
+    if isinstance(segmentation, list):
+        return _fill_polygons(segmentation, height, width)
+    counts = segmentation['counts']
+    if isinstance(counts, str):
+        return _decompress(segmentation)
+    if sum(counts) != height * width:
+        raise ValueError(f'its run lengths are {sum(counts)} pixels of {height} x {width}')
+    values = np.arange(len(counts)) % 2
+    return np.repeat(values, counts).reshape(width, height).T.astype(bool)  # runs go down columns
+
+
+def _decompress(run_lengths: RunLengths) -> NDArray[np.bool_]:
+    """Decode compressed run lengths; those of COCO 2017 are not, other tools' may be."""
+    try:
+        from pycocotools import mask
+    except ImportError as error:
+        raise ValueError(
+            'A run-length mask is compressed, which takes pycocotools: pip install pycocotools'
+        ) from error
+    return mask.decode(run_lengths).astype(bool)
+
+
+def _fill_polygons(polygons: list[list[float]], height: int, width: int) -> NDArray[np.bool_]:
+    """Return the pixels whose centre lies inside.
+
+    They are drawn enlarged: OpenCV's outlines are a pixel wide.
+    """
+    fine = np.zeros((height * ENLARGED, width * ENLARGED), np.uint8)
+    for polygon in polygons:  # one by one: drawn together, their intersection would be a hole
+        corners = np.array(polygon).reshape(-1, 2) * ENLARGED - 0.5
+        cv2.fillPoly(fine, [np.rint(corners).astype(np.int32)], 1)
+    return fine[ENLARGED // 2 :: ENLARGED, ENLARGED // 2 :: ENLARGED].astype(bool)
+
+
+def makers_from_pixel_maps(folder: Path) -> dict[str, MaskMaker]:
+    """List the pixel maps of COCO-Stuff, each with the function that makes its mask."""
+    paths = sorted(folder.glob('*.png'))
+    converted = [path for path in paths if path.stem.endswith(TRAIN_IDS)]
+    if not paths:
+        raise FileNotFoundError(f'There are no pixel maps *.png in {folder}.')
+    return {
+        f'{path.stem.removesuffix(TRAIN_IDS)}.png': partial(map_labels, path)
+        for path in converted or paths
+    }
+
+
+def map_labels(path: Path) -> NDArray[np.uint8]:
+    """Make the mask of one pixel map: things keep their order, all else is background."""
+    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.ndim != 2:
+        raise ValueError(f'{path} is no pixel map of labels: give those of COCO-Stuff 164k.')
+    table = np.zeros(256, np.uint8)
+    things = range(NUM_THINGS) if path.stem.endswith(TRAIN_IDS) else np.array(THING_IDS) - 1
+    table[list(things)] = np.arange(1, NUM_THINGS + 1)
+    if labels.max() > 255:
+        raise ValueError(f'{path} has label {labels.max()}: pixel maps have labels up to 255.')
+    return table[labels]

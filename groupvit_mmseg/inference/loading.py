@@ -1,0 +1,82 @@
+"""Builds segmentors from configs and loads checkpoints into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from torch import nn
+
+from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.inference.config import segmentation_config
+from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.text.class_list import ClassList
+
+
+def load_segmentor(
+    config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu', **test_cfg: object
+) -> GroupViTSegmentor:
+    """Build a segmentor and load weights; its classes are set later.
+
+    Args:
+        config (str | Path | Config): Config of a segmentor, or of pretraining that evaluates one.
+        checkpoint (str | Path): Weights of a pretrainer or a segmentor.
+        device (str): Device to compute on. Defaults to 'cpu'.
+        **test_cfg: Fields of :class:`.InferenceOptions`, which replace those of the config; the
+            default of ``mode`` is ``'whole'``, not that of the config.
+
+    Returns:
+        GroupViTSegmentor: In evaluation mode.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If there is no such device or option of ``test_cfg``, or a value is out of its
+            range.
+    """
+    check_device(device)
+    if not isinstance(config, Config):
+        if not Path(config).is_file():
+            raise FileNotFoundError(f'There is no config at {config}.')
+        config = read_config(config)
+    init_default_scope('mmseg')
+    model = segmentation_config(config).model
+    for option in set(ClassList._fields) - {'templates', 'alias_pooling'}:
+        model.decode_head.pop(option, None)
+    model.decode_head.class_names = ['thing']
+    model.test_cfg = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
+    segmentor = MODELS.build(model)
+    load_checkpoint(segmentor, checkpoint)
+    return segmentor.to(device).eval()
+
+
+def check_device(device: str) -> str:
+    """Return the device if PyTorch can use it.
+
+    Args:
+        device (str): PyTorch's name of the device.
+
+    Raises:
+        ValueError: If PyTorch cannot.
+
+    Example:
+        >>> check_device('cpu')
+        'cpu'
+    """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, NotImplementedError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip('.')
+        raise ValueError(f'PyTorch cannot use the device {device!r} here: {reason}.') from error
+    return device
+
+
+def load_checkpoint(segmentor: nn.Module, checkpoint: str | Path) -> None:
+    """Load weights; raise if a key does not fit, or the towers had other numbers of heads."""
+    content = read_checkpoint(checkpoint)
+    load_weights(segmentor, content['state_dict'], source=str(checkpoint))
+    check_checkpoint(segmentor, content, source=str(checkpoint))
