@@ -6,7 +6,7 @@ Xu et al., "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR
 
 from groupvit_mmseg._openmmlab import import_openmmlab
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 import_openmmlab()
 
