@@ -20,7 +20,7 @@ ORDER = (
         'registry',
     ),
     ('text', 'checkpoints', 'visualization'),
-    ('dataset_meta', 'openmmlab_entries', 'config_files', 'results'),
+    ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
     ('command_line',),
     ('datasets', 'conversion'),
     ('models',),
