@@ -31,6 +31,8 @@ CLUSTERING = ['scikit-learn>=1.3']
 # Later Pythons compile it no more.
 CRF = ['pydensecrf2>=1.1; python_version < "3.13"']
 PARQUET = ['pyarrow>=14']
+# Masks as objects of supervision: InferenceResult.to_detections().
+DETECTIONS = ['supervision>=0.20']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
@@ -89,27 +91,32 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],
-    packages=find_packages(include=['groupvit_mmseg*']),
+    packages=find_packages(include=['groupvit_mmseg*', 'groupvit_cli*']),
+    entry_points={'console_scripts': ['groupvit = groupvit_cli.app:main']},
     include_package_data=True,
     package_data={PACKAGE: ['py.typed', '**/*.json', '**/*.txt']},
     cmdclass={'build_py': BuildWithMim},
     python_requires='>=3.10',
     install_requires=[
+        'filelock>=3.12',
         'ftfy>=6.1',
         'matplotlib>=3.6',
         'numpy>=1.23',
         'pillow>=9.2',
         'PyYAML>=5.4',
         'regex',
+        'rich>=13',
         'safetensors>=0.4',
         'textblob>=0.18',
         'torch>=2.4',
         'torchvision>=0.19',
+        'typer>=0.12',
         'webdataset>=0.2.100',
     ],
     extras_require={
         'onedl': ONEDL,
         'openmmlab': OPENMMLAB,
+        'detections': DETECTIONS,
         'nltk': NLTK,
         'hub': HUB,
         'onnx': ONNX,

@@ -123,6 +123,7 @@ def check_model(root, model, where):
     require(Path(config).stem == model['Name'], where, f'the name is not that of {config}.')
     alias = model.get('Same As', '')
     require(isinstance(alias, str), where, f'Same As is {alias!r}, not a name.')
+    check_aliases(model, where)
     check_metadata(model['Metadata'], f'{where}: Metadata')
     listed = isinstance(model['Results'], list) and model['Results']
     require(listed, where, f'Results is not a list; of no numbers say "Status: {UNMEASURED}".')
@@ -130,6 +131,15 @@ def check_model(root, model, where):
         check_result(result, f'{where}: result {number}')
     both = sorted(datasets_of(model, 'measured') & datasets_of(model, UNMEASURED))
     require(not both, where, f'{", ".join(both)} cannot be measured and {UNMEASURED}.')
+
+
+def check_aliases(model, where):
+    """Require aliases that are texts in lower case, because mmengine and mim look for those."""
+    names = model.get('Alias', [])
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    require(listed, where, f'Alias is {names!r}, not a list of names.')
+    require(names == [name.lower() for name in names], where, f'{names} is not in lower case.')
+    require(not names or 'Weights' in model, where, 'has an Alias but no Weights to load by it.')
 
 
 def check_metadata(data, where):
@@ -186,10 +196,11 @@ def check_metrics(metrics, status, where):
 def check_index(root, folders):
     """Require every config to have one model, and every folder of configs a metafile."""
     models = [model for folder in folders for model in folder.models]
-    names = Counter(model['Name'] for model in models)
+    names = Counter(name for model in models for name in (model['Name'], *model.get('Alias', [])))
     twice = sorted(name for name, count in names.items() if count > 1)
     require(not twice, 'model-index.yml', f'{", ".join(twice)} has more than one entry.')
-    lost = sorted({model['Same As'] for model in models if 'Same As' in model} - set(names))
+    configs = {model['Name'] for model in models}
+    lost = sorted({model['Same As'] for model in models if 'Same As' in model} - configs)
     require(not lost, 'model-index.yml', f'Same As names {", ".join(lost)}, which is no entry.')
     leaves = {
         path.relative_to(root).as_posix()

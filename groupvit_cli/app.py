@@ -102,8 +102,9 @@ def doctor() -> None:
     raise typer.Exit(run())
 
 
-@app.command()
+@app.command(context_settings={'allow_extra_args': True, 'ignore_unknown_options': True})
 def convert(
+    context: typer.Context,
     source: Annotated[
         str, typer.Argument(help='Weights in any format, or the name of released ones.')
     ],
@@ -111,10 +112,14 @@ def convert(
     to: Annotated[str, typer.Option(help='plugin, official or hf.')] = 'plugin',
     overwrite: Annotated[bool, typer.Option(help='Replace files that are there.')] = False,
 ) -> None:
-    """Convert weights between the formats of this plugin, the authors and Hugging Face."""
+    """Convert weights between the formats of this plugin, the authors and Hugging Face.
+
+    Further options are those of the converters: --num-heads, --text-heads, --img-size, --no-check.
+    """
     from groupvit_cli.convert import run
 
-    raise typer.Exit(run(source, target, to=to, overwrite=overwrite))
+    options = [*context.args, *(['--overwrite'] if overwrite else [])]
+    raise typer.Exit(run(source, target, to=to, options=options))
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

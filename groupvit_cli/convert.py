@@ -10,14 +10,14 @@ from groupvit_mmseg.conversion import command_line
 TARGETS = {'plugin': PLUGIN, 'official': OFFICIAL, 'hf': HUGGING_FACE}
 
 
-def run(source: str, target: str, *, to: str, overwrite: bool) -> int:
+def run(source: str, target: str, *, to: str, options: Sequence[str] = ()) -> int:
     """Convert weights; their present format is read off their names.
 
     Args:
         source (str): A file, a folder, an address, or the name of released weights.
         target (str): The file or folder to write.
         to (str): A key of :data:`TARGETS`.
-        overwrite (bool): Whether to replace files that are there.
+        options (Sequence[str]): Options of the converters. Defaults to none.
 
     Returns:
         int: Exit status.
@@ -33,5 +33,4 @@ def run(source: str, target: str, *, to: str, overwrite: bool) -> int:
         raise ValueError(f'{source} has no names of a GroupViT: give other weights.')
     if key_format is TARGETS[to]:
         raise ValueError(f'{source} has the {key_format.title} format already.')
-    argv: Sequence[str] = [str(path), target, *(['--overwrite'] if overwrite else [])]
-    return command_line.run(key_format, TARGETS[to], __doc__ or '', argv)
+    return command_line.run(key_format, TARGETS[to], __doc__ or '', [str(path), target, *options])

@@ -45,7 +45,8 @@ def run() -> int:
             problems += 1
             name = check.__name__.removeprefix('check_')
             print(f'problem  {name}: {type(error).__name__}: {error}', flush=True)
-    print('no problems found' if not problems else f'{problems} problems found')
+    plural = '' if problems == 1 else 's'
+    print(f'{problems or "no"} problem{plural} found')
     return 1 if problems else 0
 
 

@@ -33,7 +33,7 @@ def parse_formats(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         raise ValueError(
-            f'--format {text or "(nothing)"}: choose from {", ".join(FORMATS)}, separated by commas.'
+            f'--format {text or "(nothing)"}: choose from {", ".join(FORMATS)}, with commas.'
         )
     return names
 
@@ -140,8 +140,8 @@ class Outputs:
         differing = [key for key in self._settings if header.get(key) != self._settings[key]]
         if header and differing:
             raise ValueError(
-                f'{self.folder} holds results of another {", ".join(differing)}: name another --out, '
-                'or --overwrite to segment everything again.'
+                f'{self.folder} holds results of another {", ".join(differing)}: name another '
+                '--out, or --overwrite to segment everything again.'
             )
         return done
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from groupvit_cli.outputs import Outputs, parse_formats, version_of
-from groupvit_cli.sources import CAMERA, Source, find_sources
+from groupvit_cli.sources import Source, find_sources
 
 if TYPE_CHECKING:
     import numpy as np

@@ -87,7 +87,7 @@ def _without_multimodal() -> Iterator[None]:
 
 
 def _has_transformers_5() -> bool:
-    """Whether transformers is installed in a version without names that MMPretrain imports."""
+    """Return whether the installed transformers lacks names that MMPretrain imports."""
     try:
         return int(version('transformers').partition('.')[0]) >= 5
     except PackageNotFoundError:

@@ -83,7 +83,7 @@ def report_error(error: BaseException) -> int:
 
 
 def output_is_closed() -> bool:
-    """Whether the reader of the standard output has ended, as after ``| head``."""
+    """Return whether the reader of the standard output has ended, as after ``| head``."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError):  # replaced by an object in memory

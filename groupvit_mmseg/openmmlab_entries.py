@@ -106,7 +106,7 @@ def scale_resize(resize: TransformConfig, ratio: float) -> TransformConfig:
 
 
 def draws_nothing(hook: object) -> bool:
-    """Whether a hook's config is MMSegmentation's ``SegVisualizationHook`` without ``draw``."""
+    """Return whether a hook's config is a ``SegVisualizationHook`` without ``draw``."""
     if not isinstance(hook, dict):
         return False
     return hook.get('type') == 'SegVisualizationHook' and not hook.get('draw')

@@ -59,7 +59,7 @@ def check_folder(folder: str | Path, *, name: str = '--out') -> None:
 
 
 def _is_file(source: object) -> TypeGuard[str | Path]:
-    """Whether an argument of a command line is the path of a file."""
+    """Return whether an argument of a command line is the path of a file."""
     try:
         return isinstance(source, str | Path) and Path(source).expanduser().is_file()
     except (OSError, ValueError):  # too long, or with characters that no path has

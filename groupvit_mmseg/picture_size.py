@@ -28,7 +28,7 @@ def check_picture_size(size: Sequence[int], backbone: object, *, name: str) -> N
 
 
 def too_thin(error: Exception) -> bool:
-    """Whether OpenCV refused to resize an image to less than one pixel in width or height.
+    """Return whether OpenCV refused to resize an image to less than one pixel in width or height.
 
     Args:
         error (Exception): Error of a transform.

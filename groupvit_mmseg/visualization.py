@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -292,6 +291,8 @@ def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
 @lru_cache(maxsize=32)
 def _font(size: int, text: str = '', width: float = 0) -> ImageFont.FreeTypeFont:
     """Return Matplotlib's DejaVu Sans, smaller if a text would be wider than ``width``."""
+    import matplotlib  # for its font only: the import takes 0.07 s
+
     path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
     font = ImageFont.truetype(str(path), size)
     while width and size > 7 and font.getlength(text) > width:

@@ -20,7 +20,7 @@ ORDER = (
         'registry',
     ),
     ('text', 'checkpoints', 'visualization'),
-    ('dataset_meta', 'openmmlab_entries', 'config_files', 'results'),
+    ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
     ('command_line',),
     ('datasets', 'conversion'),
     ('models',),
@@ -104,3 +104,30 @@ def test_figures_are_drawn_by_their_script(tmp_path, monkeypatch):
 def words_of(path):
     """What a figure says, and nothing of how this version of the library draws it."""
     return re.findall(r'<!-- (.*?) -->', path.read_text(encoding='utf-8'))
+
+
+def functions():
+    """Every function of the package: its lines without the docstring, and its arguments."""
+    for path in sorted(PACKAGE.rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[int(ast.get_docstring(node) is not None) :]
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                yield path, node, lines
+
+
+def test_functions_are_short():
+    lengths = sorted(lines for _, _, lines in functions())
+    assert len(lengths) > 1000
+    assert lengths[len(lengths) // 2] <= 8
+    assert lengths[len(lengths) * 9 // 10] <= 25
+
+
+def test_a_long_constructor_states_its_reason():
+    for path in sorted(PACKAGE.rglob('*.py')):
+        for owner in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            for node in owner.body if isinstance(owner, ast.ClassDef) else ():
+                if isinstance(node, ast.FunctionDef) and node.name == '__init__':
+                    count = len(node.args.args) + len(node.args.kwonlyargs) - 1
+                    reason = '12 arguments' in ' '.join((ast.get_docstring(owner) or '').split())
+                    assert count <= 12 or reason, f'{path}, {owner.name}: {count} arguments'

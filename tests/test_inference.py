@@ -157,10 +157,10 @@ def test_a_config_without_segmentor_says_so(tmp_path):
 
 
 def test_bad_images_are_refused(tmp_path, image):
-    with pytest.raises(FileNotFoundError, match=r'no picture at .*none\.png'):
+    with pytest.raises(FileNotFoundError, match=r'no image at .*none\.png'):
         load_image(tmp_path / 'none.png')
     (tmp_path / 'text.png').write_text('hello')
-    with pytest.raises(ValueError, match=r'text\.png cannot be read as a picture'):
+    with pytest.raises(ValueError, match=r'text\.png cannot be read as an image'):
         load_image(tmp_path / 'text.png')
     with pytest.raises(ValueError, match=r'\(50, 70\) uint8'):
         GroupViTInferencer(ZERO_SHOT)(image[..., 0])

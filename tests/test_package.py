@@ -79,6 +79,21 @@ def test_pycocotools_beside_transformers_5_does_not_stop_the_import(tmp_path):
     assert (done.stdout.strip(), done.stderr) == ('2.0.11', '')
 
 
+def test_the_command_line_starts_without_torch_and_openmmlab():
+    heavy = {'torch', 'mmengine', 'mmseg', 'groupvit_mmseg', 'numpy', 'cv2'}
+    program = f'import sys, groupvit_cli.app; print(sorted({heavy} & set(sys.modules)))'
+    assert python('-c', program).stdout == '[]\n'
+    done = python('-m', 'groupvit_cli', '--help')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'segment' in done.stdout
+
+
+def test_import_leaves_out_what_few_functions_need():
+    heavy = {'matplotlib', 'nltk', 'textblob', 'pyarrow', 'sklearn', 'onnx', 'pandas'}
+    program = f'import sys, groupvit_mmseg; print(sorted({heavy} & set(sys.modules)))'
+    assert python('-c', program).stdout == '[]\n'
+
+
 def test_version_is_a_release_number():
     assert re.fullmatch(r'\d+\.\d+\.\d+', groupvit_mmseg.__version__)
 
@@ -105,4 +120,8 @@ def test_wheel_carries_configs_and_tools(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert 'groupvit_mmseg/.mim/configs/groupvit_pretrain.py' in names
     assert 'groupvit_mmseg/.mim/tools/train.py' in names
+    assert 'groupvit_cli/app.py' in names
+    (entry_points,) = [name for name in names if name.endswith('/entry_points.txt')]
+    text = zipfile.ZipFile(wheel).read(entry_points).decode()
+    assert 'groupvit = groupvit_cli.app:main' in text
     assert not [name for name in names if name.startswith('tests/')]

@@ -220,7 +220,7 @@ class ZeroShot:
             for i, sample in enumerate(data['data_samples']):
                 yield SegmentPrediction(affinity[i], group_map[i], sample.gt_sem_seg.data[0])
 
-    def picture(self, count: int = 6, side: int = 200, footer: str = '') -> RGBArray:
+    def figure(self, count: int = 6, side: int = 200, footer: str = '') -> RGBArray:
         """Draw image, truth, groups and prediction of the first test scenes, side by side."""
         names = [*self.things, *self.grounds]
         batch = next(iter(self.loaders['things + grounds']))
@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     result['config'], result['versions'] = CONFIG.name, versions()
     write_json(result, args.out / 'result.json')
     footer = f'mIoU {result["trained"]["things_and_grounds"]["mIoU"]:.1f} on things + grounds'
-    save_figure(zero_shot.picture(footer=footer), args.out / 'segmentation.png')
+    save_figure(zero_shot.figure(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
 

@@ -3,7 +3,7 @@
 python tools/real.py
 
 Reads flickr8k_128/ (tar shards) and VOCdevkit/VOC2012/ in data/, in ../shared/data/, or in the
-folder given. Writes result.json, the checkpoints and picture.png into work_dirs/real.
+folder given. Writes result.json, the checkpoints and figure.png into work_dirs/real.
 """
 
 import argparse
@@ -174,8 +174,8 @@ def draw(
         truth = np.asarray(Image.open(folder / 'SegmentationClass' / f'{names[index]}.png'))
         result = inferencer(image)
         labels = (draw_labels(image, m, result.class_names) for m in (truth, result.label_map))
-        truth_picture, prediction = labels
-        rows.append([image, truth_picture, draw_groups(image, result.group_map), prediction])
+        truth_figure, prediction = labels
+        rows.append([image, truth_figure, draw_groups(image, result.group_map), prediction])
     titles = ('photograph', 'truth', 'groups', 'prediction')
     save_figure(panel(rows, titles), out)
 
@@ -201,7 +201,7 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
     )
     write_json(result, args.work_dir / 'result.json')
     spread = test_part[:: max(1, len(test_part) // 5)][:5]
-    draw(cfg, trained, calibration.threshold, spread, args.work_dir / 'picture.png')
+    draw(cfg, trained, calibration.threshold, spread, args.work_dir / 'figure.png')
     return result
 
 
@@ -216,7 +216,7 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
             f'on foreground pixels {metrics["foreground/mIoU"]:.2f}'
         )
     print(f'  The last threshold was {calibration["source"]}; those photographs are left out.')
-    print(f'wrote {work_dir / "result.json"} and {work_dir / "picture.png"}')
+    print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')
 
 
 @tool_main(errors=(OSError,))

@@ -123,7 +123,7 @@ def check_data(dataset: ConfigDict) -> None:
         if '://' not in str(root / place) and not (root / place).exists():
             raise FileNotFoundError(
                 f'{dataset.type} finds no {root / place}: prepare the data as '
-                'docs/data_preparation.md says, or name its place with '
+                'docs/evaluation.md describes, or name its place with '
                 '--cfg-options test_dataloader.dataset.data_root=FOLDER.'
             )
     checked_loader(dict(dataset=dataset))

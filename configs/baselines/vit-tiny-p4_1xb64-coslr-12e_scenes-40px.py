@@ -3,7 +3,7 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/train.py configs/baselines/vit-tiny-p4_1xb64-coslr-12e_scenes-40px.py
 # Data: the scenes, which the first command draws
-# Numbers: docs/baselines.md.
+# Numbers: docs/measurements.md.
 _base_ = '../groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
 backbone = dict(
     _delete_=True,

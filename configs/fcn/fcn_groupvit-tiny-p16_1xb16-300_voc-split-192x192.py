@@ -4,7 +4,8 @@
 # Command:  python tools/benchmarks/compare_pretraining.py THIS_FILE --weights \
 #             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
-# Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch (docs/backbone.md)
+# Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch
+#           (docs/measurements.md)
 _base_ = [
     '../_base_/models/groupvit_vit-tiny-p16.py',
     '../_base_/datasets/masks_evaluation.py',

@@ -1,9 +1,9 @@
 # A first training on real photographs: small enough for two CPU cores, large enough to see groups.
-# Reproduces no published number: 7,500 pictures instead of 29 million.
+# Reproduces no published number: 7,500 images instead of 29 million.
 #
 # Command:  make real   (or: python tools/train.py THIS_FILE, then tools/test.py)
 # Hardware: two CPU cores, at most 15 minutes with both evaluations
-# Expected: see docs/evaluation.md, "Real photographs"
+# Expected: see docs/measurements.md, "Real photographs"
 _base_ = [
     '../_base_/models/groupvit_vit-tiny-p16.py',
     '../_base_/datasets/flickr8k.py',

@@ -171,7 +171,7 @@ class Protocol:
 
 
 def has_background(class_set: ClassSet) -> bool:
-    """Whether the first class is the background: of a known set, or of a list of names."""
+    """Return whether the first class is the background: of a known set, or of a list of names."""
     if isinstance(class_set, str):
         return class_set in WITH_BACKGROUND
     return is_background(class_set[0])

@@ -77,7 +77,7 @@ class Journal:
         )
 
     def _has_current_files(self, line: JournalLine) -> bool:
-        """Whether the image and the mask of a line have not been replaced since."""
+        """Return whether the image and the mask of a line have not been replaced since."""
         return self._files_of is None or line.get('files') == self._files_of(line['index'])
 
     def _files(self) -> list[Path]:

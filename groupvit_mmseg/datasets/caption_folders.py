@@ -72,7 +72,7 @@ def read_classes(source: Path, account: Account) -> Iterator[tuple[str, str]]:
 
 
 def class_names(source: Path) -> list[str]:
-    """The class folders, sorted, without hidden ones."""
+    """Return the class folders, sorted, without hidden ones."""
     folders = (path.name for path in source.iterdir() if path.is_dir())
     return sorted(name for name in folders if not name.startswith('.'))
 

@@ -180,7 +180,7 @@ def read_delimited(path: Path, delimiter: str, columns: Columns, account: Accoun
     image, caption = indices
 
     def is_row(fields: list[str], opening: list[str]) -> bool:
-        """Whether a line is a row: it has all columns, and a name like that of the line before."""
+        """Return whether a line is a row: all columns, and a name like that of the line before."""
         if delimiter == '\t' or len(fields) < len(table.header):
             return len(fields) >= len(table.header)
         name = fields[image].strip(' "')

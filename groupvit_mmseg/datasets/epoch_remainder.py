@@ -27,7 +27,7 @@ class GridProgress(NamedTuple):
     steps: int
 
     def same_grid(self, other: 'GridProgress') -> bool:
-        """Whether both were done by equally many ranks and workers with equal batches."""
+        """Return whether both were done by equally many ranks and workers with equal batches."""
         return self[:3] == other[:3]
 
 

@@ -106,12 +106,12 @@ def read_image(data: bytes, name: str, *, max_pixels: int = MAX_FILE_PIXELS) -> 
         NDArray: Blue-green-red ``(H, W, 3)``, uint8.
 
     Raises:
-        ValueError: If the file is no picture, or a damaged one.
+        ValueError: If the file is no image, or a damaged one.
     """
     try:
         pixels, complaints = decode_image(data, max_pixels=max_pixels)
     except ValueError as error:
-        raise ValueError(f'{name} cannot be read as a picture: {error}.') from error
+        raise ValueError(f'{name} cannot be read as an image: {error}.') from error
     if complaints:
         print_log(
             f'{name} is damaged but could be read: {complaints[0]}',
@@ -122,7 +122,7 @@ def read_image(data: bytes, name: str, *, max_pixels: int = MAX_FILE_PIXELS) -> 
 
 
 def load_image(path: str | Path, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArray[np.uint8]:
-    """Read a picture as red-green-blue; see :func:`.decode_image`.
+    """Read an image as red-green-blue; see :func:`.decode_image`.
 
     Args:
         path (str | Path): The file.
@@ -131,12 +131,19 @@ def load_image(path: str | Path, *, max_pixels: int = MAX_FILE_PIXELS) -> NDArra
     Returns:
         NDArray: ``(H, W, 3)``, uint8.
 
+    Example:
+        >>> import PIL.Image
+        >>> PIL.Image.new('RGB', (3, 2), 'red').save('red.png')
+        >>> image = load_image('red.png')
+        >>> image.shape, image[0, 0].tolist()
+        ((2, 3, 3), [255, 0, 0])
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no picture, or a damaged one.
+        ValueError: If the file is no image, or a damaged one.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no picture at {path}.')
+        raise FileNotFoundError(f'There is no image at {path}.')
     pixels = read_image(Path(path).read_bytes(), str(path), max_pixels=max_pixels)
     return np.ascontiguousarray(pixels[..., ::-1])
 

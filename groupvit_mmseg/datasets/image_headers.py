@@ -9,7 +9,7 @@ from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
 from groupvit_mmseg.datasets.shard_stream import BadSample
 
 # Formats that training reads with every build of OpenCV. Some cameras and phones write MPO: a JPEG
-# with further pictures after it.
+# with further images after it.
 MEMBERS = {'JPEG': 'jpg', 'MPO': 'jpg', 'PNG': 'png', 'WEBP': 'webp'}
 
 

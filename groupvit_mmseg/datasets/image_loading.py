@@ -27,7 +27,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the file is no picture, or a damaged one.
+            ValueError: If the file is no image, or a damaged one.
         """
         if (self.color_type, self.imdecode_backend) != ('color', 'cv2') or self.file_client_args:
             return super().transform(results)

@@ -70,7 +70,7 @@ class LoadLabelMap(LoadAnnotations):
         results['seg_fields'].append('gt_seg_map')
 
     def _reduces_zero_label(self, of_set: bool) -> bool:
-        """Whether label 0 is ignored and the others count from 0, as the data set defines."""
+        """Return whether label 0 is ignored and the others count from 0, as in the data set."""
         if self.reduce_zero_label not in (None, of_set):
             raise ValueError(
                 f'The data set has reduce_zero_label={of_set}, its pipeline '
@@ -96,7 +96,7 @@ class LoadLabelMap(LoadAnnotations):
             self._warned_of_orientation = True
             warnings.warn(
                 f'{image} has EXIF orientation {orientation}, and its size does not tell whether '
-                f'its mask {mask} is turned too: save such pictures upright, '
+                f'its mask {mask} is turned too: save such images upright, '
                 'without the tag.',
                 stacklevel=2,
             )

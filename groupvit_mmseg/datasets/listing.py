@@ -58,7 +58,7 @@ def check_listing(dataset: dict[str, Any]) -> None:
     images = root / (prefix.get('img_path') or '')
     if not images.is_dir():
         raise FileNotFoundError(
-            f'{kind.__name__} finds no {images}: prepare the data as docs/data_preparation.md '
+            f'{kind.__name__} finds no {images}: prepare the data as docs/evaluation.md '
             'says, or give its folder with data_root.'
         )
     suffix = dataset.get('img_suffix', _default_suffix(kind))
@@ -130,7 +130,7 @@ def _check_folder(folder: Path, suffix: str) -> None:
 
 
 def _differs_in_case_only(path: Path, suffix: str) -> bool:
-    """Whether a file's ending differs from the suffix only in case or as .jpeg from .jpg."""
+    """Return whether a file's ending differs from the suffix only in case or as .jpeg from .jpg."""
     name, ending = (text.lower().replace('.jpeg', '.jpg') for text in (path.name, suffix))
     return name.endswith(ending) and not path.name.endswith(suffix)
 

@@ -1,4 +1,4 @@
-"""The scenes: small pictures of textured things on textured grounds, with captions and masks.
+"""The scenes: small images of textured things on textured grounds, with captions and masks.
 
 They are the data that everything in this project runs on without a download. All drawing is
 integer arithmetic on numpy's frozen ``RandomState`` stream, so the same seed gives the same pixels
@@ -33,7 +33,7 @@ class Thing(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A picture ``(H, W, 3)`` RGB, its label map ``(H, W)`` of indices into CLASSES, a caption."""
+    """An image ``(H, W, 3)`` RGB, its label map ``(H, W)`` of indices into CLASSES, a caption."""
 
     image: NDArray[np.uint8]
     labels: NDArray[np.uint8]
@@ -160,11 +160,11 @@ def draw_scene(seed: int, size: int = 40, max_things: int = 3) -> Scene:
 
     Args:
         seed (int): Seed of this one scene, in ``[0, 2**32)``.
-        size (int): Side of the square picture, pixels. Defaults to 40.
-        max_things (int): Most things in a picture, all of different classes. Defaults to 3.
+        size (int): Side of the square image, pixels. Defaults to 40.
+        max_things (int): Most things in an image, all of different classes. Defaults to 3.
 
     Returns:
-        Scene: Picture, label map and caption.
+        Scene: Image, label map and caption.
 
     Example:
         >>> scene = draw_scene(seed=5)

@@ -236,5 +236,5 @@ def _found_instead(path: Path) -> str:
 
 
 def _exists(path: str | None) -> bool:
-    """Whether a file exists; remote files are assumed to."""
+    """Return whether a file exists; remote files are assumed to."""
     return path is not None and ('://' in path or Path(path).is_file())

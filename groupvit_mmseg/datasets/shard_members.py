@@ -154,7 +154,7 @@ def count_members(path: str | Path) -> ShardCount:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a member is a hidden file, such as those that macOS adds to its tars."""
+    """Return whether a member is a hidden file, such as those that macOS adds to its tars."""
     return name.rpartition('/')[2].startswith('.')
 
 

@@ -10,7 +10,7 @@ SIZES_FILE = 'sizes.json'
 
 
 def is_remote(path: str) -> bool:
-    """Whether webdataset opens a shard with anything but the file system."""
+    """Return whether webdataset opens a shard with anything but the file system."""
     return '://' in path or path.startswith('pipe:')
 
 

@@ -112,7 +112,7 @@ class ShardSet:
         return {shard for shard in read_sizes(self.folder) if self._is_ours(shard)}
 
     def _is_ours(self, shard: str) -> bool:
-        """Whether a file has the name of one of these shards."""
+        """Return whether a file has the name of one of these shards."""
         return re.fullmatch(rf'{re.escape(self.name)}-\d{{6,}}\.tar', shard) is not None
 
     def _check_folder(self) -> None:

@@ -96,14 +96,14 @@ def units_of(model: nn.Module) -> list[nn.Module]:
 
 
 def is_sharded(value: object) -> bool:
-    """Whether a tensor is sharded, or a model has a sharded parameter."""
+    """Return whether a tensor is sharded, or a model has a sharded parameter."""
     if isinstance(value, nn.Module):
         return any(_is_dtensor(parameter) for parameter in value.parameters())
     return _is_dtensor(value)
 
 
 def _is_dtensor(value: object) -> TypeGuard[DTensor]:
-    """Whether a value is a sharded tensor."""
+    """Return whether a value is a sharded tensor."""
     return hasattr(value, 'full_tensor')
 
 

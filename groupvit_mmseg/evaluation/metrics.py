@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
@@ -34,7 +35,7 @@ class PerClassIoUMetric(IoUMetric):
     # An empty prefix leaves the names plain; IoUMetric warns about None.
     default_prefix = ''
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:  # of the base class
         super().__init__(**kwargs)
         self.class_iou: dict[str, float | None] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,7 @@ class BoundaryIoUMetric(PerClassIoUMetric):
 
     default_prefix = 'boundary'
 
-    def __init__(self, *, dilation_ratio: float = 0.02, **kwargs) -> None:
+    def __init__(self, *, dilation_ratio: float = 0.02, **kwargs: Any) -> None:  # of the base class
         super().__init__(**kwargs)
         self.dilation_ratio = dilation_ratio
 
@@ -101,7 +102,7 @@ class MaskProbingMetric(BaseMetric):
 
     default_prefix = 'probing'
 
-    def __init__(self, *, ignore_index: int = 255, **kwargs) -> None:
+    def __init__(self, *, ignore_index: int = 255, **kwargs: Any) -> None:  # of the base class
         super().__init__(**kwargs)
         self.ignore_index = ignore_index
 

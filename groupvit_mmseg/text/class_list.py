@@ -289,10 +289,10 @@ def _check_background(classes: ClassList) -> None:
 
 
 def _begins_with_background(names: Sequence[str]) -> bool:
-    """Whether the first name is that of a background."""
+    """Return whether the first name is that of a background."""
     return bool(names) and isinstance(names[0], str) and is_background(names[0])
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    """Whether a value is a number; True and False are none."""
+    """Return whether a value is a number; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

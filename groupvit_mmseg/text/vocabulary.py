@@ -61,7 +61,7 @@ def repeated_names(names: Sequence[str]) -> list[str]:
 
 
 def is_background(name: str) -> bool:
-    """Whether a class name means the background: ``Background``, ``_background_``, ``bg``, ..."""
+    """Return whether a class name means the background: ``_Background_``, ``bg``, ..."""
     return name.strip(' _-').casefold() in ('background', 'bg')
 
 

@@ -250,7 +250,7 @@ def test_a_damaged_file_is_one_sentence_with_its_name(name, tmp_path, capfd):
     path = tmp_path / 'photo.jpg'
     path.write_bytes(make())
     for load in (load_image, lambda path: LoadImageFromFile()(dict(img_path=str(path)))):
-        with pytest.raises(ValueError, match=r'photo\.jpg cannot be read as a picture') as error:
+        with pytest.raises(ValueError, match=r'photo\.jpg cannot be read as an image') as error:
             load(path)
         assert reason in str(error.value)
         assert '\n' not in str(error.value)

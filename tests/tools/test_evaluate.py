@@ -581,7 +581,7 @@ def long_strip(path):
 @pytest.mark.parametrize(
     'spoil, message, workers',
     [
-        (unreadable_picture, 'p2.jpg cannot be read as a picture', 1),
+        (unreadable_picture, 'p2.jpg cannot be read as an image', 1),
         (picture_of_one_pixel, 'p2.jpg has 1 x 1: save both at the same size', 0),
         (long_strip, 'p2.jpg cannot be evaluated (it is too long and thin to be resized', 0),
     ],
@@ -622,7 +622,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_loses_nothing(
     count = running.count_pairs
     monkeypatch.setattr(running, 'count_pairs', lambda *given: done.append(1) or count(*given))
     assert run(tool, place, tmp_path / 'out', *options, '--workers=1') == 2
-    assert f'{image} cannot be read as a picture' in error(capsys)
+    assert f'{image} cannot be read as an image' in error(capsys)
     assert len(done) == 1
     image.write_bytes(whole)
     assert run(tool, place, tmp_path / 'out', *options) == 0

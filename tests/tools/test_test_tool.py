@@ -225,7 +225,7 @@ def test_demo_draws_and_prints_shares(place, capsys):
 def test_demo_without_its_picture_says_so(place, capsys):
     paths = [str(place / 'none.jpg'), str(CONFIGS / 'tiny_zeroshot.py'), str(place / 'epoch_1.pth')]
     assert in_process('demo/image_demo.py')([*paths, f'--out={place / "x.png"}']) == 2
-    assert capsys.readouterr().err.startswith('error: There is no picture at')
+    assert capsys.readouterr().err.startswith('error: There is no image at')
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_what_the_demo_cannot_do_is_one_sentence(place, tmp_path, capsys, option
 @pytest.mark.parametrize(
     'spoil, reason',
     [
-        (lambda path: path.write_bytes(b'hello'), 'cannot be read as a picture'),
+        (lambda path: path.write_bytes(b'hello'), 'cannot be read as an image'),
         (lambda path: Image.new('RGB', (1, 1)).save(path), 'has 1 x 1 pixels'),
         (lambda path: Image.new('RGB', (30_000, 8)).save(path), 'resized, has 2048 x 1 pixels'),
     ],

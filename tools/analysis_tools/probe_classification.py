@@ -96,7 +96,7 @@ def open_folder(folder: Path, classes: Sequence[str] | None = None) -> CustomDat
     names = list(dataset.metainfo['classes'])
     if classes is not None and names != list(classes):
         raise ValueError(
-            f'{folder} has {len(names)} classes, and not the {len(classes)} of the pictures of '
+            f'{folder} has {len(names)} classes, and not the {len(classes)} of the images of '
             'known class: both need the same folders.'
         )
     return dataset

@@ -1,13 +1,13 @@
-"""Draws the scenes: small pictures of textured things on textured grounds, with captions.
+"""Draws the scenes: small images of textured things on textured grounds, with captions.
 
-Training pairs become webdataset shards (a picture and a caption, no mask), validation scenes
-pictures with masks in VOC layout. ``groupvit_mmseg.datasets.scenes`` draws them: the same seed
+Training pairs become webdataset shards (an image and a caption, no mask), validation scenes
+images with masks in VOC layout. ``groupvit_mmseg.datasets.scenes`` draws them: the same seed
 gives the same scenes on every machine.
 
 Written under ``--out``::
 
-    train/scenes-train-000000.tar ... sizes.json      pictures (.png) and captions (.txt)
-    val/JPEGImages/*.png                               pictures
+    train/scenes-train-000000.tar ... sizes.json      images (.png) and captions (.txt)
+    val/JPEGImages/*.png                               images
     val/SegmentationClass/*.png                        0 background, then the things (like VOC)
     val/SegmentationClassContext/*.png                 the things, then the grounds (like Context)
     val/ImageSets/Segmentation/{val,calib}.txt         test scenes; scenes to choose thresholds on
@@ -39,7 +39,7 @@ from groupvit_mmseg.datasets.scenes import PALETTE, THINGS, draw_scene, scene_se
 from groupvit_mmseg.datasets.text_files import read_json
 
 STAMP, UNFINISHED, SHARDS = 'scenes.json', '.scenes.unfinished', 'scenes-train'
-PICTURES = ('JPEGImages', 'SegmentationClass', 'SegmentationClassContext')
+FOLDERS = ('JPEGImages', 'SegmentationClass', 'SegmentationClassContext')
 
 
 class Settings(TypedDict):
@@ -55,7 +55,7 @@ class Settings(TypedDict):
 
 
 def write_train(out: Path, num_scenes: int, seed: int, *, size: int, shard_size: int) -> None:
-    """Write pictures and captions, without masks, as webdataset shards and ``sizes.json``."""
+    """Write images and captions, without masks, as webdataset shards and ``sizes.json``."""
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
     for start in range(0, num_scenes, shard_size):
@@ -76,21 +76,21 @@ def write_val(out: Path, num_scenes: Mapping[str, int], seed: int, *, size: int)
         out (Path): Folder to write.
         num_scenes (Mapping[str, int]): Number of scenes by name of the split.
         seed (int): Seed of the data set.
-        size (int): Side of the pictures, pixels.
+        size (int): Side of the images, pixels.
     """
-    for folder in (*PICTURES, 'ImageSets/Segmentation'):
+    for folder in (*FOLDERS, 'ImageSets/Segmentation'):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for split, count in num_scenes.items():
         names = [f'{split}_{index:06d}' for index in range(count)]
         for index, name in enumerate(names):
             scene = draw_scene(scene_seed(seed, split, index), size)
-            pictures = (
+            images = (
                 Image.fromarray(scene.image),
                 things_map(scene.labels),
                 context_map(scene.labels),
             )
-            for folder, picture in zip(PICTURES, pictures, strict=True):
-                picture.save(out / folder / f'{name}.png')
+            for folder, image in zip(FOLDERS, images, strict=True):
+                image.save(out / folder / f'{name}.png')
         listing = out / 'ImageSets/Segmentation' / f'{split}.txt'
         listing.write_text(''.join(f'{name}\n' for name in names))
 
@@ -121,7 +121,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-val', type=int, default=500, help='scenes to test on')
     parser.add_argument('--num-calib', type=int, default=200, help='scenes to choose thresholds on')
     parser.add_argument('--shard-size', type=int, default=500, help='training scenes per shard')
-    parser.add_argument('--size', type=int, default=40, help='side of the pictures, pixels (>= 24)')
+    parser.add_argument('--size', type=int, default=40, help='side of the images, pixels (>= 24)')
     parser.add_argument('--seed', type=int, default=0)
     return parser.parse_args(argv)
 
@@ -148,7 +148,7 @@ def files_of(settings: Settings) -> set[str]:
     for split, count in splits_of(settings).items():
         files.add(f'val/ImageSets/Segmentation/{split}.txt')
         names = [f'{split}_{index:06d}.png' for index in range(count)]
-        files |= {f'val/{folder}/{name}' for folder in PICTURES for name in names}
+        files |= {f'val/{folder}/{name}' for folder in FOLDERS for name in names}
     return files
 
 

@@ -156,5 +156,5 @@ def frozen_modules(model: nn.Module, frozen_ids: set[int]) -> list[nn.Module]:
 
 
 def waits_for_all_gradients(wrapper: nn.Module) -> bool:
-    """Whether a model's wrapper ends a step only once every parameter has a gradient."""
+    """Return whether a model's wrapper ends a step only once every parameter has a gradient."""
     return not getattr(wrapper, 'find_unused_parameters', True)

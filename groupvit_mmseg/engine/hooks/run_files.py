@@ -27,16 +27,16 @@ class RunFiles(NamedTuple):
         return self.resume_file is not None and same_path(self.resume_file.parent, self.folder)
 
     def is_user_file(self, path: str | Path) -> bool:
-        """Whether a path is the file that the user named."""
+        """Return whether a path is the file that the user named."""
         return self.user_file is not None and same_path(path, self.user_file)
 
     def has_name_of_checkpoint(self, path: str | Path) -> bool:
-        """Whether a path has the name of one of the run's checkpoints."""
+        """Return whether a path has the name of one of the run's checkpoints."""
         pattern = self.template.format('*')
         return any(Path(path).match(name) for name in (pattern, f'best_*_{pattern}'))
 
     def could_replace(self, path: Path) -> bool:
-        """Whether the run may write a checkpoint over a path."""
+        """Return whether the run may write a checkpoint over a path."""
         return same_path(path.parent, self.folder) and self.has_name_of_checkpoint(path)
 
     def checkpoints(self) -> list[Path]:
@@ -69,7 +69,7 @@ class RunFiles(NamedTuple):
 
 
 def same_path(first: str | Path, second: str | Path) -> bool:
-    """Whether two paths are the same once links are resolved."""
+    """Return whether two paths are the same once links are resolved."""
     return Path(first).resolve() == Path(second).resolve()
 
 

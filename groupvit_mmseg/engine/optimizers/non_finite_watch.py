@@ -118,7 +118,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether every value is finite."""
+    """Return whether every value is finite."""
     return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
 
 

@@ -191,7 +191,7 @@ def _schedule_note(schedule: _ParamScheduler, state: ScheduleState, source: str)
 
 
 def same(first: object, second: object) -> bool:
-    """Whether two settings are equal, numbers up to rounding.
+    """Return whether two settings are equal, numbers up to rounding.
 
     Example:
         >>> same([0.1 + 0.2, 'cosine'], (0.3, 'cosine'))

@@ -33,7 +33,7 @@ def config_changes(before: str, now: str) -> list[str]:
 
 
 def _is_ignored(name: str) -> bool:
-    """Whether a setting has no effect on the result."""
+    """Return whether a setting has no effect on the result."""
     return name.partition('.')[0] in SETTINGS_OF_A_RUN + SETTINGS_OF_LOGGING
 
 
