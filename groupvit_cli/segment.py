@@ -161,20 +161,24 @@ def check_formats(sources: Sequence[Source], formats: Sequence[str]) -> None:
 def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     """Load the model and set the classes."""
     from groupvit_mmseg.inference import GroupViTInferencer
-    from groupvit_mmseg.text.class_list import foreground_names, read_class_file
+    from groupvit_mmseg.text.class_file import read_class_file
+    from groupvit_mmseg.text.class_list import foreground_names
 
     class_options = dict(
         bg_thresh=options.bg_thresh,
         background_words=foreground_names(options.background) if options.background else None,
         templates=options.templates,
     )
-    classes = read_class_file(options.classes) if options.classes else options.words
+    stated = {name: value for name, value in class_options.items() if value is not None}
+    # Options of the command line precede those of a class file.
+    classes = (
+        read_class_file(options.classes) if options.classes else {'class_names': options.words}
+    )
     return GroupViTInferencer.from_pretrained(
         options.model,
-        class_names=classes,
         config=options.config,
         device=choose_device(options.device),
-        **class_options,
+        **{**classes, **stated},
     )
 
 

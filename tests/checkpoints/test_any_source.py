@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 from safetensors.torch import save_file
 
+from groupvit_cli.segment import SegmentOptions, make_inferencer, run
 from groupvit_mmseg.checkpoints import from_official, released
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
@@ -224,3 +225,32 @@ def test_the_demo_takes_every_source(run_tool, sources, converted, image, tmp_pa
     assert first != capsys.readouterr().out
     assert run_tool('demo/image_demo', image, config, '--out', out, 'groupvit-gcc') == 2
     assert 'no model has this name' in capsys.readouterr().err
+
+
+def test_the_command_takes_words_or_a_class_file(sources, image, tmp_path):
+    options = SegmentOptions(
+        inputs=[str(image)],
+        out=tmp_path / 'out',
+        words='cat, dog',
+        classes=None,
+        model=NAME,
+        config=None,
+        formats='png,json',
+        bg_thresh=None,
+        background=None,
+        templates=None,
+        device='cpu',
+        batch_size='auto',
+        every=1,
+        max_frames=None,
+        overwrite=False,
+    )
+    assert run(options) == 0
+    assert (tmp_path / 'out/shares.json').is_file()
+    (tmp_path / 'classes.txt').write_text('cat, kitten\ndog, puppy\n')
+    of_file = options._replace(words=None, classes=tmp_path / 'classes.txt')
+    head = make_inferencer(of_file).segmentor.decode_head
+    assert head.class_names == ('cat', 'dog')
+    assert head.classes.aliases == {'cat': ('kitten',), 'dog': ('puppy',)}
+    head = make_inferencer(of_file._replace(bg_thresh=0.5)).segmentor.decode_head
+    assert head.class_names == ('background', 'cat', 'dog')
