@@ -254,3 +254,21 @@ def test_the_command_takes_words_or_a_class_file(sources, image, tmp_path):
     assert head.classes.aliases == {'cat': ('kitten',), 'dog': ('puppy',)}
     head = make_inferencer(of_file._replace(bg_thresh=0.5)).segmentor.decode_head
     assert head.class_names == ('background', 'cat', 'dog')
+
+
+def test_a_segmentors_checkpoint_needs_no_config(sources, cfg, image, tmp_path):
+    inferencer = GroupViTInferencer(cfg, sources['plugin.pth'])
+    state = inferencer.segmentor.state_dict()
+    torch.save(dict(state_dict=state, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'segmentor.pth')
+    opened = GroupViTInferencer.from_pretrained(tmp_path / 'segmentor.pth')
+    assert np.array_equal(opened(image).scores, inferencer(image).scores)
+
+
+def test_what_is_no_whole_model_says_so(tmp_path, sources):
+    torch.save({'conv.weight': torch.ones(1)}, tmp_path / 'other.pth')
+    with pytest.raises(
+        ValueError, match=r'holds no GroupViT with a text encoder \(it begins with c'
+    ):
+        GroupViTInferencer.from_pretrained(tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match="cannot use the device 'gpu'"):
+        GroupViTInferencer.from_pretrained(NAME, device='gpu')
