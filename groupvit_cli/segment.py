@@ -162,24 +162,23 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     """Load the model and set the classes."""
     from groupvit_mmseg.inference import GroupViTInferencer
     from groupvit_mmseg.text.class_file import read_class_file
-    from groupvit_mmseg.text.class_list import ClassList, ClassOptions, make_class_list
+    from groupvit_mmseg.text.class_list import foreground_names
 
-    stated: ClassOptions = {}
-    if options.bg_thresh is not None:
-        stated['bg_thresh'] = options.bg_thresh
-    if options.background is not None:
-        stated['background_words'] = options.background
-    if options.templates is not None:
-        stated['templates'] = options.templates
-    classes: ClassList | str | None = options.words
-    if options.classes is not None:
-        classes = make_class_list(**read_class_file(options.classes))
+    class_options = dict(
+        bg_thresh=options.bg_thresh,
+        background_words=foreground_names(options.background) if options.background else None,
+        templates=options.templates,
+    )
+    stated = {name: value for name, value in class_options.items() if value is not None}
+    # Options of the command line precede those of a class file.
+    classes = (
+        read_class_file(options.classes) if options.classes else {'class_names': options.words}
+    )
     return GroupViTInferencer.from_pretrained(
         options.model,
-        class_names=classes,
         config=options.config,
         device=choose_device(options.device),
-        **stated,
+        **{**classes, **stated},
     )
 
 

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 from safetensors.torch import save_file
 
+from groupvit_cli.segment import SegmentOptions, make_inferencer, run
 from groupvit_mmseg.checkpoints import from_official, released
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
@@ -173,7 +174,7 @@ def test_training_starts_from_every_source_and_resumes_from_none(sources, cfg, t
     own = started.model.state_dict()
     assert all(torch.equal(own[key], value) for key, value in expected.items())
     resumed = runner(cfg, tmp_path, load_from=sources[name], resume=True)
-    with pytest.raises(ValueError, match='no optimiser state.* load_from=.* without --resume'):
+    with pytest.raises(ValueError, match=r'no optimiser state.* load_from=.* without --resume'):
         resumed.load_or_resume()
 
 
@@ -224,3 +225,50 @@ def test_the_demo_takes_every_source(run_tool, sources, converted, image, tmp_pa
     assert first != capsys.readouterr().out
     assert run_tool('demo/image_demo', image, config, '--out', out, 'groupvit-gcc') == 2
     assert 'no model has this name' in capsys.readouterr().err
+
+
+def test_the_command_takes_words_or_a_class_file(sources, image, tmp_path):
+    options = SegmentOptions(
+        inputs=[str(image)],
+        out=tmp_path / 'out',
+        words='cat, dog',
+        classes=None,
+        model=NAME,
+        config=None,
+        formats='png,json',
+        bg_thresh=None,
+        background=None,
+        templates=None,
+        device='cpu',
+        batch_size='auto',
+        every=1,
+        max_frames=None,
+        overwrite=False,
+    )
+    assert run(options) == 0
+    assert (tmp_path / 'out/shares.json').is_file()
+    (tmp_path / 'classes.txt').write_text('cat, kitten\ndog, puppy\n')
+    of_file = options._replace(words=None, classes=tmp_path / 'classes.txt')
+    head = make_inferencer(of_file).segmentor.decode_head
+    assert head.class_names == ('cat', 'dog')
+    assert head.classes.aliases == {'cat': ('kitten',), 'dog': ('puppy',)}
+    head = make_inferencer(of_file._replace(bg_thresh=0.5)).segmentor.decode_head
+    assert head.class_names == ('background', 'cat', 'dog')
+
+
+def test_a_segmentors_checkpoint_needs_no_config(sources, cfg, image, tmp_path):
+    inferencer = GroupViTInferencer(cfg, sources['plugin.pth'])
+    state = inferencer.segmentor.state_dict()
+    torch.save(dict(state_dict=state, meta=dict(cfg=cfg.pretty_text)), tmp_path / 'segmentor.pth')
+    opened = GroupViTInferencer.from_pretrained(tmp_path / 'segmentor.pth')
+    assert np.array_equal(opened(image).scores, inferencer(image).scores)
+
+
+def test_what_is_no_whole_model_says_so(tmp_path, sources):
+    torch.save({'conv.weight': torch.ones(1)}, tmp_path / 'other.pth')
+    with pytest.raises(
+        ValueError, match=r'holds no GroupViT with a text encoder \(it begins with c'
+    ):
+        GroupViTInferencer.from_pretrained(tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match="cannot use the device 'gpu'"):
+        GroupViTInferencer.from_pretrained(NAME, device='gpu')
