@@ -1,6 +1,10 @@
 """Segments an image with words: draws its groups, and the class of each pixel.
 
+python demo/image_demo.py IMAGE CHECKPOINT --classes "a cat, a dog" --out FILE.png
 python demo/image_demo.py IMAGE CONFIG CHECKPOINT --classes "a cat, a dog" --out FILE.png
+
+CHECKPOINT may be the name of released weights, groupvit-gcc-yfcc. CONFIG is needed for models whose
+weights do not determine it.
 """
 
 import argparse
@@ -10,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     tool_main,
@@ -33,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument('image', help='file of any image format')
-    parser.add_argument('config', help='segmentation or pretraining config')
+    parser.add_argument('config', nargs='?', help='segmentation or pretraining config')
     add_checkpoint_argument(parser)
     parser.add_argument(
         '--classes', help='words such as "a cat, a dog" (default: the classes of the config)'
@@ -45,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='background threshold in [0, 1] (default: that of the config)',
     )
     parser.add_argument('--device', default='cpu', help='device that computes (default: cpu)')
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)  # an optional argument in the middle needs it
 
 
 def draw(image: RGBArray, result: InferenceResult) -> RGBArray:
@@ -63,12 +68,13 @@ def draw(image: RGBArray, result: InferenceResult) -> RGBArray:
 def prepare(args: argparse.Namespace) -> tuple[RGBArray, GroupViTInferencer]:
     """Read the image and load the model."""
     image = load_image(args.image)
-    if not Path(args.config).is_file():
+    if args.config is not None and not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
-    check_output(args.out, reads=[args.image, args.config, args.checkpoint])
-    inferencer = GroupViTInferencer(
-        args.config,
+    check_source(args.checkpoint)
+    check_output(args.out, reads=[args.image, args.config or '', args.checkpoint])
+    inferencer = GroupViTInferencer.from_pretrained(
         args.checkpoint,
+        config=args.config,
         class_names=None if args.classes is None else parse_class_names(args.classes),
         bg_thresh=args.bg_thresh,
         device=args.device,
@@ -78,10 +84,8 @@ def prepare(args: argparse.Namespace) -> tuple[RGBArray, GroupViTInferencer]:
 
 def print_shares(result: InferenceResult) -> None:
     """Print the share of every class that occurs, largest first."""
-    shares = np.bincount(result.label_map.ravel(), minlength=len(result.class_names))
-    for index in np.argsort(-shares, kind='stable'):
-        if shares[index]:
-            print(f'{result.class_names[index]}: {shares[index] / result.label_map.size:.1%}')
+    for name, share in result.shares.items():
+        print(f'{name}: {share:.1%}')
 
 
 @tool_main()

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from groupvit_mmseg.checkpoints.key_formats import HUGGING_FACE, OFFICIAL, PLUGIN, key_format_of
-from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
+from groupvit_mmseg.checkpoints.sources import locate
+from groupvit_mmseg.checkpoints.weight_files import read_weights
 from groupvit_mmseg.conversion import command_line
 
 TARGETS = {'plugin': PLUGIN, 'official': OFFICIAL, 'hf': HUGGING_FACE}

@@ -108,7 +108,12 @@ def tool_parser(description: str | None) -> argparse.ArgumentParser:
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
     """Add the positional argument ``checkpoint``."""
-    parser.add_argument('checkpoint', help='checkpoint of a pretrainer or a segmentor')
+    parser.add_argument(
+        'checkpoint',
+        help='weights of a pretrainer or a segmentor: a checkpoint of training, an official file, '
+        "a file or folder of Hugging Face's, a name such as groupvit-gcc-yfcc, hf://OWNER/NAME or "
+        'https://...',
+    )
 
 
 def add_model_config_argument(parser: argparse.ArgumentParser, default: Path) -> None:

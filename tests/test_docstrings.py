@@ -5,10 +5,15 @@ import importlib
 import pkgutil
 
 import pytest
+from mmengine.logging import MMLogger
 
 import groupvit_mmseg
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+# What is logged belongs to no example: the handler keeps the stream of its first moment.
+MMLogger.get_current_instance()
 
 
 def examples():

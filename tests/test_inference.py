@@ -16,6 +16,7 @@ from groupvit_mmseg.inference import (
     segmentation_config,
 )
 from groupvit_mmseg.text.class_list import make_class_list
+from groupvit_mmseg.text.contrast_words import contrast_words
 
 CONFIGS = Path(__file__).parent / 'data' / 'configs'
 ZERO_SHOT, PRETRAIN = CONFIGS / 'tiny_zeroshot.py', CONFIGS / 'tiny_pretrain.py'
@@ -260,3 +261,122 @@ def test_a_segmentor_without_words_keeps_what_is_of_no_class(checkpoint):
     expected = make_class_list(['thing'], templates=['a {}.'], alias_pooling='mean')
     assert segmentor.decode_head.classes == expected
     assert segmentor.options.changed() == dict(window_batch_size=3, precision='bf16', pamr_steps=2)
+
+
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_images_of_a_batch_are_segmented_as_alone(image, checkpoint, tmp_path, mode):
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.test_cfg.update(mode=mode)
+    Image.fromarray(image[:30]).save(tmp_path / 'image.png')
+    images = [image, tmp_path / 'image.png', image[:, ::-1], image[:40, :50]]
+    inferencer = GroupViTInferencer(cfg, checkpoint)
+    results = inferencer.batch(images)
+    for each, result in zip(images, results, strict=True):
+        alone = inferencer(each)
+        assert np.array_equal(result.label_map, alone.label_map)
+        assert np.array_equal(result.group_map, alone.group_map)
+        assert np.abs(result.scores - alone.scores).max() < 1e-5
+        assert np.array_equal(result.image, alone.image)
+    assert len({result.label_map.tobytes() for result in results}) == 4
+    assert inferencer.batch([]) == []
+
+
+def test_a_batch_shares_batches_of_windows(image, checkpoint, monkeypatch):
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.test_cfg.update(window_batch_size=100)
+    inferencer = GroupViTInferencer(cfg, checkpoint)
+    sizes = []
+    segment = inferencer.segmentor._segment_batch
+    monkeypatch.setattr(
+        inferencer.segmentor,
+        '_segment_batch',
+        lambda batch: sizes.append(len(batch)) or segment(batch),
+    )
+    inferencer(image)
+    inferencer.batch([image, image[:, :40]])
+    assert len(sizes) == 2
+    assert sizes[1] > sizes[0]
+
+
+def test_reading_refuses_what_cannot_be_segmented(image, checkpoint, tmp_path):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    Image.fromarray(image).save(tmp_path / 'image.png')
+    assert np.array_equal(inferencer.read(tmp_path / 'image.png'), image)
+    Image.new('RGB', (30_000, 8)).save(tmp_path / 'thin.png')
+    with pytest.raises(ValueError, match=r'thin\.png, resized, has 2048 x 1 pixels'):
+        inferencer.read(tmp_path / 'thin.png')
+    with pytest.raises(FileNotFoundError, match=r'none\.png'):
+        inferencer.read(tmp_path / 'none.png')
+
+
+def test_results_hold_the_image_and_the_background(image, checkpoint):
+    result = GroupViTInferencer(ZERO_SHOT, checkpoint)(image)
+    assert np.array_equal(result.image, image)
+    assert (result.bg_thresh, result.with_background) == (0.95, True)
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.decode_head.update(class_names=['cat', 'dog'], with_background=False, bg_thresh=None)
+    result = GroupViTInferencer(cfg, checkpoint)(image)
+    assert (result.bg_thresh, result.with_background) == (None, False)
+    assert result.overlay().shape[2] == 3
+
+
+@pytest.fixture
+def without_background(checkpoint):
+    """An inferencer whose config has no background."""
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.decode_head.update(class_names=['cat', 'dog'], with_background=False, bg_thresh=None)
+    return GroupViTInferencer(cfg, checkpoint)
+
+
+def test_one_word_alone_is_contrasted(image, without_background):
+    inferencer, head = without_background, without_background.segmentor.decode_head
+    inferencer.set_classes('dog')
+    assert inferencer.class_names == ('background', 'dog')
+    assert len(head.background_words) == 78  # of 80: neither dog nor hot dog
+    contrasted = inferencer(image)
+    words = head.background_words
+    inferencer.set_classes(['dog', *words])
+    assert np.array_equal(contrasted.label_map == 1, inferencer(image).label_map == 0)
+    inferencer.set_classes('dog')
+    assert head.background_words == words
+    inferencer.set_classes(aliases={'dog': ['teddy bear']})
+    assert {'dog', 'bear', 'teddy bear'} & set(head.background_words) == set()
+    assert len(head.background_words) == 76
+    inferencer.set_classes('cat, dog')
+    assert (inferencer.class_names, head.background_words) == (('cat', 'dog'), ())
+    inferencer.set_classes('dog')
+    inferencer.set_classes(bg_thresh=0.5)
+    assert (inferencer.class_names, head.background_words) == (('background', 'dog'), ())
+    assert head.bg_thresh == 0.5
+
+
+def test_a_background_of_ones_own_is_kept_with_one_word(without_background):
+    inferencer, head = without_background, without_background.segmentor.decode_head
+    inferencer.set_classes('dog', background_words=['sky', 'grass'])
+    assert head.background_words == ('sky', 'grass')
+    inferencer.set_classes('cat, dog')
+    assert head.background_words == ('sky', 'grass')
+    inferencer.set_classes(make_class_list(['cat']))
+    assert inferencer.class_names == ('cat',)
+
+
+def test_plurals_are_no_contrast():
+    for name, left_out in {
+        'horses': 'horse',
+        'bus': 'bus',
+        'buses': 'bus',
+        'Hot Dogs': 'dog',
+    }.items():
+        words = contrast_words(make_class_list([name]))
+        assert left_out not in words
+        assert 'cat' in words
+
+
+def test_the_papers_model_without_weights():
+    inferencer = GroupViTInferencer.untrained(class_names=['cat', 'dog'])
+    assert inferencer.class_names == ('cat', 'dog')
+    backbone = inferencer.segmentor.backbone
+    paper = MODELS.build(dict(type='GroupViT')).state_dict()
+    assert {k: v.shape for k, v in backbone.state_dict().items()} == {
+        k: v.shape for k, v in paper.items()
+    }

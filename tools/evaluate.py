@@ -34,6 +34,7 @@ from groupvit_mmseg.benchmark.run_set import digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_device_argument,
@@ -158,8 +159,7 @@ def describe_model(config: Path) -> str:
 
 def read_settings(args: argparse.Namespace) -> EvaluationSettings:
     """Return the settings that all rows of the table share."""
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+    check_source(args.checkpoint)
     return EvaluationSettings(
         out=args.out,
         configs=CONFIGS,

@@ -5,7 +5,8 @@ python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
 python tools/test.py CONFIG CHECKPOINT --tta
 
 CONFIG is a zero-shot config, a pretraining config whose val_cfg names a segmentor, or the config of
-a head that learns from masks; CHECKPOINT is a checkpoint as training writes it.
+a head that learns from masks; CHECKPOINT is a checkpoint as training writes it, official or
+Hugging Face's weights, or the name of released ones.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import evaluation_report, write_json
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     INPUT_ERRORS,
     add_checkpoint_argument,
@@ -85,8 +87,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """Return the segmentation config with the command line applied; check it before the run."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+    check_source(args.checkpoint)
     cfg = read_config(args.config)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)

@@ -1,6 +1,7 @@
 """Trains a model, with the arguments of MMSegmentation.
 
 python tools/train.py CONFIG [--work-dir DIR] [--amp] [--resume]
+python tools/train.py CONFIG --cfg-options load_from=groupvit-gcc-yfcc
 """
 
 import argparse
@@ -17,6 +18,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.checkpoints.released import find_released
+from groupvit_mmseg.checkpoints.sources import is_remote
 from groupvit_mmseg.command_line import (
     INPUT_ERRORS,
     add_config_options_argument,
@@ -129,7 +132,13 @@ def resume(cfg: Config, checkpoint: str | None) -> None:
     if checkpoint == 'auto' and 'GroupViTRunner' in str(cfg.runner_type):
         cfg.resume = 'auto'  # others would resume from the config's load_from
     elif checkpoint not in (None, 'auto'):
-        if not Path(checkpoint).is_file():
+        is_path = not is_remote(checkpoint)
+        if is_path and not Path(checkpoint).exists() and find_released(checkpoint):
+            raise ValueError(
+                f'{checkpoint} names released weights, which hold no optimiser state to resume: to '
+                f'start from them, give --cfg-options load_from={checkpoint} without --resume.'
+            )
+        if is_path and not Path(checkpoint).is_file():
             raise FileNotFoundError(
                 f'There is no checkpoint {checkpoint} to resume from; check the path.'
             )

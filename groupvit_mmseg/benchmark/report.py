@@ -17,6 +17,8 @@ from torch import nn
 
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.benchmark.result_types import CheckpointRecord
+from groupvit_mmseg.checkpoints.sources import locate
+from groupvit_mmseg.checkpoints.weight_files import shard_names
 from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric, class_names_of
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.openmmlab_entries import describe_tta
@@ -117,7 +119,7 @@ def describe_checkpoint(path: str | Path | None) -> CheckpointRecord:
     """Return name and SHA-256 of a checkpoint.
 
     Args:
-        path (str | Path | None): The file; None for random weights.
+        path (str | Path | None): As :func:`.locate` takes it; None for random weights.
 
     Example:
         >>> _ = Path('weights.pth').write_bytes(b'')
@@ -127,11 +129,14 @@ def describe_checkpoint(path: str | Path | None) -> CheckpointRecord:
     """
     if path is None:
         return {'file': None, 'sha256': None}
-    with open(path, 'rb') as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {'file': Path(path).name, 'sha256': digest.hexdigest()}
+    main = locate(path)
+    shards = shard_names(main) if main.suffix == '.json' else []
+    digest = hashlib.sha256()
+    for each in (main, *(main.parent / name for name in shards)):
+        with each.open('rb') as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return {'file': main.name, 'sha256': digest.hexdigest()}
 
 
 def versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Download weights from an address, or from Hugging Face's hub by ``huggingface_hub``."""
+"""Download weights from Hugging Face's hub by ``huggingface_hub``."""
 
 import contextlib
 import socket
@@ -6,9 +6,6 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-import torch
-
-URL_PREFIXES = ('http://', 'https://')
 HUB_PREFIX = 'hf://'
 WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 CONFIG = 'config.json'
@@ -65,25 +62,6 @@ def cached_file(name: str) -> Path | None:
         if isinstance(path, str) and isinstance(config, str):
             return Path(path)
     return None
-
-
-def download(address: str) -> Path:
-    """Return the file of an http(s) address, in the folder where ``torch.hub`` has checkpoints.
-
-    Raises:
-        FileNotFoundError: If it cannot be downloaded.
-    """
-    name = Path(urllib.parse.urlsplit(address).path).name or 'checkpoint'
-    path = Path(torch.hub.get_dir(), 'checkpoints', name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(address, str(path), progress=False)
-        except OSError as error:
-            raise FileNotFoundError(
-                f'{address} cannot be downloaded ({error}): copy the file here and give its path.'
-            ) from error
-    return path
 
 
 def _is_offline() -> bool:

@@ -1,4 +1,4 @@
-"""Checkpoints of training: read without running their content, loaded if every key fits."""
+"""Checkpoints of any origin: read without running their content, loaded if every key fits."""
 
 import pickle
 import re
@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.types import Storage
 
-from groupvit_mmseg.checkpoints.hub import URL_PREFIXES, download
+from groupvit_mmseg.checkpoints.key_formats import PLUGIN, key_format_of, to_pretrainer_names
+from groupvit_mmseg.checkpoints.module_settings import settings_of_weights
 from groupvit_mmseg.checkpoints.plain_pickle import read_plain
+from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.torch_archive import check_archive
 from groupvit_mmseg.checkpoints.types import Checkpoint
-from groupvit_mmseg.checkpoints.weight_files import read_weights
+from groupvit_mmseg.checkpoints.weight_files import STATE_DICT_ENTRIES, WeightFile, read_weights
 
 NUM_SHAPES = 5
 """int: Tensors of another shape that a message names; the others are counted."""
@@ -26,22 +28,27 @@ MapLocation: TypeAlias = str | torch.device | Callable[[Storage, str], Storage]
 
 
 def read_checkpoint(source: str | Path, *, map_location: MapLocation = 'cpu') -> Checkpoint:
-    """Read a checkpoint of training: safetensors, or pickled and read with ``weights_only=True``.
+    """Read a checkpoint: of training, or weights in the official or Hugging Face's format.
 
     Nothing stored in it is executed. Log histories and NumPy numbers, which checkpoints of
-    mmengine's own runner hold beside tensors, are returned as this plugin writes them.
+    mmengine's own runner hold beside tensors, are returned as this plugin writes them. Weights with
+    official or Hugging Face's keys are returned under the pretrainer's, which a segmentor takes
+    too, together with the settings that the file and its folder contain.
 
     Args:
-        source (str | Path): A file or an http(s) address.
+        source (str | Path): A file, a folder of Hugging Face's, the name of released weights, an
+            http(s) address, or ``hf://OWNER/NAME``.
         map_location (MapLocation): Device of the tensors, as in ``torch.load``. Defaults to 'cpu'.
 
     Returns:
         Checkpoint: The content; a state dict alone is returned as ``{'state_dict': ...}``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        pickle.UnpicklingError: If the file is torn, or holds more than plain data and tensors.
-        ValueError: If it does not hold a dict.
+        FileNotFoundError: If there is no such file or name, or it cannot be downloaded.
+        pickle.UnpicklingError: If the file is torn, or holds more than plain data and tensors and
+            is no official release.
+        ValueError: If it does not hold a dict, or has keys or settings of no GroupViT beside
+            official ones.
 
     Example:
         >>> import torch
@@ -50,36 +57,38 @@ def read_checkpoint(source: str | Path, *, map_location: MapLocation = 'cpu') ->
         >>> read_checkpoint('weights.pth')
         {'state_dict': {'weight': tensor([1., 1.])}}
     """
-    is_address = str(source).startswith(URL_PREFIXES)
-    path = download(str(source)) if is_address else Path(source).expanduser()
+    path = locate(source)
     try:
         content = _load(path, map_location)
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f'There is no checkpoint {source}; check the path.') from None
-    except PermissionError:
+    except (FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # torch raises errors of any type for a foreign or torn file
+        weights = _official_release(path)
+        if weights is not None:
+            return _renamed(path, weights, map_location)
         raise pickle.UnpicklingError(
             f'{source} is not a checkpoint that can be read safely (weights_only=True): '
             f'{_reason(error)}; use a complete file that training here or with MMSegmentation '
-            'wrote, and convert official releases with '
-            'tools/model_converters/official_to_plugin.py.'
+            'wrote, or an official release.'
         ) from error
+    if isinstance(content, WeightFile):
+        return _from_weights(path, content, map_location)
     if not isinstance(content, Mapping):
         raise ValueError(
             f'{source} holds a {type(content).__name__} instead of a dict of weights; '
             'give the checkpoint that training wrote.'
         )
+    if _is_of_another_implementation(content):
+        return _renamed(path, read_weights(path), map_location)
     if 'state_dict' not in content:
         return cast(Checkpoint, {'state_dict': content})  # a file can hold any values
     return cast(Checkpoint, dict(content))  # a file can have any keys
 
 
 def _load(path: Path, map_location: MapLocation) -> object:
-    """Load a safetensors file, or one of ``torch.save`` by ``torch.load`` that runs nothing."""
-    if path.suffix == '.safetensors':
-        weights = read_weights(path)
-        return {'state_dict': weights.tensors, 'meta': {'cfg': weights.config_text}}
+    """Load safetensors, an index of shards, or a file of ``torch.save`` without running it."""
+    if path.suffix in ('.safetensors', '.json'):
+        return read_weights(path)
     check_archive(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
@@ -87,6 +96,53 @@ def _load(path: Path, map_location: MapLocation) -> object:
         if 'Unsupported global' not in str(error) or callable(map_location):
             raise
         return read_plain(path, map_location=map_location)
+
+
+def _official_release(path: Path) -> WeightFile | None:
+    """Read a file that ``torch.load`` refuses, with its types left out; None without foreign keys.
+
+    Official releases pickle a config whose classes are not installed.
+    """
+    try:
+        weights = read_weights(path)
+    except (OSError, ValueError, pickle.UnpicklingError):
+        return None
+    return weights if _has_foreign_keys(weights.tensors) else None
+
+
+def _is_of_another_implementation(content: Mapping[str, object]) -> bool:
+    """Return whether a file's content is an official or Hugging Face's state dict."""
+    if 'meta' in content:  # OpenMMLab's, with the keys of its own model
+        return False
+    entries = [content[e] for e in STATE_DICT_ENTRIES if isinstance(content.get(e), Mapping)]
+    return _has_foreign_keys(cast(Mapping[str, Tensor], (entries or [content])[0]))
+
+
+def _has_foreign_keys(tensors: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors have official or Hugging Face's keys."""
+    names = {str(key): value for key, value in tensors.items()}
+    return key_format_of(names) not in (None, PLUGIN)
+
+
+def _from_weights(path: Path, weights: WeightFile, map_location: MapLocation) -> Checkpoint:
+    """Return safetensors as a checkpoint."""
+    if _has_foreign_keys(weights.tensors):
+        return _renamed(path, weights, map_location)
+    meta = {'cfg': weights.config_text}
+    return cast(Checkpoint, {'state_dict': weights.tensors, 'meta': meta})
+
+
+def _renamed(path: Path, weights: WeightFile, map_location: MapLocation) -> Checkpoint:
+    """Return weights of another implementation under the pretrainer's keys, with their settings."""
+    key_format = key_format_of(weights.tensors)
+    assert key_format is not None, path
+    try:
+        tensors = to_pretrainer_names(weights.tensors, key_format).tensors
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not callable(map_location):
+        tensors = {key: value.to(map_location) for key, value in tensors.items()}
+    return Checkpoint(state_dict=tensors, settings=settings_of_weights(path, weights))
 
 
 def _reason(error: Exception) -> str:

@@ -81,7 +81,12 @@ def check_module(
     Raises:
         ValueError: If one of these differs, or the settings belong to another model.
     """
-    own, stored = module_settings(module), settings_of_weights(path, weights)
+    _compare(module, settings_of_weights(path, weights), path, strict)
+
+
+def _compare(module: nn.Module, stored: MergedSettings, path: Path, strict: Sequence[str]) -> None:
+    """Compare a module with the settings of the weights in a file; see :func:`check_module`."""
+    own = module_settings(module)
     for name, value in own.items():
         other = getattr(stored.hints, name)
         if other is None and name in HEADS:
@@ -99,7 +104,7 @@ def check_module(
 
 
 def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> None:
-    """Compare a module with the config in a checkpoint; see :func:`check_module`.
+    """Compare a module with the settings in a checkpoint; see :func:`check_module`.
 
     A checkpoint is loaded to continue from its weights, so another ``assign_scale`` is an error,
     too: converters multiply it into the weights, and it would be applied twice.
@@ -112,6 +117,10 @@ def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) 
     Raises:
         ValueError: If heads or ``assign_scale`` differ, or the config is of another model.
     """
+    strict = (*HEADS, 'assign_scale')
+    if 'settings' in checkpoint:
+        _compare(module, checkpoint['settings'], Path(source), strict)
+        return
     meta: Mapping[str, object] = checkpoint.get('meta') or {}
     text, record = meta.get(CONFIG_ENTRY), meta.get(RECORD)
     weights = WeightFile(
@@ -120,7 +129,7 @@ def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) 
         (),
         record=record if isinstance(record, Mapping) else None,
     )
-    check_module(module, Path(source), weights, strict=(*HEADS, 'assign_scale'))
+    check_module(module, Path(source), weights, strict=strict)
 
 
 def module_settings(module: nn.Module) -> ModuleSettings:

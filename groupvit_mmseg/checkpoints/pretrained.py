@@ -11,7 +11,9 @@ from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of, to_pr
 from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.checkpoints.module_settings import check_module
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
-from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
+from groupvit_mmseg.checkpoints.sources import locate
+from groupvit_mmseg.checkpoints.types import Checkpoint
+from groupvit_mmseg.checkpoints.weight_files import read_weights
 
 # Part of the training, not of the towers: Hugging Face's models have none.
 SECOND_SCALE = 'loss_multi_label.logit_scale'
@@ -22,9 +24,10 @@ InitCfg = dict[str, object]
 class PretrainedInit:
     """Mixin before ``BaseModule`` whose ``Pretrained`` reads every format and checks all keys.
 
-    mmengine's own only logs keys that do not fit. Options of the config: ``checkpoint``, a file, a
-    sharded one, a folder or ``hf://OWNER/NAME``, with official, Hugging Face's or the plugin's
-    keys; ``prefix``, the part of the file to load, if the module's class does not determine it.
+    mmengine's own only logs keys that do not fit. Options of the config: ``checkpoint``, the name
+    of released weights, or a file, a sharded one, a folder, an http(s) address or
+    ``hf://OWNER/NAME`` with official, Hugging Face's or the plugin's keys; ``prefix``, the part of
+    the file to load, if the module's class does not determine it.
     """
 
     pretrained_part = ''  # prefix of this module's keys in a pretrainer; '' for the whole
@@ -178,6 +181,22 @@ def resize_grid(positions: Tensor, grid_shape: Sequence[int]) -> Tensor:
         )
     grid = interpolate_positions(positions.float(), (side, side), grid_shape)  # (1, N', C)
     return grid.to(positions.dtype)
+
+
+def weights_for(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> Tensors:
+    """Return the weights of a checkpoint for a whole model.
+
+    Weights of other implementations get the second logit scale if the model has one, and lose
+    theirs if it has none. Checkpoints of training are returned as they are.
+
+    Args:
+        module (nn.Module): The model that is to receive them.
+        checkpoint (Checkpoint): As :func:`.read_checkpoint` returns it.
+        source (str): Its file, for the log.
+    """
+    if 'settings' not in checkpoint:
+        return checkpoint['state_dict']
+    return match_multi_label_scale(checkpoint['state_dict'], module, source=source)
 
 
 def match_multi_label_scale(

@@ -105,7 +105,7 @@ def unknown_name(source: str) -> str:
     """Return the sentence for a source that is neither a file nor a name, with similar names."""
     close = difflib.get_close_matches(source, RELEASED, n=2, cutoff=0.5)
     names = f'did you mean {" or ".join(close)}' if close else f'known: {", ".join(RELEASED)}'
-    return f'There is no file of weights at {source}, and no model has this name ({names}).'
+    return f'There is no checkpoint at {source}, and no model has this name ({names}).'
 
 
 def fetch_released(weights: ReleasedWeights) -> Path:

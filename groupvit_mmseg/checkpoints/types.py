@@ -5,6 +5,8 @@ from typing import Any, TypedDict
 
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.architecture_hints import MergedSettings
+
 
 class CheckpointMeta(TypedDict, total=False):
     """The entry ``meta`` of a checkpoint; mmengine's own runner writes a part of these keys.
@@ -88,6 +90,8 @@ class Checkpoint(TypedDict, total=False):
         message_hub (MessageHubState): Log histories and values of the run.
         optimizer (OptimizerState): State of the optimiser.
         param_schedulers (list[dict]): State of each schedule.
+        settings (MergedSettings): Settings of the model, of weights that had the official or
+            Hugging Face's keys in their file.
     """
 
     meta: CheckpointMeta
@@ -96,3 +100,4 @@ class Checkpoint(TypedDict, total=False):
     message_hub: MessageHubState
     optimizer: OptimizerState
     param_schedulers: list[dict[str, Any]]
+    settings: MergedSettings

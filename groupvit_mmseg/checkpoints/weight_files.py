@@ -9,25 +9,12 @@ from typing import NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.hub import HUB_PREFIX, URL_PREFIXES, download, fetch
-from groupvit_mmseg.checkpoints.released import (
-    fetch_released,
-    find_released,
-    looks_like_name,
-    unknown_name,
-)
 from groupvit_mmseg.checkpoints.restricted_unpickler import Plain, StoredTensor, as_plain
 from groupvit_mmseg.checkpoints.settings_readers import RECORD
+from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
 
 STATE_DICT_ENTRIES = ('state_dict', 'model')
-# In a folder, the first of these is read.
-FILES_IN_FOLDERS = (
-    'model.safetensors',
-    'model.safetensors.index.json',
-    'pytorch_model.bin',
-    'pytorch_model.bin.index.json',
-)
 CONFIG_ENTRY = 'cfg'
 SETTINGS_ENTRY = 'settings'
 # Entries in which the official training, and scripts derived from it, store their settings.
@@ -67,8 +54,8 @@ def read_weights(source: str | Path) -> WeightFile:
     """Read weights without running anything that the file contains.
 
     Args:
-        source (str | Path): A file or its http(s) address, the ``.index.json`` of a sharded one,
-            a folder of Hugging Face's, or ``hf://OWNER/NAME`` for a repository of its hub.
+        source (str | Path): As :func:`.locate` takes it; also the ``.index.json`` of a sharded
+            file.
 
     Returns:
         WeightFile: The tensors, and the settings that the file holds.
@@ -95,37 +82,6 @@ def read_weights(source: str | Path) -> WeightFile:
     if not weights.tensors:
         raise ValueError(f'{path} holds no tensors: give the file with the weights.')
     return weights
-
-
-def locate(source: str | Path) -> Path:
-    """Find the file of a source: a file, one in a folder, at an address, or of the hub.
-
-    Args:
-        source (str | Path): As :func:`read_weights` takes it.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    if str(source).startswith(HUB_PREFIX):
-        return fetch(str(source).removeprefix(HUB_PREFIX))
-    if str(source).startswith(URL_PREFIXES):
-        return download(str(source))
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = [path / name for name in FILES_IN_FOLDERS if (path / name).is_file()]
-        if not files:
-            raise FileNotFoundError(
-                f'The folder {path} holds none of {", ".join(FILES_IN_FOLDERS)}: name the file.'
-            )
-        return files[0]
-    if path.is_file():
-        return path
-    released = find_released(str(source))
-    if released is not None:
-        return fetch_released(released)
-    if looks_like_name(str(source)):
-        raise FileNotFoundError(unknown_name(str(source)))
-    raise FileNotFoundError(f'There is no file of weights at {path}; check the path.')
 
 
 def shard_names(index: Path) -> list[str]:

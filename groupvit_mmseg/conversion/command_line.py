@@ -16,12 +16,13 @@ from groupvit_mmseg.checkpoints.key_formats import (
     KeyFormat,
     Tensors,
 )
+from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.stored_settings import (
     key_format_settings,
     read_json,
     stored_settings,
 )
-from groupvit_mmseg.checkpoints.weight_files import WeightFile, locate, read_weights, shard_names
+from groupvit_mmseg.checkpoints.weight_files import WeightFile, read_weights, shard_names
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import Model, decode, encode

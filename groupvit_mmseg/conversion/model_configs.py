@@ -4,6 +4,7 @@ from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.architecture import (
     BackboneConfig,
+    ProjectorConfig,
     Structure,
     TextEncoderConfig,
 )
@@ -11,6 +12,46 @@ from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 from groupvit_mmseg.text.vocabulary import class_names
+
+PAPER = Structure(
+    BackboneConfig(
+        type='GroupViT',
+        img_size=224,
+        patch_size=16,
+        in_channels=3,
+        embed_dims=384,
+        embed_factors=[1, 1, 1],
+        depths=[6, 3, 3],
+        num_heads=[6, 6, 6],
+        num_group_tokens=[64, 8, 0],
+        num_output_groups=[64, 8],
+        mlp_ratio=4,
+    ),
+    TextEncoderConfig(
+        type='GroupViTTextEncoder',
+        context_length=77,
+        embed_dims=256,
+        num_layers=12,
+        num_heads=4,
+        vocab_size=49408,
+    ),
+    ProjectorConfig(
+        type='GroupViTProjector',
+        in_channels=384,
+        num_layers=2,
+        hidden_channels=4096,
+        out_channels=256,
+    ),
+    ProjectorConfig(
+        type='GroupViTProjector',
+        in_channels=256,
+        num_layers=2,
+        hidden_channels=4096,
+        out_channels=256,
+    ),
+    multi_label=True,
+)
+"""Structure: The paper's model, which the released weights have."""
 
 
 def pretrainer_config(structure: Structure) -> dict[str, object]:
@@ -56,7 +97,12 @@ def segmentor_config(structure: Structure) -> dict[str, object]:
 
 
 def segmentation_config_text(structure: Structure) -> str:
-    """Return the text of a config for Pascal VOC 2012, and for any image in the demo."""
+    """Return the text of :func:`zero_shot_voc_config`."""
+    return zero_shot_voc_config(structure).pretty_text
+
+
+def zero_shot_voc_config(structure: Structure) -> Config:
+    """Return a config for Pascal VOC 2012, and for any image in the demo."""
     dataset = dict(
         type='PascalVOCDataset',
         data_root='data/VOCdevkit/VOC2012',
@@ -86,7 +132,7 @@ def segmentation_config_text(structure: Structure) -> str:
     )
     whole = Config(config)
     add_openmmlab_entries(whole)
-    return whole.pretty_text
+    return whole
 
 
 def plugin_meta() -> dict[str, object]:

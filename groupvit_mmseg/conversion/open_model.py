@@ -7,10 +7,11 @@ from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.architecture import Structure
 from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of
-from groupvit_mmseg.checkpoints.travelling import travelling_settings
-from groupvit_mmseg.checkpoints.weight_files import locate, read_weights
+from groupvit_mmseg.checkpoints.sources import locate
+from groupvit_mmseg.checkpoints.stored_settings import stored_settings
+from groupvit_mmseg.checkpoints.weight_files import read_weights
 from groupvit_mmseg.conversion.convert import decode
-from groupvit_mmseg.conversion.model_configs import segmentation_config
+from groupvit_mmseg.conversion.model_configs import zero_shot_voc_config
 
 
 class OpenedModel(NamedTuple):
@@ -55,6 +56,6 @@ def open_model(source: str | Path) -> OpenedModel:
             f'{source} holds no GroupViT with a text encoder (it begins with {names}): give its '
             'config as well, or other weights.'
         )
-    settings = travelling_settings(path, weights, key_format)
+    settings = stored_settings(path, weights, key_format)
     model = decode(weights.tensors, key_format, settings, where=path)
-    return OpenedModel(segmentation_config(model.structure), model.tensors, model.structure, path)
+    return OpenedModel(zero_shot_voc_config(model.structure), model.tensors, model.structure, path)

@@ -2,8 +2,9 @@
 
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.inference.config import segmentation_config
-from groupvit_mmseg.inference.inferencer import GroupViTInferencer, InferenceResult
+from groupvit_mmseg.inference.inferencer import GroupViTInferencer
 from groupvit_mmseg.inference.loading import check_device, load_segmentor
+from groupvit_mmseg.results import InferenceResult
 
 __all__ = [
     'GroupViTInferencer',

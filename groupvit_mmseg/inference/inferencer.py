@@ -2,51 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from numpy.typing import NDArray
 from torch import Tensor
 
+from groupvit_mmseg.checkpoints.loading import load_weights
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.datasets.image_decoding import load_image
+from groupvit_mmseg.conversion.model_configs import PAPER, zero_shot_voc_config
+from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.inference.config import segmentation_config
 from groupvit_mmseg.inference.loading import check_device, load_checkpoint
+from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_array, prepare
 from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
-from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
+from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList, ClassOptions
+from groupvit_mmseg.text.contrast_words import with_contrast, without_contrast
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
-
-
-class InferenceResult(NamedTuple):
-    """Segmentation of one image of ``H × W`` pixels.
-
-    Attributes:
-        label_map (NDArray): Class of every pixel, int64 ``(H, W)``.
-        group_map (NDArray): Segment of every pixel, int64 ``(H, W)``; from one pass over the whole
-            image, even if the labels come from sliding windows.
-        scores (NDArray): Score of every class at every pixel, float32 ``(K, H, W)``.
-        class_names (tuple[str, ...]): The ``K`` names; index 0 is the background, if there is one.
-    """
-
-    label_map: NDArray[np.int64]
-    group_map: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    class_names: tuple[str, ...]
+    from typing_extensions import Self, Unpack
 
 
 class GroupViTInferencer:
@@ -54,7 +37,8 @@ class GroupViTInferencer:
 
     Args:
         config (str | Path | Config): Config of a segmentor, or of pretraining that evaluates one.
-        checkpoint (str | Path, optional): Weights of a pretrainer or a segmentor; None for those of
+        checkpoint (str | Path | Mapping[str, Tensor], optional): Weights of a pretrainer or a
+            segmentor, as :func:`.read_checkpoint` takes them, or a state dict; None for those of
             the config's ``init_cfg``, or random ones if it has none. Defaults to None.
         class_names (ClassList | str | Sequence[str], optional): Classes to segment; None for those
             of the config. Defaults to None.
@@ -95,7 +79,7 @@ class GroupViTInferencer:
     def __init__(
         self,
         config: str | Path | Config,
-        checkpoint: str | Path | None = None,
+        checkpoint: str | Path | Mapping[str, Tensor] | None = None,
         *,
         class_names: ClassList | str | Sequence[str] | None = None,
         device: str = 'cpu',
@@ -106,7 +90,9 @@ class GroupViTInferencer:
         cfg = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: GroupViTSegmentor = MODELS.build(cfg.model)
-        if checkpoint is not None:
+        if isinstance(checkpoint, Mapping):
+            load_weights(self.segmentor, checkpoint, source='The state dict')
+        elif checkpoint is not None:
             load_checkpoint(self.segmentor, checkpoint)
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
@@ -115,8 +101,71 @@ class GroupViTInferencer:
         is_whole = self.segmentor.test_cfg.get('mode', 'whole') == 'whole'
         outputs = dict(with_scores=True, with_group_map=is_whole)
         self.segmentor.test_cfg = {**self.segmentor.test_cfg, **outputs}
-        self._pipeline = _array_pipeline(cfg.test_dataloader.dataset.pipeline)
+        self._pipeline = array_pipeline(cfg.test_dataloader.dataset.pipeline)
         self.set_classes(class_names, **class_options)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        class_names: ClassList | str | Sequence[str] | None = None,
+        config: str | Path | Config | None = None,
+        device: str = 'cpu',
+        **class_options: Unpack[ClassOptions],
+    ) -> Self:
+        """Open weights by name, file, folder or address, without a config of their model.
+
+        Nothing that the file contains is executed.
+
+        Args:
+            source (str | Path): The name of released weights such as ``'groupvit-gcc-yfcc'``, a
+                file of the plugin's or the official format, a file or folder of Hugging Face's,
+                ``hf://OWNER/NAME``, or an http(s) address.
+            class_names (ClassList | str | Sequence[str], optional): Classes to segment. They have
+                a background only if an option adds one, or there is one class alone; see
+                :meth:`set_classes`. None for Pascal VOC's with the official background threshold,
+                or for those of ``config``. Defaults to None.
+            config (str | Path | Config, optional): Config of the model, with which all arguments
+                mean what they mean in the constructor. None derives it from the weights. Defaults
+                to None.
+            device (str): Device to compute on. Defaults to 'cpu'.
+            **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
+
+        Raises:
+            FileNotFoundError: If there is no such file or name, or it cannot be downloaded.
+            UnpicklingError: If the file is damaged, or not one of weights.
+            ValueError: If it has no whole GroupViT, or as the constructor.
+        """
+        check_device(device)
+        if config is not None:
+            return cls(config, source, class_names=class_names, device=device, **class_options)
+        model = open_model(source)
+        if class_names is not None:  # Pascal VOC's threshold belongs to its classes
+            class_options = {'with_background': False, **class_options}
+        return cls(
+            model.config, model.tensors, class_names=class_names, device=device, **class_options
+        )
+
+    @classmethod
+    def untrained(
+        cls,
+        *,
+        class_names: ClassList | str | Sequence[str] | None = None,
+        device: str = 'cpu',
+        **class_options: Unpack[ClassOptions],
+    ) -> Self:
+        """Make the paper's model with random weights, to try an installation or measure speed.
+
+        Args:
+            class_names (ClassList | str | Sequence[str], optional): As in :meth:`from_pretrained`.
+            device (str): Device to compute on. Defaults to 'cpu'.
+            **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
+        """
+        if class_names is not None:
+            class_options = {'with_background': False, **class_options}
+        cfg = zero_shot_voc_config(PAPER)
+        return cls(cfg, class_names=class_names, device=device, **class_options)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -130,10 +179,15 @@ class GroupViTInferencer:
     ) -> None:
         """Set the classes to segment from now on.
 
+        One class alone, without a background, would be the label of every pixel. It gets a
+        background, class 0, of everything that is nearer to one of the 80 COCO objects
+        (``background_words``) whose names share no word with the class or its aliases. Words of
+        the same meaning among them have to be aliases: ``aliases={'man': ['person']}``.
+
         Args:
-            class_names (ClassList | str | Sequence[str], optional): A whole list; or the names,
-                without a background: a known set, a text with commas, or a list. None keeps the
-                present ones. Defaults to None.
+            class_names (ClassList | str | Sequence[str], optional): A whole list, which is not
+                changed; or the names, without a background: a known set, a text with commas, or a
+                list. None keeps the present ones. Defaults to None.
             **class_options: Fields of a :class:`ClassList` to change; None and fields left out keep
                 the present ones. ``bg_thresh`` or ``background_words`` add a background as class 0
                 if there is none.
@@ -147,10 +201,28 @@ class GroupViTInferencer:
         if isinstance(class_names, ClassList):
             head.set_classes(class_names, **changes)
         elif class_names is not None or changes:
-            head.set_classes(head.classes.looking_for(class_names, **changes))
+            present = without_contrast(head.classes)
+            head.set_classes(with_contrast(present.looking_for(class_names, **changes)))
 
-    @torch.no_grad()
-    def __call__(self, image: str | Path | NDArray[np.uint8]) -> InferenceResult:
+    def read(self, path: str | Path) -> RGBImage:
+        """Read an image that can be segmented, for :meth:`batch`.
+
+        Args:
+            path (str | Path): The file.
+
+        Returns:
+            NDArray: RGB ``(H, W, 3)`` uint8.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the image cannot be read, or is smaller than a patch as it is or as the
+                pipeline resizes it.
+        """
+        image = as_array(path)
+        self._prepare(image, name=str(path))
+        return image
+
+    def __call__(self, image: str | Path | RGBImage) -> InferenceResult:
         """Segment one image.
 
         Args:
@@ -164,52 +236,57 @@ class GroupViTInferencer:
             ValueError: If the image cannot be read, or is smaller than a patch as it is or as the
                 pipeline resizes it.
         """
-        batch = pseudo_collate([self._prepare(image)])
-        batch = self.segmentor.data_preprocessor(batch, False)
-        inputs = torch.stack(list(batch['inputs']))
-        (sample,) = self.segmentor.predict(inputs, batch['data_samples'])
+        (result,) = self.batch([image])
+        return result
+
+    @torch.no_grad()
+    def batch(self, images: Sequence[str | Path | RGBImage]) -> list[InferenceResult]:
+        """Segment several images of any sizes, which share batches of windows.
+
+        Args:
+            images (Sequence[str | Path | NDArray]): As :meth:`__call__` takes them.
+
+        Returns:
+            list[InferenceResult]: One per image, as :meth:`__call__` returns it up to rounding.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If an image cannot be used; none is segmented then.
+        """
+        arrays = [as_array(image) for image in images]
+        inputs: list[Tensor] = []
+        samples: list[SegDataSample] = []
+        for image, array in zip(images, arrays, strict=True):
+            name = 'The image' if isinstance(image, np.ndarray) else str(image)
+            data = pseudo_collate([self._prepare(array, name=name)])
+            data = self.segmentor.data_preprocessor(data, False)
+            inputs += list(data['inputs'])
+            samples += data['data_samples']
+        results = self.segmentor.predict(inputs, samples)
+        return [self._result(*each) for each in zip(arrays, inputs, results, strict=True)]
+
+    def _prepare(self, image: RGBImage, *, name: str) -> dict:
+        """Run the pipeline on an image; errors name it."""
+        return prepare(image, self._pipeline, self.segmentor.backbone, name=name)
+
+    def _result(self, image: RGBImage, inputs: Tensor, sample: SegDataSample) -> InferenceResult:
+        """Collect the maps of an image from the segmentor's sample."""
         if 'pred_group_map' in sample:
             group_map = sample.get('pred_group_map').get('data')  # (1, H, W)
         else:
-            group_map = self._whole_group_map(inputs, sample)  # (1, H, W)
+            group_map = self._whole_group_map(inputs[None], sample)  # (1, H, W)
+        classes = self.segmentor.decode_head.classes
         return InferenceResult(
             label_map=sample.pred_sem_seg.get('data')[0].cpu().numpy(),
             group_map=group_map[0].cpu().numpy(),
             scores=sample.seg_logits.get('data').float().cpu().numpy(),
             class_names=self.class_names,
+            image=image,
+            bg_thresh=classes.bg_thresh,
+            with_background=classes.with_background,
         )
-
-    def _prepare(self, image: str | Path | NDArray[np.uint8]) -> dict:
-        """Run the pipeline on an image; errors name it."""
-        name = 'The image' if isinstance(image, np.ndarray) else str(image)
-        results, backbone = _as_results(image), self.segmentor.backbone
-        check_picture_size(results['img'].shape[:2], backbone, name=name)
-        data: dict
-        try:
-            data = self._pipeline(results)  # type: ignore[assignment]  # no transform drops images
-        except cv2.error as error:
-            reason = TOO_THIN if too_thin(error) else str(error).strip()
-            raise ValueError(f'{name} cannot be used: {reason}.') from error
-        check_picture_size(data['inputs'].shape[-2:], backbone, name=f'{name}, resized,')
-        return data
 
     def _whole_group_map(self, inputs: Tensor, sample: SegDataSample) -> Tensor:
         """Return the segments ``(1, H, W)`` of one pass over the whole image."""
         output = self.segmentor.extract_feat(inputs)
         return resize_to_image(output.group_map()[0], sample)
-
-
-def _array_pipeline(pipeline: Sequence[dict]) -> Compose:
-    """Build the test pipeline for an array instead of files."""
-    transforms = [step for step in pipeline if step['type'] not in SKIPPED_TRANSFORMS]
-    return Compose([dict(type='mmseg.LoadImageFromNDArray'), *transforms])
-
-
-def _as_results(image: str | Path | NDArray[np.uint8]) -> dict:
-    """Return an image as the input of OpenMMLab's pipelines: BGR."""
-    array = image if isinstance(image, np.ndarray) else load_image(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ValueError(
-            f'The image must be RGB (H, W, 3) uint8, got {array.shape} {array.dtype}: convert it.'
-        )
-    return dict(img=np.ascontiguousarray(array[..., ::-1]))

@@ -12,6 +12,7 @@ from torch import nn
 
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
+from groupvit_mmseg.checkpoints.pretrained import weights_for
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.inference.config import segmentation_config
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
@@ -25,7 +26,8 @@ def load_segmentor(
 
     Args:
         config (str | Path | Config): Config of a segmentor, or of pretraining that evaluates one.
-        checkpoint (str | Path): Weights of a pretrainer or a segmentor.
+        checkpoint (str | Path): Weights of a pretrainer or a segmentor, as
+            :func:`.read_checkpoint` takes them.
         device (str): Device to compute on. Defaults to 'cpu'.
         **test_cfg: Fields of :class:`.InferenceOptions`, which replace those of the config; the
             default of ``mode`` is ``'whole'``, not that of the config.
@@ -78,5 +80,6 @@ def check_device(device: str) -> str:
 def load_checkpoint(segmentor: nn.Module, checkpoint: str | Path) -> None:
     """Load weights; raise if a key does not fit, or the towers had other numbers of heads."""
     content = read_checkpoint(checkpoint)
-    load_weights(segmentor, content['state_dict'], source=str(checkpoint))
+    weights = weights_for(segmentor, content, source=str(checkpoint))
+    load_weights(segmentor, weights, source=str(checkpoint))
     check_checkpoint(segmentor, content, source=str(checkpoint))

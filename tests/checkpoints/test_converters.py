@@ -186,7 +186,7 @@ def bad_files(path):
     torch.save({'backbone.weight': torch.zeros(2)}, path.with_name('other.pth'))
     torch.save({'layer1.weight': torch.zeros(2)}, path.with_name('resnet.pth'))
     return {
-        'missing.pth': 'There is no file of weights at',
+        'missing.pth': 'There is no checkpoint at',
         'truncated.pth': 'truncated.pth cannot be read as weights',
         'start.pth': 'cannot be read as weights',
         'empty.pth': 'cannot be read as weights: it is empty',

@@ -149,7 +149,7 @@ def test_wrong_files_and_options_are_one_sentence(files, configs, tmp_path):
     torch.save({'text_encoder.blocks.0.norm1.weight': torch.ones(1)}, tmp_path / 'text.pth')
     with pytest.raises(ValueError, match=r'text\.pth holds no tensors of backbone\.\*'):
         build(configs.backbone, tmp_path / 'text.pth')
-    with pytest.raises(FileNotFoundError, match=r'There is no file of weights'):
+    with pytest.raises(FileNotFoundError, match=r'There is no checkpoint'):
         build(configs.backbone, tmp_path / 'nothing.pth')
     with pytest.raises(ValueError, match='must hold a checkpoint, may hold a prefix'):
         build(configs.backbone, files[0], init_cfg=dict(strict=False))

@@ -92,9 +92,7 @@ def test_an_unknown_name_lists_similar_ones():
         read_weights('groupvit-gcc-yfc')
     with pytest.raises(FileNotFoundError, match='known: groupvit-gcc-yfcc, groupvit-gcc-redcap'):
         read_weights('dog')
-    with pytest.raises(
-        FileNotFoundError, match=r'no file of weights at work_dirs/last\.pth; check'
-    ):
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint at work_dirs/last\.pth; check'):
         read_weights('work_dirs/last.pth')
 
 

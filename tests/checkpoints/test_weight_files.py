@@ -1,5 +1,6 @@
 """Reading anybody's weights: single, sharded, from a hub, and without running what is in them."""
 
+import argparse
 import functools
 import io
 import json
@@ -216,7 +217,8 @@ def served(tmp_path, monkeypatch):
     folder.mkdir()
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
     monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+    monkeypatch.setenv('GROUPVIT_HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('no_proxy', '*')
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -231,15 +233,32 @@ def test_weights_by_address(served):
     (folder / 'a.pth').unlink()
     assert read_checkpoint(f'{address}/a.pth')['state_dict']['w'].sum() == 2  # kept
     for read in (read_weights, read_checkpoint):
-        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded .*404.*: copy'):
+        with pytest.raises(FileNotFoundError, match=r'b\.pth cannot be downloaded: .*404.*: copy'):
             read(f'{address}/b.pth')
 
 
-def test_training_reads_safetensors_and_refuses_the_rest(official_file, tmp_path):
+def test_an_address_is_cached_by_itself_and_torchs_cache_is_used(served, tmp_path, monkeypatch):
+    folder, address = served
+    for index, name in enumerate(('one', 'two')):
+        (folder / name).mkdir()
+        torch.save({'w': torch.tensor(index)}, folder / name / 'a.pth')
+    values = [read_weights(f'{address}/{name}/a.pth').tensors['w'] for name in ('one', 'two')]
+    assert values == [0, 1]
+    (tmp_path / 'torch/hub/checkpoints').mkdir(parents=True)
+    torch.save({'w': torch.tensor(2)}, tmp_path / 'torch/hub/checkpoints/b.pth')
+    assert read_weights(f'{address}/b.pth?download=true').tensors['w'] == 2
+    monkeypatch.setenv('GROUPVIT_OFFLINE', '1')
+    assert read_weights(f'{address}/one/a.pth').tensors['w'] == 0
+    with pytest.raises(FileNotFoundError, match=r'c\.pth is not in the cache, and downloads are s'):
+        read_weights(f'{address}/c.pth')
+
+
+def test_training_reads_safetensors_and_refuses_the_rest(tmp_path):
     save_file({'w': torch.ones(2)}, tmp_path / 'a.safetensors')
     assert read_checkpoint(tmp_path / 'a.safetensors')['state_dict']['w'].sum() == 2
-    with pytest.raises(pickle.UnpicklingError, match=r'convert official releases with tools/'):
-        read_checkpoint(official_file())
+    torch.save({'w': torch.ones(2), 'config': argparse.Namespace(a=1)}, tmp_path / 'foreign.pth')
+    with pytest.raises(pickle.UnpicklingError, match=r'argparse.*mentation wrote, or an official'):
+        read_checkpoint(tmp_path / 'foreign.pth')
     with zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr('archive/data.pkl', bytes(10_000_000))
     with pytest.raises(pickle.UnpicklingError, match=r'would unpack from .* to 10000000 bytes'):

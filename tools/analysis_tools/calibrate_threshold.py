@@ -28,6 +28,7 @@ from groupvit_mmseg.benchmark.protocols import Protocol, has_background, protoco
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, Benchmark, select_sets
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_device_argument,
@@ -209,8 +210,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Choose the threshold, write it, and draw the curve."""
     args = parse_args(argv)
     init_default_scope('mmseg')
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+    check_source(args.checkpoint)
     check_outputs(args)
     if 'bg_thresh' in args.change:
         raise ValueError('The threshold is what is chosen: leave bg_thresh out of --change.')

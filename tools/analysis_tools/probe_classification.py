@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     INPUT_ERRORS,
     add_checkpoint_argument,
@@ -141,6 +142,7 @@ def accuracies(scores: Tensor, labels: Tensor) -> dict[str, float]:
 
 def probe(args: argparse.Namespace) -> dict[str, dict]:
     """Return the content of the result file."""
+    check_source(args.checkpoint)
     train = open_folder(args.train)
     classes = train.metainfo['classes']
     test = open_folder(args.test, classes)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_device_argument,
@@ -126,6 +127,7 @@ def draw(
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment the images, and write what activates each segment."""
     args = parse_args(argv)
+    check_source(args.checkpoint)
     words, paths = read_words(args.words), list_images(args.images, args.limit)
     for name in ('groups.png', 'groups.json'):
         check_output(args.out / name, reads=[args.checkpoint, args.config, *paths])

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_model_config_argument,
@@ -72,6 +73,7 @@ def near_pairs(embeds: Tensor, classes: ClassList) -> list[tuple[float, str, str
 def main(argv: Sequence[str] | None = None) -> None:
     """List the nearest pairs of words."""
     args = parse_args(argv)
+    check_source(args.checkpoint)
     check_output(args.out, reads=[args.checkpoint, args.config, args.classes])
     head = load_segmentor(args.config, args.checkpoint).decode_head
     classes = read_class_choice(args.classes)

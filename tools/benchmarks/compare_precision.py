@@ -24,6 +24,7 @@ from groupvit_mmseg.benchmark.option_checks import check_options_are_used
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
 from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_device_argument,
@@ -73,8 +74,7 @@ def open_task(args: argparse.Namespace, out: Path) -> EvaluationTask:
         raise ValueError(f'{args.set} is no set to segment: name one with --set.')
     if args.images is not None and args.images < 1:
         raise ValueError(f'--images {args.images} must be at least 1.')
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'There is no checkpoint at {args.checkpoint}.')
+    check_source(args.checkpoint)
     (benchmark,) = benchmarks = select_sets([args.set])
     settings = EvaluationSettings(
         out=out,

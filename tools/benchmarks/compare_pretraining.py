@@ -24,6 +24,7 @@ from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.output_paths import check_output
@@ -35,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument('config', type=Path, help='config of an EncoderDecoder on a GroupViT')
-    parser.add_argument('--weights', type=Path, required=True, help='checkpoint of a pretraining')
+    parser.add_argument('--weights', required=True, help='checkpoint of a pretraining')
     parser.add_argument(
         '--data-root', type=Path, required=True, help="folder of a data set in VOC's layout"
     )
@@ -129,8 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    if not args.weights.is_file():
-        raise FileNotFoundError(f'There are no weights {args.weights}.')
+    check_source(args.weights)
     split_in_two(args)
     rows: dict[str, dict[int, dict[str, float]]] = {start: {} for start in STARTS}
     for seed in args.seeds:

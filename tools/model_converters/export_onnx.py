@@ -25,6 +25,7 @@ from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
@@ -63,6 +64,7 @@ def build(args: argparse.Namespace) -> GroupViTInferencer:
     """Check the options and build the inferencer with its segmentor."""
     if not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
+    check_source(args.checkpoint)
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
     if args.check and args.no_check:

@@ -133,7 +133,7 @@ def publish(args: argparse.Namespace) -> None:
     path = out.with_name(f'{out.stem}-{digest}{out.suffix}')
     check_output(path, reads=[args.config, args.checkpoint], name='DST')
     write_atomically(path, lambda stream: stream.write(content))
-    left_out = [key for key in checkpoint if key not in ('state_dict', 'meta')]
+    left_out = [key for key in checkpoint if key not in ('state_dict', 'meta', 'settings')]
     print(f'left out {", ".join(left_out) or "nothing"}')
     print(f'wrote {path}: {len(weights)} tensors, {len(content) / 2**20:.1f} MiB')
 

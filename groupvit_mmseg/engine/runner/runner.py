@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
+from groupvit_mmseg.checkpoints.pretrained import weights_for
 from groupvit_mmseg.checkpoints.types import Checkpoint, CheckpointMeta
 from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
@@ -224,7 +225,7 @@ class GroupViTRunner(Runner):
         """Load weights; every key must fit.
 
         Args:
-            filename (str): File or http(s) address.
+            filename (str): As :func:`.read_checkpoint` takes it.
             map_location (str | Callable): Device of the tensors. Defaults to 'cpu'.
             strict (bool): mmengine's argument, of which only True is supported. Defaults to True.
             revise_keys (list, optional): mmengine's argument, which is not supported: models rename
@@ -243,6 +244,9 @@ class GroupViTRunner(Runner):
         checkpoint = read_checkpoint(filename, map_location=map_location)
         if self._resume:
             check_resumable(self, checkpoint, source=str(filename), **self._resume_options)
+        checkpoint['state_dict'] = weights_for(
+            self.unwrapped_model, checkpoint, source=str(filename)
+        )
         restore_types(self, checkpoint)
         self._loaded_meta: CheckpointMeta = checkpoint.get('meta', {})
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
