@@ -136,12 +136,15 @@ class Parsed(BaseException):
 
 def parse(tool, words, monkeypatch, capsys):
     """Read the words with the tool's own parser; fail with its message."""
-    read = ArgumentParser.parse_args
 
-    def parse_args(self, args=None, namespace=None):
-        raise Parsed(read(self, args, namespace))
+    def ending(read):
+        def parse_args(self, args=None, namespace=None):
+            raise Parsed(read(self, args, namespace))
 
-    monkeypatch.setattr(ArgumentParser, 'parse_args', parse_args)
+        return parse_args
+
+    for method in ('parse_args', 'parse_intermixed_args'):
+        monkeypatch.setattr(ArgumentParser, method, ending(getattr(ArgumentParser, method)))
     monkeypatch.setattr(sys, 'argv', [tool, *(CHOICES.get(word, word) for word in words)])
     try:
         load(ROOT / tool).main()

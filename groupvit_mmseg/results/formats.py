@@ -120,7 +120,7 @@ def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
     return [_to_edges(outline[:, 0]) for outline in outlines]
 
 
-def _to_edges(outline: NDArray[np.int32]) -> list[float]:
+def _to_edges(outline: NDArray[np.integer | np.floating]) -> list[float]:
     """Move points ``(n, 2)`` in the padded double size from pixel centres to pixel edges."""
     points = outline.astype(np.int64) - 1
     # The pixel 2i or 2i + 1 of the double size is the left or right half of pixel i.

@@ -173,7 +173,7 @@ def test_training_starts_from_every_source_and_resumes_from_none(sources, cfg, t
     own = started.model.state_dict()
     assert all(torch.equal(own[key], value) for key, value in expected.items())
     resumed = runner(cfg, tmp_path, load_from=sources[name], resume=True)
-    with pytest.raises(ValueError, match='no optimiser state.* load_from=.* without --resume'):
+    with pytest.raises(ValueError, match=r'no optimiser state.* load_from=.* without --resume'):
         resumed.load_or_resume()
 
 

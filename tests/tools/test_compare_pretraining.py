@@ -109,7 +109,7 @@ def test_the_tables_numbers_are_means_and_deviations(tool):
 @pytest.mark.parametrize(
     'options, sentence',
     [
-        (['--weights=nowhere.pth'], 'There are no weights nowhere.pth.'),
+        (['--weights=nowhere.pth'], 'There is no checkpoint at nowhere.pth'),
         (['--list=nowhere.txt'], 'nowhere.txt'),
     ],
 )
