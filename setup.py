@@ -6,6 +6,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = 'groupvit_mmseg'
@@ -71,6 +72,15 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
+class EggInfoOfPlugin(egg_info):
+    """``egg_info`` that lists the plugin first: mmengine reads configs of the first package."""
+
+    def write_file(self, what, filename, data):
+        if what == 'top-level names':
+            data = ''.join(f'{name}\n' for name in sorted(data.split(), key=PACKAGE.__ne__))
+        super().write_file(what, filename, data)
+
+
 def version():
     """Version string of the package, read without importing it."""
     text = (ROOT / PACKAGE / '__init__.py').read_text(encoding='utf-8')
@@ -95,7 +105,7 @@ setup(
     entry_points={'console_scripts': ['groupvit = groupvit_cli.app:main']},
     include_package_data=True,
     package_data={PACKAGE: ['py.typed', '**/*.json', '**/*.txt']},
-    cmdclass={'build_py': BuildWithMim},
+    cmdclass={'build_py': BuildWithMim, 'egg_info': EggInfoOfPlugin},
     python_requires='>=3.10',
     install_requires=[
         'filelock>=3.12',

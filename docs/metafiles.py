@@ -138,7 +138,9 @@ def check_aliases(model, where):
     names = model.get('Alias', [])
     listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
     require(listed, where, f'Alias is {names!r}, not a list of names.')
-    require(names == [name.lower() for name in names], where, f'{names} is not in lower case.')
+    require(
+        names == [name.lower() for name in names], where, f'Alias: {names} is not in lower case.'
+    )
     require(not names or 'Weights' in model, where, 'has an Alias but no Weights to load by it.')
 
 

@@ -121,7 +121,14 @@ def test_wheel_carries_configs_and_tools(tmp_path):
     assert 'groupvit_mmseg/.mim/configs/groupvit_pretrain.py' in names
     assert 'groupvit_mmseg/.mim/tools/train.py' in names
     assert 'groupvit_cli/app.py' in names
-    (entry_points,) = [name for name in names if name.endswith('/entry_points.txt')]
-    text = zipfile.ZipFile(wheel).read(entry_points).decode()
-    assert 'groupvit = groupvit_cli.app:main' in text
+    assert 'groupvit = groupvit_cli.app:main' in information(wheel, 'entry_points.txt')
+    # mmengine looks for groupvit_mmseg::CONFIG in the first of the packages.
+    assert information(wheel, 'top_level.txt').split() == ['groupvit_mmseg', 'groupvit_cli']
     assert not [name for name in names if name.startswith('tests/')]
+
+
+def information(wheel, name):
+    """Text of a file in the metadata of a wheel."""
+    with zipfile.ZipFile(wheel) as file:
+        (path,) = [one for one in file.namelist() if one.endswith(f'.dist-info/{name}')]
+        return file.read(path).decode()

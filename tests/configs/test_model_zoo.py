@@ -193,6 +193,9 @@ FAULTS = [
     (('Results', 0, 'Metrics'), {52.3: 1}, '52.3 is not the name of a metric.'),
     (('Same As',), 'nobody', 'Same As names nobody, which is no entry.'),
     (('Same As',), ['nobody'], "Same As is ['nobody'], not a name."),
+    (('Alias',), 'short', "Alias is 'short', not a list of names."),
+    (('Alias',), ['Short'], "Alias: ['Short'] is not in lower case."),
+    (('Alias',), ['short'], 'has an Alias but no Weights to load by it.'),
 ]
 
 
