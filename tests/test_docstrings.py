@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 
 import pytest
+from mmengine.logging import MMLogger
 
 import groupvit_mmseg
 
@@ -25,6 +26,8 @@ EXAMPLES = sorted(examples(), key=lambda test: test.name)
 @pytest.mark.parametrize('test', EXAMPLES, ids=lambda test: test.name)
 def test_example_runs(test, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # A logger that an example were the first to use would write into the output of the example.
+    MMLogger.get_current_instance()
     printed = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=printed.append)
     assert not printed, ''.join(printed)
