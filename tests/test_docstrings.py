@@ -51,6 +51,8 @@ EXAMPLES = sorted(examples(), key=lambda test: test.name)
 @pytest.mark.parametrize('test', EXAMPLES, ids=lambda test: test.name)
 def test_example_runs(test, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # A logger that an example were the first to use would write into the output of the example.
+    MMLogger.get_current_instance()
     printed = []
     logging.disable(logging.INFO)  # whether mmengine prints its log depends on earlier tests
     try:

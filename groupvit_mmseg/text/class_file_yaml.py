@@ -210,6 +210,8 @@ def _word(value: object, entry_name: str) -> str:
         raise ValueError(
             f'{entry_name} is read as {value!r:.60}, no text: put quotation marks around it.'
         )
+    if any('\ud800' <= character <= '\udfff' for character in value):
+        raise ValueError(f'{entry_name} has half a character in {value!a}: write it again.')
     separator = _SEPARATOR.search(value.strip())
     if separator:
         raise ValueError(

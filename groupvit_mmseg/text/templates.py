@@ -4,6 +4,7 @@ The 80 sentences are those published with CLIP for ImageNet (arXiv 2103.00020), 
 recommended subset.
 """
 
+import string
 from collections.abc import Sequence
 
 # fmt: off
@@ -119,7 +120,8 @@ def get_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
         tuple[str, ...]: The sentences, at least one.
 
     Raises:
-        ValueError: If the set is unknown, or a sentence has no place for the word.
+        ValueError: If the set is unknown, or a sentence has no place for the word or other fields
+            in braces.
 
     Example:
         >>> get_templates('simple')
@@ -143,6 +145,21 @@ def get_templates(templates: str | Sequence[str]) -> tuple[str, ...]:
             raise ValueError(
                 f'The template {template!r} has no place for the word: write {{}} where it goes.'
             )
+        if not _has_one_plain_field(template):
+            raise ValueError(
+                f'The template {template!r} has more in braces than one {{}}, where the word goes; '
+                'double other braces.'
+            )
     if not templates:
         raise ValueError('The list of templates is empty: give at least one, such as "{}".')
     return tuple(templates)
+
+
+def _has_one_plain_field(template: str) -> bool:
+    """Tell whether ``str.format`` fills in one word, unchanged, and nothing else."""
+    try:
+        fields = [field for _, *field in string.Formatter().parse(template) if field[0] is not None]
+    except ValueError:  # a brace without its partner
+        return False
+    # Names, formats and conversions read attributes of the word, or make a text of any length.
+    return fields == [['', '', None]]

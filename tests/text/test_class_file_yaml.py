@@ -85,6 +85,11 @@ def test_a_first_class_called_background_may_wait_for_a_threshold(tmp_path):
     assert 'bg_thresh' not in file
 
 
+def test_half_a_character_of_json_is_no_name(tmp_path):
+    with pytest.raises(ValueError, match='class 1 has half a character in'):
+        read(tmp_path, '["\\ud800", "cat"]', 'c.json')
+
+
 @pytest.mark.parametrize(
     'content, message',
     [

@@ -18,6 +18,7 @@ def test_sets_have_the_published_sizes_and_no_repetitions():
 def test_get_templates_by_name_and_by_list():
     assert get_templates('simple') == ('a photo of a {}.',)
     assert get_templates(['my {}', '{}']) == ('my {}', '{}')
+    assert get_templates(['{} in {{braces}}']) == ('{} in {{braces}}',)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,11 @@ def test_get_templates_by_name_and_by_list():
     [
         ('imagenet', "no template set 'imagenet': use full, subset, simple, identity"),
         (['a photo'], "'a photo' has no place for the word"),
+        (['{} beside {}'], 'more in braces than one {}'),
+        (['{0.__class__} {}'], 'more in braces'),
+        (['{} {word}'], 'more in braces'),
+        (['{!r:>9}{}'], 'more in braces'),
+        (['} {}'], 'more in braces'),
         ([], 'list of templates is empty'),
     ],
 )
