@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-RGBArray = NDArray[np.uint8]
-IndexMap = NDArray[np.integer]
+RGBArray, IndexMap = NDArray[np.uint8], NDArray[np.integer]
 IGNORED = 255
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
@@ -291,11 +290,11 @@ def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
 @lru_cache(maxsize=32)
 def _font(size: int, text: str = '', width: float = 0) -> ImageFont.FreeTypeFont:
     """Return Matplotlib's DejaVu Sans, smaller if a text would be wider than ``width``."""
-    import matplotlib  # for its font only: the import takes 0.07 s
+    import matplotlib  # for its font alone: the import takes time
 
-    path = Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
-    font = ImageFont.truetype(str(path), size)
+    path = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'))
+    font = ImageFont.truetype(path, size)
     while width and size > 7 and font.getlength(text) > width:
         size -= 1
-        font = ImageFont.truetype(str(path), size)
+        font = ImageFont.truetype(path, size)
     return font

@@ -9,6 +9,9 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
+import typer
+
+from groupvit_cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -81,7 +84,7 @@ EXECUTED_BY = {
 SET_UP = (
     r'(make (venv|test|slow|lint|types|docs|format|lock|wheel|clean|zoo|scenes)|pip install|mim '
 )
-SET_UP += r'install|(python -m )?pytest|\.venv/bin/pre-commit|\.ci/run)\b'
+SET_UP += r'install|groupvit (models|doctor)|(python -m )?pytest|\.venv/bin/pre-commit|\.ci/run)\b'
 
 
 def test_commands_were_found():
@@ -116,6 +119,8 @@ def check(words, monkeypatch, capsys):
         config = [rest[before.split().index('CONFIG')]]
         checkpoint = ['CHECKPOINT'] if 'CHECKPOINT' in before else []
         parse(tool, [*config, *checkpoint, *rest[count:]], monkeypatch, capsys)
+    elif program == 'groupvit':
+        parse_with_typer(rest)
     elif program == 'make':
         targets = re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
         assert set(rest) <= set(targets)
@@ -128,6 +133,19 @@ def check(words, monkeypatch, capsys):
         parse(rest[0], rest[1:], monkeypatch, capsys)
     elif re.match(SET_UP, ' '.join(words)) is None:
         pytest.fail(f'{program} is no program that the documentation may use.')
+
+
+def parse_with_typer(words):
+    """Read the words with the parser of the command ``groupvit``; fail with its message."""
+    name, *rest = words
+    commands = typer.main.get_command(app).commands
+    assert name in commands
+    try:
+        commands[name].make_context(name, [CHOICES.get(word, word) for word in rest])
+    except Exception as error:  # of click, which some versions of typer bring along
+        if not hasattr(error, 'format_message'):
+            raise
+        pytest.fail(f'groupvit {" ".join(words)}: {error.format_message()}')
 
 
 class Parsed(BaseException):
@@ -164,6 +182,8 @@ def parse(tool, words, monkeypatch, capsys):
         'tools/dist_train.sh configs/groupvit_pretrain.py 8 --fp16',
         'tools/slurm_train.sh CONFIG',
         'make quickly',
+        'groupvit segment photos --word cat --out DIR',
+        'groupvit draw photos',
         'pip install groupvit-mmseg[everything]',
         'conda install groupvit',
     ],

@@ -143,9 +143,9 @@ def _receive(address: str, partial: PartialFile) -> None:
             reason = error
         failures = 0 if partial.size() > before else failures + 1
         if failures >= ATTEMPTS:
+            kept = '; the next attempt continues where this one ended' if partial.size() else ''
             raise ConnectionError(
-                f'{address} cannot be downloaded ({getattr(reason, "reason", reason)}); what has '
-                'arrived is kept, and the next attempt continues there.'
+                f'{address} cannot be downloaded ({getattr(reason, "reason", reason)}){kept}.'
             ) from reason
         time.sleep(min(0.2 * 2**failures, 5.0))
 

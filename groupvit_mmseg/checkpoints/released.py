@@ -131,7 +131,7 @@ def fetch_released(weights: ReleasedWeights) -> Path:
         return _checked(target, weights)
     for path in _other_caches(weights):
         return path
-    by_hand = f'bring the file of {address_of(weights)} to {target}'
+    by_hand = f'copy {address_of(weights)} from another machine to {target}'
     if is_offline():
         raise FileNotFoundError(
             f'{weights.name} is not in the cache, and downloads are switched off: {by_hand}.'

@@ -201,8 +201,8 @@ class GroupViTInferencer:
         if isinstance(class_names, ClassList):
             head.set_classes(class_names, **changes)
         elif class_names is not None or changes:
-            present = without_contrast(head.classes)
-            head.set_classes(with_contrast(present.looking_for(class_names, **changes)))
+            classes = without_contrast(head.classes).looking_for(class_names, **changes)
+            head.set_classes(classes if 'bg_thresh' in changes else with_contrast(classes))
 
     def read(self, path: str | Path) -> RGBImage:
         """Read an image that can be segmented, for :meth:`batch`.

@@ -31,7 +31,9 @@ def contrast_words(classes: ClassList) -> tuple[str, ...]:
 
 
 def with_contrast(classes: ClassList) -> ClassList:
-    """Add a background of contrast words to a single class without a background.
+    """Add a background of contrast words to a single class without background words.
+
+    A threshold is dropped: the only class has the score 1 everywhere, which no threshold divides.
 
     Args:
         classes (ClassList): Any list; others are returned as they are.
@@ -43,9 +45,10 @@ def with_contrast(classes: ClassList) -> ClassList:
         >>> with_contrast(make_class_list(['cat', 'dog'])).class_names
         ('cat', 'dog')
     """
-    if classes.with_background or len(classes.class_names) != 1:
+    if classes.background_words or len(classes.foreground) != 1:
         return classes
-    return classes.looking_for(background_words=contrast_words(classes))
+    plain = classes.looking_for(with_background=False)
+    return plain.looking_for(background_words=contrast_words(plain))
 
 
 def without_contrast(classes: ClassList) -> ClassList:

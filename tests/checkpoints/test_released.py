@@ -147,7 +147,7 @@ def test_without_any_server_the_sentence_says_what_to_bring_where(mirror, tmp_pa
 @pytest.mark.parametrize('variable', ['HF_HUB_OFFLINE', 'GROUPVIT_OFFLINE'])
 def test_offline_asks_no_server(mirror, monkeypatch, variable):
     monkeypatch.setenv(variable, '1')
-    with pytest.raises(FileNotFoundError, match='downloads are switched off: bring the file of'):
+    with pytest.raises(FileNotFoundError, match='downloads are switched off: copy http'):
         fetch_released(RELEASED[NAME])
     assert mirror.requests == []
 
