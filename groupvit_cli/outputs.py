@@ -162,7 +162,8 @@ def version_of(path: str) -> list[int] | None:
 
 def coco_file(lines: Sequence[Mapping], class_names: Sequence[str], first: int) -> dict:
     """Return the content of a COCO file of the images of a record."""
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for image_id, line in enumerate(lines, start=1):
         if line.get('coco') is None:  # a video
             continue

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from rich.console import Console
 from rich.progress import Progress
@@ -162,11 +162,12 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     """Load the model and set the classes."""
     from groupvit_mmseg.inference import GroupViTInferencer
     from groupvit_mmseg.text.class_file import read_class_file
-    from groupvit_mmseg.text.class_list import foreground_names
+    from groupvit_mmseg.text.class_list import ClassChanges, foreground_names
 
+    background = options.background
     class_options = dict(
         bg_thresh=options.bg_thresh,
-        background_words=foreground_names(options.background) if options.background else None,
+        background_words=None if background is None else foreground_names(background),
         templates=options.templates,
     )
     stated = {name: value for name, value in class_options.items() if value is not None}
@@ -178,7 +179,7 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
         options.model,
         config=options.config,
         device=choose_device(options.device),
-        **{**classes, **stated},
+        **cast(ClassChanges, {**classes, **stated}),
     )
 
 
@@ -276,7 +277,7 @@ def segment_frames(
         for frame in read_frames(source, every=options.every, max_frames=options.max_frames):
             result = inferencer(frame.image)
             writer.add(frame, result)
-            shares.append({'frame': frame.index, **result.shares})
+            shares.append({'frame': frame.number, **result.shares})
             summary.frames += 1
             summary.add(result)
     except (OSError, ValueError) as error:

@@ -23,12 +23,12 @@ class Frame(NamedTuple):
     """A frame.
 
     Attributes:
-        index (int): Its number in the video, from 0.
+        number (int): Its number in the video, from 0.
         image (NDArray): RGB ``(H, W, 3)`` uint8.
         rate (float): Frames per second at which those that are segmented follow each other.
     """
 
-    index: int
+    number: int
     image: NDArray[np.uint8]
     rate: float
 
@@ -91,7 +91,9 @@ class FrameWriter:
         self.size = (width, height)
         for form, kind in (('groups', 'groups'), ('label', 'labels')):
             if form in self._formats:
-                result.save(self._folder / kind / self._source.name / f'{frame.index:06}.png', kind)
+                result.save(
+                    self._folder / kind / self._source.name / f'{frame.number:06}.png', kind
+                )
         if 'png' not in self._formats:
             return
         figure = result.overlay(with_legend=False)

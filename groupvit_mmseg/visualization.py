@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-RGBArray, IndexMap = NDArray[np.uint8], NDArray[np.integer]
+RGBArray = NDArray[np.uint8]
+IndexMap = NDArray[np.integer]
 IGNORED = 255
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
@@ -294,7 +295,6 @@ def _font(size: int, text: str = '', width: float = 0) -> ImageFont.FreeTypeFont
 
     path = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'))
     font = ImageFont.truetype(path, size)
-    while width and size > 7 and font.getlength(text) > width:
-        size -= 1
-        font = ImageFont.truetype(path, size)
+    if width and size > 7 and font.getlength(text) > width:
+        return _font(size - 1, text, width)
     return font

@@ -17,9 +17,11 @@ from mmseg import registry as mmseg_registry
 from mmseg.registry import MODELS
 from PIL import Image
 
+from groupvit_mmseg.checkpoints import released
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 
 ROOT = Path(__file__).resolve().parents[1]
+NAME = 'groupvit-gcc-yfcc'
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 REGISTRIES = [
     one
@@ -73,6 +75,11 @@ def names(tmp_path, monkeypatch):
     cfg = Config.fromfile(CONFIG)
     weights = MODELS.build(cfg.model).state_dict()
     torch.save(dict(meta={}, state_dict=weights), tmp_path / 'groupvit.pth')
+    (tmp_path / 'home').mkdir()
+    released_file = tmp_path / 'home' / released.RELEASED[NAME].file
+    torch.save(dict(meta=dict(cfg=cfg.pretty_text), state_dict=weights), released_file)
+    monkeypatch.setitem(released.RELEASED, NAME, released.RELEASED[NAME]._replace(sha256=''))
+    monkeypatch.setenv('GROUPVIT_HOME', str(tmp_path / 'home'))
     cfg.test_dataloader.dataset.data_root = str(tmp_path)
     segmentation_config(cfg).dump(tmp_path / 'segment.py')
     photo = np.random.default_rng(0).integers(0, 255, (40, 48, 3), dtype=np.uint8)

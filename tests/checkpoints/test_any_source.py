@@ -213,6 +213,18 @@ def test_own_words_have_no_threshold_of_other_classes(sources, image):
     assert inferencer.segmentor.decode_head.bg_thresh is None
 
 
+def test_one_word_is_contrasted_whatever_was_set_before(sources):
+    inferencer = GroupViTInferencer.from_pretrained(NAME)  # Pascal VOC with its threshold
+    head = inferencer.segmentor.decode_head
+    inferencer.set_classes('cat')
+    assert head.bg_thresh is None
+    assert 'dog' in head.background_words
+    inferencer.set_classes('cat, dog')
+    assert inferencer.class_names == ('cat', 'dog')
+    inferencer.set_classes('cat', bg_thresh=0.5)  # as it was asked for
+    assert (head.bg_thresh, head.background_words) == (0.5, ())
+
+
 @pytest.mark.parametrize('name', SOURCES[:4])
 def test_the_demo_takes_every_source(run_tool, sources, converted, image, tmp_path, capsys, name):
     out = tmp_path / 'out.png'
