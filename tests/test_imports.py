@@ -16,7 +16,7 @@ ORDER = (
         'error_messages',
         'key_values',
         'output_paths',
-        'picture_size',
+        'image_size',
         'registry',
     ),
     ('text', 'checkpoints', 'visualization'),

@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset, pseudo_collate
 from torch.utils.data import Dataset
 
 from groupvit_mmseg.error_messages import error_text
-from groupvit_mmseg.picture_size import TOO_THIN, too_thin
+from groupvit_mmseg.image_size import TOO_THIN, too_thin
 
 
 class UnreadableImage(NamedTuple):

@@ -30,8 +30,8 @@ from groupvit_mmseg.datasets.label_maps import reading_label_maps
 from groupvit_mmseg.datasets.listing import check_listing
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count
 from groupvit_mmseg.evaluation.confusion import count_pairs
+from groupvit_mmseg.image_size import check_image_size
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
-from groupvit_mmseg.picture_size import check_picture_size
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 
 if TYPE_CHECKING:
@@ -240,8 +240,8 @@ def _check_sizes(batch: dict, backbone: nn.Module) -> None:
     """Refuse images smaller than a patch, as they are or resized."""
     for sample, image in zip(batch['data_samples'], batch['inputs'], strict=True):
         name = str(sample.metainfo.get('img_path', 'An image'))
-        check_picture_size(sample.metainfo['ori_shape'], backbone, name=name)
-        check_picture_size(image.shape[-2:], backbone, name=f'{name}, resized,')
+        check_image_size(sample.metainfo['ori_shape'], backbone, name=name)
+        check_image_size(image.shape[-2:], backbone, name=f'{name}, resized,')
 
 
 def _with_image_names(

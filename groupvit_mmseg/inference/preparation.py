@@ -11,7 +11,7 @@ from mmengine.dataset import Compose
 from numpy.typing import NDArray
 
 from groupvit_mmseg.datasets.image_decoding import load_image
-from groupvit_mmseg.picture_size import TOO_THIN, check_picture_size, too_thin
+from groupvit_mmseg.image_size import TOO_THIN, check_image_size, too_thin
 
 SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
 
@@ -51,7 +51,7 @@ def prepare(image: RGBImage, pipeline: Compose, backbone: object, *, name: str) 
     Raises:
         ValueError: If the image is too small, as it is or resized.
     """
-    check_picture_size(image.shape[:2], backbone, name=name)
+    check_image_size(image.shape[:2], backbone, name=name)
     data: dict
     try:  # OpenMMLab's pipelines take BGR
         data = pipeline(  # type: ignore[assignment]  # no transform drops images
@@ -60,5 +60,5 @@ def prepare(image: RGBImage, pipeline: Compose, backbone: object, *, name: str) 
     except cv2.error as error:
         reason = TOO_THIN if too_thin(error) else str(error).strip()
         raise ValueError(f'{name} cannot be used: {reason}.') from error
-    check_picture_size(data['inputs'].shape[-2:], backbone, name=f'{name}, resized,')
+    check_image_size(data['inputs'].shape[-2:], backbone, name=f'{name}, resized,')
     return data

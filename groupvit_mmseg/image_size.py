@@ -7,7 +7,7 @@ import cv2
 TOO_THIN = 'it is too long and thin to be resized: cut it into parts'
 
 
-def check_picture_size(size: Sequence[int], backbone: object, *, name: str) -> None:
+def check_image_size(size: Sequence[int], backbone: object, *, name: str) -> None:
     """Refuse an image with a side shorter than a patch.
 
     Args:
