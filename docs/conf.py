@@ -32,7 +32,11 @@ napoleon_use_ivar = True
 # A role in a docstring must resolve. Types in signatures need not: most belong to other projects,
 # whose references a build without a network cannot resolve.
 nitpicky = True
-nitpick_ignore_regex = [('py:class', r'(?!groupvit_mmseg).*'), ('py:exc', '.*')]
+nitpick_ignore_regex = [
+    ('py:class', r'(?!groupvit_mmseg).*'),
+    ('py:exc', '.*'),
+    ('py:class', r'groupvit_mmseg\..*\.(ConfigT|Content|LoaderT|Output)'),  # type variables
+]
 
 PACKAGE = Path(groupvit_mmseg.__file__).parent
 # Pages of the reference in the order in which a user meets them; further modules follow.
@@ -94,6 +98,9 @@ def write_reference(folder: Path) -> None:
         page = '.'.join(parts[:-1] if len(parts) > 2 else parts)
         pages.setdefault(page, []).append('.'.join(parts))
     folder.mkdir(exist_ok=True)
+    for path in folder.glob('*.rst'):
+        if path.stem not in {*pages, 'index'}:  # of a module that has gone
+            path.unlink()
     for page, modules in pages.items():
         write_if_changed(folder / f'{page}.rst', page_text(page, modules))
     first = [page for name in FIRST_PAGES if (page := f'{PACKAGE.name}.{name}') in pages]

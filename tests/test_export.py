@@ -153,6 +153,7 @@ def test_a_wrong_pixel_with_a_margin_is_found(segmentor):
     assert close == (1, 0)
 
 
+@pytest.mark.slow
 def test_pictures_are_resized_as_the_backbone_learnt_where_the_config_resizes_none(
     segmentor, exported, tmp_path
 ):

@@ -88,6 +88,7 @@ def test_the_command_line_starts_without_torch_and_openmmlab():
     assert 'segment' in done.stdout
 
 
+@pytest.mark.slow
 def test_import_leaves_out_what_few_functions_need():
     heavy = {'matplotlib', 'nltk', 'textblob', 'pyarrow', 'sklearn', 'onnx', 'pandas'}
     program = f'import sys, groupvit_mmseg; print(sorted({heavy} & set(sys.modules)))'

@@ -244,10 +244,10 @@ class GroupViTInferencer:
         """Segment several images of any sizes, which share batches of windows.
 
         Args:
-            images (Sequence[str | Path | NDArray]): As :meth:`__call__` takes them.
+            images (Sequence[str | Path | NDArray]): Files, or RGB ``(H, W, 3)`` uint8.
 
         Returns:
-            list[InferenceResult]: One per image, as :meth:`__call__` returns it up to rounding.
+            list[InferenceResult]: One per image, up to rounding as that of the image alone.
 
         Raises:
             FileNotFoundError: If there is no such file.

@@ -131,6 +131,7 @@ def test_the_compiler_itself_computes_the_same(tiny_config):
     assert graphs() > 0
 
 
+@pytest.mark.slow
 def test_windows_of_changing_shapes_do_not_compile_forever():
     cfg = Config.fromfile(TINY).model
     cfg.test_cfg = dict(mode='slide', crop_size=(32, 32), stride=(16, 16), window_batch_size=3)

@@ -75,6 +75,7 @@ def test_browse_prints_and_draws(run, config, tmp_path):
         assert len(picture.convert('RGB').getcolors(1 << 20)) > 20
 
 
+@pytest.mark.slow
 def test_browse_without_good_pairs_is_one_sentence(config, tmp_path, capsys):
     (tmp_path / 'bad.tar').write_bytes(b'<html>' * 200)
     (tmp_path / 'sizes.json').write_text('{"bad.tar": 8}')

@@ -69,6 +69,7 @@ def test_the_checkpoint_is_there(run):
     assert list((run[1] / 'train').glob('epoch_1.pth'))
 
 
+@pytest.mark.slow
 def test_scenes_that_cannot_be_drawn_end_it_with_their_sentence(tmp_path, capfd):
     spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
     tool = importlib.util.module_from_spec(spec)
