@@ -60,7 +60,7 @@ def server(monkeypatch):
     httpd.plan = SimpleNamespace(
         content=CONTENT, requests=[], errors=[], cuts=[], etag='"1"', ranges=True, with_length=True
     )
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield SimpleNamespace(
         plan=httpd.plan, address=f'http://127.0.0.1:{httpd.server_port}/weights.pth'

@@ -46,7 +46,7 @@ def mirror(tmp_path, monkeypatch, write_official):
     monkeypatch.setenv('MMENGINE_HOME', str(tmp_path / 'mmengine'))
     server = ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(folder)))
     server.requests, server.folder = [], folder
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv('GROUPVIT_MIRROR', f'http://127.0.0.1:{server.server_port}/')
     yield server
     server.shutdown()

@@ -221,7 +221,7 @@ def served(tmp_path, monkeypatch):
     monkeypatch.setenv('GROUPVIT_HOME', str(tmp_path / 'home'))
     monkeypatch.setenv('no_proxy', '*')
     with ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield folder, f'http://127.0.0.1:{server.server_port}'
         server.shutdown()
 
