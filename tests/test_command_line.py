@@ -79,7 +79,8 @@ def test_ctrl_c_is_status_130(capsys):
     assert capsys.readouterr().err == 'Interrupted.\nThe same command goes on.\n'
 
 
-@pytest.mark.parametrize('unbuffered', ['', pytest.param('1', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('unbuffered', ['', '1'])
 def test_output_that_nobody_reads_ends_the_tool_quietly(unbuffered):
     code = (
         'import sys\nfrom groupvit_mmseg.command_line import tool_main\n'

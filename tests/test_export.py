@@ -187,6 +187,7 @@ def test_metadata_tells_how_to_use_the_file(exported):
     assert not any('text_encoder' in name for name in names)
 
 
+@pytest.mark.slow
 def test_torch_export_program(segmentor, exported):
     argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES]
     argv += ['--bg-thresh', '0.35']

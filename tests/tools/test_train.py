@@ -160,6 +160,7 @@ def test_run_says_nothing_that_could_be_prevented(config_file, tmp_path):
     assert not re.findall(r'.*(?:WARNING|Warning|deprecated).*', done.stdout + done.stderr)
 
 
+@pytest.mark.slow
 def test_two_processes_train_through_gloo(config_file, tmp_path):
     options = ['--work-dir', tmp_path, '--cfg-options', 'train_dataloader.batch_size=4']
     done = call(
