@@ -66,6 +66,21 @@ class Outputs:
         self._lines: dict[str, dict] = {} if overwrite else self._read()
         self._rewrite()
 
+    def check_names(self, sources: Sequence[Source]) -> None:
+        """Refuse images whose files would replace those of other images of earlier calls.
+
+        Raises:
+            ValueError: Naming both images.
+        """
+        owners = {line['name']: path for path, line in self._lines.items()}
+        for source in sources:
+            owner = owners.get(source.name, source.path)
+            if owner != source.path:
+                raise ValueError(
+                    f'{self.folder} holds results of {owner} as {source.name}, which those of '
+                    f'{source.path} would replace: name another --out.'
+                )
+
     def is_done(self, source: Source) -> bool:
         """Return whether this version of an image has been segmented and its files are there."""
         line = self._lines.get(source.path)
@@ -122,7 +137,7 @@ class Outputs:
         return list(contents)
 
     def _coco(self, result: InferenceResult) -> list[dict] | None:
-        """Annotations of an image, if they are wanted."""
+        """Return the annotations of an image if the formats need them."""
         return result.to_coco() if 'coco' in self.formats else None
 
     def _read(self) -> dict[str, dict]:

@@ -104,6 +104,7 @@ def run(options: SegmentOptions) -> int:
     )
     summary = Summary()
     todo = [source for source in sources if not outputs.is_done(source)]
+    outputs.check_names(todo)
     summary.done_before = len(sources) - len(todo)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:

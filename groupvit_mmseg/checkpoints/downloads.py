@@ -41,16 +41,16 @@ class PartialFile(NamedTuple):
 
     @classmethod
     def of(cls, target: Path) -> 'PartialFile':
-        """The hidden neighbours of a file in which its download is collected."""
+        """Return the hidden neighbours of a file in which its download is collected."""
         path = target.with_name(f'.{target.name}.part')
         return cls(path, path.with_name(f'{path.name}.json'))
 
     def size(self) -> int:
-        """Bytes received so far."""
+        """Return the number of bytes received so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def validator(self, address: str) -> str | None:
-        """The server's validator of the received bytes; None if they are of another address."""
+        """Return the server's validator of the bytes; None if they are of another address."""
         try:
             content = json.loads(self.record.read_text(encoding='utf-8'))
         except (OSError, ValueError):
@@ -184,7 +184,7 @@ def _note_validator(address: str, partial: PartialFile, headers: http.client.HTT
 
 @contextlib.contextmanager
 def _progress(address: str, start: int, total: int | None) -> Iterator:
-    """A progress bar on a terminal; elsewhere one line."""
+    """Show a progress bar on a terminal, and print one line elsewhere."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -209,7 +209,7 @@ def _progress(address: str, start: int, total: int | None) -> Iterator:
 
 
 def _no_space(address: str, folder: Path) -> OSError:
-    """The error of a full disk, in one sentence."""
+    """Return the error of a full disk."""
     return OSError(
         errno.ENOSPC,
         f'There is no space for {Path(urllib.parse.urlsplit(address).path).name} in {folder}: free '

@@ -97,6 +97,17 @@ def test_a_second_call_segments_only_what_is_new(call, capsys, photos):
     assert len(read('out/shares.json')['images']) == 5
 
 
+def test_an_image_of_the_same_name_elsewhere_replaces_nothing(call, photos):
+    call('photos/0.png')
+    before = Path('out/overlay/0.png').read_bytes()
+    other = photos.parent / 'other/0.png'
+    other.parent.mkdir()
+    Image.new('RGB', (40, 30), 'white').save(other)
+    with pytest.raises(ValueError, match=r'holds results of photos/0\.png as 0, which those of'):
+        call(str(other))
+    assert Path('out/overlay/0.png').read_bytes() == before
+
+
 def test_images_share_batches(call):
     _, model = call('photos/*.png', '--batch-size', '2')
     assert model.batches == [2, 2, 1]
