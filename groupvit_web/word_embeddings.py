@@ -37,18 +37,16 @@ class WordEmbeddings:
             classes (ClassList): The classes.
             deadline (Deadline): Time limit of the request.
         """
-        rows = {
-            prompt: self._kept.get((prompt.word, prompt.templates)) for prompt in classes.prompts
-        }
+        rows = {each: self._kept.get((each.word, each.templates)) for each in classes.prompts}
         by_templates: dict[tuple[str, ...], list[Prompt]] = defaultdict(list)
         for prompt, row in rows.items():
             if row is None:
                 by_templates[prompt.templates].append(prompt)
-        for templates, prompts in by_templates.items():
+        for templates, missing in by_templates.items():
             step = max(1, TEXTS_AT_A_TIME // len(templates))
-            for start in range(0, len(prompts), step):
+            for start in range(0, len(missing), step):
                 deadline.check()
-                rows.update(self._embed(prompts[start : start + step], templates))
+                rows.update(self._embed(missing[start : start + step], templates))
         embeds = torch.stack([row for row in rows.values() if row is not None])  # (K, D)
         return EmbeddedClasses(classes, embeds)
 
