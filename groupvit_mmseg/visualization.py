@@ -105,7 +105,7 @@ def draw_labels(
         )
     colours = class_palette(class_names) if colours is None else colours
     colours = np.concatenate([colours, np.zeros((1, 3), np.uint8)])  # the last of ignored pixels
-    weights = colours.any(axis=-1) * opacity
+    weights = np.where(colours.any(axis=-1), opacity, 0.0)
     painted = _blend(image, np.where(is_class, label_map, len(class_names)), colours, weights)
     painted[_outlines(label_map)] = _PAPER
     return _write_names(painted, label_map, class_names) if with_names else painted

@@ -34,12 +34,10 @@ class Figure(NamedTuple):
     size: tuple[int, int]
     title: str = ''
 
-    media_type = 'image/jpeg'
-
     @property
     def data_uri(self) -> str:
         """Address that contains the picture, for ``<img src>``."""
-        return f'data:{self.media_type};base64,{base64.b64encode(self.content).decode()}'
+        return f'data:image/jpeg;base64,{base64.b64encode(self.content).decode()}'
 
     def array(self) -> RGBImage:
         """Decode the picture, RGB ``(h, w, 3)``."""

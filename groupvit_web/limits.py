@@ -15,6 +15,7 @@ class Limits(NamedTuple):
         words (int): Words of a request, aliases and background words included. Defaults to 100.
         word_length (int): Characters of a word. Defaults to 80.
         shown_side (int): Pixels of the longer side of a displayed picture. Defaults to 1,024.
+        result_bytes (int): Bytes of the scores of a picture at full size. Defaults to 1 GiB.
         encoding_bytes (int): Bytes of the encodings that are kept. Defaults to 256 MiB.
         score_bytes (int): Bytes of the scores and figures that are kept. Defaults to 512 MiB.
     """
@@ -25,5 +26,6 @@ class Limits(NamedTuple):
     words: int = 100
     word_length: int = 80
     shown_side: int = 1024
+    result_bytes: int = 2**30
     encoding_bytes: int = 256 * 2**20
     score_bytes: int = 512 * 2**20

@@ -14,6 +14,7 @@ from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web.deadline import Deadline
 from groupvit_web.default_words import default_words
+from groupvit_web.word_embeddings import WordEmbeddings
 
 _NUMBERS = itertools.count()
 
@@ -33,8 +34,7 @@ class PageModel:
             ones.
         default_words (tuple[str, ...]): Words to begin with.
         classes (ClassList): Its classes and templates as it was opened.
-        mode (str): ``'whole'`` or ``'slide'`` as it was opened.
-        num_stages (int): Number of grouping stages.
+        options (InferenceOptions): Mode, windows and PAMR as it was opened.
     """
 
     def __init__(
@@ -58,8 +58,14 @@ class PageModel:
         segmentor = inferencer.segmentor
         self.classes: ClassList = segmentor.decode_head.classes
         self.default_words = default_words or self.classes.foreground
-        self.mode = segmentor.options.mode
-        self.num_stages = len(getattr(segmentor.backbone, 'num_output_groups', ()))
+        self.options = segmentor.options
+        if self.options.crf_steps:
+            raise ValueError(
+                f'The page has no CRF, but {config} has crf_steps={self.options.crf_steps} in '
+                'model.test_cfg: set it to 0.'
+            )
+        self.head = segmentor.decode_head
+        self.words = WordEmbeddings(self.head)
         self._inferencer, self._lock = inferencer, threading.Lock()
 
     @classmethod
@@ -82,7 +88,7 @@ class PageModel:
         """
         inferencer = GroupViTInferencer.from_pretrained(source, config=config, device=device)
         path = None if config is None else Path(config)
-        words = () if path else default_words(source)
+        words = default_words(source) if path is None else ()
         return cls(inferencer, str(source), config=path, default_words=words)
 
     @contextmanager
@@ -106,3 +112,35 @@ class PageModel:
             yield self._inferencer
         finally:
             self._lock.release()
+
+    def test_cfg(self, mode: str | None, pamr_steps: int | None = None) -> dict[str, object]:
+        """Return the options of a segmentation; None takes those of the model.
+
+        Args:
+            mode (str, optional): ``'whole'`` or ``'slide'``.
+            pamr_steps (int, optional): Steps of PAMR. Defaults to None.
+        """
+        stated = dict(mode=mode, pamr_steps=pamr_steps)
+        changes = {name: value for name, value in stated.items() if value is not None}
+        return {'pamr_steps': 0, **self._inferencer.options_with(**changes)}
+
+    @contextmanager
+    def configured(
+        self, inferencer: GroupViTInferencer, classes: ClassList, test_cfg: dict[str, object]
+    ) -> Iterator[None]:
+        """Set classes and options of the model for the time of a turn.
+
+        Args:
+            inferencer (GroupViTInferencer): From :meth:`turn`.
+            classes (ClassList): The classes.
+            test_cfg (dict[str, object]): From :meth:`test_cfg`.
+        """
+        segmentor = inferencer.segmentor
+        before = segmentor.test_cfg, self.head.classes
+        try:
+            segmentor.test_cfg = test_cfg
+            inferencer.set_classes(classes)
+            yield
+        finally:
+            segmentor.test_cfg = before[0]
+            inferencer.set_classes(before[1])

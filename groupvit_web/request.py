@@ -31,8 +31,8 @@ class SegmentationRequest(NamedTuple):
             None for no threshold. Defaults to None.
         mode (str, optional): ``'whole'`` or ``'slide'``; None takes that of the model. Defaults to
             None.
-        pamr_steps (int): Steps by which PAMR refines the scores by the picture, 0 to 20. Defaults
-            to 0.
+        pamr_steps (int, optional): Steps by which PAMR refines the scores by the picture, 0 to 20;
+            None takes those of the model. Defaults to None.
         colours (Mapping[str, Colour]): Red, green and blue of single classes, by name, 0 to 255;
             the others get colours of the palette. Defaults to none.
         opacity (float): Weight of the colours over the picture, in [0, 1]. Defaults to 0.6.
@@ -44,7 +44,7 @@ class SegmentationRequest(NamedTuple):
     templates: str | None = None
     bg_thresh: float | None = None
     mode: str | None = None
-    pamr_steps: int = 0
+    pamr_steps: int | None = None
     colours: Mapping[str, Colour] = {}
     opacity: float = 0.6
 
@@ -94,8 +94,9 @@ def _check_display(request: SegmentationRequest) -> None:
     """Refuse options that are out of their range."""
     if request.mode not in (None, *MODES):
         raise PageError(f'There is no mode {request.mode!r}: choose {" or ".join(MODES)}.')
-    if not is_count(request.pamr_steps, 0) or request.pamr_steps > MAX_PAMR_STEPS:
-        raise PageError(f'PAMR takes 0 to {MAX_PAMR_STEPS} steps, not {request.pamr_steps}.')
+    steps = request.pamr_steps
+    if steps is not None and not (is_count(steps, 0) and steps <= MAX_PAMR_STEPS):
+        raise PageError(f'PAMR takes 0 to {MAX_PAMR_STEPS} steps, not {steps}.')
     if not 0 <= request.opacity <= 1:
         raise PageError(f'The opacity {request.opacity:g} is outside [0, 1].')
     for name, colour in request.colours.items():

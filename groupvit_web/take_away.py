@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from groupvit_web.deadline import Deadline
+from groupvit_web.download import KINDS, Download
+from groupvit_web.errors import PageError
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import Picture
 
-KINDS = {
-    'overlay': 'Overlay (PNG)',
-    'labels': 'Label map (PNG with a palette)',
-    'json': 'Shares and settings (JSON)',
-    'coco': 'Masks (COCO)',
-    'python': 'Python program',
-    'command': 'Command',
-    'onnx': 'Model with these words (ONNX)',
-    'openvino': 'Model with these words (OpenVINO)',
-    'zip': 'Everything (ZIP)',
-}
-"""dict[str, str]: The kinds of downloads and their names on the page."""
-
-
-class Download(NamedTuple):
-    """A file to take away.
-
-    Attributes:
-        name (str): Name of the file.
-        content (bytes): Its content.
-        media_type (str): Such as ``'image/png'``.
-        notes (tuple[str, ...]): Sentences for the visitor. Defaults to ().
-    """
-
-    name: str
-    content: bytes
-    media_type: str
-    notes: tuple[str, ...] = ()
+__all__ = ['KINDS', 'Download', 'take_away']
 
 
 def take_away(
@@ -59,4 +32,6 @@ def take_away(
         PageError: If there is no such kind, a package is missing, or as
             :meth:`.PageSegmenter.segment`.
     """
-    raise NotImplementedError
+    if kind not in KINDS:
+        raise PageError(f'There is no download {kind!r}: choose {", ".join(KINDS)}.')
+    raise PageError(f'{KINDS[kind]} is not available yet.')

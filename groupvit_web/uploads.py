@@ -57,6 +57,22 @@ class Picture(NamedTuple):
         """Whether the displayed picture has fewer pixels than the picture."""
         return self.shown.shape[0] < self.size[0]
 
+    @property
+    def view_key(self) -> tuple[object, ...]:
+        """Key of what is displayed: equal pictures that are displayed in one size have one."""
+        return (self.key, self.shown.shape, self.factor)
+
+    @property
+    def view(self) -> RGBImage:
+        """The displayed picture before it is enlarged: each of its pixels once."""
+        return self.shown[:: self.factor, :: self.factor]
+
+    def enlarged(self, array: NDArray) -> NDArray:
+        """Enlarge a map or image of the size of :attr:`view` to that of ``shown``."""
+        if self.factor == 1:
+            return array
+        return array.repeat(self.factor, 0).repeat(self.factor, 1)
+
     def pixels(self) -> RGBImage:
         """Decode the picture at full size, RGB ``(H, W, 3)`` uint8.
 
@@ -199,5 +215,5 @@ def _for_display(pixels: RGBImage, longest: int) -> tuple[RGBImage, int]:
 def _hash(pixels: RGBImage) -> str:
     """Return a hash of the size and the pixels."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(pixels)
+    digest.update(memoryview(pixels))
     return digest.hexdigest()

@@ -98,10 +98,7 @@ class GroupViTInferencer(ImageEncoder):
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()
-        # A result has scores and a group map; all other options are those of the config.
-        is_whole = self.segmentor.test_cfg.get('mode', 'whole') == 'whole'
-        outputs = dict(with_scores=True, with_group_map=is_whole)
-        self.segmentor.test_cfg = {**self.segmentor.test_cfg, **outputs}
+        self.set_options()
         self._pipeline = array_pipeline(cfg.test_dataloader.dataset.pipeline)
         self.set_classes(class_names, **class_options)
 
