@@ -101,7 +101,7 @@ class Events:
             return updates
         updates[panels.stage] = views.stage_value(result)
         updates[panels.shares] = views.shares_table(result)
-        updates[panels.message] = views.remarks((*picture.notes, *result.notes))
+        updates[panels.message] = views.remarks(picture.notes)
         updates[panels.take_away.texts] = self._texts(task, visit)
         updates[panels.pixel.answer] = self._pixel(task, data[panels.point], visit)
         return updates

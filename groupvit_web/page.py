@@ -10,11 +10,13 @@ from typing import NamedTuple
 import gradio as gr
 
 from groupvit_web.backend import Backend
+from groupvit_web.evaluation_tab import build_evaluation_tab
 from groupvit_web.events import Events
 from groupvit_web.example_pictures import ExamplePicture
 from groupvit_web.limits import Limits
 from groupvit_web.model import PageModel
 from groupvit_web.segment_tab import segment_tab
+from groupvit_web.training_tab import build_training_tab
 from groupvit_web.wiring import connect
 
 SECONDS_OF_FILES = 3600
@@ -61,6 +63,10 @@ def build_page(setup: PageSetup) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab('Segment', id='segment'):
                 controls, panels = segment_tab(setup.models, setup.examples)
+            with gr.Tab('Training', id='training'):
+                build_training_tab(setup.work_dir)
+            with gr.Tab('Evaluation', id='evaluation'):
+                build_evaluation_tab(setup.results)
         backend = Backend(setup.models, setup.examples, setup.limits)
         connect(page, Events(controls, panels, backend))
     return page

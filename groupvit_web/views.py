@@ -134,7 +134,7 @@ def _share_row(share: Share) -> str:
     colour = 'transparent' if share.colour is None else f'rgb{tuple(share.colour)}'
     also = [word for word in share.words if word != share.name]
     name = escape(share.name) + (f' <small>= {escape(", ".join(also))}</small>' if also else '')
-    confidence = f'{share.confidence:.2f}' if share.share else ''
+    confidence = '' if share.confidence is None else f'{share.confidence:.2f}'
     return (
         f'<tr><th scope="row"><span class="swatch" style="background: {colour}"></span>{name}</th>'
         f'<td class="number">{share.share:.1%}</td><td class="number">{confidence}</td></tr>'
@@ -166,7 +166,7 @@ def _segment_figure(segment: SegmentOfPixel) -> str:
     """Return the picture of the segment that a pixel belongs to."""
     return (
         f'<figure><img src="{segment.figure.data_uri}" alt="{escape(segment.figure.alt)}">'
-        f'<figcaption>Stage {segment.stage}: segment {segment.index}, {segment.share:.1%} of the '
+        f'<figcaption>Stage {segment.stage}: segment {segment.segment}, {segment.share:.1%} of the '
         'picture</figcaption></figure>'
     )
 

@@ -1,7 +1,9 @@
 // Files that are dropped or pasted anywhere on the page go to the button "Choose a picture".
 (() => {
   const take = (files) => {
-    const input = document.querySelector('#picture-upload input[type=file], input#picture-upload');
+    // Gradio puts the input beside the button.
+    const button = document.getElementById('picture-upload');
+    const input = button && button.parentElement.querySelector(':scope > input[type=file]');
     if (!input || !files.length) return false;
     const carrier = new DataTransfer();
     carrier.items.add(files[0]);
