@@ -99,7 +99,8 @@ class GroupViTInferencer(ImageEncoder):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()
         self.set_options()
-        self._pipeline = array_pipeline(cfg.test_dataloader.dataset.pipeline)
+        self._pipeline_config = cfg.test_dataloader.dataset.pipeline
+        self._pipeline = array_pipeline(self._pipeline_config)
         self.set_classes(class_names, **class_options)
 
     @classmethod
