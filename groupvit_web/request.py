@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from groupvit_mmseg.models.inference_options import is_count
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.contrast_words import with_contrast
+from groupvit_mmseg.text.vocabulary import is_background
 from groupvit_web.errors import PageError
 from groupvit_web.limits import Limits
 
 MODES = ('whole', 'slide')
 """tuple[str, ...]: The whole picture in one pass, or windows that slide over it."""
 MAX_PAMR_STEPS = 20
+# As in class files: separators of several words, ends of lines and invisible characters.
+_SEPARATOR = re.compile('[,;|\t\n\r\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]')
 Colour = tuple[int, int, int]
 
 
@@ -64,6 +68,10 @@ class SegmentationRequest(NamedTuple):
             raise PageError('Add a word: the name of something in the picture.')
         _check_words((*words, *sum(self.aliases.values(), ()), *self.background_words), limits)
         _check_display(self)
+        if any(is_background(word) for word in words):
+            raise PageError(
+                '"background" is no word to look for: set a threshold, or give background words.'
+            )
         changes: dict = dict(aliases=dict(self.aliases), background_words=self.background_words)
         if self.bg_thresh is not None:
             changes['bg_thresh'] = self.bg_thresh
@@ -82,6 +90,11 @@ def _check_words(words: tuple[str, ...], limits: Limits) -> None:
     """Refuse too many words, and words that are too long."""
     if len(words) > limits.words:
         raise PageError(f'{len(words)} words are more than the limit of {limits.words}.')
+    if not all(isinstance(word, str) and word.strip() for word in words):
+        raise PageError('A word is empty: remove it.')
+    unclear = next((word for word in words if _SEPARATOR.search(word)), None)
+    if unclear is not None:
+        raise PageError(f'"{unclear[:20]}" holds a comma or another separator: give single words.')
     long = next((word for word in words if len(word) > limits.word_length), None)
     if long is not None:
         raise PageError(

@@ -215,5 +215,5 @@ def _for_display(pixels: RGBImage, longest: int) -> tuple[RGBImage, int]:
 def _hash(pixels: RGBImage) -> str:
     """Return a hash of the size and the pixels."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(memoryview(pixels))
+    digest.update(pixels.data)
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.inference.encoded_image import EncodedImage, make_result
-from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare
+from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare, short_side_of
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options
@@ -30,6 +30,7 @@ class ImageEncoder:
 
     segmentor: GroupViTSegmentor
     _pipeline: Compose
+    _pipeline_config: Sequence[dict]
 
     def options_with(self, **test_cfg: object) -> dict[str, object]:
         """Return the options of the segmentation with some changed, for :meth:`set_options`.
@@ -64,6 +65,20 @@ class ImageEncoder:
                 as they are.
         """
         self.segmentor.test_cfg = self.options_with(**test_cfg)
+
+    def short_side(self) -> int:
+        """Return the pixels to which the shorter side of an image is resized, for exports.
+
+        Without a resize, the side of the images that the backbone was trained on.
+
+        Raises:
+            ValueError: If the pipeline has other transforms, or the backbone is no GroupViT.
+        """
+        backbone = self.segmentor.backbone
+        if not isinstance(backbone, GroupViT):
+            raise ValueError('Exports take a GroupViT: other backbones have no size of their own.')
+        native = min(backbone.grid_shape) * backbone.patch_size
+        return short_side_of(self._pipeline_config, native)
 
     def read(self, path: str | Path) -> RGBImage:
         """Read an image that can be segmented, for :meth:`batch`.
