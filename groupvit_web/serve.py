@@ -8,7 +8,7 @@ import gradio as gr
 
 from groupvit_web.address import Address
 from groupvit_web.limits import Limits
-from groupvit_web.theme import page_head, page_theme
+from groupvit_web.theme import page_head, page_theme, static_text
 
 QUEUE_LENGTH = 100
 """int: Requests that wait at once; the next visitor is told that the page is busy."""
@@ -47,6 +47,7 @@ def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> st
         max_file_size=limits.file_bytes,
         state_session_capacity=VISITORS,
         theme=page_theme(),
+        css=static_text('page.css'),
         head=page_head(),
         prevent_thread_lock=True,
         quiet=True,

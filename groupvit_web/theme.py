@@ -67,12 +67,12 @@ def page_theme() -> gr.themes.Base:
 def page_head() -> str:
     """Return what is added to the page's head: styles, and the script that takes dropped files.
 
-    The styles are here because Gradio rewrites those of ``launch(css=...)``, so that rules for the
-    body or for its own container match nothing.
+    Gradio rewrites the styles of ``launch(css=...)``: rules for the body or for its own container
+    would match nothing there.
     """
     return (
         '<meta name="description" content="Segment pictures with any words.">'
         '<meta name="color-scheme" content="light dark">'
-        f'<style>{static_text("page.css")}</style>'
+        f'<style>{static_text("frame.css")}</style>'
         f'<script>{static_text("drop.js")}</script>'
     )
