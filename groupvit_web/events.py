@@ -181,7 +181,7 @@ class Events:
             return self._complaint(error)
         notes = [note for file in files for note in file.notes]
         return {
-            panel.files: self.downloads.write(files),
+            panel.files: gr.File(self.downloads.write(files), visible=True),
             self.panels.message: views.remarks(list(dict.fromkeys(notes))),
         }
 

@@ -169,7 +169,11 @@ def _take_away_panel() -> TakeAwayPanel:
         )
         prepare = gr.Button('Prepare the files', elem_id='prepare', elem_classes='short-button')
         files = gr.File(
-            label='Downloads', file_count='multiple', interactive=False, elem_id='files'
+            label='Downloads',
+            file_count='multiple',
+            interactive=False,
+            visible=False,
+            elem_id='files',
         )
         texts = widgets.copyable('texts')
     return TakeAwayPanel(texts, formats, prepare, files)
