@@ -166,6 +166,11 @@ class Visitor:
         """The address of a picture, which contains it."""
         return self.page.locator(selector).get_attribute('src')
 
+    def wait_for_picture(self, name):
+        """Wait until the view of the picture alone has a name."""
+        self.view('^Picture$')
+        self.page.locator('.stage-caption', has_text=name).wait_for()
+
     def wait_for_change(self, read, before, seconds=20):
         """Wait until something that is read from the page differs from before; return it."""
         end = time.monotonic() + seconds

@@ -11,6 +11,13 @@ OF_GRADIO: dict[str, str] = {}
 """dict[str, str]: Rules that Gradio's own markup breaks, each with a reason."""
 
 
+ORDER = ['picture-upload', 'examples', 'words', 'background', 'stage', 'threshold', 'pixel-row']
+FOCUSED_PART = """(ids) => {
+  const part = document.activeElement.closest(ids.map((id) => `#${id}`).join(','));
+  return part ? part.id : '';
+}"""
+
+
 def violations(page):
     """The rules that are seriously broken, with the first places."""
     axe = pytest.importorskip('axe_playwright_python.sync_playwright')
@@ -63,23 +70,9 @@ def test_the_tab_key_reaches_everything_in_the_order_of_the_page(page):
     order = []
     for _ in range(60):
         page.keyboard.press('Tab')
-        order.append(
-            page.evaluate(
-                '() => { const e = document.activeElement;'
-                " const part = e.closest('[id=words], [id=background], [id=stage], [id=threshold],"
-                " [id=examples], [id=pixel-row], [id=picture-upload]'); return part ? part.id : ''; }"
-            )
-        )
+        order.append(page.evaluate(FOCUSED_PART, ORDER))
     reached = list(dict.fromkeys(filter(None, order)))
-    assert reached == [
-        'picture-upload',
-        'examples',
-        'words',
-        'background',
-        'stage',
-        'threshold',
-        'pixel-row',
-    ]
+    assert reached == ORDER
 
 
 def test_a_phone_shows_everything_below_each_other(open_page):
@@ -115,8 +108,7 @@ def test_visitors_do_not_see_each_others_pictures_and_words(open_page):
     first.add('zebra')
     first.wait_until(lambda: 'zebra' in first.shares())
     second.page.get_by_role('button', name='Photograph: cow').click()
-    second.view('^Picture$')
-    second.wait_until(lambda: second.page.locator('.stage-caption').inner_text() == 'cow.png')
+    second.wait_for_picture('cow.png')
     assert 'zebra' not in second.shares()
     first.view('^Picture$')
     assert first.page.locator('.stage-caption').inner_text() == 'bus.jpg'

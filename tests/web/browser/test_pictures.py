@@ -35,19 +35,13 @@ def animation():
     return stream.getvalue()
 
 
-def shown_picture(visitor):
-    """The name below the picture alone."""
-    visitor.view('^Picture$')
-    return visitor.page.locator('.stage-caption').inner_text()
-
-
 def test_examples_are_photographs_of_the_folder_and_scenes(visitor, page):
     titles = [image.get_attribute('alt') for image in page.locator('.example img').all()]
     assert titles[:2] == ['Photograph: bus', 'Photograph: cow']
     assert len([title for title in titles if title.startswith('Scene: ')]) == 6
-    assert shown_picture(visitor) == 'bus.jpg'
+    visitor.wait_for_picture('bus.jpg')
     page.get_by_role('button', name='Photograph: cow').click()
-    visitor.wait_until(lambda: page.locator('.stage-caption').inner_text() == 'cow.png')
+    visitor.wait_for_picture('cow.png')
 
 
 def test_a_file_is_chosen(visitor, page):
@@ -55,16 +49,14 @@ def test_a_file_is_chosen(visitor, page):
         page.get_by_role('button', name='Choose a picture').click()
     content = picture('JPEG')
     chooser.value.set_files([dict(name='mine.jpg', mimeType='image/jpeg', buffer=content)])
-    visitor.view('^Picture$')
-    visitor.wait_until(lambda: page.locator('.stage-caption').inner_text() == 'mine.jpg')
+    visitor.wait_for_picture('mine.jpg')
     assert 'the picture was encoded' in page.locator('.took').inner_text()
 
 
 @pytest.mark.parametrize('way', ['drop', 'paste'])
 def test_a_file_is_dropped_or_pasted_anywhere(visitor, page, way):
-    visitor.view('^Picture$')
     page.evaluate(DROP, [way, f'{way}.png', 'image/png', base64.b64encode(picture()).decode()])
-    visitor.wait_until(lambda: page.locator('.stage-caption').inner_text() == f'{way}.png')
+    visitor.wait_for_picture(f'{way}.png')
 
 
 def test_dragging_a_file_over_the_page_says_where_it_may_fall(page):
@@ -77,7 +69,7 @@ def test_the_first_frame_of_an_animation_is_taken_and_the_page_says_so(visitor, 
     page.evaluate(DROP, ['drop', 'moving.gif', 'image/gif', base64.b64encode(animation()).decode()])
     visitor.wait_until(lambda: 'first' in page.locator('.message').inner_text())
     assert page.locator('.message .is-error').count() == 0
-    assert shown_picture(visitor) == 'moving.gif'
+    visitor.wait_for_picture('moving.gif')
 
 
 def test_files_that_are_no_pictures_are_one_sentence_and_change_nothing(visitor, page):
@@ -109,12 +101,8 @@ def test_a_file_over_the_limit_is_refused_before_it_is_read(visitor, page):
 def test_the_same_picture_is_encoded_once_for_all_visitors(open_page):
     for number in range(2):
         visitor = open_page()
-        page = visitor.page
         content = base64.b64encode(picture(size=(72, 48))).decode()
-        visitor.view('^Picture$')
-        page.evaluate(DROP, ['drop', f'same-{number}.png', 'image/png', content])
-        visitor.wait_until(
-            lambda: page.locator('.stage-caption').inner_text() == f'same-{number}.png'
-        )
-        took = page.locator('.took').inner_text()
+        visitor.page.evaluate(DROP, ['drop', f'same-{number}.png', 'image/png', content])
+        visitor.wait_for_picture(f'same-{number}.png')
+        took = visitor.page.locator('.took').inner_text()
         assert ('without encoding again' in took) == bool(number)
