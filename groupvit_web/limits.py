@@ -18,6 +18,7 @@ class Limits(NamedTuple):
         result_bytes (int): Bytes of the scores of a picture at full size. Defaults to 1 GiB.
         encoding_bytes (int): Bytes of the encodings that are kept. Defaults to 256 MiB.
         score_bytes (int): Bytes of the scores and figures that are kept. Defaults to 512 MiB.
+        export_bytes (int): Bytes of the exported models that are kept. Defaults to 256 MiB.
     """
 
     file_bytes: int = 64 * 2**20
@@ -29,3 +30,4 @@ class Limits(NamedTuple):
     result_bytes: int = 2**30
     encoding_bytes: int = 256 * 2**20
     score_bytes: int = 512 * 2**20
+    export_bytes: int = 256 * 2**20

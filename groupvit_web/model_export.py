@@ -6,6 +6,7 @@ import io
 import tempfile
 import threading
 import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from groupvit_mmseg.export import (
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web.deadline import Deadline
 from groupvit_web.errors import PageError
-from groupvit_web.model import PageModel
+from groupvit_web.segmentation import PageSegmenter
 
 # torch.export changes global state: one export at a time.
 _EXPORTING = threading.Lock()
@@ -30,7 +31,7 @@ class ExportedModel(NamedTuple):
 
     Attributes:
         content (bytes): ONNX file.
-        notes (tuple[str, ...]): What differs from the page.
+        notes (tuple[str, ...]): How to use it, and what differs from the page.
     """
 
     content: bytes
@@ -38,62 +39,65 @@ class ExportedModel(NamedTuple):
 
 
 def export_onnx(
-    model: PageModel,
+    segmenter: PageSegmenter,
     classes: ClassList,
-    test_cfg: dict[str, object],
+    options: Mapping[str, object],
     deadline: Deadline,
 ) -> ExportedModel:
-    """Export a model with fixed words to ONNX.
+    """Export a model with fixed words to ONNX, or look the export up.
 
     Args:
-        model (PageModel): The model.
+        segmenter (PageSegmenter): The model.
         classes (ClassList): Its words.
-        test_cfg (dict[str, object]): Options of the page; windows and PAMR are left out.
-        deadline (Deadline): Time limit of the request.
+        options (Mapping[str, object]): Options of the page; windows and PAMR are left out.
+        deadline (Deadline): Time limit of the request; an export that has begun ends.
 
     Raises:
         PageError: If the model has parts that a graph does not support, the ONNX packages are
-            missing, or the time is over.
+            missing, or the time is over before it begins.
     """
-    while not _EXPORTING.acquire(timeout=0.05):
-        deadline.check()
     try:
-        with model.turn(deadline) as inferencer:
+        with segmenter.model.turn(deadline) as inferencer:
+            short_side = inferencer.short_side()
             whole = inferencer.options_with(mode='whole', pamr_steps=0)
-            with model.configured(inferencer, classes, whole):
-                frozen = FrozenSegmentor(inferencer.segmentor)  # a copy, without the text tower
-                metadata = metadata_of(inferencer.segmentor, inferencer.short_side())
-        deadline.check()
-        content = to_onnx(export_program(frozen), metadata)
+            content = segmenter.exports.get(repr(classes))
+            if content is None:
+                with segmenter.model.configured(inferencer, classes, whole):
+                    frozen = FrozenSegmentor(inferencer.segmentor)  # a copy, for later
+                    metadata = metadata_of(inferencer.segmentor, short_side)
+        if content is None:
+            content = _export(frozen, metadata, deadline)
+            segmenter.exports.put(repr(classes), content, len(content))
     except (ImportError, ValueError) as error:
         if isinstance(error, PageError):
             raise
         raise PageError(str(error)) from error
+    return ExportedModel(content, tuple(_notes(short_side, options)))
+
+
+def _export(frozen: FrozenSegmentor, metadata: ExportMetadata, deadline: Deadline) -> bytes:
+    """Write the ONNX file; other requests segment meanwhile."""
+    while not _EXPORTING.acquire(timeout=0.05):
+        deadline.check()
+    try:
+        return to_onnx(export_program(frozen), metadata)
     finally:
         _EXPORTING.release()
-    return ExportedModel(content, tuple(_notes(metadata, test_cfg)))
 
 
-def _notes(metadata: ExportMetadata, test_cfg: dict[str, object]) -> list[str]:
-    """Return sentences about the use of the exported model."""
-    notes = [
-        f'Resize a picture so that its shorter side has {metadata.short_side} pixels; the input is '
-        'RGB uint8 (1, H, W, 3), the outputs are the class and the segment of each pixel.'
-    ]
-    left_out = [
-        what
-        for what, is_used in (
-            ('windows', test_cfg.get('mode') == 'slide'),
-            ('PAMR', bool(test_cfg.get('pamr_steps'))),
-        )
-        if is_used
-    ]
+def _notes(short_side: int, options: Mapping[str, object]) -> Iterator[str]:
+    """Yield sentences about the use of the exported model."""
+    yield (
+        f'Resize a picture so that its shorter side has {short_side} pixels; the input is RGB '
+        'uint8 (1, H, W, 3), the outputs are the class and the segment of each pixel.'
+    )
+    left_out = ['windows'] if options.get('mode') == 'slide' else []
+    left_out += ['PAMR'] if options.get('pamr_steps') else []
     if left_out:
-        notes.append(
-            f'The exported model segments a whole picture in one pass, without '
+        yield (
+            'The exported model segments a whole picture in one pass, without '
             f'{" and ".join(left_out)}: its maps differ from those of the page.'
         )
-    return notes
 
 
 def to_openvino(content: bytes) -> bytes:
