@@ -12,6 +12,7 @@ class Limits(NamedTuple):
         file_bytes (int): Bytes of an uploaded file. Defaults to 64 MiB.
         pixels (int): Width times height of a picture. Defaults to 50 million.
         seconds (float): Seconds of a request, waiting for the model included. Defaults to 60.
+        export_seconds (float): Seconds of an export to ONNX. Defaults to 300.
         words (int): Words of a request, aliases and background words included. Defaults to 100.
         word_length (int): Characters of a word. Defaults to 80.
         shown_side (int): Pixels of the longer side of a displayed picture. Defaults to 1,024.
@@ -24,6 +25,7 @@ class Limits(NamedTuple):
     file_bytes: int = 64 * 2**20
     pixels: int = 50_000_000
     seconds: float = 60.0
+    export_seconds: float = 300.0
     words: int = 100
     word_length: int = 80
     shown_side: int = 1024

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import threading
 import zipfile
@@ -10,20 +14,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from groupvit_mmseg.export import (
-    ExportMetadata,
-    FrozenSegmentor,
-    export_program,
-    metadata_of,
-    to_onnx,
-)
+from groupvit_mmseg.export import check_exportable
 from groupvit_mmseg.text.class_list import ClassList
+from groupvit_web import export_worker
 from groupvit_web.deadline import Deadline
 from groupvit_web.errors import PageError
+from groupvit_web.export_worker import WHOLE
+from groupvit_web.model import PageModel
 from groupvit_web.segmentation import PageSegmenter
 
-# torch.export changes global state: one export at a time.
-_EXPORTING = threading.Lock()
+_EXPORTING = threading.Lock()  # one at a time: each takes a processor and the memory of a model
+_ADVICE = 'try again later, or export on a faster machine with groupvit export'
 
 
 class ExportedModel(NamedTuple):
@@ -56,33 +57,65 @@ def export_onnx(
         PageError: If the model has parts that a graph does not support, the ONNX packages are
             missing, or the time is over before it begins.
     """
-    try:
-        with segmenter.model.turn(deadline) as inferencer:
+    content = segmenter.exports.get(repr(classes))
+    with segmenter.model.turn(deadline) as inferencer:
+        try:
             short_side = inferencer.short_side()
-            whole = inferencer.options_with(mode='whole', pamr_steps=0)
-            content = segmenter.exports.get(repr(classes))
-            if content is None:
-                with segmenter.model.configured(inferencer, classes, whole):
-                    frozen = FrozenSegmentor(inferencer.segmentor)  # a copy, for later
-                    metadata = metadata_of(inferencer.segmentor, short_side)
-        if content is None:
-            content = _export(frozen, metadata, deadline)
-            segmenter.exports.put(repr(classes), content, len(content))
-    except (ImportError, ValueError) as error:
-        if isinstance(error, PageError):
-            raise
-        raise PageError(str(error)) from error
+            check_exportable(inferencer.segmentor, inferencer.options_with(**WHOLE))
+        except ValueError as error:
+            raise PageError(str(error)) from error
+    if content is None:
+        renewed = deadline.renewed(segmenter.limits.export_seconds, _ADVICE)
+        content = _export(segmenter.model, classes, renewed)
+        segmenter.exports.put(repr(classes), content, len(content))
     return ExportedModel(content, tuple(_notes(short_side, options)))
 
 
-def _export(frozen: FrozenSegmentor, metadata: ExportMetadata, deadline: Deadline) -> bytes:
-    """Write the ONNX file; other requests segment meanwhile."""
+def _export(model: PageModel, classes: ClassList, deadline: Deadline) -> bytes:
+    """Write the ONNX file in a process of its own, which ends with the request.
+
+    While ``torch.export`` follows a model, it changes PyTorch for all threads of a process.
+    """
+    config = None if model.config is None else str(model.config)
+    job = dict(source=model.source, config=config, classes=classes._asdict())
     while not _EXPORTING.acquire(timeout=0.05):
         deadline.check()
     try:
-        return to_onnx(export_program(frozen), metadata)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder, 'model.onnx')
+            _run_worker(json.dumps({**job, 'target': str(target)}), deadline)
+            return target.read_bytes()
     finally:
         _EXPORTING.release()
+
+
+def _run_worker(job: str, deadline: Deadline) -> None:
+    """Run the worker on a job; it is killed when the request ends before it."""
+    here = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join([here, *filter(None, [os.environ.get('PYTHONPATH')])])
+    with subprocess.Popen(
+        [sys.executable, '-m', export_worker.__name__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={**os.environ, 'PYTHONPATH': path},
+        text=True,
+    ) as worker:
+        text: str | None = job
+        while True:
+            try:
+                _, errors = worker.communicate(text, timeout=0.1)
+                break
+            except subprocess.TimeoutExpired:
+                text = None
+            try:
+                deadline.check()
+            except PageError:
+                worker.kill()
+                raise
+    if worker.returncode:
+        lines = errors.strip().splitlines() or [f'it ended with status {worker.returncode}']
+        raise PageError(f'The export failed: {lines[-1].removeprefix("error: ")}')
 
 
 def _notes(short_side: int, options: Mapping[str, object]) -> Iterator[str]:
