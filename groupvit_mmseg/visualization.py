@@ -130,11 +130,12 @@ def legend(
         NDArray: RGB ``(h, width, 3)`` uint8.
     """
     font, line = _font(13), 20
-    present, counts = np.unique(label_map[label_map < len(class_names)], return_counts=True)
-    order = np.argsort(-counts, kind='stable')
+    counts = np.bincount(label_map[label_map < len(class_names)])
+    present = np.flatnonzero(counts)
+    order = np.argsort(-counts[present], kind='stable')
     entries, x, y = [], _GAP, _GAP // 2
     for index in present[order]:
-        share = counts[present == index][0] / label_map.size
+        share = counts[index] / label_map.size
         text = f'{class_names[index]} {share:.0%}'
         step = int(font.getlength(text)) + 34
         if x > _GAP and x + step > width:
@@ -232,7 +233,8 @@ def _write_names(figure: RGBArray, label_map: IndexMap, class_names: Sequence[st
     sheet = Image.fromarray(figure)
     draw = ImageDraw.Draw(sheet)
     font = _font(max(11, min(20, min(label_map.shape) // 16)))
-    for index in np.unique(label_map[label_map < len(class_names)]):
+    counts = np.bincount(label_map[label_map < len(class_names)])
+    for index in np.flatnonzero(counts):
         name = class_names[index]
         x, y, radius = _innermost(label_map == index)
         if name == 'background' or radius < font.size / 2:

@@ -66,9 +66,8 @@ def draw_overlay(
     return make_figure(figure, f'The classes over the picture: {shares}.', title='Classes')
 
 
-def draw_confidence(picture: Picture, result: InferenceResult) -> Figure:
-    """Draw the confidence of each pixel, from dark (0) to light (1)."""
-    confidence = result.confidence
+def draw_confidence(picture: Picture, confidence: NDArray[np.float32]) -> Figure:
+    """Draw the confidence of each pixel ``(h, w)``, from dark (0) to light (1)."""
     figure = _coloured(picture.enlarged(confidence))
     alt = f'Confidence of each pixel, {confidence.mean():.2f} on average; lighter is surer.'
     return make_figure(figure, alt, title='Confidence')

@@ -5,7 +5,7 @@ Letters: ``h, w`` pixels of the view, the displayed picture before it is enlarge
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -32,17 +32,40 @@ class EncodedPicture(NamedTuple):
         group_maps (tuple[NDArray, ...]): Segment of every pixel at each grouping stage, uint16
             ``(h, w)``.
         groups (tuple[Figure, ...]): The segments over the picture at each grouping stage.
+        window_maps (tuple[NDArray, ...]): Segment of every pixel of each window of the network's
+            input.
+        window_counts (NDArray): Windows that cover each pixel of the network's input, float32.
     """
 
     encoded: EncodedImage
     group_maps: tuple[NDArray[np.uint16], ...]
     groups: tuple[Figure, ...]
+    window_maps: tuple[NDArray[np.integer], ...]
+    window_counts: NDArray[np.float32]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, tensors and figures."""
         figures = sum(len(figure.content) for figure in self.groups)
-        return self.encoded.nbytes + sum(each.nbytes for each in self.group_maps) + figures
+        arrays = [*self.group_maps, *self.window_maps, self.window_counts]
+        return self.encoded.nbytes + sum(array.nbytes for array in arrays) + figures
+
+    def pixels_of_windows(self, tables: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Return the scores of the network's pixels: their segments', averaged over all windows.
+
+        As :meth:`.WindowedImage.pixel_scores` of one channel, bit for bit.
+
+        Args:
+            tables (Sequence[NDArray]): Score of each segment of each window, ``(S,)``.
+        """
+        if len(tables) == 1:
+            return tables[0].take(self.window_maps[0])
+        total = np.zeros_like(self.window_counts)
+        for (rows, columns), segments, table in zip(
+            self.encoded.windows.windows, self.window_maps, tables, strict=True
+        ):
+            total[rows, columns] += table.take(segments)
+        return total / self.window_counts
 
 
 class EncodingCache:
@@ -117,7 +140,17 @@ def _for_view(encoded: EncodedImage, picture: Picture) -> EncodedPicture:
     group_maps = tuple(
         encoded.group_map(stage).astype(np.uint16) for stage in range(1, encoded.num_stages + 1)
     )
-    return EncodedPicture(encoded, group_maps, tuple(_groups_figures(picture, group_maps)))
+    windows = encoded.windows
+    counts = np.zeros(windows.size, np.float32)
+    for rows, columns in windows.windows:
+        counts[rows, columns] += 1
+    return EncodedPicture(
+        encoded,
+        group_maps,
+        tuple(_groups_figures(picture, group_maps)),
+        tuple(group_map.cpu().numpy() for group_map in windows.group_maps),
+        counts,
+    )
 
 
 def _groups_figures(

@@ -94,7 +94,8 @@ def _check_words(words: tuple[str, ...], limits: Limits) -> None:
         raise PageError('A word is empty: remove it.')
     unclear = next((word for word in words if _SEPARATOR.search(word)), None)
     if unclear is not None:
-        raise PageError(f'"{unclear[:20]}" holds a comma or another separator: give single words.')
+        text = ' '.join(unclear.split())[:20]
+        raise PageError(f'"{text}" holds a comma or another separator: give single words.')
     long = next((word for word in words if len(word) > limits.word_length), None)
     if long is not None:
         raise PageError(

@@ -80,6 +80,7 @@ class PageSegmenter:
         self.model, self.limits = model, limits or Limits()
         self.encodings = EncodingCache(model, self.limits.encoding_bytes)
         self._scored = ByteCache[_Scored](self.limits.score_bytes)
+        self.exports = ByteCache[bytes](self.limits.export_bytes)
 
     def deadline(self, is_cancelled: Callable[[], bool] | None = None) -> Deadline:
         """Return a time limit that begins now.
@@ -107,13 +108,14 @@ class PageSegmenter:
         classes = self.classes(request)
         scored, was_encoded = self._score(picture, request, classes, deadline or self.deadline())
         result = scored.scores.result(self.model.head, classes)
+        confidence = result.confidence
         colours = drawing.colours_of(classes, request.colours)
         return PageResult(
             overlay=drawing.draw_overlay(picture, result, colours, request.opacity),
             groups=scored.scores.picture.groups,
             heat_maps=scored.heat_maps,
-            confidence=drawing.draw_confidence(picture, result),
-            shares=table_of_shares(result, classes, colours),
+            confidence=drawing.draw_confidence(picture, confidence),
+            shares=table_of_shares(result, classes, colours, confidence),
             classes=classes,
             seconds=time.perf_counter() - begin,
             was_encoded=was_encoded,

@@ -31,7 +31,10 @@ class Share(NamedTuple):
 
 
 def table_of_shares(
-    result: InferenceResult, classes: ClassList, colours: NDArray[np.uint8]
+    result: InferenceResult,
+    classes: ClassList,
+    colours: NDArray[np.uint8],
+    confidence: NDArray[np.float32],
 ) -> tuple[Share, ...]:
     """Return a row for each class, the largest share first.
 
@@ -39,10 +42,11 @@ def table_of_shares(
         result (InferenceResult): The segmentation.
         classes (ClassList): Its ``K`` classes.
         colours (NDArray): RGB ``(K, 3)``.
+        confidence (NDArray): Of each pixel.
     """
     labels = result.label_map.ravel()
     counts = np.bincount(labels, minlength=len(classes.class_names))
-    sums = np.bincount(labels, result.confidence.ravel(), minlength=len(counts))
+    sums = np.bincount(labels, confidence.ravel(), minlength=len(counts))
     words: dict[int, list[str]] = {label: [] for label in range(len(counts))}
     for word, label in zip(classes.words, classes.word_classes, strict=True):
         words[label].append(word)

@@ -81,7 +81,7 @@ class _Downloads:
     @cached_property
     def exported(self) -> ExportedModel:
         """The ONNX file."""
-        return export_onnx(self.model, self.classes, self.options, self.deadline)
+        return export_onnx(self.segmenter, self.classes, self.options, self.deadline)
 
     def make(self, kind: str) -> Download:
         """Make a download."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses
@@ -18,6 +19,7 @@ from groupvit_mmseg.models.windows import WindowedImage
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
+from groupvit_web.byte_cache import ByteCache
 from groupvit_web.deadline import Deadline
 from groupvit_web.encodings import EncodedPicture
 
@@ -25,8 +27,15 @@ CHANNELS_AT_A_TIME = 8
 """int: Classes that PAMR refines together, between two checks of the time limit."""
 
 
+BACKGROUNDS = 10
+"""int: Refined backgrounds that are kept for a picture and words."""
+
+
 class WordScores(NamedTuple):
     """Scores of all classes but the background.
+
+    A threshold takes milliseconds: one channel of one number per segment, in NumPy, because the
+    threads of PyTorch take longer to meet than to compute it.
 
     Attributes:
         picture (EncodedPicture): The picture.
@@ -35,10 +44,12 @@ class WordScores(NamedTuple):
             PAMR.
         pamr_steps (int): Steps of PAMR.
         foreground (Tensor): Score of each class, ``(C, H, W)``.
-        best (Tensor): Highest score of a class, ``(h, w)``.
-        second (Tensor, optional): Second highest, ``(h, w)``; None with one class.
-        label (Tensor): Class of the highest score, counted without the background, int64
+        best (NDArray): Highest score of a class, float32 ``(h, w)``.
+        second (NDArray, optional): Second highest, ``(h, w)``; None with one class.
+        label (NDArray): Class of the highest score, counted without the background, int64
             ``(h, w)``.
+        backgrounds (ByteCache): Refined backgrounds, ``(h, w)``, by the scores of the segments:
+            a slider that passes all thresholds meets few different ones.
     """
 
     picture: EncodedPicture
@@ -46,28 +57,47 @@ class WordScores(NamedTuple):
     neighbours: Tensor | None
     pamr_steps: int
     foreground: Tensor
-    best: Tensor
-    second: Tensor | None
-    label: Tensor
+    best: NDArray[np.float32]
+    second: NDArray[np.float32] | None
+    label: NDArray[np.int64]
+    backgrounds: ByteCache[NDArray[np.float32]]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors but the picture's."""
-        tensors = [*self.tables, self.foreground, self.best, self.label]
-        tensors += [each for each in (self.neighbours, self.second) if each is not None]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        """Bytes of all arrays and tensors but the picture's."""
+        tensors = [*self.tables, self.foreground]
+        tensors += [] if self.neighbours is None else [self.neighbours]
+        arrays = [self.best, self.label, *([] if self.second is None else [self.second])]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        return size + self.backgrounds.capacity + sum(array.nbytes for array in arrays)
 
     def at_view_size(self, first: int = 0, last: int | None = None) -> Tensor:
         """Resize the scores of classes ``first:last``, ``(C', h, w)``."""
         return self.picture.encoded.at_image_size(self.foreground[first:last])
 
-    def background(self, head: GroupViTZeroShotHead, classes: ClassList) -> Tensor:
+    def background(self, head: GroupViTZeroShotHead, classes: ClassList) -> NDArray[np.float32]:
         """Compute the score of the background for a threshold and background words, ``(h, w)``."""
-        tables = [head.segment_scores(table[None], classes)[0, :, :1] for table in self.tables]
-        scores = _pixel_scores(self.picture, tables)  # (1, H, W)
+        tables = [
+            head.segment_scores(table[None], classes)[0, :, 0].float().cpu().numpy()  # (S,)
+            for table in self.tables
+        ]
+        if self.neighbours is None:
+            return self._resized(self.picture.pixels_of_windows(tables))
+        key = b''.join(table.tobytes() for table in tables)
+        background = self.backgrounds.get(key)
+        if background is None:
+            background = self._resized(self.picture.pixels_of_windows(tables))
+            self.backgrounds.put(key, background, background.nbytes)
+        return background
+
+    def _resized(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Refine scores ``(H, W)`` if there is PAMR, and resize them to ``(h, w)``."""
+        if self.neighbours is None and scores.shape == self.best.shape:
+            return scores
+        channel = torch.from_numpy(scores)[None].to(self.foreground)  # (1, H, W)
         if self.neighbours is not None:
-            scores = refine(scores, self.neighbours, self.pamr_steps)
-        return self.picture.encoded.at_image_size(scores)[0]
+            channel = refine(channel, self.neighbours, self.pamr_steps)
+        return self.picture.encoded.at_image_size(channel)[0].float().cpu().numpy()
 
     @torch.no_grad()
     def result(self, head: GroupViTZeroShotHead, classes: ClassList) -> InferenceResult:
@@ -86,12 +116,12 @@ class WordScores(NamedTuple):
         if classes.with_background:
             background = self.background(head, classes)
             # Of equal scores the first class counts, and the background is the first.
-            labels = torch.where(background >= self.best, 0, labels + 1)
+            labels = np.where(background >= self.best, 0, labels + 1)
             channels.insert(0, background)
         return InferenceResult(
-            label_map=labels.cpu().numpy(),
+            label_map=labels,
             group_map=self.picture.group_maps[-1].astype(np.int64),
-            scores=torch.stack(channels).float().cpu().numpy(),
+            scores=np.stack(channels),
             class_names=classes.class_names,
             image=self.picture.encoded.image,
             bg_thresh=classes.bg_thresh,
@@ -134,7 +164,17 @@ def score_words(
     resized = picture.encoded.at_image_size(foreground)  # (C, h, w)
     best, label = resized.max(dim=0)  # (h, w); of equal scores the first
     second = resized.scatter(0, label[None], -1).amax(dim=0) if len(resized) > 1 else None
-    return WordScores(picture, tables, neighbours, pamr_steps, foreground, best, second, label)
+    return WordScores(
+        picture,
+        tables,
+        neighbours,
+        pamr_steps,
+        foreground,
+        best.float().cpu().numpy(),
+        None if second is None else second.float().cpu().numpy(),
+        label.cpu().numpy(),
+        ByteCache(BACKGROUNDS * 4 * label.numel() if pamr_steps else 0),
+    )
 
 
 def _pixel_scores(picture: EncodedPicture, tables: list[Tensor]) -> Tensor:
