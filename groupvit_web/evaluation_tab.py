@@ -171,7 +171,7 @@ def build_evaluation_tab(folder: Path | None) -> None:
     )
     scores = plain_html()
     with gr.Row():
-        set_name = gr.Dropdown([], label='Set', visible=False)
+        set_name = gr.Dropdown([], label='Set', visible=False, min_width=260)
         order = gr.Radio(list(ORDERS), value=next(iter(ORDERS)), label='Order of the classes')
     classes = plain_html(visible=False)
     pictures = plain_html(visible=False)

@@ -173,7 +173,8 @@ class TrainingLog:
         """
         signs = [*self._collapses(), *self._not_finite()]
         if self.unreadable_lines:
-            signs.append(f'{self.unreadable_lines} lines of the log are damaged and left out.')
+            count = self.unreadable_lines
+            signs.append(f'Lines of the log that are damaged and left out: {count}.')
         logged = self.runs[-1].warnings if self.runs else ()
         return [*signs, *(f'Logged: {text}' for text in logged)]
 
