@@ -286,14 +286,16 @@ def test_a_batch_shares_batches_of_windows(image, checkpoint, monkeypatch):
     cfg.model.test_cfg.update(window_batch_size=100)
     inferencer = GroupViTInferencer(cfg, checkpoint)
     sizes = []
-    segment = inferencer.segmentor._segment_batch
+    extract = inferencer.segmentor.extract_feat
     monkeypatch.setattr(
         inferencer.segmentor,
-        '_segment_batch',
-        lambda batch: sizes.append(len(batch)) or segment(batch),
+        'extract_feat',
+        lambda crops: sizes.append(len(crops)) or extract(crops),
     )
-    inferencer(image)
-    inferencer.batch([image, image[:, :40]])
+    inputs = [inferencer.encode(each).inputs for each in (image, image[:, :40])]
+    sizes.clear()
+    inferencer.segmentor.segment_windows(inputs[:1])
+    inferencer.segmentor.segment_windows(inputs)
     assert len(sizes) == 2
     assert sizes[1] > sizes[0]
 
@@ -380,3 +382,74 @@ def test_the_papers_model_without_weights():
     assert {k: v.shape for k, v in backbone.state_dict().items()} == {
         k: v.shape for k, v in paper.items()
     }
+
+
+SLIDE = dict(mode='slide', crop_size=(48, 48), stride=(16, 16))
+
+
+@pytest.mark.parametrize('test_cfg', [dict(mode='whole'), SLIDE])
+@pytest.mark.parametrize('pamr_steps', [0, 2])
+def test_an_encoded_image_is_segmented_as_the_image(image, checkpoint, test_cfg, pamr_steps):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names='cat, dog')
+    encoded = inferencer.encode(image, test_cfg=test_cfg)
+    options = {**test_cfg, 'pamr_steps': pamr_steps}
+    inferencer.segmentor.test_cfg = {'with_scores': True, **options}
+    expected, result = inferencer(image), inferencer.classify(encoded)
+    assert np.allclose(result.scores, expected.scores, atol=1e-5)
+    assert (result.group_map == expected.group_map).all()
+    assert result._replace(label_map=0, scores=0, group_map=0, image=0) == expected._replace(
+        label_map=0, scores=0, group_map=0, image=0
+    )
+    margin = np.sort(expected.scores, axis=0)
+    clear = margin[-1] - margin[-2] > 1e-4
+    assert clear.any()
+    assert (result.label_map == expected.label_map)[clear].all()
+
+
+def test_one_encoding_serves_all_classes(image, checkpoint, monkeypatch):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names='cat, dog', bg_thresh=0.5)
+    encoded = inferencer.encode(image)
+    before = inferencer.segmentor.decode_head.classes
+    monkeypatch.setattr(inferencer.segmentor, 'extract_feat', None)
+    embedded = inferencer.embed(make_class_list(['sky', 'sea', 'sand'], aliases={'sea': ['water']}))
+    result = inferencer.classify(encoded, embedded)
+    assert result.class_names == ('sky', 'sea', 'sand')
+    assert inferencer.segmentor.decode_head.classes == before
+    monkeypatch.undo()
+    inferencer.set_classes(embedded.classes)
+    assert np.allclose(result.scores, inferencer(image).scores, atol=1e-6)
+
+
+def test_the_threshold_of_embedded_classes(image, checkpoint):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names='cat, dog')
+    encoded, embedded = inferencer.encode(image), inferencer.embed(make_class_list(['cat', 'dog']))
+    for threshold in (0.2, 0.7, None):
+        again = embedded.with_threshold(threshold)
+        assert again.class_embeds is embedded.class_embeds
+        inferencer.set_classes('cat, dog', with_background=threshold is not None)
+        inferencer.set_classes(again.classes)
+        expected = inferencer(image)
+        assert np.allclose(inferencer.classify(encoded, again).scores, expected.scores, atol=1e-6)
+    with pytest.raises(ValueError, match='outside'):
+        embedded.with_threshold(1.5)
+
+
+def test_groups_of_an_encoded_image_by_stage(image, checkpoint):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    encoded = inferencer.encode(image)
+    maps = [encoded.group_map(stage) for stage in range(1, encoded.num_stages + 1)]
+    assert (maps[-1] == encoded.group_map()).all()
+    assert {each.shape for each in maps} == {image.shape[:2]}
+    assert [len(np.unique(each)) for each in maps] == sorted(
+        (len(np.unique(each)) for each in maps), reverse=True
+    )
+
+
+def test_bytes_of_an_encoded_image_do_not_hold_the_batch(image, checkpoint):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    small = inferencer.encode(image, test_cfg=SLIDE)
+    assert len(small.windows.outputs) > 1
+    for output in small.windows.outputs:
+        for tensor in output.tensors():
+            assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    assert small.nbytes > image.nbytes + small.inputs.numel() * 4

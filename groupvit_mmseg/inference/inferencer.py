@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -20,8 +18,10 @@ from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.model_configs import PAPER, zero_shot_voc_config
 from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.inference.config import segmentation_config
+from groupvit_mmseg.inference.encoded_image import make_result
+from groupvit_mmseg.inference.image_encoder import ImageEncoder
 from groupvit_mmseg.inference.loading import check_device, load_checkpoint
-from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_array, prepare
+from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_array
 from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.results import InferenceResult
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
 
-class GroupViTInferencer:
+class GroupViTInferencer(ImageEncoder):
     """Segments images by any class names.
 
     Args:
@@ -49,6 +49,7 @@ class GroupViTInferencer:
         ValueError: As :meth:`set_classes`, or if there is no such device.
 
     Example:
+        >>> import numpy as np
         >>> projector = dict(
         ...     type='GroupViTProjector', in_channels=12, hidden_channels=8, out_channels=8
         ... )
@@ -204,24 +205,6 @@ class GroupViTInferencer:
             classes = without_contrast(head.classes).looking_for(class_names, **changes)
             head.set_classes(classes if 'bg_thresh' in changes else with_contrast(classes))
 
-    def read(self, path: str | Path) -> RGBImage:
-        """Read an image that can be segmented, for :meth:`batch`.
-
-        Args:
-            path (str | Path): The file.
-
-        Returns:
-            NDArray: RGB ``(H, W, 3)`` uint8.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the image cannot be read, or is smaller than a patch as it is or as the
-                pipeline resizes it.
-        """
-        image = as_array(path)
-        self._prepare(image, name=str(path))
-        return image
-
     def __call__(self, image: str | Path | RGBImage) -> InferenceResult:
         """Segment one image.
 
@@ -257,36 +240,23 @@ class GroupViTInferencer:
         inputs: list[Tensor] = []
         samples: list[SegDataSample] = []
         for image, array in zip(images, arrays, strict=True):
-            name = 'The image' if isinstance(image, np.ndarray) else str(image)
-            data = pseudo_collate([self._prepare(array, name=name)])
-            data = self.segmentor.data_preprocessor(data, False)
-            inputs += list(data['inputs'])
-            samples += data['data_samples']
+            one_input, sample = self._inputs(image, array)
+            inputs.append(one_input)
+            samples.append(sample)
         results = self.segmentor.predict(inputs, samples)
         return [self._result(*each) for each in zip(arrays, inputs, results, strict=True)]
-
-    def _prepare(self, image: RGBImage, *, name: str) -> dict:
-        """Run the pipeline on an image; errors name it."""
-        return prepare(image, self._pipeline, self.segmentor.backbone, name=name)
 
     def _result(self, image: RGBImage, inputs: Tensor, sample: SegDataSample) -> InferenceResult:
         """Collect the maps of an image from the segmentor's sample."""
         if 'pred_group_map' in sample:
             group_map = sample.get('pred_group_map').get('data')  # (1, H, W)
-        else:
-            group_map = self._whole_group_map(inputs[None], sample)  # (1, H, W)
-        classes = self.segmentor.decode_head.classes
-        return InferenceResult(
-            label_map=sample.pred_sem_seg.get('data')[0].cpu().numpy(),
+        else:  # the segments of one pass over the whole image
+            output = self.segmentor.extract_feat(inputs[None])
+            group_map = resize_to_image(output.group_map()[0], sample)  # (1, H, W)
+        return make_result(
+            image,
+            self.segmentor.decode_head.classes,
+            scores=sample.seg_logits.get('data'),
             group_map=group_map[0].cpu().numpy(),
-            scores=sample.seg_logits.get('data').float().cpu().numpy(),
-            class_names=self.class_names,
-            image=image,
-            bg_thresh=classes.bg_thresh,
-            with_background=classes.with_background,
+            labels=sample.pred_sem_seg.get('data')[0],
         )
-
-    def _whole_group_map(self, inputs: Tensor, sample: SegDataSample) -> Tensor:
-        """Return the segments ``(1, H, W)`` of one pass over the whole image."""
-        output = self.segmentor.extract_feat(inputs)
-        return resize_to_image(output.group_map()[0], sample)

@@ -1,5 +1,7 @@
 """Outputs of the stages and of GroupViT, and the feature maps made of them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import NamedTuple, SupportsIndex, overload
 
@@ -138,6 +140,20 @@ class GroupViTOutput(NamedTuple):
     soft_assignments: tuple[Tensor, ...]
     patch_shape: tuple[int, int]
     image_shape: tuple[int, int]
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors of the output."""
+        return [self.segments, self.pooled, *self.hard_assignments, *self.soft_assignments]
+
+    def of_image(self, index: int) -> GroupViTOutput:
+        """Return a copy of the output for one image, ``B = 1``, which does not hold the batch."""
+        part = slice(index, index + 1)
+        return self._replace(
+            segments=self.segments[part].clone(),
+            pooled=self.pooled[part].clone(),
+            hard_assignments=tuple(each[part].clone() for each in self.hard_assignments),
+            soft_assignments=tuple(each[part].clone() for each in self.soft_assignments),
+        )
 
     def group_probs(self, num_stages: int | None = None) -> Tensor:
         """Return the probability of each segment at each patch, from the soft assignments.

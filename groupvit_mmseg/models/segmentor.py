@@ -7,7 +7,6 @@ scores at a time.
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
+from groupvit_mmseg.models.encoded_windows import batches_of_one_size
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import (
@@ -202,7 +202,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Compute refined scores as :meth:`predict` does, ``(B, num_classes, H, W)``."""
         pairs = zip(inputs, self.segment_windows(inputs), strict=True)
-        return torch.stack([self._refiner(image)(one.pixel_scores()) for image, one in pairs])
+        return torch.stack([self.refiner(image)(one.pixel_scores()) for image, one in pairs])
 
     def slide_inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Average the scores of all windows, ``(B, num_classes, H, W)``."""
@@ -217,33 +217,31 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         Returns:
             list[WindowedImage]: One per image.
         """
-        by_size: dict[tuple[int, ...], list] = defaultdict(list)  # windows of one size, in order
-        results = []
-        for image in images:
-            size = (image.shape[1], image.shape[2])
-            windows = crop_windows(size, self.test_cfg)
-            results.append(WindowedImage(size, windows, [], []))
-            for index, (rows, columns) in enumerate(windows):
-                crop = image[:, rows, columns]
-                by_size[tuple(crop.shape)].append((results[-1], index, crop))
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        results = [WindowedImage(size, crop_windows(size, self.test_cfg), [], []) for size in sizes]
         batch_size = self.options.window_batch_size
-        for same_size in by_size.values():
-            for start in range(0, len(same_size), batch_size):
-                self._segment_batch(same_size[start : start + batch_size])
+        for indices, crops in batches_of_one_size(
+            list(images), [image.windows for image in results], batch_size
+        ):
+            output = self.extract_feat(crops)  # of (B, 3, h, w)
+            # (B, S, num_classes), and below (B, h, w)
+            scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
+            group_maps = smallest_integers(output.group_map(), scores.shape[1])
+            for (image, window), table, group_map in zip(indices, scores, group_maps, strict=True):
+                results[image].put(window, group_map, table)
         return results
 
-    def _segment_batch(self, batch: list[tuple[WindowedImage, int, Tensor]]) -> None:
-        """Encode windows of one size and store their group maps and scores in their images."""
-        output = self.extract_feat(torch.stack([crop for _, _, crop in batch]))  # (B, 3, h, w)
-        # (B, S, num_classes), and below (B, h, w)
-        scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
-        group_maps = smallest_integers(output.group_map(), scores.shape[1])
-        for (image, index, _), table, group_map in zip(batch, scores, group_maps, strict=True):
-            image.put(index, group_map, table)
+    def refiner(
+        self, image: Tensor, options: InferenceOptions | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """Return a function that refines scores ``(C, H, W)`` by an image ``(3, H, W)``.
 
-    def _refiner(self, image: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function that refines scores ``(C, H, W)`` by an image, as ``test_cfg`` says."""
-        pamr_steps, crf_steps = self.options.pamr_steps, self.options.crf_steps
+        Args:
+            image (Tensor): Normalised.
+            options (InferenceOptions, optional): None for those of ``test_cfg``. Defaults to None.
+        """
+        options = options or self.options
+        pamr_steps, crf_steps = options.pamr_steps, options.crf_steps
         weights = affinities(image) if pamr_steps else None
 
         def refined(scores: Tensor) -> Tensor:
@@ -261,7 +259,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     ) -> SegDataSample:
         """Add scores and labels to the sample."""
         result = SegDataSample() if sample is None else sample
-        scores = self._refiner(image)(windowed.pixel_scores())  # (num_classes, H, W)
+        scores = self.refiner(image)(windowed.pixel_scores())  # (num_classes, H, W)
         scores = resize_scores_to_image(scores, result)
         result.seg_logits = PixelData(data=scores)
         return self._finished(result, windowed, scores.argmax(dim=0))
@@ -272,7 +270,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         """Add the label of each pixel to the sample, computed a few classes at a time."""
         result = SegDataSample() if sample is None else sample
         size = tuple(result.metainfo.get('ori_shape', windowed.size))
-        refined = self._refiner(image)
+        refined = self.refiner(image)
         labels = windowed.label_map(
             lambda scores: resize_scores_to_image(refined(scores), result),
             size[0] * size[1],

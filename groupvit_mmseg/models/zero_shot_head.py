@@ -147,9 +147,17 @@ class GroupViTZeroShotHead(BaseModule):
         Raises:
             RuntimeError: In training mode, where BatchNorm would mix the classes.
         """
-        prompts = [(prompt.word, prompt.templates) for prompt in self.classes.prompts]
-        self.class_embeds = self._embed_words(prompts)
+        self.class_embeds = self.embed_classes(self.classes)
         return self.class_embeds
+
+    @torch.no_grad()
+    def embed_classes(self, classes: ClassList) -> Tensor:
+        """Compute the embeddings of any classes, ``(K, D)``; the head's classes stay.
+
+        Raises:
+            RuntimeError: In training mode, where BatchNorm would mix the classes.
+        """
+        return self._embed_words([(prompt.word, prompt.templates) for prompt in classes.prompts])
 
     @torch.no_grad()
     def embed_names(
@@ -223,7 +231,9 @@ class GroupViTZeroShotHead(BaseModule):
             'load its checkpoint.'
         )
 
-    def segment_affinity(self, output: GroupViTOutput) -> Tensor:
+    def segment_affinity(
+        self, output: GroupViTOutput, class_embeds: Tensor | None = None
+    ) -> Tensor:
         """Compute the affinity of every segment to every prompted word.
 
         The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
@@ -231,11 +241,14 @@ class GroupViTZeroShotHead(BaseModule):
 
         Args:
             output (GroupViTOutput): Output for one crop of ``B`` images.
+            class_embeds (Tensor, optional): ``(K, D)``, as :meth:`embed_classes` returns them; None
+                for those of the head's classes. Defaults to None.
 
         Returns:
             Tensor: ``(B, S, K)`` in [0, 1].
         """
-        class_embeds = self.class_embeds if self.class_embeds is not None else self.encode_classes()
+        if class_embeds is None:
+            class_embeds = self.encode_classes() if self.class_embeds is None else self.class_embeds
         tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
         (image_embeds,) = normalize(self.image_projector(tokens))  # (B, 1 + S, D)
         class_embeds = class_embeds.to(image_embeds.dtype)  # (K, D)
@@ -247,36 +260,39 @@ class GroupViTZeroShotHead(BaseModule):
         among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
         return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)
 
-    def segment_scores(self, affinity: Tensor) -> Tensor:
+    def segment_scores(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Convert affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``.
 
+        They are scores of the head's classes, or of ``classes`` with the affinities to their words.
         With a background threshold, segments below it become background. The threshold is at most
         the best affinity of any segment, so that at least one segment has a class.
         """
-        foreground = self.foreground_affinity(affinity)  # (B, S, classes but the background)
-        if not self.with_background:
+        classes = self.classes if classes is None else classes
+        foreground = self.foreground_affinity(affinity, classes)  # (B, S, classes but background)
+        if not classes.with_background:
             return foreground
-        num_words = len(self.prompted_names) - len(self.background_words)
+        num_words = len(classes.words) - len(classes.background_words)
         background = affinity.new_zeros(*affinity.shape[:2], 1)
-        if self.background_words:
+        if classes.background_words:
             background = affinity[..., num_words:].amax(dim=-1, keepdim=True)
-        if self.bg_thresh is not None:
+        if classes.bg_thresh is not None:
             best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
-            threshold = best.amax(dim=1, keepdim=True).clamp(max=self.bg_thresh)  # (B, 1, 1)
+            threshold = best.amax(dim=1, keepdim=True).clamp(max=classes.bg_thresh)  # (B, 1, 1)
             background = torch.where(best < threshold, 1.0, background)
         return torch.cat([background, foreground], dim=-1)
 
-    def foreground_affinity(self, affinity: Tensor) -> Tensor:
+    def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""
-        labels = self.word_classes
-        first = int(self.with_background)
-        if len(labels) - len(self.background_words) == self.num_classes - first:
-            return affinity[..., : self.num_classes - first]
+        classes = self.classes if classes is None else classes
+        labels, num_classes = classes.word_classes, len(classes.class_names)
+        first = int(classes.with_background)
+        if len(labels) - len(classes.background_words) == num_classes - first:
+            return affinity[..., : num_classes - first]
         words_of: dict[int, list[int]] = defaultdict(list)
         for word, label in enumerate(labels):
             words_of[label].append(word)
-        pool = torch.amax if self.classes.alias_pooling == 'max' else torch.mean
+        pool = torch.amax if classes.alias_pooling == 'max' else torch.mean
         columns = [
-            pool(affinity[..., words_of[label]], dim=-1) for label in range(first, self.num_classes)
+            pool(affinity[..., words_of[label]], dim=-1) for label in range(first, num_classes)
         ]
         return torch.stack(columns, dim=-1)  # (B, S, classes but the background)

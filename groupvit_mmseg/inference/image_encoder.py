@@ -1,0 +1,107 @@
+"""Encodes an image once and segments it by any classes; the base of the inferencer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.dataset import Compose, pseudo_collate
+from mmseg.structures import SegDataSample
+from torch import Tensor
+
+from groupvit_mmseg.inference.encoded_image import EncodedImage, make_result
+from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare
+from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.results import InferenceResult
+from groupvit_mmseg.text.class_list import ClassList
+
+
+class ImageEncoder:
+    """Encoding of images, and segmentation of encoded images.
+
+    Attributes:
+        segmentor (GroupViTSegmentor): In evaluation mode.
+    """
+
+    segmentor: GroupViTSegmentor
+    _pipeline: Compose
+
+    def read(self, path: str | Path) -> RGBImage:
+        """Read an image that can be segmented, for :meth:`batch`.
+
+        Args:
+            path (str | Path): The file.
+
+        Returns:
+            NDArray: RGB ``(H, W, 3)`` uint8.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the image cannot be read, or is smaller than a patch as it is or as the
+                pipeline resizes it.
+        """
+        image = as_array(path)
+        self._prepare(image, name=str(path))
+        return image
+
+    @torch.no_grad()
+    def encode(
+        self, image: str | Path | RGBImage, *, test_cfg: Mapping[str, object] | None = None
+    ) -> EncodedImage:
+        """Compute everything of an image that does not depend on the classes, for :meth:`classify`.
+
+        Args:
+            image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.
+            test_cfg (Mapping[str, object], optional): Windows other than those of the config:
+                ``mode``, ``crop_size`` and ``stride``. Defaults to None.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the image cannot be used, or the windows have no size.
+        """
+        array = as_array(image)
+        inputs, sample = self._inputs(image, array)
+        windows = encode_windows(self.segmentor, inputs, test_cfg)
+        is_whole = len(windows.outputs) == 1
+        whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
+        return EncodedImage(array, inputs, sample, windows, whole)
+
+    def embed(self, classes: ClassList | None = None) -> EmbeddedClasses:
+        """Embed the words of classes, for :meth:`classify`; None for the present classes."""
+        head = self.segmentor.decode_head
+        classes = head.classes if classes is None else classes
+        return EmbeddedClasses(classes, head.embed_classes(classes))
+
+    @torch.no_grad()
+    def classify(
+        self, encoded: EncodedImage, embedded: EmbeddedClasses | None = None
+    ) -> InferenceResult:
+        """Segment an encoded image by any classes; up to rounding as calling the inferencer does.
+
+        Args:
+            encoded (EncodedImage): From :meth:`encode`.
+            embedded (EmbeddedClasses, optional): From :meth:`embed`; None for the present classes.
+                Defaults to None.
+        """
+        embedded = self.embed() if embedded is None else embedded
+        windowed = encoded.windows.scored(self.segmentor.decode_head, embedded)
+        scores = self.segmentor.refiner(encoded.inputs)(windowed.pixel_scores())
+        scores = encoded.at_image_size(scores)
+        group_map = encoded.group_map()
+        return make_result(encoded.image, embedded.classes, scores=scores, group_map=group_map)
+
+    def _inputs(
+        self, image: str | Path | RGBImage, array: RGBImage
+    ) -> tuple[Tensor, SegDataSample]:
+        """Return an image as the input of the segmentor ``(3, h, w)``, and its sample."""
+        name = 'The image' if isinstance(image, np.ndarray) else str(image)
+        data = pseudo_collate([self._prepare(array, name=name)])
+        data = self.segmentor.data_preprocessor(data, False)
+        return data['inputs'][0], data['data_samples'][0]
+
+    def _prepare(self, image: RGBImage, *, name: str) -> dict:
+        """Run the pipeline on an image; errors name it."""
+        return prepare(image, self._pipeline, self.segmentor.backbone, name=name)
