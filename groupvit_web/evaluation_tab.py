@@ -41,6 +41,11 @@ class EvaluationPage:
         """Return the folders with a table below the root, the newest first."""
         return folder_choices(self.root, list_folders(self.root, has_results))
 
+    def list_again(self, name: str | None) -> gr.Dropdown:
+        """Return the choice of a folder with all that there are now; the newest if none was."""
+        choices = self.choices()
+        return gr.Dropdown(choices, value=name or (choices[0][1] if choices else None))
+
     def read(self, name: str | None) -> EvaluationResults:
         """Read the results of a folder.
 
@@ -181,4 +186,4 @@ def build_evaluation_tab(folder: Path | None) -> None:
     choice.change(page.show_folder, inputs, [scores, set_name, *of_set], **QUIET)
     gr.on([set_name.input, order.input], page.show_set, inputs, of_set, **QUIET)
     when_opened(page.show_folder, inputs, [scores, set_name, *of_set])
-    when_opened(lambda: gr.Dropdown(choices=page.choices()), [], [choice])
+    when_opened(page.list_again, [choice], [choice])

@@ -84,7 +84,7 @@ class TrainingLog:
         self._num_pictures = 0
 
     def update(self) -> bool:
-        """Read what was appended since the last call.
+        """Read what was appended since the last call, at most 16 MiB of each run.
 
         Returns:
             bool: Whether anything changed, pictures included.
@@ -141,6 +141,11 @@ class TrainingLog:
     def pictures(self) -> list[Picture]:
         """Return the pictures of groups of all runs that count, by step and name."""
         return [p for run, stop in self.pieces() for p in run.pictures() if p.step < stop]
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the logs that the next updates will read."""
+        return sum(run.unread for run in self._runs.values())
 
     @property
     def unreadable_lines(self) -> int:

@@ -260,6 +260,19 @@ def test_without_folders_a_sentence_says_how_to_name_one():
     assert any('--results FOLDER' in text for text in texts)
 
 
+@pytest.mark.parametrize('kind', ['training', 'evaluation'])
+def test_folders_are_listed_again(tmp_path, kind):
+    page = TrainingWatch(tmp_path) if kind == 'training' else EvaluationPage(tmp_path)
+    assert page.list_again(None).value is None
+    run = tmp_path / 'one' / RUN / 'vis_data'
+    run.mkdir(parents=True)
+    (run / 'scalars.json').write_text('')
+    (tmp_path / 'one/table.csv').write_text('')
+    assert page.list_again(None).value == 'one'
+    assert page.list_again('mine').value == 'mine'
+    assert page.list_again('').choices == [('one', 'one')]
+
+
 def test_an_empty_folder_is_shown(tmp_path):
     with gr.Blocks():
         build_training_tab(tmp_path)
@@ -287,6 +300,7 @@ def test_a_quiet_run_may_have_ended():
     assert '<progress max="100" value="10"' in status_html(progress)
     assert 's left.' not in status_html(progress._replace(is_finished=True))
     assert '<progress' not in status_html(progress._replace(total_steps=None))
+    assert 'Reading the log: 64 MB are left.' in status_html(None, unread=64_000_000)
 
 
 def test_texts_are_escaped():

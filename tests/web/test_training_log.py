@@ -96,6 +96,30 @@ def test_lines_may_cross_chunks(tmp_path, monkeypatch, chunk):
     assert list(GrowingFile(path).new_lines()) == ['first', 'ä second', '']
 
 
+def test_a_long_file_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr('groupvit_web.growing_file.CHUNK', 4)
+    path = tmp_path / 'log'
+    file = GrowingFile(path)
+    assert file.unread == 0
+    path.write_text('first\nsecond\n')
+    assert list(file.new_lines(limit=6)) == ['first']
+    assert file.unread == 5
+    assert list(file.new_lines(limit=100)) == ['second']
+    assert file.unread == 0
+
+
+def test_a_long_log_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr('groupvit_web.growing_file.CHUNK', 40)
+    monkeypatch.setattr('groupvit_web.training_run.READ_AT_ONCE', 100)
+    write(tmp_path, FIRST, *(entry(step) for step in range(10, 110, 10)))
+    log = read(tmp_path)
+    assert 0 < len(log.series('loss').steps) < 10
+    assert log.unread > 0
+    while log.unread:
+        assert log.update()
+    assert log.series('loss').steps.tolist() == list(range(10, 110, 10))
+
+
 def test_a_replaced_file_is_read_again(tmp_path):
     path = tmp_path / 'log'
     path.write_text('long line\n')
@@ -369,7 +393,8 @@ def test_a_large_log_is_read_in_seconds_and_then_only_its_end(tmp_path):
             stream.write(f'{line}, "loss": 1.0, "iter": {step}, "step": {step}}}\n')
     assert (place / 'scalars.json').stat().st_size > 150e6
     run = TrainingRun(tmp_path / FIRST)
-    run.update()
+    while run.unread:
+        run.update()
     write(tmp_path, FIRST, entry(400_001), append=True)
     start = time.perf_counter()
     assert run.update()
