@@ -44,7 +44,8 @@ class EvaluationPage:
     def list_again(self, name: str | None) -> gr.Dropdown:
         """Return the choice of a folder with all that there are now; the newest if none was."""
         choices = self.choices()
-        return gr.Dropdown(choices, value=name or (choices[0][1] if choices else None))
+        newest = choices[0][1] if choices else None
+        return gr.Dropdown(choices, value=name or newest, allow_custom_value=True)
 
     def read(self, name: str | None) -> EvaluationResults:
         """Read the results of a folder.
