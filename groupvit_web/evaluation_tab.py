@@ -41,6 +41,12 @@ class EvaluationPage:
         """Return the folders with a table below the root, the newest first."""
         return folder_choices(self.root, list_folders(self.root, has_results))
 
+    def list_again(self, name: str | None) -> gr.Dropdown:
+        """Return the choice of a folder with all that there are now; the newest if none was."""
+        choices = self.choices()
+        newest = choices[0][1] if choices else None
+        return gr.Dropdown(choices, value=name or newest, allow_custom_value=True)
+
     def read(self, name: str | None) -> EvaluationResults:
         """Read the results of a folder.
 
@@ -171,7 +177,7 @@ def build_evaluation_tab(folder: Path | None) -> None:
     )
     scores = plain_html()
     with gr.Row():
-        set_name = gr.Dropdown([], label='Set', visible=False)
+        set_name = gr.Dropdown([], label='Set', visible=False, min_width=260)
         order = gr.Radio(list(ORDERS), value=next(iter(ORDERS)), label='Order of the classes')
     classes = plain_html(visible=False)
     pictures = plain_html(visible=False)
@@ -181,4 +187,4 @@ def build_evaluation_tab(folder: Path | None) -> None:
     choice.change(page.show_folder, inputs, [scores, set_name, *of_set], **QUIET)
     gr.on([set_name.input, order.input], page.show_set, inputs, of_set, **QUIET)
     when_opened(page.show_folder, inputs, [scores, set_name, *of_set])
-    when_opened(lambda: gr.Dropdown(choices=page.choices()), [], [choice])
+    when_opened(page.list_again, [choice], [choice])

@@ -15,7 +15,7 @@ LARGEST_PIXELS = 64_000_000
 
 STYLES = """<style>
 .gv-grid{display:grid;gap:1rem;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
-.gv-pictures{grid-template-columns:repeat(auto-fill,minmax(min(100%,200px),1fr))}
+.gv-pictures{grid-template-columns:repeat(auto-fill,minmax(min(46%,220px),1fr))}
 .gv-figures{display:grid;gap:1.2rem;justify-items:start;align-items:start;
 grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr))}
 .gv-grid figure,.gv-figures figure{margin:0;max-width:100%}
@@ -42,7 +42,7 @@ border-radius:99px;overflow:hidden;background:var(--border-color-primary)}
 .gv-status progress::-webkit-progress-bar{background:var(--border-color-primary)}
 .gv-status progress::-webkit-progress-value{background:#2f7fd1}
 .gv-status progress::-moz-progress-bar{background:#2f7fd1}
-.gv-status .gv-note{font-size:1rem}
+.gv-status .gv-note{font-size:1rem;margin-top:.5rem}
 </style>"""
 """str: Style sheet of all pieces; one piece on the page has to begin with it."""
 

@@ -45,8 +45,20 @@ class GrowingFile:
         status = self.path.stat()
         return self.offset > 0 and (status.st_ino != self._inode or status.st_size < self.offset)
 
-    def new_lines(self) -> Iterator[str]:
+    @property
+    def unread(self) -> int:
+        """Bytes that were not read yet; 0 without a file."""
+        try:
+            return max(0, self.path.stat().st_size - self.offset)
+        except OSError:
+            return 0
+
+    def new_lines(self, limit: int | None = None) -> Iterator[str]:
         """Yield the complete lines that were not read yet, without their ends.
+
+        Args:
+            limit (int, optional): Bytes after which to stop, rounded up to a MiB; the next call
+                continues. None for no limit. Defaults to None.
 
         Raises:
             OSError: If the file cannot be read.
@@ -56,7 +68,8 @@ class GrowingFile:
         with self.path.open('rb') as stream:
             self._inode = self.path.stat().st_ino
             stream.seek(self.offset)
-            while chunk := stream.read(CHUNK):
+            stop = None if limit is None else self.offset + limit
+            while (stop is None or self.offset < stop) and (chunk := stream.read(CHUNK)):
                 self.offset += len(chunk)
                 *lines, rest = (self._rest + chunk).split(b'\n')
                 self._rest = rest if len(rest) <= LONGEST_LINE else b''

@@ -84,7 +84,7 @@ class TrainingLog:
         self._num_pictures = 0
 
     def update(self) -> bool:
-        """Read what was appended since the last call.
+        """Read what was appended since the last call, at most 16 MiB of each run.
 
         Returns:
             bool: Whether anything changed, pictures included.
@@ -143,6 +143,11 @@ class TrainingLog:
         return [p for run, stop in self.pieces() for p in run.pictures() if p.step < stop]
 
     @property
+    def unread(self) -> int:
+        """Bytes of the logs that the next updates will read."""
+        return sum(run.unread for run in self._runs.values())
+
+    @property
     def unreadable_lines(self) -> int:
         """Lines of the logs that are no entries."""
         return sum(run.unreadable_lines for run in self._runs.values())
@@ -173,7 +178,8 @@ class TrainingLog:
         """
         signs = [*self._collapses(), *self._not_finite()]
         if self.unreadable_lines:
-            signs.append(f'{self.unreadable_lines} lines of the log are damaged and left out.')
+            count = self.unreadable_lines
+            signs.append(f'Lines of the log that are damaged and left out: {count}.')
         logged = self.runs[-1].warnings if self.runs else ()
         return [*signs, *(f'Logged: {text}' for text in logged)]
 

@@ -19,6 +19,8 @@ PICTURES = 'vis_data/vis_image'
 POSITION = ('step', 'iter', 'epoch')
 TIMES = ('time', 'data_time')
 """tuple[str, ...]: Entries of a validation that are no scores."""
+READ_AT_ONCE = 16 << 20
+"""int: Bytes of each file that an update reads, about a second's work."""
 LARGEST = 1 << 53
 """int: Integers below are exact as floats; no step is larger."""
 
@@ -100,6 +102,11 @@ class TrainingRun:
         return list(self._values)
 
     @property
+    def unread(self) -> int:
+        """Bytes of the log that the next updates will read."""
+        return self._scalars.unread
+
+    @property
     def last_step(self) -> int:
         """The last step that was logged, 0 before the first."""
         return self._positions[-1] if self._positions else 0
@@ -155,7 +162,7 @@ class TrainingRun:
         return sorted(Picture(int(m[2]), m[1], path) for path, m in matches if m)
 
     def update(self) -> bool:
-        """Read what was appended since the last call.
+        """Read what was appended since the last call, at most 16 MiB of each file.
 
         Returns:
             bool: Whether there was anything.
@@ -165,12 +172,12 @@ class TrainingRun:
         """
         before = self._scalars.offset, self._text.offset
         if self._text.path.is_file():
-            for line in self._text.new_lines():
+            for line in self._text.new_lines(READ_AT_ONCE):
                 self._add_text(line)
         if self._scalars.path.is_file():
             if self._scalars.was_replaced():
                 self._clear_scalars()
-            for line in self._scalars.new_lines():
+            for line in self._scalars.new_lines(READ_AT_ONCE):
                 self._add_scalars(line)
         return before != (self._scalars.offset, self._text.offset)
 

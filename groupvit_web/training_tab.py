@@ -81,6 +81,12 @@ class TrainingWatch:
         """Return the work directories below the root, the newest first."""
         return folder_choices(self.root, list_folders(self.root, is_work_dir))
 
+    def list_again(self, name: str | None) -> gr.Dropdown:
+        """Return the choice of a folder with all that there are now; the newest if none was."""
+        choices = self.choices()
+        newest = choices[0][1] if choices else None
+        return gr.Dropdown(choices, value=name or newest, allow_custom_value=True)
+
     def watched(self, name: str | None) -> WatchedLog:
         """Return the log of a work directory, as it was last read.
 
@@ -88,7 +94,10 @@ class TrainingWatch:
             ValueError: If the name is none of a folder below the root.
         """
         if not name:
-            raise ValueError(f'There is no log of a training in "{self.root.name}" yet.')
+            raise ValueError(
+                f'There is no log of a training in "{self.root.name}" yet: open this tab again '
+                'once one has begun.'
+            )
         folder = resolve_below(self.root, name)
         with self._lock:
             watched = self._logs.pop(folder, None) or WatchedLog(folder)
@@ -124,7 +133,7 @@ class TrainingWatch:
         """Return the outputs for a log that was read."""
         log = watched.log
         entry_time = view.seconds_per_entry(log)
-        status = view.status_html(log.progress(), seconds_per_entry=entry_time)
+        status = view.status_html(log.progress(), seconds_per_entry=entry_time, unread=log.unread)
         if now == seen:
             return (status, *[gr.skip()] * 6, seen)
         charts = view.chart_lines(log)
@@ -200,5 +209,5 @@ def build_training_tab(work_dir: Path | None) -> None:
     gr.on([timer.tick, folder.change], watch.refresh, inputs, outputs, **QUIET)
     slider.input(watch.pictures, [folder, slider], pictures, **QUIET)
     when_opened(watch.refresh, inputs, outputs)
-    when_opened(lambda: gr.Dropdown(choices=watch.choices()), [], [folder])
+    when_opened(watch.list_again, [folder], [folder])
     run_while_open(timer)

@@ -16,6 +16,7 @@ from groupvit_web.training_run import Picture, Series
 MOST_POINTS = 500
 MOST_LINES = len(COLOURS)
 TABLE_ROWS = 30
+MUCH_UNREAD = 1 << 20
 QUIET_SECONDS = 120
 """int: Time without an entry after which a run may have ended."""
 
@@ -53,13 +54,18 @@ CHARTS = (
 )
 
 
-def status_html(progress: Progress | None, *, seconds_per_entry: float = 0.0) -> str:
+def status_html(
+    progress: Progress | None, *, seconds_per_entry: float = 0.0, unread: int = 0
+) -> str:
     """Return how far a training is, with a bar.
 
     Args:
         progress (Progress, optional): None before the first entry of the log.
         seconds_per_entry (float): Usual time between two entries. Defaults to 0.
+        unread (int): Bytes of the log that were not read yet. Defaults to 0.
     """
+    if unread > MUCH_UNREAD:
+        return STYLES + message(f'Reading the log: {unread / 1e6:,.0f} MB are left.')
     if progress is None:
         return STYLES + message('This run has logged no step yet.')
     step, total = progress.step, progress.total_steps
