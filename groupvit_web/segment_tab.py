@@ -147,6 +147,7 @@ def _compare_panel(models: Sequence[PageModel]) -> ComparePanel:
         model = gr.Dropdown(
             names, value=names[-1], label='Model on the right', elem_id='compare-model'
         )
+        widgets.heading('Words on the right', level=3)
         words = widgets.chips(
             [],
             name='compare-words',

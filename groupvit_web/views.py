@@ -151,14 +151,13 @@ def pixel_answer(report: PixelReport) -> str:
     figures = ''.join(_segment_figure(segment) for segment in report.segments)
     rows = ''.join(_score_row(name, score) for name, score in report.scores)
     return (
-        f'<div class="pixel"><div><h3>Row {report.row}, column {report.column}: '
-        f'{escape(report.name)}</h3>'
-        f'<p class="notice">Confidence {report.confidence:.2f}; a change of a score by '
+        f'<div class="pixel"><h3>Row {report.row}, column {report.column}: {escape(report.name)}'
+        f'</h3><p class="notice">Confidence {report.confidence:.2f}; a change of a score by '
         f'{report.margin:.2f} would change the word.</p>'
-        f'<table class="scores"><caption class="sr-only">Score of each word at this pixel</caption>'
+        f'<div class="segments">{figures}</div>'
+        '<table class="scores"><caption class="sr-only">Score of each word at this pixel</caption>'
         '<thead><tr><th scope="col">Word</th><th scope="col"><span class="sr-only">Bar</span></th>'
         f'<th scope="col" class="number">Score</th></tr></thead><tbody>{rows}</tbody></table></div>'
-        f'<div class="segments">{figures}</div></div>'
     )
 
 

@@ -17,6 +17,9 @@ function draw() {
   place();
 }
 
+const left = find('.wipe-left');
+left.addEventListener('load', () =>
+  element.style.setProperty('--ratio', left.naturalWidth / left.naturalHeight));
 range.addEventListener('input', place);
 watch('value', draw);
 draw();
