@@ -27,7 +27,6 @@ PAMR_STEPS = 10
 class RequestValues(NamedTuple):
     """What the controls contain, as the browser sent it; see :class:`.Controls`."""
 
-    picture: object
     model: object
     words: object
     background: object
@@ -97,14 +96,16 @@ class Backend:
             raise PageError('There is no such example: reload the page.')
         return self.examples[index].open()
 
-    def task(self, values: RequestValues) -> Task:
+    def task(self, values: RequestValues, picture: Picture) -> Task:
         """Check what the controls contain.
 
+        Args:
+            values (RequestValues): The controls.
+            picture (Picture): The visitor's picture.
+
         Raises:
-            PageError: If there is no picture yet, or a value cannot be used.
+            PageError: If a value cannot be used.
         """
-        if not isinstance(values.picture, Picture):
-            raise PageError('Choose a picture first.')
         threshold = _number(values.threshold, 'threshold')
         background = read_chips(values.background)
         request = SegmentationRequest(
@@ -116,7 +117,7 @@ class Backend:
             mode=WINDOW_MODES[_choice(values.windows, WINDOW_MODES, 'passes')],
             pamr_steps=PAMR_STEPS if values.refine else 0,
         )
-        return Task(self.segmenter(values.model), values.picture, request)
+        return Task(self.segmenter(values.model), picture, request)
 
     def other_task(self, task: Task, model: object, words: object) -> Task:
         """Return the right side of a comparison.

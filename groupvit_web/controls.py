@@ -12,7 +12,6 @@ class Controls(NamedTuple):
 
     upload: gr.UploadButton
     examples: gr.HTML
-    picture: gr.State
     model: gr.Dropdown
     words: gr.HTML
     background: gr.HTML
@@ -62,7 +61,6 @@ class Panels(NamedTuple):
     stage: gr.HTML
     maps: gr.HTML
     shares: gr.HTML
-    point: gr.State
     pixel: PixelPanel
     compare: ComparePanel
     take_away: TakeAwayPanel

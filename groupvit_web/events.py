@@ -16,7 +16,8 @@ from groupvit_web.downloads import DownloadFolder
 from groupvit_web.errors import PageError, RequestCancelled
 from groupvit_web.pixels import explain_pixel
 from groupvit_web.take_away import KINDS, take_away
-from groupvit_web.turns import Turn, Turns
+from groupvit_web.uploads import Picture
+from groupvit_web.visitors import Turn, Visitors
 
 Data = Mapping[Component, object]
 """What the browser sent, by component."""
@@ -44,7 +45,7 @@ class Events:
 
     def __init__(self, controls: Controls, panels: Panels, backend: Backend) -> None:
         self.controls, self.panels, self.backend = controls, panels, backend
-        self.turns, self.downloads = Turns(), DownloadFolder()
+        self.visitors, self.downloads = Visitors(), DownloadFolder()
 
     def begin(self, data: Data, request: gr.Request) -> Updates:
         """Show the first example."""
@@ -62,14 +63,16 @@ class Events:
             data, request, lambda: self.backend.example(getattr(event, 'index', None))
         )
 
-    def _with_picture(self, data: Data, request: gr.Request, read: Callable[[], object]) -> Updates:
+    def _with_picture(
+        self, data: Data, request: gr.Request, read: Callable[[], Picture]
+    ) -> Updates:
         """Segment another picture; one that cannot be used leaves everything as it is."""
         try:
-            picture = read()
+            # Noted at once: a request that begins while this one computes is about it.
+            self.visitors.show(_visitor(request), read())
         except PageError as error:
             return self._complaint(error)
-        state: Updates = {self.controls.picture: picture, self.panels.point: None}
-        return {**state, **self.everything({**data, **state}, request)}
+        return self.everything(data, request)
 
     def everything(self, data: Data, request: gr.Request) -> Updates:
         """Show all views: another picture, other words, another way to segment."""
@@ -81,29 +84,28 @@ class Events:
 
     def _answer(self, data: Data, request: gr.Request, kind: str) -> Updates:
         """Segment and show what has changed, unless the visitor asked for something else since."""
-        visit = self._visit(request, kind)
         try:
-            task = self._task(data)
-            return self._updates(task, data, visit)
+            visit = self._visit(request, kind)
+            return self._updates(self._task(data, request), visit)
         except RequestCancelled:
             return self._nothing()
         except PageError as error:
             return self._complaint(error)
 
-    def _updates(self, task: Task, data: Data, visit: Visit) -> Updates:
+    def _updates(self, task: Task, visit: Visit) -> Updates:
         """Return the new values of all parts that show results."""
         segmenter, picture, request = task
         result = segmenter.segment(picture, request, deadline=visit.deadline)
         panels, updates = self.panels, dict[Component, object]()
         if visit.turn.kind == 'everything':
             updates[panels.maps] = views.maps_value(picture, result)
-        if not self.turns.is_last(visit.turn):  # a later answer has the present threshold
+        if not self.visitors.is_last(visit.turn):  # a later answer has the present threshold
             return updates
         updates[panels.stage] = views.stage_value(result)
         updates[panels.shares] = views.shares_table(result)
         updates[panels.message] = views.remarks(picture.notes)
         updates[panels.take_away.texts] = self._texts(task, visit)
-        updates[panels.pixel.answer] = self._pixel(task, data[panels.point], visit)
+        updates[panels.pixel.answer] = self._pixel(task, visit)
         return updates
 
     def _texts(self, task: Task, visit: Visit) -> str:
@@ -113,12 +115,12 @@ class Events:
             [(KINDS[kind], file.content.decode()) for kind, file in zip(TEXTS, files, strict=True)]
         )
 
-    def _pixel(self, task: Task, point: object, visit: Visit) -> str:
-        """Return what is at the pixel that was pointed at, if there is one."""
-        if not isinstance(point, tuple):
+    def _pixel(self, task: Task, visit: Visit) -> str:
+        """Return what is at the pixel that the visitor points at, if there is one."""
+        point = self.visitors.point(visit.turn.visitor)
+        if point is None:
             return ''
-        report = explain_pixel(*task, *point, deadline=visit.deadline)
-        return views.pixel_answer(report)
+        return views.pixel_answer(explain_pixel(*task, *point, deadline=visit.deadline))
 
     def pick(self, data: Data, event: gr.EventData, request: gr.Request) -> Updates:
         """Say what is at the pixel that was clicked."""
@@ -133,27 +135,27 @@ class Events:
 
     def _point(self, data: Data, request: gr.Request, row: object, column: object) -> Updates:
         """Say what is at a pixel."""
-        pixel, visit = self.panels.pixel, self._visit(request, 'pixel')
         try:
-            point = pixel_position(row, column)
-            answer = self._pixel(self._task(data), point, visit)
+            visit, point = self._visit(request, 'pixel'), pixel_position(row, column)
+            report = explain_pixel(*self._task(data, request), *point, deadline=visit.deadline)
         except RequestCancelled:
             return self._nothing()
         except PageError as error:
             return self._complaint(error)
+        self.visitors.point_at(visit.turn.visitor, point)
+        pixel = self.panels.pixel
         return {
             pixel.row: point[0],
             pixel.column: point[1],
-            pixel.answer: answer,
-            self.panels.point: point,
+            pixel.answer: views.pixel_answer(report),
             self.panels.message: '',
         }
 
     def compare(self, data: Data, request: gr.Request) -> Updates:
         """Show the result beside that of another model or of other words."""
-        panel, visit = self.panels.compare, self._visit(request, 'compare')
+        panel = self.panels.compare
         try:
-            task = self._task(data)
+            visit, task = self._visit(request, 'compare'), self._task(data, request)
             other = self.backend.other_task(task, data[panel.model], data[panel.words])
             left, right = (
                 each.segmenter.segment(each.picture, each.request, deadline=visit.deadline)
@@ -168,10 +170,10 @@ class Events:
 
     def prepare(self, data: Data, request: gr.Request) -> Updates:
         """Make the files to take away."""
-        panel, visit = self.panels.take_away, self._visit(request, 'files')
+        panel = self.panels.take_away
         kinds = data[panel.formats]
         try:
-            task = self._task(data)
+            visit, task = self._visit(request, 'files'), self._task(data, request)
             if not isinstance(kinds, list) or not kinds:
                 raise PageError('Choose at least one kind of file.')
             files = [take_away(kind, *task, deadline=visit.deadline) for kind in kinds]
@@ -187,17 +189,18 @@ class Events:
 
     def leave(self, request: gr.Request) -> None:
         """End the work for a visitor who has left."""
-        self.turns.leave(_visitor(request))
+        self.visitors.leave(request.session_hash or '')
 
     def _visit(self, request: gr.Request, kind: str) -> Visit:
         """Begin a request, which ends early if a later one of its kind replaces it."""
-        turn = self.turns.begin(_visitor(request), kind)
+        turn = self.visitors.begin(_visitor(request), kind)
         seconds = self.backend.limits.seconds
-        return Visit(turn, Deadline(seconds, lambda: self.turns.is_replaced(turn)))
+        return Visit(turn, Deadline(seconds, lambda: self.visitors.is_replaced(turn)))
 
-    def _task(self, data: Data) -> Task:
+    def _task(self, data: Data, request: gr.Request) -> Task:
         """Check what the controls contain."""
-        return self.backend.task(RequestValues(*(data[each] for each in self.controls.of_request)))
+        values = RequestValues(*(data[each] for each in self.controls.of_request))
+        return self.backend.task(values, self.visitors.picture(_visitor(request)))
 
     def _nothing(self) -> Updates:
         """Change nothing."""
@@ -209,8 +212,10 @@ class Events:
 
 
 def _visitor(request: gr.Request) -> str:
-    """Return the name that Gradio has given to an open page."""
-    return request.session_hash or ''
+    """Return the name that the browser has given to an open page."""
+    if not request.session_hash:
+        raise PageError('The request belongs to no open page: it needs a session_hash.')
+    return request.session_hash
 
 
 def _title(task: Task) -> str:

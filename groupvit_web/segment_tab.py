@@ -43,7 +43,6 @@ def segment_tab(
     controls = Controls(
         upload=upload,
         examples=pictures,
-        picture=gr.State(None, time_to_live=3600),
         model=model,
         words=words,
         background=background,
@@ -54,8 +53,7 @@ def segment_tab(
         refine=refine,
     )
     compare, take_away = _compare_panel(models), _take_away_panel()
-    point = gr.State(None)
-    return controls, Panels(message, stage, maps, shares, point, pixel, compare, take_away)
+    return controls, Panels(message, stage, maps, shares, pixel, compare, take_away)
 
 
 def _picture_inputs(

@@ -9,13 +9,12 @@ import gradio as gr
 from groupvit_web.address import Address
 from groupvit_web.limits import Limits
 from groupvit_web.theme import page_head, page_theme, static_text
+from groupvit_web.visitors import MOST_VISITORS
 
 QUEUE_LENGTH = 100
 """int: Requests that wait at once; the next visitor is told that the page is busy."""
 CONCURRENT_REQUESTS = 8
 """int: Requests that are worked on at once; a model is used by one at a time."""
-VISITORS = 300
-"""int: Visitors whose picture is kept; the others choose theirs again."""
 FIRST_PORT, PORTS = 7860, 100
 
 
@@ -45,7 +44,7 @@ def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> st
         share=address.share,
         inbrowser=address.open_browser,
         max_file_size=limits.file_bytes,
-        state_session_capacity=VISITORS,
+        state_session_capacity=MOST_VISITORS,
         theme=page_theme(),
         css=static_text('page.css'),
         head=page_head(),

@@ -7,7 +7,7 @@ from typing import TypedDict
 import gradio as gr
 from gradio.blocks import Block
 
-from groupvit_web.controls import Controls, Panels
+from groupvit_web.controls import Panels
 from groupvit_web.events import Events
 
 SHOW_POINT = (
@@ -32,11 +32,10 @@ class Outputs:
     """The parts that each kind of event may change.
 
     Args:
-        controls (Controls): What a visitor sets.
         panels (Panels): What shows results.
     """
 
-    def __init__(self, controls: Controls, panels: Panels) -> None:
+    def __init__(self, panels: Panels) -> None:
         self.labels: list[Block] = [
             panels.message,
             panels.stage,
@@ -45,9 +44,8 @@ class Outputs:
             panels.take_away.texts,
         ]
         self.everything = [*self.labels, panels.maps]
-        self.picture = [*self.everything, controls.picture, panels.point]
         pixel = panels.pixel
-        self.pixel = [panels.message, pixel.row, pixel.column, pixel.answer, panels.point]
+        self.pixel = [panels.message, pixel.row, pixel.column, pixel.answer]
         self.compare = [panels.message, panels.compare.wipe]
         self.files = [panels.message, panels.take_away.files]
 
@@ -60,14 +58,14 @@ def connect(page: gr.Blocks, events: Events) -> None:
         events (Events): The handlers.
     """
     controls, panels = events.controls, events.panels
-    outputs = Outputs(controls, panels)
-    values: set[Block] = {*controls.of_request, panels.point}
-    page.load(events.begin, values, outputs.picture, **QUIET)
+    outputs = Outputs(panels)
+    values: set[Block] = {*controls.of_request}
+    page.load(events.begin, values, outputs.everything, **QUIET)
     page.unload(events.leave)
     controls.upload.upload(
-        events.upload, {*values, controls.upload}, outputs.picture, api_name='upload', **BUSY
+        events.upload, {*values, controls.upload}, outputs.everything, api_name='upload', **BUSY
     )
-    controls.examples.pick(events.example, values, outputs.picture, **BUSY)
+    controls.examples.pick(events.example, values, outputs.everything, **BUSY)
     _connect_settings(events, values, outputs)
     _connect_panels(events, values, outputs)
 

@@ -19,8 +19,8 @@ from groupvit_web.example_pictures import example_pictures
 from groupvit_web.limits import Limits
 from groupvit_web.offline import switch_telemetry_off
 from groupvit_web.serve import free_port
-from groupvit_web.turns import Turns
 from groupvit_web.views import remarks
+from groupvit_web.visitors import Visitors
 
 
 def test_chips_survive_the_way_to_the_browser_and_back():
@@ -49,10 +49,12 @@ def test_chips_that_a_program_made_up_are_refused(value):
         read_chips(value)
 
 
+PICTURE = example_pictures()[0].open()
+
+
 def values(**changes):
     """What the controls contain, with some of it changed."""
     usual = dict(
-        picture=example_pictures()[0].open(),
         model='tiny',
         words=chip_values(['cat']),
         background=[],
@@ -75,9 +77,8 @@ def backend(monkeypatch):
 
 def test_controls_become_a_request(backend):
     words = chip_values(['cat = kitten', 'dog'])
-    task = backend.task(
-        values(words=words, background=chip_values(['sky']), windows='Sliding windows', refine=True)
-    )
+    changes = dict(background=chip_values(['sky']), windows='Sliding windows', refine=True)
+    task = backend.task(values(words=words, **changes), PICTURE)
     request = task.request
     assert task.segmenter == 'tiny'
     assert request.words == ('cat', 'dog')
@@ -86,14 +87,12 @@ def test_controls_become_a_request(backend):
     assert (request.mode, request.bg_thresh, request.opacity) == ('slide', 0.5, 0.6)
     assert request.pamr_steps == 10
     assert set(request.colours) == {'cat', 'dog'}
-    assert backend.task(values(threshold=0)).request.bg_thresh is None
+    assert backend.task(values(threshold=0), PICTURE).request.bg_thresh is None
 
 
 @pytest.mark.parametrize(
     'changes,message',
     [
-        (dict(picture=None), 'Choose a picture first'),
-        (dict(picture='/etc/passwd'), 'Choose a picture first'),
         (dict(model='none'), 'There is no model none: choose tiny, other'),
         (dict(threshold=2), 'threshold must be a number in \\[0, 1\\], not 2'),
         (dict(threshold=True), 'threshold must be a number'),
@@ -104,11 +103,11 @@ def test_controls_become_a_request(backend):
 )
 def test_wrong_values_are_one_sentence(backend, changes, message):
     with pytest.raises(PageError, match=message):
-        backend.task(values(**changes))
+        backend.task(values(**changes), PICTURE)
 
 
 def test_the_other_side_of_a_comparison(backend):
-    task = backend.task(values())
+    task = backend.task(values(), PICTURE)
     assert backend.other_task(task, 'other', []).segmenter == 'other'
     other = backend.other_task(task, 'tiny', chip_values(['dog']))
     assert other.request.words == ('dog',)
@@ -130,26 +129,40 @@ def test_positions_are_whole_numbers():
 
 
 def test_a_later_request_replaces_earlier_ones_of_its_kind():
-    turns = Turns()
-    first = turns.begin('a', 'everything')
-    assert not turns.is_replaced(first)
-    labels = turns.begin('a', 'labels')
-    assert not turns.is_replaced(first)
-    assert not turns.is_last(first)
-    turns.begin('b', 'everything')
-    assert turns.is_last(labels)
-    turns.begin('a', 'everything')
-    assert turns.is_replaced(first)
-    turns.leave('a')
-    assert turns.is_replaced(labels)
+    visitors = Visitors()
+    first = visitors.begin('a', 'everything')
+    assert not visitors.is_replaced(first)
+    labels = visitors.begin('a', 'labels')
+    assert not visitors.is_replaced(first)
+    assert not visitors.is_last(first)
+    visitors.begin('b', 'everything')
+    visitors.begin('a', 'pixel')  # shows no result
+    assert visitors.is_last(labels)
+    visitors.begin('a', 'everything')
+    assert visitors.is_replaced(first)
+    visitors.leave('a')
+    assert visitors.is_replaced(labels)
 
 
-def test_the_order_of_a_bounded_number_of_visitors_is_kept(monkeypatch):
-    monkeypatch.setattr('groupvit_web.turns.MOST_VISITORS', 2)
-    turns = Turns()
-    first, second, _ = (turns.begin(name, 'labels') for name in 'abc')
-    assert turns.is_replaced(first)
-    assert not turns.is_replaced(second)
+def test_each_visitor_has_a_picture_and_points_at_it():
+    visitors = Visitors()
+    with pytest.raises(PageError, match='Choose a picture first'):
+        visitors.picture('a')
+    visitors.show('a', PICTURE)
+    visitors.point_at('a', (3, 4))
+    assert visitors.picture('a') is PICTURE
+    assert visitors.point('a') == (3, 4)
+    assert visitors.point('b') is None
+    visitors.show('a', PICTURE)
+    assert visitors.point('a') is None
+
+
+def test_a_bounded_number_of_visitors_is_kept():
+    visitors = Visitors(capacity=2)
+    first, second, _ = (visitors.begin(name, 'labels') for name in 'abc')
+    assert len(visitors) == 2
+    assert visitors.is_replaced(first)
+    assert not visitors.is_replaced(second)
 
 
 def test_downloads_are_written_and_removed_with_age():
