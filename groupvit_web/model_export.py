@@ -23,6 +23,10 @@ from groupvit_web.export_worker import WHOLE
 from groupvit_web.model import PageModel
 from groupvit_web.segmentation import PageSegmenter
 
+PRECISION_NOTE = (
+    "OpenVINO computes in 16 bits on some processors: compile with INFERENCE_PRECISION_HINT 'f32' "
+    'for the maps of the ONNX file.'
+)
 _EXPORTING = threading.Lock()  # one at a time: each takes a processor and the memory of a model
 _ADVICE = 'try again later, or export on a faster machine with groupvit export'
 

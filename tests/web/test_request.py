@@ -12,8 +12,8 @@ from groupvit_web.segmentation import SegmentationRequest
 BASE = make_class_list('pascal_voc', with_background=True, bg_thresh='official')
 
 
-def classes_of(*words, base=BASE, limits=Limits(), **options):
-    return SegmentationRequest(words, **options).class_list(base, limits)
+def classes_of(*words, **options):
+    return SegmentationRequest(words, **options).class_list(BASE, Limits())
 
 
 def test_words_become_a_class_list():
@@ -41,7 +41,7 @@ def test_a_word_alone_is_compared_with_others():
     [
         ((), {}, 'Add a word: the name of something in the picture.'),
         ((' ', ''), {}, 'Add a word'),
-        (('cat', 'The Cat'), {}, 'more than once'),
+        (('cat', 'Cat'), {}, 'more than once'),
         (('cat', 'dog'), dict(aliases={'dog': ('cats', 'cat')}), 'more than once'),
         (('cat', 'dog'), dict(background_words=('dog',)), 'more than once'),
         (('cat', 'dog'), dict(aliases={'cow': ('calf',)}), 'There is no class cow'),
@@ -79,20 +79,11 @@ def test_the_words_of_a_validation_are_the_first_words(tmp_path):
         return default_words(path)
 
     things = "head = dict(class_names=['ball', 'ring'])"
-    assert words_of(
-        f"{things}\nval = dict(class_names=['background', 'ball', 'ring', 'sand'])"
-    ) == (
-        'ball',
-        'ring',
-        'sand',
-    )
+    longer = "val = dict(class_names=['background', 'ball', 'ring', 'sand'])"
+    assert words_of(f'{things}\n{longer}') == ('ball', 'ring', 'sand')
     assert words_of(things) == ('ball', 'ring')
-    for text in (
-        '',
-        "dict(class_names='pascal_voc')",
-        'not ( python',
-        f'dict(class_names={["a"] * 99})',
-    ):
+    many = f'dict(class_names={["a"] * 99})'
+    for text in ('', "dict(class_names='pascal_voc')", 'not ( python', many):
         assert words_of(text) == EVERYDAY_WORDS
 
 

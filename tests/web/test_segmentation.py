@@ -197,7 +197,7 @@ def test_limits_of_a_request(segmenter, picture, model):
     with pytest.raises(RequestCancelled):
         segmenter.segment(picture, REQUEST, deadline=Deadline(60, lambda: True))
     small = PageSegmenter(model, Limits(result_bytes=1000))
-    with pytest.raises(PageError, match='5 classes at 70 x 50 pixels need .* GiB'):
+    with pytest.raises(PageError, match=r'5 classes at 70 x 50 pixels need .* GiB'):
         small.result(picture, REQUEST)
 
 
