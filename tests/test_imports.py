@@ -18,6 +18,7 @@ ORDER = (
         'output_paths',
         'image_size',
         'registry',
+        'torch_versions',
     ),
     ('text', 'checkpoints', 'visualization'),
     ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
