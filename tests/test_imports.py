@@ -15,6 +15,7 @@ ORDER = (
         'atomic_files',
         'error_messages',
         'key_values',
+        'launch_record',
         'output_paths',
         'image_size',
         'registry',
