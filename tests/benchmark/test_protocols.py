@@ -20,6 +20,34 @@ from groupvit_mmseg.text.vocabulary import class_names
         ('sclip', 'pascal_context', 336, 224, 112, 0.1),
         ('sclip', 'cityscapes', 560, 224, 112, None),
         ('sclip', 'coco_stuff', 448, 224, 112, None),
+        ('clearclip', 'pascal_voc', 448, 448, 224, 0.5),
+        ('clearclip', 'pascal_context', 448, 448, 224, 0.15),
+        ('clearclip', 'coco_object', 448, 448, 224, 0.4),
+        ('clearclip', 'cityscapes', 448, 224, 112, None),
+        ('naclip', 'pascal_context', 336, 224, 112, 0.1),
+        ('naclip', 'cityscapes', 560, 224, 112, None),
+        ('segclip', 'pascal_voc', 224, 224, 224, 0.8),
+        ('segclip', 'pascal_context', 224, 224, 224, 0.25),
+        ('segclip', 'coco_object', 224, 224, 224, 0.65),
+        ('ovsegmentor', 'pascal_voc', 448, 448, 224, 0.9),
+        ('ovsegmentor', 'pascal_context', 448, 448, 224, 0.35),
+        ('ovsegmentor', 'coco_object', 448, 448, 224, 0.9),
+        ('trident', 'pascal_voc', 448, 224, 112, 0.2),
+        ('trident', 'pascal_context', 576, 224, 112, 0.15),
+        ('trident', 'pascal_context59', 576, 224, 112, None),
+        ('trident', 'cityscapes', 688, 224, 112, None),
+        ('trident', 'coco_object', 448, 224, 112, 0.25),
+        ('corrclip', 'pascal_voc', 336, 224, 112, 0.2),
+        ('corrclip', 'pascal_context', 336, 224, 112, 0.15),
+        ('corrclip', 'coco_object', 336, 224, 112, 0.25),
+        ('corrclip', 'cityscapes', 448, 224, 112, None),
+        ('cass', 'coco_object', 336, 224, 112, 0.1),
+        ('cass', 'cityscapes', 560, 224, 112, None),
+        ('textregion', 'pascal_voc', 672, 224, 112, 0.4),
+        ('textregion', 'pascal_context', 672, 224, 112, 0.35),
+        ('textregion', 'coco_object', 672, 224, 112, 0.5),
+        ('textregion', 'cityscapes', 1344, 224, 112, None),
+        ('dinotxt', 'ade20k', 512, 384, 192, None),
     ],
 )
 def test_figures_of_the_sources(name, class_set, short_side, crop_size, stride, threshold):
@@ -50,7 +78,24 @@ def test_background_words_are_no_classes_and_only_where_there_is_a_background():
 
 
 def test_a_stand_in_is_never_silent():
-    assert [name for name in PRESETS if PRESETS[name].common.caveat] == ['tcl', 'sclip']
+    assert [name for name in PRESETS if not PRESETS[name].common.caveat] == ['official', 'paper']
+
+
+@pytest.mark.parametrize('name', list(PRESETS))
+@pytest.mark.parametrize('benchmark', [b for b in BENCHMARKS.values() if b.name != 'imagenet'])
+def test_every_protocol_fits_every_set(name, benchmark):
+    knows = name not in ('dinotxt', 'paper') or not has_background(benchmark.class_set)
+    changes = {} if knows else dict(bg_thresh=0.5)
+    result = protocol(name, benchmark.class_set, **changes)
+    assert result.name == name
+    assert result.class_list(benchmark.class_set).class_names == class_names(benchmark.class_set)
+    assert result.stride <= result.crop_size <= result.short_side
+    assert (result.bg_thresh is not None) == has_background(benchmark.class_set)
+
+
+def test_dinotxt_has_no_threshold_of_its_own():
+    with pytest.raises(ValueError, match='give one with bg_thresh'):
+        protocol('dinotxt', 'pascal_voc')
 
 
 @pytest.mark.parametrize(
