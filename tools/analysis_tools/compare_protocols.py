@@ -1,7 +1,7 @@
 """Evaluates one checkpoint under several protocols: how much of a number is the procedure.
 
 python tools/analysis_tools/compare_protocols.py CHECKPOINT --sets voc21 context60 --out DIR
-python tools/analysis_tools/compare_protocols.py CHECKPOINT --sets voc21 --protocols official tcl --out DIR
+python tools/analysis_tools/compare_protocols.py CHECKPOINT --sets voc20 --protocols tcl --out DIR
 
 Further options are those of tools/evaluate.py, which evaluates each protocol into DIR/PROTOCOL; the
 same command continues after an interruption. DIR gets protocols.md and protocols.csv: a row per
