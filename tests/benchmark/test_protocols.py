@@ -3,8 +3,9 @@
 import pytest
 
 from groupvit_mmseg.benchmark.protocols import PRESETS, WITH_BACKGROUND, has_background, protocol
+from groupvit_mmseg.benchmark.published import PUBLISHED, PUBLISHED_BY
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY, read_benchmark, select_sets
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, read_benchmark, select_sets
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -125,6 +126,22 @@ def test_nine_sets_with_their_sizes_and_published_numbers():
         select_sets(['voc22'])
 
 
+def test_published_scores_name_protocol_and_source():
+    assert PUBLISHED_BY[:2] == ('GroupViT GCC+YFCC', 'GroupViT GCC+RedCaps')
+    assert len(set(PUBLISHED_BY)) == len(PUBLISHED)
+    for each in PUBLISHED:
+        assert each.protocol in PRESETS or each.protocol == 'its own'
+        assert 'arXiv' in each.source or 'authors of GroupViT' in each.source
+        assert each.scores
+        assert set(each.scores) <= set(BENCHMARKS)
+        assert all(0 < score < 100 for score in each.scores.values())
+    scores = {each.method: each.scores for each in PUBLISHED}
+    assert scores['CorrCLIP v2'] == dict(voc21=82.3, context60=51.1, coco_object=58.0)
+    assert scores['Talk2DINO'] == dict(voc21=65.8)
+    assert BENCHMARKS['voc20'].published[PUBLISHED_BY.index('NACLIP')] == 83.0
+    assert BENCHMARKS['imagenet'].published[:2] == (43.7, 51.6)
+
+
 def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
     (tmp_path / 'pets.py').write_text(
         "val_dataloader = dict(dataset=dict(type='BaseSegDataset', data_root='pets',"
@@ -142,6 +159,7 @@ def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
     assert protocol('official', pets.class_set, bg_thresh=0.4).bg_thresh == 0.4
     assert protocol('tcl', streets.class_set).bg_thresh is None
     assert read_benchmark(tmp_path / 'pets.py') == pets
+    assert set(pets.published) == {None}
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path):
