@@ -37,7 +37,10 @@ def _read() -> tuple[PublishedScores, ...]:
     origin = ('method', 'protocol', 'source', 'note')
     return tuple(
         PublishedScores(
-            *(row[name] for name in origin),
+            row['method'],
+            row['protocol'],
+            row['source'],
+            row['note'],
             MappingProxyType(
                 {key: float(value) for key, value in row.items() if key not in origin and value}
             ),
