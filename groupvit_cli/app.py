@@ -57,6 +57,13 @@ def segment(
     templates: Annotated[
         str | None, typer.Option(help='Name of a set of sentences: simple, ...')
     ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help='whole, or slide for windows. Defaults to that of the model.'),
+    ] = None,
+    pamr_steps: Annotated[
+        int | None, typer.Option(help='Steps of PAMR, which moves borders to edges of the image.')
+    ] = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
     batch_size: Annotated[str, typer.Option(help='auto, or images per batch.')] = 'auto',
     every: Annotated[int, typer.Option(help='Of a video, every so many frames.')] = 1,
@@ -77,6 +84,8 @@ def segment(
         bg_thresh,
         background,
         templates,
+        mode,
+        pamr_steps,
         device,
         batch_size,
         every,

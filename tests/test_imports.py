@@ -18,6 +18,7 @@ ORDER = (
         'launch_record',
         'output_paths',
         'image_size',
+        'palettes',
         'registry',
         'torch_versions',
     ),
@@ -69,7 +70,7 @@ def test_imports_run_one_way(path, room):
 
 def python_files():
     """Every module of the package and every script."""
-    for folder in ('groupvit_mmseg', 'tools', 'demo', 'docs'):
+    for folder in ('groupvit_mmseg', 'groupvit_cli', 'groupvit_web', 'tools', 'demo', 'docs'):
         for path in sorted((ROOT / folder).rglob('*.py')):
             yield pytest.param(path, id=path.relative_to(ROOT).as_posix())
 

@@ -150,9 +150,14 @@ def test_wheel_carries_configs_and_tools(tmp_path):
     assert 'groupvit_mmseg/.mim/configs/groupvit_pretrain.py' in names
     assert 'groupvit_mmseg/.mim/tools/train.py' in names
     assert 'groupvit_cli/app.py' in names
+    assert 'groupvit_web/segmentation.py' in names
     assert 'groupvit = groupvit_cli.app:main' in information(wheel, 'entry_points.txt')
     # mmengine looks for groupvit_mmseg::CONFIG in the first of the packages.
-    assert information(wheel, 'top_level.txt').split() == ['groupvit_mmseg', 'groupvit_cli']
+    assert information(wheel, 'top_level.txt').split() == [
+        'groupvit_mmseg',
+        'groupvit_cli',
+        'groupvit_web',
+    ]
     assert not [name for name in names if name.startswith('tests/')]
 
 

@@ -108,21 +108,29 @@ class InferenceResult(NamedTuple):
         order = [index for index in np.argsort(-counts, kind='stable') if counts[index]]
         return {self.class_names[i]: float(counts[i] / self.label_map.size) for i in order}
 
-    def overlay(self, *, opacity: float = 0.6, with_legend: bool = True) -> NDArray[np.uint8]:
+    def overlay(
+        self,
+        *,
+        opacity: float = 0.6,
+        with_legend: bool = True,
+        colours: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Draw the classes over the image.
 
         Args:
             opacity (float): Weight of the colours, in [0, 1]. Defaults to 0.6.
             with_legend (bool): Whether to add a strip with names and shares. Defaults to True.
+            colours (NDArray, optional): RGB ``(K, 3)`` uint8, by class, black for those that are
+                not painted; None takes the palette. Defaults to None.
 
         Returns:
             NDArray: RGB ``(h, w, 3)`` uint8; a small image is enlarged so that names are legible.
         """
         image, labels = (enlarge(array, SMALLEST_SIDE) for array in (self.image, self.label_map))
-        figure = draw_labels(image, labels, self.class_names, opacity=opacity)
+        figure = draw_labels(image, labels, self.class_names, opacity=opacity, colours=colours)
         if not with_legend:
             return figure
-        strip = legend(labels, self.class_names, width=figure.shape[1])
+        strip = legend(labels, self.class_names, width=figure.shape[1], colours=colours)
         return np.concatenate([figure, strip])
 
     def to_image(self, kind: str = 'overlay') -> Image.Image:

@@ -21,13 +21,11 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import numpy as np
 import torch
-from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
-from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import (
     FrozenSegmentor,
     difference,
@@ -37,8 +35,7 @@ from groupvit_mmseg.export import (
     to_onnx,
     to_pt2,
 )
-from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
-from groupvit_mmseg.models import GroupViT
+from groupvit_mmseg.inference import GroupViTInferencer, load_image
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
@@ -83,32 +80,6 @@ def build(args: argparse.Namespace) -> GroupViTInferencer:
             )
         segmentor.test_cfg = {**segmentor.test_cfg, 'mode': 'whole'}
     return inferencer
-
-
-def short_side(config: Config, backbone: GroupViT) -> int:
-    """Return the pixels to which the config resizes the shorter side of an image.
-
-    Without a resize, the side of the images that the backbone was trained on.
-
-    Args:
-        config (Config): Of segmentation or pretraining.
-        backbone (GroupViT): The image tower.
-
-    Raises:
-        ValueError: If the config has other transforms of images.
-    """
-    side = min(backbone.grid_shape) * backbone.patch_size
-    for step in segmentation_config(config).test_dataloader.dataset.pipeline:
-        kind = step['type'].rpartition('.')[-1]
-        if kind == 'Resize' and step.get('keep_ratio'):
-            scale = step['scale']
-            side = min(scale) if isinstance(scale, (tuple, list)) else scale
-        elif not kind.startswith(('Load', 'Pack')):
-            raise ValueError(
-                f'The test pipeline has a {kind}, which exports do not support: use a Resize with '
-                'keep_ratio=True alone.'
-            )
-    return side
 
 
 def generated_image(side: int) -> NDArray[np.uint8]:
@@ -157,7 +128,7 @@ def pt2_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray
 
 def export(args: argparse.Namespace) -> None:
     inferencer = build(args)
-    side = short_side(read_config(args.config), inferencer.segmentor.backbone)
+    side = inferencer.short_side()
     images = {name: load_image(name) for name in args.check}
     images = images or {'a generated image': generated_image(side)}
     model = FrozenSegmentor(inferencer.segmentor)
