@@ -39,6 +39,8 @@ class SegmentOptions(NamedTuple):
     formats: str
     bg_thresh: float | None
     background: str | None
+    thresholds: str | None
+    negative: str | None
     templates: str | None
     device: str
     batch_size: str
@@ -165,10 +167,12 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     from groupvit_mmseg.text.class_file import read_class_file
     from groupvit_mmseg.text.class_list import ClassChanges, foreground_names
 
-    background = options.background
+    background, negative = options.background, options.negative
     class_options = dict(
         bg_thresh=options.bg_thresh,
         background_words=None if background is None else foreground_names(background),
+        negative_words=None if negative is None else foreground_names(negative),
+        class_thresholds=options.thresholds,
         templates=options.templates,
     )
     stated = {name: value for name, value in class_options.items() if value is not None}

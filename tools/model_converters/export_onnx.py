@@ -49,6 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_checkpoint_argument(parser)
     parser.add_argument('--classes', help='"a cat, a dog"; default: the classes of the config')
     parser.add_argument('--bg-thresh', type=float, help='in [0, 1]')
+    parser.add_argument('--thresholds', help='of single classes, in [0, 1]: "cat=0.6, dog=0.4"')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
     parser.add_argument(
         '--whole',
@@ -72,7 +73,11 @@ def build(args: argparse.Namespace) -> GroupViTInferencer:
     check_output(args.out, reads=[args.config, args.checkpoint, *args.check])
     names = None if args.classes is None else parse_class_names(args.classes)
     inferencer = GroupViTInferencer(
-        args.config, args.checkpoint, class_names=names, bg_thresh=args.bg_thresh
+        args.config,
+        args.checkpoint,
+        class_names=names,
+        bg_thresh=args.bg_thresh,
+        class_thresholds=args.thresholds,
     )
     segmentor = inferencer.segmentor
     if segmentor.test_cfg.get('mode') == 'slide':
