@@ -193,6 +193,21 @@ def test_metadata_tells_how_to_use_the_file(exported):
 
 
 @pytest.mark.slow
+def test_without_a_config_the_structure_is_read_off_the_weights(exported, tmp_path, capsys):
+    content = torch.load(exported / 'tiny.pth')
+    content['meta'] = {'cfg': Config.fromfile(CONFIG).pretty_text}
+    torch.save(content, tmp_path / 'own.pth')
+    argv = [tmp_path / 'own.pth', '--classes', CLASSES, '--bg-thresh', '0.35', '--no-check']
+    assert export(*argv, '--out', tmp_path / 'own.onnx') == 2
+    assert 'The default protocol slides windows' in capsys.readouterr().err
+    assert export(*argv, '--whole', '--out', tmp_path / 'own.onnx') == 0
+    image = picture(60, 90, seed=4)
+    files = (exported / 'tiny.onnx', tmp_path / 'own.onnx')
+    maps = [onnx_maps(file.read_bytes(), image) for file in files]
+    assert all(np.array_equal(*pair) for pair in zip(*maps, strict=True))
+
+
+@pytest.mark.slow
 def test_torch_export_program(segmentor, exported):
     argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES]
     argv += ['--bg-thresh', '0.35']
@@ -206,7 +221,7 @@ def test_torch_export_program(segmentor, exported):
     assert difference(FrozenSegmentor(segmentor), image, maps).unexplained == 0
 
 
-def test_aliases_and_background_words_are_exported(segmentor):
+def test_aliases_background_words_and_thresholds_are_exported(segmentor):
     other = copy.deepcopy(segmentor)
     aliases = {'cat': ['kitten', 'tabby'], 'sky': ['cloud']}
     other.set_classes(
@@ -214,8 +229,9 @@ def test_aliases_and_background_words_are_exported(segmentor):
         with_background=True,
         background_words=['wall', 'floor', 'a long and empty road', 'water'],
         aliases=aliases,
+        class_thresholds={'grass': 0.73},
     )
-    model, image = FrozenSegmentor(other), picture(50, 70)
+    model, image = FrozenSegmentor(other), picture(60, 90, seed=4)
     program = export_program(model).module()
     with torch.no_grad():
         maps = tuple(m.numpy() for m in program(torch.from_numpy(image)[None]))
@@ -224,6 +240,7 @@ def test_aliases_and_background_words_are_exported(segmentor):
     assert plain.pixels > 0  # the words matter
 
 
+@pytest.mark.slow
 def test_thresholds_of_classes_are_exported(segmentor, exported, tmp_path):
     out, image = tmp_path / 'thresholds.onnx', picture(60, 90, seed=4)
     argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES, '--bg-thresh', '0.005']

@@ -45,6 +45,10 @@ class GroupViTInferencer(ImageEncoder):
         device (str): Device to compute on. Defaults to 'cpu'.
         **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
 
+    Attributes:
+        config (Config): The segmentation config, whose ``test_dataloader`` reads images.
+        segmentor (GroupViTSegmentor): In evaluation mode.
+
     Raises:
         ValueError: As :meth:`set_classes`, or if there is no such device.
 
@@ -88,7 +92,7 @@ class GroupViTInferencer(ImageEncoder):
     ) -> None:
         check_device(device)
         cfg = config if isinstance(config, Config) else read_config(config)
-        cfg = segmentation_config(cfg)
+        cfg = self.config = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: GroupViTSegmentor = MODELS.build(cfg.model)
         if isinstance(checkpoint, Mapping):
