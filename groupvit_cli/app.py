@@ -54,6 +54,14 @@ def segment(
     background: Annotated[
         str | None, typer.Option(help='Words whose pixels are background: "sky, wall".')
     ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help='Thresholds of single classes, in [0, 1]: "cat=0.6, dog=0.4".'),
+    ] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option('--not', help='What resembles a class and is not meant: "computer mouse".'),
+    ] = None,
     templates: Annotated[
         str | None, typer.Option(help='Name of a set of sentences: simple, ...')
     ] = None,
@@ -83,6 +91,8 @@ def segment(
         formats,
         bg_thresh,
         background,
+        thresholds,
+        negative,
         templates,
         mode,
         pamr_steps,

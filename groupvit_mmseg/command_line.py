@@ -15,6 +15,7 @@ from typing import NoReturn, ParamSpec
 import torch
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
@@ -113,8 +114,15 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def tool_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser that prints the docstring of a tool as it is written."""
-    return ToolParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Return a parser that prints the docstring of a tool as it is written.
+
+    Options are written out: an abbreviation would change its meaning with a new option.
+    """
+    return ToolParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
@@ -125,6 +133,38 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
         "a file or folder of Hugging Face's, a name such as groupvit-gcc-yfcc, hf://OWNER/NAME or "
         'https://...',
     )
+
+
+def add_config_and_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``config`` and ``checkpoint``; a single positional argument is the checkpoint.
+
+    The parser has to read the command line with ``parse_intermixed_args``.
+    """
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help="segmentation or pretraining config (default: read off the weights, with the paper's "
+        'protocol for Pascal VOC)',
+    )
+    add_checkpoint_argument(parser)
+
+
+def check_config_and_checkpoint(config: str | None, checkpoint: str) -> None:
+    """Raise an error for files that do not exist, and for a config alone.
+
+    Args:
+        config (str, optional): As :func:`add_config_and_checkpoint_arguments` reads it.
+        checkpoint (str): The checkpoint, in every form that tools take.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the checkpoint is a config.
+    """
+    if config is None and checkpoint.endswith('.py'):
+        raise ValueError(f'{checkpoint} is a config: give a checkpoint after it.')
+    if config is not None and not Path(config).is_file():
+        raise FileNotFoundError(f'There is no config at {config}.')
+    check_source(checkpoint)
 
 
 def add_model_config_argument(parser: argparse.ArgumentParser, default: Path) -> None:

@@ -82,6 +82,18 @@ def test_a_margin_is_the_change_that_changes_the_label():
         assert ((changed.argmax(axis=0) == result.label_map) == same).all()
 
 
+def test_margins_with_thresholds_of_classes():
+    # cat above its .6; dog, because cat is below; background, nearest is dog: .05 below its .3
+    scores = [[[0, 0, 1]], [[0.8, 0, 0.5]], [[0.7, 0.4, 0.25]]]
+    result = make_result(scores, ('background', 'cat', 'dog'), with_background=True)
+    result = result._replace(class_thresholds={'cat': 0.6, 'dog': 0.3})
+    assert result.label_map.tolist() == [[1, 2, 0]]
+    np.testing.assert_allclose(result.confidence, [[0.8, 0.4, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(result.margin, [[0.1, 0.1, 0.05]], atol=1e-6)
+    both = result._replace(bg_thresh=0.35)  # more than the threshold of dog
+    np.testing.assert_allclose(both.margin, [[0.1, 0.05, 0.1]], atol=1e-6)
+
+
 def test_shares_are_sorted_and_leave_out_what_does_not_occur(blobs):
     assert list(blobs.shares) == ['background', 'dog', 'cat']
     assert sum(blobs.shares.values()) == pytest.approx(1)
