@@ -1,8 +1,9 @@
 """Answers Label Studio's requests to a machine-learning backend.
 
 Label Studio calls ``GET /health``, ``POST /setup`` with a project's labelling config and its own
-address, and ``POST /predict`` with tasks; ``/webhook`` tells of annotations, which train nothing
-here. An answer to a wrong request has the status 400 and one sentence under ``error``.
+address, and ``POST /predict`` with tasks. ``/webhook`` reports annotations, from which nothing is
+trained here, and ``/versions`` asks for trained versions. An answer to a wrong request has the
+status 400 and one sentence under ``error``.
 
 The protocol is that of the package label-studio-ml, which is not used: its release 1.0.9 pins Flask
 1.1 and Werkzeug 2.0, keeps one labelling config for all projects, and calls each version INITIAL.
@@ -100,7 +101,8 @@ class Backend:
     def predict(self, content: dict) -> tuple[list[dict], str]:
         """Return a prediction for each task, and the version of the model.
 
-        An image that cannot be used gets an empty prediction with its sentence under ``error``.
+        That of an image that cannot be used has only ``error``, a sentence: Label Studio logs it
+        and leaves the task without a prediction.
 
         Raises:
             ValueError: If there are no tasks, the labelling config cannot be used, or none of the
@@ -127,7 +129,7 @@ class Backend:
             result = self.model.segment(image, labelling.classes)
         except (OSError, ValueError) as error:
             logger.warning('task %s: %s', task.get('id'), error_line(error))
-            return dict(result=[], score=0.0, error=error_line(error))
+            return dict(error=error_line(error))
         return to_label_studio(result, labelling, self.outlining)
 
 
@@ -153,6 +155,7 @@ def make_app(backend: Backend) -> Flask:
     def webhook() -> tuple[Response, int]:
         return jsonify(), 201
 
+    @app.get('/versions')
     @app.post('/versions')
     def versions() -> Response:
         return jsonify(versions=[])

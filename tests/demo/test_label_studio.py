@@ -413,7 +413,7 @@ def test_label_studio_is_answered(backend, checkpoint, photos, serve_files):
             labels[mask] = ['Cat', 'Vehicle'].index(entry['value']['brushlabels'][0])
         np.testing.assert_array_equal(labels, expected.label_map)
         assert prediction['score'] == pytest.approx(expected.confidence.mean(), abs=1e-4)
-    assert results[3]['result'] == []
+    assert list(results[3]) == ['error']  # Label Studio makes no prediction of it
     assert 'answers 404' in results[3]['error']
     tokens = {path: headers.get('Authorization') for path, headers in images.requests}
     assert tokens['/data/upload/7/b.png'] == 'Token secret'
@@ -427,10 +427,15 @@ def test_label_studio_is_answered(backend, checkpoint, photos, serve_files):
         assert answer['error'].startswith('The labelling config')
         assert 'Traceback' not in json.dumps(answer)
     assert call(f'{address}/predict', dict(project='1.1', label_config=BRUSH))[0] == 400
+    assert call(f'{address}/versions') == (200, {'versions': []})
+    assert call(f'{address}/webhook', dict(action='ANNOTATION_CREATED'))[0] == 201
+    assert call(f'{address}/none')[0] == 404
     status, answer = call(
         f'{address}/predict', {**request, 'label_config': POLYGON, 'project': '2.1'}
     )
-    assert {e['type'] for each in answer['results'] for e in each['result']} == {'polygonlabels'}
+    assert {e['type'] for each in answer['results'][:3] for e in each['result']} == {
+        'polygonlabels'
+    }
 
 
 @pytest.mark.parametrize(
