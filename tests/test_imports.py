@@ -19,7 +19,7 @@ ORDER = (
         'image_size',
         'registry',
     ),
-    ('text', 'checkpoints', 'visualization'),
+    ('text', 'checkpoints', 'visualization', 'animation'),
     ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
     ('command_line',),
     ('datasets', 'conversion'),
