@@ -45,7 +45,7 @@ def segment(
         Path | None, typer.Option(help='Config of the model, where its weights do not tell it.')
     ] = None,
     formats: Annotated[
-        str, typer.Option('--format', help='Of png, groups, label, json, coco; with commas.')
+        str, typer.Option('--format', help='Of png, groups, label, json, coco, yolo; with commas.')
     ] = 'png,json',
     bg_thresh: Annotated[
         float | None,

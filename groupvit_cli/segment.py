@@ -118,14 +118,17 @@ def check_numbers(options: SegmentOptions) -> None:
 
 
 def check_formats(sources: Sequence[Source], formats: Sequence[str]) -> None:
-    """Refuse COCO files of videos: their frames are no files.
+    """Refuse data sets of videos: their frames are no files.
 
     Raises:
         ValueError: If one is wanted.
     """
     moving = [source.path for source in sources if source.kind != 'image']
-    if moving and 'coco' in formats:
-        raise ValueError(f'--format coco takes images, and {moving[0]} is a video: leave one out.')
+    wanted = [form for form in ('coco', 'yolo') if form in formats]
+    if moving and wanted:
+        raise ValueError(
+            f'--format {wanted[0]} takes images, and {moving[0]} is a video: leave one out.'
+        )
 
 
 def check_cameras(sources: Sequence[Source]) -> None:

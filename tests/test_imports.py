@@ -22,7 +22,7 @@ ORDER = (
         'registry',
         'torch_versions',
     ),
-    ('text', 'checkpoints', 'visualization'),
+    ('text', 'checkpoints', 'visualization', 'animation'),
     ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
     ('command_line',),
     ('datasets', 'conversion'),

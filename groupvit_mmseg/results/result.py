@@ -224,6 +224,20 @@ class InferenceResult(NamedTuple):
         """
         return formats.to_coco(self, form=form, min_area=min_area, image_id=image_id)
 
+    def to_yolo(self, *, min_area: int = 25) -> str:
+        """Return the text of a YOLO segmentation label file: a line for each connected region.
+
+        A line is ``class x1 y1 x2 y2 ...``: the class counted from 0 without the background, and
+        the outer outline in [0, 1] of the image's width and height; holes are filled.
+
+        Args:
+            min_area (int): Pixels that a region must have. Defaults to 25.
+
+        Returns:
+            str: Empty if there is no region.
+        """
+        return formats.to_yolo(self, min_area=min_area)
+
     def to_labelme(self, image_path: str | Path, *, min_area: int = 25) -> dict:
         """Return the content of a LabelMe file: a polygon for each connected region of a class.
 
