@@ -14,7 +14,7 @@ TESTS_label_studio := tests/demo/test_label_studio.py
 TESTS_mim := tests/openmmlab/test_mim.py
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes real zoo lock wheel clean
+.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ quickstart: venv ## draw scenes, pretrain, evaluate zero-shot, draw a picture
 
 scenes: venv ## draw the scenes into data/scenes
 	@$(BIN)/python tools/dataset_converters/make_scenes.py --out data/scenes
+
+web: venv ## open the local page; MODEL=... names the weights
+	@$(BIN)/groupvit web $(if $(MODEL),--model $(MODEL))
 
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py

@@ -106,6 +106,61 @@ def segment(
 
 
 @app.command()
+def web(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help='Name of released weights, or a file; twice to compare two.'),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='Config of the models, where the weights do not tell it.')
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help='Folder of photographs to begin with.')
+    ] = None,
+    work_dir: Annotated[Path | None, typer.Option(help='Folder of a training to watch.')] = None,
+    results: Annotated[
+        Path | None, typer.Option(help='Folder that groupvit evaluate wrote.')
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help='Address to listen on; the default is this machine alone.')
+    ] = '127.0.0.1',
+    port: Annotated[
+        str, typer.Option(help='A number, or auto: the first free one from 7860.')
+    ] = 'auto',
+    auth: Annotated[
+        str | None, typer.Option(help='USER:PASSWORD that visitors have to give.')
+    ] = None,
+    root_path: Annotated[str, typer.Option(help='Path below which a proxy serves the page.')] = '',
+    share: Annotated[
+        bool, typer.Option('--share', help="Open a public link through Gradio's servers.")
+    ] = False,
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
+    open_browser: Annotated[
+        bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
+    ] = True,
+) -> None:
+    """Open a local page: pictures, words, groups, a pixel, comparisons, downloads."""
+    from groupvit_cli.web import WebOptions, run
+
+    run(
+        WebOptions(
+            model or [],
+            config,
+            examples,
+            work_dir,
+            results,
+            host,
+            port,
+            auth,
+            root_path,
+            share,
+            device,
+            open_browser,
+        )
+    )
+
+
+@app.command()
 def models() -> None:
     """List the released weights, their licence, and whether they are in the cache."""
     from groupvit_cli.models import run
