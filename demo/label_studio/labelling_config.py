@@ -18,6 +18,7 @@ background threshold in [0, 1].
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar, cast
 from xml.etree import ElementTree
@@ -25,7 +26,7 @@ from xml.etree import ElementTree
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import ClassList, ClassOptions, make_class_list
 from groupvit_mmseg.text.contrast_words import with_contrast
-from groupvit_mmseg.text.vocabulary import parse_class_names, repeated_names
+from groupvit_mmseg.text.vocabulary import fold_word, parse_class_names
 
 Words = TypeVar('Words')
 CONTROLS = {'BrushLabels': 'brush', 'PolygonLabels': 'polygon'}
@@ -137,7 +138,8 @@ def classes_of(
     if not labels:
         raise ValueError(f'<{control.tag}> has no <Label value="...">: add one for each class.')
     words = [label_words(tag) for tag in labels]
-    repeated = repeated_names(tuple(each[0] for each in words))
+    counts = Counter(fold_word(each[0]) for each in words)
+    repeated = [word for word, count in counts.items() if count > 1]
     if repeated:
         raise ValueError(f'Two labels mean {", ".join(repeated)}: give each its own words.')
     names = tuple(each[0] for each in words)
