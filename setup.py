@@ -108,7 +108,10 @@ setup(
     packages=find_packages(include=['groupvit_mmseg*', 'groupvit_cli*', 'groupvit_web*']),
     entry_points={'console_scripts': ['groupvit = groupvit_cli.app:main']},
     include_package_data=True,
-    package_data={PACKAGE: ['py.typed', '**/*.json', '**/*.txt']},
+    package_data={
+        PACKAGE: ['py.typed', '**/*.csv', '**/*.json', '**/*.txt'],
+        'groupvit_web': ['static/*'],
+    },
     cmdclass={'build_py': BuildWithMim, 'egg_info': EggInfoOfPlugin},
     python_requires='>=3.10',
     install_requires=[
