@@ -2,6 +2,7 @@
 
 import pytest
 
+from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.text.class_list import make_class_list
 from groupvit_mmseg.text.contrast_words import contrast_words
 from groupvit_web.default_words import EVERYDAY_WORDS, default_words
@@ -91,3 +92,31 @@ def test_a_model_and_its_licence(model, weights):
     assert (model.name, model.is_released) == ('tiny', False)
     assert 'not the released weights' in model.license_line
     assert model.default_words == EVERYDAY_WORDS
+
+
+VOC_THRESHOLD = 0.95
+
+
+@pytest.mark.parametrize(
+    'stated,threshold',
+    [
+        ({}, VOC_THRESHOLD),
+        (dict(class_names='cat, dog'), None),
+        (
+            dict(class_names=['background', 'cat'], with_background=True, background_words=['sky']),
+            None,
+        ),
+        (
+            dict(
+                class_names=make_class_list(
+                    ['background', 'cat'], with_background=True, bg_thresh=0.4
+                )
+            ),
+            0.4,
+        ),
+    ],
+)
+def test_the_threshold_of_voc_belongs_to_its_classes(weights, stated, threshold):
+    """A class file states a background explicitly; a threshold that it does not state is none."""
+    inferencer = GroupViTInferencer.from_pretrained(weights, **stated)
+    assert inferencer.segmentor.decode_head.bg_thresh == threshold
