@@ -109,7 +109,7 @@ setup(
     entry_points={'console_scripts': ['groupvit = groupvit_cli.app:main']},
     include_package_data=True,
     package_data={
-        PACKAGE: ['py.typed', '**/*.json', '**/*.txt'],
+        PACKAGE: ['py.typed', '**/*.csv', '**/*.json', '**/*.txt'],
         'groupvit_web': ['static/*'],
     },
     cmdclass={'build_py': BuildWithMim, 'egg_info': EggInfoOfPlugin},

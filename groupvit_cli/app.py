@@ -45,7 +45,7 @@ def segment(
         Path | None, typer.Option(help='Config of the model, where its weights do not tell it.')
     ] = None,
     formats: Annotated[
-        str, typer.Option('--format', help='Of png, groups, label, json, coco; with commas.')
+        str, typer.Option('--format', help='Of png, groups, label, json, coco, yolo; with commas.')
     ] = 'png,json',
     bg_thresh: Annotated[
         float | None,
@@ -53,6 +53,14 @@ def segment(
     ] = None,
     background: Annotated[
         str | None, typer.Option(help='Words whose pixels are background: "sky, wall".')
+    ] = None,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(help='Thresholds of single classes, in [0, 1]: "cat=0.6, dog=0.4".'),
+    ] = None,
+    negative: Annotated[
+        str | None,
+        typer.Option('--not', help='What resembles a class and is not meant: "computer mouse".'),
     ] = None,
     templates: Annotated[
         str | None, typer.Option(help='Name of a set of sentences: simple, ...')
@@ -83,6 +91,8 @@ def segment(
         formats,
         bg_thresh,
         background,
+        thresholds,
+        negative,
         templates,
         mode,
         pamr_steps,

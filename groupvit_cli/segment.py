@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
@@ -36,6 +36,8 @@ class SegmentOptions(NamedTuple):
     formats: str
     bg_thresh: float | None
     background: str | None
+    thresholds: str | None
+    negative: str | None
     templates: str | None
     mode: str | None
     pamr_steps: int | None
@@ -60,6 +62,7 @@ def run(options: SegmentOptions) -> int:
     check_numbers(options)
     sources = find_sources(options.inputs)
     check_formats(sources, formats)
+    check_cameras(sources)
     inferencer = make_inferencer(options)
     head = inferencer.segmentor.decode_head
     outputs = Outputs(
@@ -115,38 +118,40 @@ def check_numbers(options: SegmentOptions) -> None:
 
 
 def check_formats(sources: Sequence[Source], formats: Sequence[str]) -> None:
-    """Refuse COCO files of videos: their frames are no files.
+    """Refuse data sets of videos: their frames are no files.
 
     Raises:
         ValueError: If one is wanted.
     """
     moving = [source.path for source in sources if source.kind != 'image']
-    if moving and 'coco' in formats:
-        raise ValueError(f'--format coco takes images, and {moving[0]} is a video: leave one out.')
+    wanted = [form for form in ('coco', 'yolo') if form in formats]
+    if moving and wanted:
+        raise ValueError(
+            f'--format {wanted[0]} takes images, and {moving[0]} is a video: leave one out.'
+        )
+
+
+def check_cameras(sources: Sequence[Source]) -> None:
+    """Raise ``ValueError`` for a camera that cannot be opened."""
+    for source in sources:
+        if source.kind == 'camera':
+            from groupvit_cli.video import open_capture
+
+            open_capture(source).release()
 
 
 def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
-    """Load the model and set the classes."""
-    from groupvit_mmseg.inference import GroupViTInferencer
-    from groupvit_mmseg.text.class_file import read_class_file
-    from groupvit_mmseg.text.class_list import ClassChanges, foreground_names
+    """Check the classes, load the model and set them."""
+    from groupvit_cli.segment_classes import read_classes
 
-    background = options.background
-    class_options = dict(
-        bg_thresh=options.bg_thresh,
-        background_words=None if background is None else foreground_names(background),
-        templates=options.templates,
-    )
-    stated = {name: value for name, value in class_options.items() if value is not None}
-    # Options of the command line precede those of a class file.
-    classes = (
-        read_class_file(options.classes) if options.classes else {'class_names': options.words}
-    )
+    classes = read_classes(options)
+    from groupvit_mmseg.inference import GroupViTInferencer
+
     inferencer = GroupViTInferencer.from_pretrained(
         options.model,
         config=options.config,
         device=choose_device(options.device),
-        **cast(ClassChanges, {**classes, **stated}),
+        **classes,
     )
     changes = segmentation_options(options)
     if changes:

@@ -25,8 +25,8 @@ from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_ar
 from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.results import InferenceResult
+from groupvit_mmseg.text.class_changes import change_classes
 from groupvit_mmseg.text.class_list import ClassList, ClassOptions
-from groupvit_mmseg.text.contrast_words import with_contrast, without_contrast
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -44,6 +44,10 @@ class GroupViTInferencer(ImageEncoder):
             of the config. Defaults to None.
         device (str): Device to compute on. Defaults to 'cpu'.
         **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
+
+    Attributes:
+        config (Config): The segmentation config, whose ``test_dataloader`` reads images.
+        segmentor (GroupViTSegmentor): In evaluation mode.
 
     Raises:
         ValueError: As :meth:`set_classes`, or if there is no such device.
@@ -88,7 +92,7 @@ class GroupViTInferencer(ImageEncoder):
     ) -> None:
         check_device(device)
         cfg = config if isinstance(config, Config) else read_config(config)
-        cfg = segmentation_config(cfg)
+        cfg = self.config = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: GroupViTSegmentor = MODELS.build(cfg.model)
         if isinstance(checkpoint, Mapping):
@@ -195,8 +199,9 @@ class GroupViTInferencer(ImageEncoder):
                 changed; or the names, without a background: a known set, a text with commas, or a
                 list. None keeps the present ones. Defaults to None.
             **class_options: Fields of a :class:`ClassList` to change; None and fields left out keep
-                the present ones. ``bg_thresh`` or ``background_words`` add a background as class 0
-                if there is none.
+                the present ones. ``bg_thresh``, ``background_words``, ``class_thresholds`` and
+                ``negative_words`` add a background as class 0 if there is none. Negative words are
+                added to the background words, those of one class alone included.
 
         Raises:
             ValueError: If the names or an option cannot be used; the classes stay as they are.
@@ -207,8 +212,7 @@ class GroupViTInferencer(ImageEncoder):
         if isinstance(class_names, ClassList):
             head.set_classes(class_names, **changes)
         elif class_names is not None or changes:
-            classes = without_contrast(head.classes).looking_for(class_names, **changes)
-            head.set_classes(classes if 'bg_thresh' in changes else with_contrast(classes))
+            head.set_classes(change_classes(head.classes, class_names, changes))
 
     def __call__(self, image: str | Path | RGBImage) -> InferenceResult:
         """Segment one image.

@@ -22,7 +22,7 @@ REQUEST = SegmentationRequest(WORDS)
 def shown(segmenter, picture, request):
     """The result behind the figures."""
     scores = segmenter.scores(picture, request)
-    return scores.result(segmenter.model.head, segmenter.classes(request))
+    return scores.decide(segmenter.model.head, segmenter.classes(request))
 
 
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
@@ -197,7 +197,7 @@ def test_limits_of_a_request(segmenter, picture, model):
     with pytest.raises(RequestCancelled):
         segmenter.segment(picture, REQUEST, deadline=Deadline(60, lambda: True))
     small = PageSegmenter(model, Limits(result_bytes=1000))
-    with pytest.raises(PageError, match='5 classes at 70 x 50 pixels need .* GiB'):
+    with pytest.raises(PageError, match=r'5 classes at 70 x 50 pixels need .* GiB'):
         small.result(picture, REQUEST)
 
 
@@ -257,7 +257,7 @@ def test_a_pixel_outside_the_picture(segmenter, picture, row, column):
 
 
 def test_the_caches_are_bounded(model):
-    limits = Limits(encoding_bytes=600_000, score_bytes=300_000)
+    limits = Limits(encoding_bytes=600_000, score_bytes=900_000)
     segmenter = PageSegmenter(model, limits)
     for seed in range(6):
         segmenter.segment(read_picture(png(50, 70, seed)), REQUEST)
