@@ -28,9 +28,10 @@ def segment_tab(
     Returns:
         tuple[Controls, Panels]: What a visitor sets, and what shows results.
     """
+    message = widgets.message()
     with gr.Row(elem_classes='workbench'):
         with gr.Column(elem_classes=['area-input', 'card']):
-            upload, pictures, message = _picture_inputs(examples)
+            upload, pictures = _picture_inputs(examples)
             words, background = _word_inputs(models[0])
         with gr.Column(elem_classes=['area-view', 'card']):
             stage, maps = widgets.stage(), widgets.maps()
@@ -56,23 +57,17 @@ def segment_tab(
     return controls, Panels(message, stage, maps, shares, pixel, compare, take_away)
 
 
-def _picture_inputs(
-    examples: Sequence[ExamplePicture],
-) -> tuple[gr.UploadButton, gr.HTML, gr.HTML]:
-    """Lay out the choice of a picture: the button, the examples, and the place for messages."""
+def _picture_inputs(examples: Sequence[ExamplePicture]) -> tuple[gr.UploadButton, gr.HTML]:
+    """Lay out the choice of a picture: the button and the examples."""
     widgets.heading('Picture')
     upload = gr.UploadButton(
         'Choose a picture', variant='primary', elem_id='picture-upload', file_count='single'
     )
     widgets.note('Or drop or paste one anywhere on this page.')
-    message = widgets.message()
-    return (
-        upload,
-        widgets.examples(
-            [(each.title, widgets.data_address(each.thumbnail, 'image/webp')) for each in examples]
-        ),
-        message,
-    )
+    thumbnails = [
+        (each.title, widgets.data_address(each.thumbnail, 'image/webp')) for each in examples
+    ]
+    return upload, widgets.examples(thumbnails)
 
 
 def _word_inputs(model: PageModel) -> tuple[gr.HTML, gr.HTML]:
