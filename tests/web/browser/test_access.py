@@ -1,10 +1,17 @@
 """For everyone: labels, contrast, keyboard, phones, several visitors, and a password."""
 
+import threading
+
+import httpx
 import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 from groupvit_web.address import Address
 from groupvit_web.page import build_page
-from groupvit_web.serve import serve
+from groupvit_web.serve import free_port, serve
 
 SERIOUS = {'serious', 'critical'}
 OF_GRADIO: dict[str, str] = {}
@@ -129,3 +136,74 @@ def test_a_password_is_asked_for(chromium, served):
     finally:
         context.close()
         page.close(verbose=False)
+
+
+def test_a_message_is_in_sight_wherever_the_page_is_scrolled_to(open_page):
+    page = open_page(viewport=dict(width=390, height=700)).page
+    page.locator('#pixel-row input').fill('99999')
+    page.locator('#pixel-look').click()
+    error = page.locator('.message .is-error')
+    error.wait_for()
+    assert page.evaluate('window.scrollY') > 500
+    box = error.bounding_box()
+    assert 0 <= box['y'] < 100
+
+
+def test_the_work_for_a_visitor_ends_when_the_page_is_closed(open_page, served):
+    events = next(
+        each.fn.__self__ for each in served.page.fns.values() if each.name in ('leave', 'begin')
+    )
+    visitor = open_page()
+    before = len(events.visitors)
+    assert before >= 1
+    visitor.page.goto('about:blank')
+    visitor.wait_until(lambda: len(events.visitors) < before)
+
+
+@pytest.fixture
+def proxied(served):
+    """The address of a page below a path of a proxy."""
+    page = build_page(served.setup)
+    inner = serve(page, Address(port=0, root_path='/groupvit'))
+    port = free_port('127.0.0.1', 0)
+
+    async def forward(request):
+        target = f'{inner}{request.path_params["path"]}?{request.url.query}'
+        headers = {key: value for key, value in request.headers.items() if key != 'host'}
+        client = httpx.AsyncClient(timeout=60)
+        answer = await client.send(
+            client.build_request(
+                request.method, target, headers=headers, content=await request.body()
+            ),
+            stream=True,
+        )
+        dropped = ('content-length', 'transfer-encoding')
+        kept = {key: value for key, value in answer.headers.items() if key not in dropped}
+        return StreamingResponse(answer.aiter_raw(), answer.status_code, kept)
+
+    route = Route('/groupvit/{path:path}', forward, methods=['GET', 'POST'])
+    config = uvicorn.Config(Starlette(routes=[route]), port=port, log_level='error')
+    proxy = uvicorn.Server(config)
+    thread = threading.Thread(target=proxy.run, daemon=True)
+    thread.start()
+    yield f'http://127.0.0.1:{port}/groupvit/'
+    proxy.should_exit = True
+    thread.join(10)
+    page.close(verbose=False)
+
+
+@pytest.mark.slow
+def test_the_page_works_below_a_path_of_a_proxy(chromium, proxied):
+    context = chromium.new_context()
+    try:
+        page = context.new_page()
+        hosts = set()
+        page.on('request', lambda request: hosts.add(request.url[: len(proxied)]))
+        page.goto(proxied)
+        page.locator('.stage-image[src]').wait_for()
+        page.get_by_role('button', name='Photograph: cow').click()
+        page.locator('.view', has_text='Picture').click()
+        page.locator('.stage-caption', has_text='cow.png').wait_for()
+        assert {host for host in hosts if not host.startswith('data:')} == {proxied}
+    finally:
+        context.close()
