@@ -49,6 +49,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=float,
         help='background threshold in [0, 1] (default: that of the config)',
     )
+    parser.add_argument(
+        '--thresholds', help='thresholds of single classes in [0, 1]: "cat=0.6, dog=0.4"'
+    )
     parser.add_argument('--device', default='cpu', help='device that computes (default: cpu)')
     return parser.parse_intermixed_args(argv)  # an optional argument in the middle needs it
 
@@ -77,6 +80,7 @@ def prepare(args: argparse.Namespace) -> tuple[RGBArray, GroupViTInferencer]:
         config=args.config,
         class_names=None if args.classes is None else parse_class_names(args.classes),
         bg_thresh=args.bg_thresh,
+        class_thresholds=args.thresholds,
         device=args.device,
     )
     return image, inferencer

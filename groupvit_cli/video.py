@@ -44,13 +44,8 @@ def read_frames(source: Source, *, every: int, max_frames: int | None) -> Iterat
     Raises:
         ValueError: If the video or camera cannot be opened, or gives no frame.
     """
-    camera = source.kind == 'camera'
-    target = int(source.path.removeprefix(CAMERA)) if camera else source.path
-    capture = cv2.VideoCapture(target)
+    capture = open_capture(source)
     try:
-        if not capture.isOpened():
-            reason = 'is there no camera of this number?' if camera else 'is it a video?'
-            raise ValueError(f'{source.path} cannot be opened: {reason}')
         rate = capture.get(cv2.CAP_PROP_FPS)
         rate = (rate if 0 < rate < 1000 else DEFAULT_RATE) / every
         count = index = 0
@@ -68,6 +63,22 @@ def read_frames(source: Source, *, every: int, max_frames: int | None) -> Iterat
             raise ValueError(f'{source.path} holds no frame that can be read.')
     finally:
         capture.release()
+
+
+def open_capture(source: Source) -> cv2.VideoCapture:
+    """Open a video or a camera.
+
+    Raises:
+        ValueError: If that is not possible.
+    """
+    camera = source.kind == 'camera'
+    target = int(source.path.removeprefix(CAMERA)) if camera else source.path
+    capture = cv2.VideoCapture(target)
+    if not capture.isOpened():
+        capture.release()
+        reason = 'is there no camera of this number?' if camera else 'is it a video?'
+        raise ValueError(f'{source.path} cannot be opened: {reason}')
+    return capture
 
 
 class FrameWriter:

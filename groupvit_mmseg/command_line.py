@@ -10,14 +10,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 import torch
 from mmengine.config import Config
 
+from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.launch_record import record_sentence
 
 # What a wrong file, option, disk or installation raises; any other error is a fault of the tool.
 INPUT_ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
@@ -77,8 +79,10 @@ def tool_main(
 
 
 def report_error(error: BaseException) -> int:
-    """Print the sentence of an error and return the exit status of wrong input."""
-    print(f'error: {error_line(error)}', file=sys.stderr)
+    """Print the sentence of an error, or let the launcher print it; return the exit status."""
+    sentence = error_line(error)
+    if not record_sentence(sentence):
+        print(f'error: {sentence}', file=sys.stderr)
     return WRONG_INPUT
 
 
@@ -99,10 +103,25 @@ def drop_output() -> int:
     return BROKEN_PIPE
 
 
+class ToolParser(argparse.ArgumentParser):
+    """A parser whose errors are printed once, also in several processes."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and the message, which a launcher prints."""
+        if record_sentence(message):
+            self.exit(WRONG_INPUT)
+        super().error(message)
+
+
 def tool_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser that prints the docstring of a tool as it is written."""
-    return argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Return a parser that prints the docstring of a tool as it is written.
+
+    Options are written out: an abbreviation would change its meaning with a new option.
+    """
+    return ToolParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
 
 
@@ -114,6 +133,38 @@ def add_checkpoint_argument(parser: argparse.ArgumentParser) -> None:
         "a file or folder of Hugging Face's, a name such as groupvit-gcc-yfcc, hf://OWNER/NAME or "
         'https://...',
     )
+
+
+def add_config_and_checkpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``config`` and ``checkpoint``; a single positional argument is the checkpoint.
+
+    The parser has to read the command line with ``parse_intermixed_args``.
+    """
+    parser.add_argument(
+        'config',
+        nargs='?',
+        help="segmentation or pretraining config (default: read off the weights, with the paper's "
+        'protocol for Pascal VOC)',
+    )
+    add_checkpoint_argument(parser)
+
+
+def check_config_and_checkpoint(config: str | None, checkpoint: str) -> None:
+    """Raise an error for files that do not exist, and for a config alone.
+
+    Args:
+        config (str, optional): As :func:`add_config_and_checkpoint_arguments` reads it.
+        checkpoint (str): The checkpoint, in every form that tools take.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If the checkpoint is a config.
+    """
+    if config is None and checkpoint.endswith('.py'):
+        raise ValueError(f'{checkpoint} is a config: give a checkpoint after it.')
+    if config is not None and not Path(config).is_file():
+        raise FileNotFoundError(f'There is no config at {config}.')
+    check_source(checkpoint)
 
 
 def add_model_config_argument(parser: argparse.ArgumentParser, default: Path) -> None:

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from groupvit_mmseg.models.class_scores import threshold_distance
 from groupvit_mmseg.models.groupvit import GroupViT
-from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.inference_options import read_options, refuse_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
+from groupvit_mmseg.text.class_list import ClassList
 
 OUTPUTS = ('class_map', 'group_map')
 # Options of the segmentation that do not change the maps of one whole image.
@@ -85,8 +88,15 @@ class FrozenSegmentor(nn.Module):
         return ((channels - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-def check_exportable(segmentor: GroupViTSegmentor) -> None:
+def check_exportable(
+    segmentor: GroupViTSegmentor, test_cfg: Mapping[str, object] | None = None
+) -> None:
     """Refuse a segmentor with parts or options that the graph does not support.
+
+    Args:
+        segmentor (GroupViTSegmentor): The segmentor.
+        test_cfg (Mapping[str, object], optional): Options; None for those of the segmentor.
+            Defaults to None.
 
     Raises:
         ValueError: With the name of the part or of the option.
@@ -100,7 +110,8 @@ def check_exportable(segmentor: GroupViTSegmentor) -> None:
         raise ValueError(
             'Exports take a GroupViTZeroShotHead: other heads have no words to freeze.'
         )
-    refuse_options(segmentor.options, CARRIED, 'Exports segment whole images')
+    options = segmentor.options if test_cfg is None else read_options(test_cfg)
+    refuse_options(options, CARRIED, 'Exports segment whole images')
     if getattr(segmentor.data_preprocessor, 'test_cfg', None):
         raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')
 
@@ -115,34 +126,31 @@ class ExportMetadata(NamedTuple):
     """Settings that a user of the exported file needs; stored in it as JSON texts.
 
     Attributes:
-        class_names (tuple[str, ...]): By index in the class map.
-        with_background (bool): Whether index 0 is the background.
-        bg_thresh (float, optional): On the affinity, if there is one.
-        templates (tuple[str, ...]): Sentences that the names were set into.
+        classes (ClassList): Everything that is prompted; each field is an entry of the file.
         short_side (int): Pixels of the short side to which images are resized before.
         smallest_side (int): Least pixels of a side: two patches.
     """
 
-    class_names: tuple[str, ...]
-    with_background: bool
-    bg_thresh: float | None
-    templates: tuple[str, ...]
+    classes: ClassList
     short_side: int
     smallest_side: int
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names by index in the class map."""
+        return self.classes.class_names
+
     def texts(self) -> dict[str, str]:
-        """Return every entry as JSON."""
-        return {name: json.dumps(value) for name, value in self._asdict().items()}
+        """Return every entry as JSON: the fields of the class list and the sizes, by name."""
+        sizes = {'short_side': self.short_side, 'smallest_side': self.smallest_side}
+        entries = {**self.classes._asdict(), **sizes}
+        return {name: json.dumps(value) for name, value in entries.items()}
 
 
 def metadata_of(segmentor: GroupViTSegmentor, short_side: int) -> ExportMetadata:
     """Collect the metadata of a segmentor."""
-    head = segmentor.decode_head
     return ExportMetadata(
-        class_names=head.class_names,
-        with_background=head.with_background,
-        bg_thresh=head.bg_thresh,
-        templates=head.templates,
+        classes=segmentor.decode_head.classes,
         short_side=short_side,
         smallest_side=2 * segmentor.backbone.patch_size,
     )
@@ -255,18 +263,18 @@ def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
     """Compute the margin of every pixel, ``(1, H, W)``: the least of its group's and its class's.
 
     The margin of a group or class is its score minus the second best; a class's is also at most the
-    distance of the best affinity to the threshold.
+    distance of affinities to the thresholds.
     """
     output = model.backbone.encode(model.normalised(image))
     probs = output.pixel_probs()  # (1, S, H, W)
     affinity = model.head.segment_affinity(output)
     classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
-    if model.head.bg_thresh is not None:
-        best = model.head.foreground_affinity(affinity).amax(dim=-1)  # (1, S)
-        threshold = best.amax(dim=-1, keepdim=True).clamp(max=model.head.bg_thresh)
-        # The segment that is itself the threshold is equal to it in any implementation.
-        distance = (best - threshold).abs()
-        classes = torch.minimum(classes, distance.where(distance > 0, torch.inf))
+    distance = threshold_distance(
+        model.head.foreground_affinity(affinity),
+        bg_thresh=model.head.bg_thresh,
+        class_thresholds=model.head.classes.thresholds,
+    )
+    classes = torch.minimum(classes, distance)
     group_map = probs.argmax(dim=1)  # (1, H, W)
     of_pixels = classes.gather(1, group_map.flatten(1)).view_as(group_map)
     return torch.minimum(of_pixels, top_two_margin(probs, dim=1))

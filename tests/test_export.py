@@ -176,7 +176,12 @@ def test_metadata_tells_how_to_use_the_file(exported):
         class_names=['background', 'cat', 'dog', 'grass', 'sky', 'train'],
         with_background=True,
         bg_thresh=0.35,
+        background_words=[],
         templates=['a photo of a {}.'],
+        aliases={},
+        class_templates={},
+        alias_pooling='max',
+        class_thresholds={},
         short_side=40,
         smallest_side=16,
     )
@@ -185,6 +190,21 @@ def test_metadata_tells_how_to_use_the_file(exported):
     names = {tensor.name for tensor in onnx.load(exported / 'tiny.onnx').graph.initializer}
     assert names
     assert not any('text_encoder' in name for name in names)
+
+
+@pytest.mark.slow
+def test_without_a_config_the_structure_is_read_off_the_weights(exported, tmp_path, capsys):
+    content = torch.load(exported / 'tiny.pth')
+    content['meta'] = {'cfg': Config.fromfile(CONFIG).pretty_text}
+    torch.save(content, tmp_path / 'own.pth')
+    argv = [tmp_path / 'own.pth', '--classes', CLASSES, '--bg-thresh', '0.35', '--no-check']
+    assert export(*argv, '--out', tmp_path / 'own.onnx') == 2
+    assert 'The default protocol slides windows' in capsys.readouterr().err
+    assert export(*argv, '--whole', '--out', tmp_path / 'own.onnx') == 0
+    image = picture(60, 90, seed=4)
+    files = (exported / 'tiny.onnx', tmp_path / 'own.onnx')
+    maps = [onnx_maps(file.read_bytes(), image) for file in files]
+    assert all(np.array_equal(*pair) for pair in zip(*maps, strict=True))
 
 
 @pytest.mark.slow
@@ -201,7 +221,7 @@ def test_torch_export_program(segmentor, exported):
     assert difference(FrozenSegmentor(segmentor), image, maps).unexplained == 0
 
 
-def test_aliases_and_background_words_are_exported(segmentor):
+def test_aliases_background_words_and_thresholds_are_exported(segmentor):
     other = copy.deepcopy(segmentor)
     aliases = {'cat': ['kitten', 'tabby'], 'sky': ['cloud']}
     other.set_classes(
@@ -209,14 +229,53 @@ def test_aliases_and_background_words_are_exported(segmentor):
         with_background=True,
         background_words=['wall', 'floor', 'a long and empty road', 'water'],
         aliases=aliases,
+        class_thresholds={'grass': 0.73},
     )
-    model, image = FrozenSegmentor(other), picture(50, 70)
+    model, image = FrozenSegmentor(other), picture(60, 90, seed=4)
     program = export_program(model).module()
     with torch.no_grad():
         maps = tuple(m.numpy() for m in program(torch.from_numpy(image)[None]))
     assert difference(model, image, maps).unexplained == 0
     plain = difference(FrozenSegmentor(segmentor), image, maps, tolerance=0.0)
     assert plain.pixels > 0  # the words matter
+
+
+@pytest.mark.slow
+def test_thresholds_of_classes_are_exported(segmentor, exported, tmp_path):
+    out, image = tmp_path / 'thresholds.onnx', picture(60, 90, seed=4)
+    argv = [CONFIG, exported / 'tiny.pth', '--whole', '--classes', CLASSES, '--bg-thresh', '0.005']
+    assert export(*argv, '--thresholds', 'a cat=.77, grass=.73', '--out', out) == 0
+    thresholds = {'cat': 0.77, 'grass': 0.73}
+    other = copy.deepcopy(segmentor)
+    other.set_classes(segmentor.decode_head.classes, bg_thresh=0.005, class_thresholds=thresholds)
+    maps = onnx_maps(out.read_bytes(), image)
+    assert difference(FrozenSegmentor(other), image, maps).unexplained == 0
+    # Of the two segments, that of grass becomes sky, that of cat background.
+    before = FrozenSegmentor(segmentor)(batch_of(image))[0].numpy()
+    assert np.array_equal(maps[0], np.where(before == 3, 4, 0))
+    assert set(np.unique(before)) == {1, 3}
+    metadata = onnxruntime.InferenceSession(str(out)).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata['class_thresholds']) == thresholds
+
+
+def batch_of(image):
+    """An image as a batch of one."""
+    return torch.from_numpy(image.copy())[None]
+
+
+def test_a_segment_near_the_threshold_of_a_class_is_not_decided(segmentor):
+    model, image = FrozenSegmentor(segmentor), picture(60, 90, seed=4)
+    output = model.backbone.encode(model.normalised(batch_of(image)))
+    affinity = model.head.foreground_affinity(model.head.segment_affinity(output))[0]  # (S, K)
+    group_map = output.group_map()
+    segment, label = int(group_map.unique()[0]), 1
+    threshold = affinity[segment, label].item() + 1e-5
+    other = copy.deepcopy(segmentor)
+    other.set_classes(
+        segmentor.decode_head.classes, bg_thresh=None, class_thresholds={'dog': threshold}
+    )
+    near = margins(FrozenSegmentor(other), batch_of(image))[group_map == segment]
+    assert 0 < near.max() < 2e-5 < margins(model, batch_of(image))[group_map == segment].max()
 
 
 NOT_CARRIED = dict(

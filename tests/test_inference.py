@@ -173,6 +173,7 @@ OPTIONS = dict(
     aliases={'cat': ['kitten']},
     class_templates={'dog': ['the {}.']},
     alias_pooling='mean',
+    class_thresholds={'cat': 0.5},
 )
 
 
@@ -189,6 +190,7 @@ def test_changing_one_option_forgets_no_other(image, checkpoint, name):
     before = inferencer.segmentor.decode_head.classes
     changes = dict(OPTIONS, bg_thresh=0.3, background_words=['wall'], templates=['{}'])
     changes |= dict(aliases={'dog': ['puppy']}, class_templates={}, alias_pooling='max')
+    changes |= dict(class_thresholds={'dog': 0.4})
     inferencer.set_classes(**{name: changes[name]})
     after = inferencer.segmentor.decode_head.classes
     differing = [key for key in before._fields if getattr(before, key) != getattr(after, key)]

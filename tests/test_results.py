@@ -82,6 +82,18 @@ def test_a_margin_is_the_change_that_changes_the_label():
         assert ((changed.argmax(axis=0) == result.label_map) == same).all()
 
 
+def test_margins_with_thresholds_of_classes():
+    # cat above its .6; dog, because cat is below; background, nearest is dog: .05 below its .3
+    scores = [[[0, 0, 1]], [[0.8, 0, 0.5]], [[0.7, 0.4, 0.25]]]
+    result = make_result(scores, ('background', 'cat', 'dog'), with_background=True)
+    result = result._replace(class_thresholds={'cat': 0.6, 'dog': 0.3})
+    assert result.label_map.tolist() == [[1, 2, 0]]
+    np.testing.assert_allclose(result.confidence, [[0.8, 0.4, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(result.margin, [[0.1, 0.1, 0.05]], atol=1e-6)
+    both = result._replace(bg_thresh=0.35)  # more than the threshold of dog
+    np.testing.assert_allclose(both.margin, [[0.1, 0.05, 0.1]], atol=1e-6)
+
+
 def test_shares_are_sorted_and_leave_out_what_does_not_occur(blobs):
     assert list(blobs.shares) == ['background', 'dog', 'cat']
     assert sum(blobs.shares.values()) == pytest.approx(1)
@@ -133,6 +145,22 @@ def test_pycocotools_reads_the_annotations(blobs):
         rle = mask_api.frPyObjects(annotation['segmentation'], *annotation['segmentation']['size'])
         assert mask_api.area(rle) == annotation['area']
         assert mask_api.toBbox(rle).tolist() == annotation['bbox']
+        np.testing.assert_array_equal(mask_api.decode(rle), decode(annotation['segmentation']))
+
+
+def test_pycocotools_opens_a_file_of_annotations(blobs, tmp_path):
+    coco_api = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
+    content = dict(
+        images=[dict(id=7, file_name='a.png', width=60, height=40)],
+        annotations=blobs.to_coco(image_id=7),
+        categories=coco_categories(blobs),
+    )
+    (tmp_path / 'coco.json').write_text(json.dumps(content))
+    coco = coco_api.COCO(tmp_path / 'coco.json')
+    for label, name in enumerate(('cat', 'dog'), start=1):
+        ids = coco.getAnnIds(imgIds=[7], catIds=coco.getCatIds([name]))
+        masks = [coco.annToMask(annotation) for annotation in coco.loadAnns(ids)]
+        np.testing.assert_array_equal(np.sum(masks, axis=0), blobs.label_map == label)
 
 
 def test_coco_annotations_are_connected_regions(blobs):
@@ -194,6 +222,19 @@ def test_detections_have_a_mask_for_each_class(blobs):
     assert detections.data['class_name'].tolist() == ['cat', 'dog']
     np.testing.assert_array_equal(detections.mask[1], blobs.label_map == 2)
     np.testing.assert_allclose(detections.xyxy[1], [40, 10, 57, 37])
+
+
+def test_annotators_of_supervision_draw_the_masks(blobs):
+    supervision = pytest.importorskip('supervision', reason='supervision is not installed')
+    detections = blobs.to_detections()
+    drawn = supervision.MaskAnnotator(opacity=0.5).annotate(blobs.image.copy(), detections)
+    changed = (drawn != blobs.image).any(axis=-1)
+    np.testing.assert_array_equal(changed, blobs.label_map > 0)
+    assert len({tuple(colour) for colour in drawn[changed]}) == 2
+    labels = supervision.LabelAnnotator().annotate(drawn.copy(), detections)
+    assert (labels != drawn).any()
+    background = blobs._replace(label_map=np.zeros_like(blobs.label_map))
+    assert len(background.to_detections()) == 0
 
 
 def test_a_data_sample_has_labels_and_scores(blobs):

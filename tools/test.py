@@ -1,12 +1,14 @@
 """Evaluates a checkpoint: mIoU and the IoU of every class, printed and, with --out, written.
 
 python tools/test.py CONFIG CHECKPOINT [--out FILE.json]
+python tools/test.py CHECKPOINT --cfg-options test_dataloader.dataset.data_root=FOLDER
 python tools/test.py CONFIG CHECKPOINT --metrics boundary oracle probing
 python tools/test.py CONFIG CHECKPOINT --tta
 
 CONFIG is a zero-shot config, a pretraining config whose val_cfg names a segmentor, or the config of
 a head that learns from masks; CHECKPOINT is a checkpoint as training writes it, official or
-Hugging Face's weights, or the name of released ones.
+Hugging Face's weights, or the name of released ones. Without CONFIG the structure is read off the
+weights, and Pascal VOC is evaluated by the paper's protocol.
 """
 
 import argparse
@@ -24,23 +26,23 @@ from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import evaluation_report, write_json
-from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
     INPUT_ERRORS,
-    add_checkpoint_argument,
+    add_config_and_checkpoint_arguments,
     add_config_options_argument,
     add_launcher_arguments,
+    check_config_and_checkpoint,
     export_local_rank,
     report_error,
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.inference import segmentation_config
+from groupvit_mmseg.inference.config import read_model_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
 from groupvit_mmseg.output_paths import check_folder, check_output
 
@@ -61,8 +63,7 @@ DATA_ERRORS = (AssertionError, OSError, KeyError, ValueError)
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    parser.add_argument('config', help='segmentation or pretraining config')
-    add_checkpoint_argument(parser)
+    add_config_and_checkpoint_arguments(parser)
     parser.add_argument('--work-dir', help='folder of the logs (default: work_dirs/CONFIG)')
     parser.add_argument('--out', metavar='FILE.json', help='write the result and its protocol')
     parser.add_argument(
@@ -78,17 +79,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-dir', help='draw every prediction into this folder')
     add_config_options_argument(parser)
     add_launcher_arguments(parser)
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # an optional argument before another needs it
     export_local_rank(args)
     return args
 
 
 def load_config(args: argparse.Namespace) -> Config:
     """Return the segmentation config with the command line applied; check it before the run."""
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'There is no config at {args.config}.')
-    check_source(args.checkpoint)
-    cfg = read_config(args.config)
+    check_config_and_checkpoint(args.config, args.checkpoint)
+    cfg = read_model_config(args.config, args.checkpoint)
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     if 'model' not in cfg:
@@ -101,12 +100,12 @@ def load_config(args: argparse.Namespace) -> Config:
         missing = 'test_evaluator' if cfg.get('test_dataloader') else 'test_dataloader'
         raise ValueError(f'{args.config} has no {missing}: give one.')
     check_data(cfg.test_dataloader.dataset)
-    check_output(args.out, reads=[args.config, args.checkpoint, *list_files(cfg)])
+    check_output(args.out, reads=[args.config or '', args.checkpoint, *list_files(cfg)])
     if args.show_dir:
         check_folder(args.show_dir, name='--show-dir')
     check_windows(args)
     cfg.launcher, cfg.load_from, cfg.resume = args.launcher, args.checkpoint, False
-    default_dir = Path('work_dirs', Path(args.config).stem)
+    default_dir = Path('work_dirs', Path(args.config or args.checkpoint).stem)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(default_dir)
     add_metrics(cfg, args.metrics)
     if args.tta:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.models.inference_options import is_count, read_options
 from groupvit_mmseg.text.class_file_yaml import ClassFile
-from groupvit_mmseg.text.class_list import ClassChanges, ClassList, as_words, make_class_list
-from groupvit_mmseg.text.vocabulary import is_background
+from groupvit_mmseg.text.class_list import ClassChanges, ClassList, make_class_list
+from groupvit_mmseg.text.vocabulary import as_words, is_background
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

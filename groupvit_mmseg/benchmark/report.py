@@ -56,8 +56,8 @@ def evaluation_report(
     Returns:
         dict[str, object]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
         ``prompted``, ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``, all JSON
-        values. ``background``, ``templates``, ``prompted`` (every field of the class list) and
-        ``top_k`` of the protocol are None without prompts.
+        values; ``config`` is None without a file. ``background``, ``templates``, ``prompted``
+        (every field of the class list) and ``top_k`` of the protocol are None without prompts.
     """
     evaluator_metrics = list(evaluator_metrics)
     prompted = head if isinstance(head, GroupViTZeroShotHead) else None
@@ -76,7 +76,7 @@ def evaluation_report(
         'protocol': describe_protocol(cfg, head),
         'data': describe_data(cfg),
         'checkpoint': describe_checkpoint(cfg.load_from),
-        'config': str(cfg.filename),
+        'config': str(cfg.filename) if cfg.filename else None,
         'versions': versions(),
     }
 

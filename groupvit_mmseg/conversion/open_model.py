@@ -50,7 +50,8 @@ def open_model(source: str | Path) -> OpenedModel:
     path = locate(source)
     weights = read_weights(path)
     key_format = key_format_of(weights.tensors)
-    if key_format is None:
+    has_text = any('text_encoder.' in name or 'text_model.' in name for name in weights.tensors)
+    if key_format is None or not has_text:
         names = ', '.join(list(weights.tensors)[:3])
         raise ValueError(
             f'{source} holds no GroupViT with a text encoder (it begins with {names}): give its '

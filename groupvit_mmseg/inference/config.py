@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mmengine.config import Config
 
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 
 PRETRAINING_PARTS = (
@@ -17,6 +21,21 @@ PRETRAINING_PARTS = (
     'val_dataloader',
     'val_evaluator',
 )
+
+
+def read_model_config(config: str | Path | None, checkpoint: str | Path) -> Config:
+    """Return the config of a model: that of a file, or one that is read off the weights.
+
+    Args:
+        config (str | Path, optional): The config file; None for one with the structure of the
+            weights and the paper's protocol for Pascal VOC.
+        checkpoint (str | Path): The weights, as :func:`.open_model` takes them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the config cannot be read, or the weights are no whole GroupViT.
+    """
+    return open_model(checkpoint).config if config is None else read_config(config)
 
 
 def segmentation_config(cfg: Config) -> Config:

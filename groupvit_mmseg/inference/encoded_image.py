@@ -94,4 +94,5 @@ def make_result(
         image=image,
         bg_thresh=classes.bg_thresh,
         with_background=classes.with_background,
+        class_thresholds=classes.class_thresholds,
     )

@@ -25,8 +25,8 @@ from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_ar
 from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.results import InferenceResult
+from groupvit_mmseg.text.class_changes import change_classes
 from groupvit_mmseg.text.class_list import ClassList, ClassOptions
-from groupvit_mmseg.text.contrast_words import with_contrast, without_contrast
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -44,6 +44,10 @@ class GroupViTInferencer(ImageEncoder):
             of the config. Defaults to None.
         device (str): Device to compute on. Defaults to 'cpu'.
         **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
+
+    Attributes:
+        config (Config): The segmentation config, whose ``test_dataloader`` reads images.
+        segmentor (GroupViTSegmentor): In evaluation mode.
 
     Raises:
         ValueError: As :meth:`set_classes`, or if there is no such device.
@@ -88,7 +92,7 @@ class GroupViTInferencer(ImageEncoder):
     ) -> None:
         check_device(device)
         cfg = config if isinstance(config, Config) else read_config(config)
-        cfg = segmentation_config(cfg)
+        cfg = self.config = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: GroupViTSegmentor = MODELS.build(cfg.model)
         if isinstance(checkpoint, Mapping):
@@ -98,11 +102,9 @@ class GroupViTInferencer(ImageEncoder):
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()
-        # A result has scores and a group map; all other options are those of the config.
-        is_whole = self.segmentor.test_cfg.get('mode', 'whole') == 'whole'
-        outputs = dict(with_scores=True, with_group_map=is_whole)
-        self.segmentor.test_cfg = {**self.segmentor.test_cfg, **outputs}
-        self._pipeline = array_pipeline(cfg.test_dataloader.dataset.pipeline)
+        self.set_options()
+        self._pipeline_config = cfg.test_dataloader.dataset.pipeline
+        self._pipeline = array_pipeline(self._pipeline_config)
         self.set_classes(class_names, **class_options)
 
     @classmethod
@@ -142,11 +144,9 @@ class GroupViTInferencer(ImageEncoder):
         if config is not None:
             return cls(config, source, class_names=class_names, device=device, **class_options)
         model = open_model(source)
-        if class_names is not None:  # Pascal VOC's threshold belongs to its classes
-            class_options = {'with_background': False, **class_options}
-        return cls(
-            model.config, model.tensors, class_names=class_names, device=device, **class_options
-        )
+        inferencer = cls(model.config, model.tensors, device=device)
+        inferencer._set_other_classes(class_names, **class_options)
+        return inferencer
 
     @classmethod
     def untrained(
@@ -163,10 +163,19 @@ class GroupViTInferencer(ImageEncoder):
             device (str): Device to compute on. Defaults to 'cpu'.
             **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
         """
+        inferencer = cls(zero_shot_voc_config(PAPER), device=device)
+        inferencer._set_other_classes(class_names, **class_options)
+        return inferencer
+
+    def _set_other_classes(
+        self,
+        class_names: ClassList | str | Sequence[str] | None,
+        **class_options: Unpack[ClassOptions],
+    ) -> None:
+        """Set classes other than those of the config: its threshold belongs to its own."""
         if class_names is not None:
-            class_options = {'with_background': False, **class_options}
-        cfg = zero_shot_voc_config(PAPER)
-        return cls(cfg, class_names=class_names, device=device, **class_options)
+            self.set_classes(with_background=False)
+        self.set_classes(class_names, **class_options)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -190,8 +199,9 @@ class GroupViTInferencer(ImageEncoder):
                 changed; or the names, without a background: a known set, a text with commas, or a
                 list. None keeps the present ones. Defaults to None.
             **class_options: Fields of a :class:`ClassList` to change; None and fields left out keep
-                the present ones. ``bg_thresh`` or ``background_words`` add a background as class 0
-                if there is none.
+                the present ones. ``bg_thresh``, ``background_words``, ``class_thresholds`` and
+                ``negative_words`` add a background as class 0 if there is none. Negative words are
+                added to the background words, those of one class alone included.
 
         Raises:
             ValueError: If the names or an option cannot be used; the classes stay as they are.
@@ -202,8 +212,7 @@ class GroupViTInferencer(ImageEncoder):
         if isinstance(class_names, ClassList):
             head.set_classes(class_names, **changes)
         elif class_names is not None or changes:
-            classes = without_contrast(head.classes).looking_for(class_names, **changes)
-            head.set_classes(classes if 'bg_thresh' in changes else with_contrast(classes))
+            head.set_classes(change_classes(head.classes, class_names, changes))
 
     def __call__(self, image: str | Path | RGBImage) -> InferenceResult:
         """Segment one image.

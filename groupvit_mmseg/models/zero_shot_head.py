@@ -16,6 +16,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.models.class_embeddings import embed_words
+from groupvit_mmseg.models.class_scores import add_background
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates
@@ -50,8 +51,8 @@ class GroupViTZeroShotHead(BaseModule):
             embedding. Defaults to 5.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`: ``with_background``,
-            ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``
-            and ``alias_pooling``, as :func:`.make_class_list` takes them.
+            ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,
+            ``alias_pooling`` and ``class_thresholds``, as :func:`.make_class_list` takes them.
 
     Raises:
         ValueError: As :meth:`set_classes`, or if ``top_k`` is not positive.
@@ -264,8 +265,7 @@ class GroupViTZeroShotHead(BaseModule):
         """Convert affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``.
 
         They are scores of the head's classes, or of ``classes`` with the affinities to their words.
-        With a background threshold, segments below it become background. The threshold is at most
-        the best affinity of any segment, so that at least one segment has a class.
+        :func:`.add_background` describes thresholds.
         """
         classes = self.classes if classes is None else classes
         foreground = self.foreground_affinity(affinity, classes)  # (B, S, classes but background)
@@ -275,11 +275,12 @@ class GroupViTZeroShotHead(BaseModule):
         background = affinity.new_zeros(*affinity.shape[:2], 1)
         if classes.background_words:
             background = affinity[..., num_words:].amax(dim=-1, keepdim=True)
-        if classes.bg_thresh is not None:
-            best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
-            threshold = best.amax(dim=1, keepdim=True).clamp(max=classes.bg_thresh)  # (B, 1, 1)
-            background = torch.where(best < threshold, 1.0, background)
-        return torch.cat([background, foreground], dim=-1)
+        return add_background(
+            foreground,
+            background,
+            bg_thresh=classes.bg_thresh,
+            class_thresholds=classes.thresholds,
+        )
 
     def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""

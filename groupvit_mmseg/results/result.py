@@ -6,6 +6,7 @@ Letters: ``H, W`` pixels of the image, ``K`` classes, the background included.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,11 +34,14 @@ class InferenceResult(NamedTuple):
         group_map (NDArray): Segment of every pixel, int64 ``(H, W)``; of one pass over the whole
             image, also where the labels come from sliding windows.
         scores (NDArray): Score of every class at every pixel in [0, 1], float32 ``(K, H, W)``. The
-            background's score is 1 where the threshold decided for it.
+            background's score is 1 where a threshold decided for it; that of a class below its own
+            threshold is 0 where another class is not.
         class_names (tuple[str, ...]): The ``K`` names; index 0 is the background, if there is one.
         image (NDArray): The image, RGB ``(H, W, 3)`` uint8.
         bg_thresh (float, optional): The background threshold, if there is one. Defaults to None.
         with_background (bool): Whether class 0 is the background. Defaults to False.
+        class_thresholds (Mapping[str, float]): Thresholds of single classes by name, in [0, 1].
+            Defaults to none.
 
     Example:
         >>> result = InferenceResult(
@@ -60,6 +64,7 @@ class InferenceResult(NamedTuple):
     image: NDArray[np.uint8]
     bg_thresh: float | None = None
     with_background: bool = False
+    class_thresholds: Mapping[str, float] = {}
 
     @property
     def confidence(self) -> NDArray[np.float32]:
@@ -78,28 +83,40 @@ class InferenceResult(NamedTuple):
     def margin(self) -> NDArray[np.float32]:
         """The change of a score that would change each pixel's class, float32 ``(H, W)``.
 
-        That is the distance to the second class, or to the background threshold where that is
-        nearer. 0 means undecided; with a single class and no background it is 1.
+        That is the distance to the second class, or to the threshold of the background or of the
+        class where that is nearer. Classes below their own threshold do not count as second. 0
+        means undecided; with a single class and no background it is 1.
         """
         ordered = np.sort(self.scores[int(self.with_background) :], axis=0)[::-1]
         best = ordered[0]
         second = ordered[1] if len(ordered) > 1 else np.zeros_like(best)
         if not self.with_background:
             return best - second if len(ordered) > 1 else np.ones_like(best)
-        threshold = min(self.bg_thresh or 0.0, float(best.max()))
         words = np.where(self._by_threshold, 0, self.scores[0])
-        rival = np.maximum(np.maximum(second, words), threshold)
-        of_background = np.maximum(words, threshold) - best
+        limits = self._limits  # (K - 1,)
+        needed = np.maximum(words, limits[:, None, None])  # (K - 1, H, W)
+        of_background = (needed - self.scores[1:]).min(axis=0)
+        limit = limits[np.maximum(self.label_map - 1, 0)]  # of each pixel's class
+        rival = np.maximum(np.maximum(second, words), limit)
         return np.where(self.label_map == 0, of_background, best - rival).astype(np.float32)
 
     @property
+    def _limits(self) -> NDArray[np.float32]:
+        """The score that each class needs ``(K - 1,)``: its threshold, or the background's.
+
+        The background threshold is at most the best score of a class that reaches its own.
+        """
+        own = np.array([self.class_thresholds.get(name, 0) for name in self.class_names[1:]])
+        scores = self.scores[1:]
+        candidates = np.where(scores >= own[:, None, None], scores, 0)
+        return np.maximum(own, min(self.bg_thresh or 0.0, float(candidates.max())))
+
+    @property
     def _by_threshold(self) -> NDArray[np.bool_]:
-        """Pixels ``(H, W)`` whose score of the background was set to 1 by the threshold."""
-        return (
-            self.scores[0] >= 1
-            if self.bg_thresh is not None
-            else np.zeros_like(self.scores[0], bool)
-        )
+        """Pixels ``(H, W)`` whose score of the background was set to 1 by a threshold."""
+        if self.bg_thresh is None and not self.class_thresholds:
+            return np.zeros_like(self.scores[0], bool)
+        return self.scores[0] >= 1
 
     @property
     def shares(self) -> dict[str, float]:
@@ -108,21 +125,29 @@ class InferenceResult(NamedTuple):
         order = [index for index in np.argsort(-counts, kind='stable') if counts[index]]
         return {self.class_names[i]: float(counts[i] / self.label_map.size) for i in order}
 
-    def overlay(self, *, opacity: float = 0.6, with_legend: bool = True) -> NDArray[np.uint8]:
+    def overlay(
+        self,
+        *,
+        opacity: float = 0.6,
+        with_legend: bool = True,
+        colours: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Draw the classes over the image.
 
         Args:
             opacity (float): Weight of the colours, in [0, 1]. Defaults to 0.6.
             with_legend (bool): Whether to add a strip with names and shares. Defaults to True.
+            colours (NDArray, optional): RGB ``(K, 3)`` uint8, by class, black for those that are
+                not painted; None takes the palette. Defaults to None.
 
         Returns:
             NDArray: RGB ``(h, w, 3)`` uint8; a small image is enlarged so that names are legible.
         """
         image, labels = (enlarge(array, SMALLEST_SIDE) for array in (self.image, self.label_map))
-        figure = draw_labels(image, labels, self.class_names, opacity=opacity)
+        figure = draw_labels(image, labels, self.class_names, opacity=opacity, colours=colours)
         if not with_legend:
             return figure
-        strip = legend(labels, self.class_names, width=figure.shape[1])
+        strip = legend(labels, self.class_names, width=figure.shape[1], colours=colours)
         return np.concatenate([figure, strip])
 
     def to_image(self, kind: str = 'overlay') -> Image.Image:
@@ -198,6 +223,20 @@ class InferenceResult(NamedTuple):
             ValueError: If there is no such form.
         """
         return formats.to_coco(self, form=form, min_area=min_area, image_id=image_id)
+
+    def to_yolo(self, *, min_area: int = 25) -> str:
+        """Return the text of a YOLO segmentation label file: a line for each connected region.
+
+        A line is ``class x1 y1 x2 y2 ...``: the class counted from 0 without the background, and
+        the outer outline in [0, 1] of the image's width and height; holes are filled.
+
+        Args:
+            min_area (int): Pixels that a region must have. Defaults to 25.
+
+        Returns:
+            str: Empty if there is no region.
+        """
+        return formats.to_yolo(self, min_area=min_area)
 
     def to_labelme(self, image_path: str | Path, *, min_area: int = 25) -> dict:
         """Return the content of a LabelMe file: a polygon for each connected region of a class.

@@ -13,11 +13,11 @@ from groupvit_mmseg.text.vocabulary import CLASS_NAMES, DATASETS_OWN_NAMES, pars
 
 
 def read_class_choice(text: str) -> ClassFile:
-    """Read the options of ``set_classes`` for classes without a background threshold.
+    """Read the options of ``set_classes`` for classes without thresholds.
 
     Args:
         text (str): Name of a known set, whose background is left out; a class file, whose
-            threshold is left out, and its background unless that has words; or words separated by
+            thresholds are left out, and its background unless that has words; or words separated by
             commas.
 
     Raises:
@@ -31,6 +31,7 @@ def read_class_choice(text: str) -> ClassFile:
         return _names_only(parse_class_names(text))
     file = read_class_file(text)
     file.pop('bg_thresh', None)
+    file.pop('class_thresholds', None)
     if file['with_background'] and not file['background_words']:
         file['class_names'] = file['class_names'][1:]
         file['with_background'] = False

@@ -1,13 +1,14 @@
 """Reads class files: a class list as text, YAML or JSON.
 
 A text file has a line per class in the order of the labels: the name, then other words for the same
-thing; after ``|`` its own templates, separated by ``;``. A first line ``background:`` makes label 0
-a background, with the words after it, a threshold or both; ``other:`` is a class of that name. A
-comment is ``#`` and a space, at the beginning of a line or after a space::
+thing; after ``>=`` its own threshold, after ``|`` its own templates, separated by ``;``. A first
+line ``background:`` makes label 0 a background, with the words after it, thresholds or both;
+``other:`` is a class of that name. A comment is ``#`` and a space, at the beginning of a line or
+after a space::
 
     # animals
     background: sky, wall, grass
-    cat, kitten, tomcat
+    cat, kitten, tomcat >= 0.6
     dog | a photo of a {}.; a drawing of a {}.
     other: cow, horse
 
@@ -23,9 +24,15 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from groupvit_mmseg.text.class_file_yaml import ClassFile, parse_json, parse_yaml
+from groupvit_mmseg.text.class_file_yaml import (
+    ClassFile,
+    add_thresholds,
+    parse_json,
+    parse_yaml,
+)
+from groupvit_mmseg.text.class_thresholds import parse_threshold
 from groupvit_mmseg.text.templates import get_templates
-from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
+from groupvit_mmseg.text.vocabulary import fold_word, is_background, parse_class_names
 
 MAX_BYTES = 2**20  # of a class file: a thousand classes take about 20 kB
 _PARSERS = {'.yaml': parse_yaml, '.yml': parse_yaml, '.json': parse_json}
@@ -43,6 +50,7 @@ class _Line(NamedTuple):
     words: tuple[str, ...]
     templates: tuple[str, ...]
     is_background: bool
+    threshold: float | None = None
 
 
 def read_class_file(path: str | Path) -> ClassFile:
@@ -54,8 +62,9 @@ def read_class_file(path: str | Path) -> ClassFile:
 
     Returns:
         ClassFile: Options of ``make_class_list`` and ``set_classes``: ``class_names``,
-        ``with_background``, ``background_words``, ``aliases`` and ``class_templates``; of a YAML or
-        JSON file also ``bg_thresh``, ``templates`` and ``alias_pooling`` if it has them.
+        ``with_background``, ``background_words``, ``aliases`` and ``class_templates``;
+        ``class_thresholds`` if it has some; of a YAML or JSON file also ``bg_thresh``,
+        ``templates`` and ``alias_pooling`` if it has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -94,13 +103,15 @@ def _parse_lines(text: str, path: str | Path) -> ClassFile:
     if not classes:
         raise ValueError(f'{path} names no class: give one per line.')
     names = tuple(line.words[0] for line in classes)
-    return ClassFile(
+    file = ClassFile(
         class_names=names if background is None else ('background', *names),
         with_background=background is not None,
         background_words=background or (),
         aliases={line.words[0]: line.words[1:] for line in classes if len(line.words) > 1},
         class_templates={line.words[0]: line.templates for line in classes if line.templates},
     )
+    add_thresholds(file, {line.words[0]: line.threshold for line in classes}, where=f'{path}: ')
+    return file
 
 
 def _read_lines(text: str, path: str | Path) -> list[_Line]:
@@ -115,7 +126,7 @@ def _read_lines(text: str, path: str | Path) -> list[_Line]:
             if line.is_background and lines:
                 raise ValueError('the background is label 0: its line must be the first, and once.')
             for word in line.words:
-                first = first_lines.setdefault(word.casefold(), number)
+                first = first_lines.setdefault(fold_word(word), number)
                 if first != number:
                     raise ValueError(f'{word!r} is named already in line {first}: name it once.')
         except ValueError as error:
@@ -155,10 +166,13 @@ def _parse(text: str) -> _Line | None:
     if not text:
         return None
     class_words, bar, sentences = (part.strip() for part in text.partition('|'))
+    class_words, threshold = _split_threshold(class_words)
     kind, colon, rest = (part.strip() for part in class_words.partition(':'))
     if colon and is_background(kind):
         if bar:
             raise ValueError('the words of the background have no templates of their own.')
+        if threshold is not None:
+            raise ValueError('the threshold of the background is no part of a text file.')
         return _Line(_words(rest) if rest else (), (), True)
     if colon and kind.casefold() == 'other':
         class_words = f'{kind}, {rest}' if rest else kind
@@ -171,7 +185,13 @@ def _parse(text: str) -> _Line | None:
         raise ValueError(
             f'write "background:", with a colon, for the label 0 instead of {class_words}.'
         )
-    return _Line(_words(class_words), _templates(bar, sentences), False)
+    return _Line(_words(class_words), _templates(bar, sentences), False, threshold)
+
+
+def _split_threshold(text: str) -> tuple[str, float | None]:
+    """Split the words of a line from a threshold after ``>=``."""
+    words, sign, number = (part.strip() for part in text.partition('>='))
+    return (words, parse_threshold(number, words.partition(',')[0])) if sign else (words, None)
 
 
 def _templates(bar: str, sentences: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Class files in YAML and JSON: a class list written down.
 
-A class is a name, or a mapping with a name, other words for the same thing and its own templates.
+A class is a name, or a mapping with a name, other words for the same thing, and a threshold and
+templates of its own.
 The classes are in the order of the labels; a first class called ``background`` is the background.
 The file is the list of classes, or a mapping with the list and other fields of a class list::
 
@@ -9,6 +10,7 @@ The file is the list of classes, or a mapping with the list and other fields of 
       - cat
       - name: dog
         words: [puppy, hound]
+        threshold: 0.6
         templates: ["a photo of a {}."]
       - C# book
     background_words: [sky, wall]
@@ -26,17 +28,18 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import yaml
 
 from groupvit_mmseg.text.class_list import make_class_list
+from groupvit_mmseg.text.class_thresholds import check_threshold
 from groupvit_mmseg.text.templates import get_templates
 from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
 
 FILE_KEYS = ('classes', 'background_words', 'bg_thresh', 'templates', 'alias_pooling')
-CLASS_KEYS = ('name', 'words', 'templates')
+CLASS_KEYS = ('name', 'words', 'threshold', 'templates')
 # Separators of several words, ends of lines and invisible characters: none belongs to one word.
 _SEPARATOR = re.compile('[,;\t\n\r\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]')
 
@@ -52,19 +55,21 @@ class _Classes(TypedDict):
 
 
 class ClassFile(_Classes, total=False):
-    """Content of a class file: fields of a ``ClassList``; the last three only if it has them."""
+    """Content of a class file: fields of a ``ClassList``; the last four only if it has them."""
 
     bg_thresh: float
     templates: tuple[str, ...]
     alias_pooling: str
+    class_thresholds: dict[str, float]
 
 
 class _Class(NamedTuple):
     """One class; no words and no templates are empty."""
 
     name: str
-    words: tuple[str, ...]
-    templates: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 def parse_yaml(text: str) -> ClassFile:
@@ -79,6 +84,8 @@ def parse_yaml(text: str) -> ClassFile:
         mark = error.problem_mark or error.context_mark
         line = f'line {mark.line + 1}: ' if mark else ''
         raise ValueError(f'{line}{error.problem or error.context}.') from error
+    except RecursionError as error:
+        raise ValueError('not a class list: it has lists in lists without end.') from error
     # Tagged scalars and other characters: constructors raise errors of many types.
     except Exception as error:
         raise ValueError(f'not valid YAML ({" ".join(str(error).split())}).') from error
@@ -150,6 +157,7 @@ def _make_class_file(content: object) -> ClassFile:
         aliases={one.name: one.words for one in classes if one.words},
         class_templates={one.name: one.templates for one in classes if one.templates},
     )
+    add_thresholds(file, {one.name: one.threshold for one in classes})
     if fields.get('bg_thresh') is not None:
         file['bg_thresh'] = fields['bg_thresh']
     if 'templates' in fields:
@@ -158,6 +166,29 @@ def _make_class_file(content: object) -> ClassFile:
         file['alias_pooling'] = fields['alias_pooling']
     _check_class_list(file)
     return file
+
+
+def add_thresholds(
+    file: ClassFile, thresholds: Mapping[str, float | None], *, where: str = ''
+) -> None:
+    """Add the thresholds of classes to the content of a file, if there are any.
+
+    Args:
+        file (ClassFile): The content.
+        thresholds (Mapping[str, float | None]): By class; None for a class without one.
+        where (str): Beginning of a message. Defaults to ''.
+
+    Raises:
+        ValueError: If there are some and the file has no background.
+    """
+    stated = {name: value for name, value in thresholds.items() if value is not None}
+    if stated and not file['with_background']:
+        raise ValueError(
+            f'{where}the threshold of {next(iter(stated))} needs a background: begin the classes '
+            'with one.'
+        )
+    if stated:
+        file['class_thresholds'] = stated
 
 
 def _check_class_list(file: ClassFile) -> None:
@@ -176,6 +207,8 @@ def _check_background(classes: Sequence[_Class], has_options: bool) -> None:
     if is_background(classes[0].name):
         if classes[0].words or classes[0].templates:
             raise ValueError('the background has no words or templates: use background_words.')
+        if classes[0].threshold is not None:
+            raise ValueError('the background has no threshold of a class: use bg_thresh.')
     elif has_options:
         raise ValueError(
             'bg_thresh and background_words need a background: call the first class background.'
@@ -185,13 +218,16 @@ def _check_background(classes: Sequence[_Class], has_options: bool) -> None:
 def _parse_class(entry: object, entry_name: str) -> _Class:
     """Read a name, or a mapping."""
     if not isinstance(entry, dict):
-        return _Class(_word(entry, entry_name), (), ())
+        return _Class(_word(entry, entry_name))
     _check_keys(entry, CLASS_KEYS, f'{entry_name}: a class')
     if 'name' not in entry:
         raise ValueError(f'{entry_name} has no name.')
-    templates = get_templates(entry['templates']) if 'templates' in entry else ()
+    name, threshold = _word(entry['name'], entry_name), entry.get('threshold')
     return _Class(
-        _word(entry['name'], entry_name), _words(entry.get('words'), entry_name), templates
+        name,
+        _words(entry.get('words'), entry_name),
+        get_templates(entry['templates']) if 'templates' in entry else (),
+        None if threshold is None else check_threshold(threshold, name),
     )
 
 

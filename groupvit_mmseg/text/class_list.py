@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
-from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from groupvit_mmseg.text.background_thresholds import background_threshold
+from groupvit_mmseg.text.class_list_checks import check_class_list
+from groupvit_mmseg.text.class_thresholds import is_number, read_class_thresholds
+from groupvit_mmseg.text.negative_words import add_negative_words
 from groupvit_mmseg.text.templates import TEMPLATE_SETS, get_templates
 from groupvit_mmseg.text.vocabulary import (
     CLASS_NAMES,
     DATASETS_OWN_NAMES,
+    as_words,
     is_background,
-    parse_class_names,
-    repeated_names,
 )
 from groupvit_mmseg.text.vocabulary import class_names as known_class_names
 
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Templates = str | Sequence[str]
+NegativeWords = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 
 class ClassOptions(TypedDict, total=False):
-    """Fields of a :class:`ClassList` besides the names, in every form that users may write."""
+    """Fields of a :class:`ClassList` besides the names, in every form that users may write.
+
+    ``negative_words`` is no field: they are added to the words of the background.
+    """
 
     with_background: bool
     bg_thresh: float | str | None
@@ -36,12 +41,18 @@ class ClassOptions(TypedDict, total=False):
     aliases: Mapping[str, str | Sequence[str]] | None
     class_templates: Mapping[str, Templates] | None
     alias_pooling: str
+    class_thresholds: Mapping[str, float] | str | None
+    negative_words: NegativeWords | None
 
 
 class ClassChanges(ClassOptions, total=False):
     """Fields of a :class:`ClassList` to change."""
 
     class_names: str | Sequence[str]
+
+
+OF_CLASSES = ('aliases', 'class_templates', 'class_thresholds')
+"""tuple[str, ...]: Fields of a :class:`ClassList` that belong to single classes, by name."""
 
 
 class Prompt(NamedTuple):
@@ -71,6 +82,9 @@ class ClassList(NamedTuple):
         class_templates (Mapping[str, tuple[str, ...]]): Templates of single classes, by name.
             Defaults to none.
         alias_pooling (str): ``'max'`` or ``'mean'``. Defaults to ``'max'``.
+        class_thresholds (Mapping[str, float]): Thresholds of single classes, by name, in [0, 1]:
+            where its affinity is below, a class is no candidate, and where no class is one, there
+            is background. Defaults to none.
 
     Example:
         >>> classes = make_class_list(['cat', 'dog'], aliases={'cat': ['kitten']})
@@ -91,6 +105,18 @@ class ClassList(NamedTuple):
     aliases: Mapping[str, tuple[str, ...]] = {}
     class_templates: Mapping[str, tuple[str, ...]] = {}
     alias_pooling: str = 'max'
+    class_thresholds: Mapping[str, float] = {}
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Threshold of each class but the background; 0 for those without one."""
+        return tuple(self.class_thresholds.get(name, 0.0) for name in self.foreground)
+
+    @property
+    def has_background_options(self) -> bool:
+        """Whether a threshold or a word tells a background."""
+        has_words = bool(self.background_words or self.class_thresholds)
+        return has_words or self.bg_thresh is not None
 
     @property
     def foreground(self) -> tuple[str, ...]:
@@ -131,15 +157,15 @@ class ClassList(NamedTuple):
     ) -> ClassList:
         """Return the list for other classes, with all other fields as they are.
 
-        Aliases and templates of classes that are no longer listed are dropped. There is a
-        background if there is a threshold or a word for it.
+        Aliases, templates and thresholds of classes that are no longer listed are dropped. There is
+        a background if there is a threshold or a word for it.
 
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
                 list. The first is the background with ``with_background=True``, or if it is called
                 so and there is one. None keeps the names. Defaults to None.
             **changes: Other fields to change; ``with_background=False`` removes the background, its
-                threshold and its words.
+                thresholds and its words.
 
         Returns:
             ClassList: The new list.
@@ -149,16 +175,18 @@ class ClassList(NamedTuple):
         """
         fields = {**self._asdict(), **changes}
         if changes.get('with_background') is False:
-            fields |= {'bg_thresh': None, 'background_words': (), **changes}
+            none: ClassOptions = {'bg_thresh': None, 'background_words': (), 'class_thresholds': {}}
+            fields |= {**none, **changes}
         if isinstance(fields['bg_thresh'], str) and isinstance(names, str):
             fields['bg_thresh'] = background_threshold(fields['bg_thresh'], names)
-        background = fields['bg_thresh'] is not None or bool(fields['background_words'])
-        fields['with_background'] = background or bool(changes.get('with_background'))
         names = self.foreground if names is None else foreground_names(names)
+        for key in set(OF_CLASSES) - set(changes):
+            fields[key] = {name: value for name, value in fields[key].items() if name in names}
+        words = ('background_words', 'negative_words', 'class_thresholds')
+        background = fields['bg_thresh'] is not None or any(fields.get(key) for key in words)
+        fields['with_background'] = background or bool(changes.get('with_background'))
         if changes.get('with_background') or (background and _begins_with_background(names)):
             names = names[1:]
-        for key in {'aliases', 'class_templates'} - set(changes):
-            fields[key] = {name: value for name, value in fields[key].items() if name in names}
         fields['class_names'] = ('background', *names) if fields['with_background'] else names
         return make_class_list(**fields)
 
@@ -173,7 +201,9 @@ def make_class_list(
             (``'pascal_voc'``); or names by label, the background included.
         **options: Other fields of :class:`ClassList`. ``bg_thresh`` may also be the name of the
             preset that has one for the known set (``'official'``, ``'paper'``), ``templates`` the
-            name of a template set, and words may be a text with commas between them.
+            name of a template set, words may be a text with commas between them, and
+            ``class_thresholds`` a text ``'cat=0.6, dog=0.4'``. ``negative_words`` are added to
+            ``background_words``; they may be listed by class.
 
     Returns:
         ClassList: The list, each field in the form that the class documents.
@@ -189,13 +219,15 @@ def make_class_list(
     """
     if isinstance(class_names, ClassList):
         return class_names.changed(**options)
-    unknown = sorted(set(options) - set(ClassList._fields))
+    fields: dict = {**options}
+    negative_words = fields.pop('negative_words', None)
+    unknown = sorted(set(fields) - set(ClassList._fields))
     if unknown:
         raise ValueError(
             f'A class list has no option {", ".join(unknown)}: it has '
             f'{", ".join(ClassList._fields)}.'
         )
-    raw = ClassList(class_names, **options)  # type: ignore[arg-type]  # in the users' forms
+    raw = ClassList(class_names, **fields)  # type: ignore[arg-type]  # in the users' forms
     threshold: object = raw.bg_thresh
     if isinstance(threshold, str):
         threshold = background_threshold(threshold, class_names)
@@ -204,30 +236,20 @@ def make_class_list(
     classes = raw._replace(
         class_names=names,
         # What is no number is refused below.
-        bg_thresh=float(threshold) if _is_number(threshold) else threshold,  # type: ignore[arg-type]
-        background_words=as_words(raw.background_words or ()),
+        bg_thresh=float(threshold) if is_number(threshold) else threshold,  # type: ignore[arg-type]
+        background_words=add_negative_words(
+            as_words(raw.background_words or ()), negative_words, names
+        ),
         templates=get_templates(raw.templates),
         aliases={name: as_words(words) for name, words in dict(raw.aliases or {}).items()},
         class_templates={
             name: get_templates(templates)
             for name, templates in dict(raw.class_templates or {}).items()
         },
+        class_thresholds=read_class_thresholds(raw.class_thresholds),
     )
-    _check(classes)
+    check_class_list(classes)
     return classes
-
-
-def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
-    """Return words as a tuple; a text is split at its commas, not into letters.
-
-    Raises:
-        ValueError: If it is neither a text nor a list.
-    """
-    if isinstance(words, str):
-        return parse_class_names(words)
-    if not isinstance(words, Iterable) or isinstance(words, Mapping | Set):
-        raise ValueError(f'{words!r} is neither a text nor a list of words in the order of labels.')
-    return tuple(words)
 
 
 def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -238,61 +260,6 @@ def foreground_names(names: str | Sequence[str]) -> tuple[str, ...]:
     return as_words(names)
 
 
-def _check(classes: ClassList) -> None:
-    """Raise ``ValueError`` with one sentence for a class list that cannot be used."""
-    _check_names(classes)
-    _check_background(classes)
-    unknown = sorted({*classes.aliases, *classes.class_templates} - set(classes.foreground))
-    if unknown:
-        raise ValueError(
-            f'There is no class {", ".join(unknown)} to give aliases or templates to: '
-            'name them as class_names does.'
-        )
-    if classes.alias_pooling not in ('max', 'mean'):
-        raise ValueError(f"alias_pooling = {classes.alias_pooling!r} is neither 'max' nor 'mean'.")
-
-
-def _check_names(classes: ClassList) -> None:
-    """Refuse a list without classes, an empty word, and a word of two classes."""
-    names, words = classes.class_names, classes.words
-    if not classes.foreground:
-        raise ValueError(
-            f'class_names = {list(names)} holds no class to look for'
-            + (' besides the background.' if classes.with_background else '.')
-        )
-    wrong = [name for name in names + words if not (isinstance(name, str) and name.strip())]
-    if wrong:
-        is_text = isinstance(wrong[0], str)
-        what = 'an empty name' if is_text else f'{wrong[0]!r}, which is no text'
-        raise ValueError(f'class_names {list(names)} holds {what}: give every class a word.')
-    repeated = repeated_names((*names[: int(classes.with_background)], *words))
-    if repeated:
-        raise ValueError(
-            f'class_names holds {", ".join(repeated)} more than once, aliases and background words '
-            'included: a word stands for one class.'
-        )
-
-
-def _check_background(classes: ClassList) -> None:
-    """Refuse a background without threshold and words, and these without a background."""
-    threshold = classes.bg_thresh
-    if threshold is not None and not (_is_number(threshold) and 0 <= threshold <= 1):
-        raise ValueError(f'bg_thresh = {threshold} is outside [0, 1].')
-    has_options = threshold is not None or bool(classes.background_words)
-    if classes.with_background and not has_options:
-        raise ValueError('with_background=True needs a bg_thresh in [0, 1] or background_words.')
-    if has_options and not classes.with_background:
-        raise ValueError(
-            'bg_thresh and background_words need with_background=True and the background as class '
-            'index 0.'
-        )
-
-
 def _begins_with_background(names: Sequence[str]) -> bool:
     """Return whether the first name is that of a background."""
     return bool(names) and isinstance(names[0], str) and is_background(names[0])
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Return whether a value is a number; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -25,7 +25,8 @@ def contrast_words(classes: ClassList) -> tuple[str, ...]:
         >>> 'cat' in words, 'dog' in words, 'hot dog' in words
         (True, False, False)
     """
-    own = {form for name in classes.words for form in _forms(name)}
+    label = int(classes.with_background)
+    own = {form for one in classes.prompts if one.label == label for form in _forms(one.word)}
     names = class_names(CONTRAST_SET)[1:]
     return tuple(name for name in names if not own & _forms(name))
 
@@ -33,7 +34,8 @@ def contrast_words(classes: ClassList) -> tuple[str, ...]:
 def with_contrast(classes: ClassList) -> ClassList:
     """Add a background of contrast words to a single class without background words.
 
-    A threshold is dropped: the only class has the score 1 everywhere, which no threshold divides.
+    A background threshold is dropped: the only class has the score 1 everywhere, which no threshold
+    divides. A threshold of the class is kept.
 
     Args:
         classes (ClassList): Any list; others are returned as they are.
@@ -47,20 +49,26 @@ def with_contrast(classes: ClassList) -> ClassList:
     """
     if classes.background_words or len(classes.foreground) != 1:
         return classes
-    plain = classes.looking_for(with_background=False)
-    return plain.looking_for(background_words=contrast_words(plain))
+    words = contrast_words(classes)
+    return classes.looking_for(bg_thresh=None, background_words=words)
 
 
-def without_contrast(classes: ClassList) -> ClassList:
+def without_contrast(classes: ClassList) -> tuple[ClassList, tuple[str, ...]]:
     """Undo :func:`with_contrast`.
 
     Args:
         classes (ClassList): Any list; others are returned as they are.
+
+    Returns:
+        tuple[ClassList, tuple[str, ...]]: The list, and the words of its background that followed
+        the contrast words: negative words of the class.
     """
     if len(classes.foreground) != 1 or classes.bg_thresh is not None:
-        return classes
-    plain = classes.looking_for(with_background=False)
-    return plain if classes.background_words == contrast_words(plain) else classes
+        return classes, ()
+    words = contrast_words(classes)
+    if classes.background_words[: len(words)] != words:
+        return classes, ()
+    return classes.looking_for(background_words=()), classes.background_words[len(words) :]
 
 
 def _forms(name: str) -> set[str]:

@@ -42,6 +42,17 @@ def tokenize(texts: str | Sequence[str], context_length: int = 77) -> Tensor:
     return clip_bpe.tokenize(texts, context_length)
 
 
+def word_ids(word: str) -> tuple[int, ...]:
+    """Encode a word without start and end token, of any length.
+
+    Example:
+        >>> word_ids('a cat') == word_ids(' A  Cat')
+        True
+    """
+    _bound_word_cache()
+    return tuple(clip_bpe._tokenizer.encode(word))
+
+
 def _bound_word_cache() -> None:
     """Empty the encoder's word cache, special tokens excepted, once it is full."""
     encoder = clip_bpe._tokenizer

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 
 _ARTICLE = re.compile(r'^(?:an?|the) ', re.IGNORECASE)
@@ -46,18 +46,43 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     files = [name for name in names if _FILE_NAME.search(name)]
     if files:
         raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
-    repeated = repeated_names(names)
-    if repeated:
-        raise ValueError(
-            f'The class list names {", ".join(repeated)} more than once: name it once.'
-        )
+    _check_repeated(names)
     return names
 
 
-def repeated_names(names: Sequence[str]) -> list[str]:
-    """List names that occur more than once, in any case: prompts are lower case."""
-    counts = Counter(name.casefold() for name in names)
-    return sorted({name for name in names if counts[name.casefold()] > 1})
+def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
+    """Return words as a tuple; a text is split at its commas, not into letters.
+
+    Raises:
+        ValueError: If it is neither a text nor a list.
+    """
+    if isinstance(words, str):
+        return parse_class_names(words)
+    if not isinstance(words, Iterable) or isinstance(words, Mapping | Set):
+        raise ValueError(f'{words!r} is neither a text nor a list of words in the order of labels.')
+    return tuple(words)
+
+
+def fold_word(word: str) -> str:
+    """Return a word without differences of case, of Unicode's compatible forms, and of spaces.
+
+    Example:
+        >>> fold_word('Fire  \uff28ydrant ')
+        'fire hydrant'
+    """
+    return ' '.join(unicodedata.normalize('NFKC', word).casefold().split())
+
+
+def _check_repeated(names: Sequence[str]) -> None:
+    """Refuse a name that occurs twice; ``make_class_list`` asks the tokenizer too."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.get(fold_word(name))
+        if other is not None:
+            repeated = f'{name} more than once'
+            same = f'{other!r} and {name!r}, which are one word' if other != name else repeated
+            raise ValueError(f'The class list names {same}: name it once.')
+        first[fold_word(name)] = name
 
 
 def is_background(name: str) -> bool:

@@ -182,6 +182,7 @@ CLASS_FILES = dict(
     background_words='background: sky\ncat\ndog',
     aliases='background:\ncat, kitten\ndog',
     class_templates='background:\ncat\ndog | a drawing of a {}.',
+    class_thresholds='background:\ncat >= 0.6\ndog',
 )
 OF_THE_PROTOCOL = {'bg_thresh', 'templates', 'alias_pooling', 'with_background'}
 

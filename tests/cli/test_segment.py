@@ -13,6 +13,7 @@ from PIL import Image
 from groupvit_cli import segment
 from groupvit_cli.app import app
 from groupvit_mmseg.datasets.image_decoding import load_image
+from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import make_class_list
 
@@ -168,10 +169,62 @@ def test_a_file_that_is_no_video_is_named(call, photos, capsys):
     assert 'broken.mp4 cannot be opened' in capsys.readouterr().out
 
 
-def test_a_camera_that_is_not_there_is_named(call, capsys):
-    status, _ = call('camera:63')
-    assert status == 1
-    assert 'camera:63 cannot be opened: is there no camera' in capsys.readouterr().out
+def test_a_camera_that_is_not_there_is_named(monkeypatch, photos):
+    monkeypatch.setattr(segment, 'make_inferencer', lambda _: pytest.fail('loaded'))
+    argv = ['segment', 'photos', 'camera:63', '--out', 'out', '--words', 'dark, light']
+    with pytest.raises(ValueError, match='camera:63 cannot be opened: is there no camera of'):
+        app(argv, standalone_mode=False)
+    assert not Path('out').exists()
+
+
+@pytest.mark.parametrize(
+    'options,message',
+    [
+        (('--words', ''), 'The class list is empty'),
+        (('--words', 'Cat, cat '), "'Cat' and 'cat', which are one word"),
+        (('--words', "cat's, cat\u2019s"), 'which are one word'),
+        (('--words', 'cat', '--thresholds', 'cat=2'), r'threshold 2\.0 of cat is outside \[0, 1\]'),
+        (('--words', 'cat', '--thresholds', 'dog=.5'), 'There is no class dog'),
+        (('--words', 'cat', '--thresholds', 'cat'), 'is not NAME=NUMBER'),
+        (('--words', 'cat', '--not', 'cat'), 'holds cat more than once'),
+        (('--words', 'cat', '--templates', 'photo'), "no template set 'photo'"),
+        (('--classes', 'none.txt'), r'There is no class file none\.txt'),
+    ],
+)
+def test_wrong_classes_are_one_sentence_before_a_model_is_loaded(
+    monkeypatch, photos, options, message
+):
+    monkeypatch.setattr(GroupViTInferencer, 'from_pretrained', lambda *_, **__: pytest.fail('load'))
+    argv = ['segment', 'photos', '--out', 'out', *options]
+    with pytest.raises((ValueError, OSError), match=message) as caught:
+        app(argv, standalone_mode=False)
+    assert '\n' not in str(caught.value)
+    assert not Path('out').exists()
+
+
+def test_thresholds_and_negative_words_reach_the_classes(monkeypatch, photos):
+    chosen = []
+
+    def remember(*_, **options):
+        chosen.append(options)
+        return BrightnessInferencer()
+
+    monkeypatch.setattr(GroupViTInferencer, 'from_pretrained', remember)
+    argv = ['segment', 'photos/0.png', '--out', 'out', '--words', 'a mouse, cat']
+    argv += ['--thresholds', 'mouse=.6', '--not', 'a computer mouse, statue']
+    assert app(argv, standalone_mode=False) == 0
+    (options,) = chosen
+    classes = make_class_list(['thing']).looking_for(
+        options.pop('class_names'), **class_options(options)
+    )
+    assert classes.class_names == ('background', 'mouse', 'cat')
+    assert classes.thresholds == (0.6, 0.0)
+    assert classes.background_words == ('computer mouse', 'statue')
+
+
+def class_options(options):
+    """Options of classes among those of ``from_pretrained``."""
+    return {name: options[name] for name in options if name not in ('config', 'device')}
 
 
 @pytest.mark.parametrize(

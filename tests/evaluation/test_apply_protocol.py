@@ -39,6 +39,7 @@ CLASS_CHANGES = dict(
     class_names=('background', 'cat', 'dog', 'tree'),
     aliases={'bus': ('lorry',)},
     class_templates={'cat': ('a drawing of a {}.',)},
+    class_thresholds={'cat': 0.3, 'dog': 0.3, 'bus': 0.3},
 )
 OF_THE_PROTOCOL = {'bg_thresh', 'background_words', 'templates', 'alias_pooling'}
 

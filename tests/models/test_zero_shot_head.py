@@ -302,6 +302,7 @@ FULL = dict(
     aliases={'cat': ['kitten']},
     class_templates={'dog': ['a drawing of a {}.']},
     alias_pooling='mean',
+    class_thresholds={'cat': 0.2},
 )
 CHANGES = dict(
     class_names=['background', 'cat', 'dog', 'bus'],
@@ -311,6 +312,7 @@ CHANGES = dict(
     aliases={'tree': ['palm']},
     class_templates={'cat': ['a {}']},
     alias_pooling='max',
+    class_thresholds={'dog': 0.9},
 )
 
 

@@ -15,6 +15,7 @@ classes:
   - a cat
   - name: dog
     words: [puppy, hound]
+    threshold: 0.6
     templates: ["a {} at play.", "a {}."]
   - C# book
   - "no"     # quoted: a word
@@ -33,6 +34,7 @@ EXPECTED = dict(
     bg_thresh=0.9,
     templates=('{}',),
     alias_pooling='mean',
+    class_thresholds={'dog': 0.6},
 )
 
 
@@ -45,7 +47,8 @@ def read(tmp_path, content, name='classes.yaml'):
 def test_every_field_of_a_class_list_can_be_written_down(tmp_path, name):
     content = FULL
     if name.endswith('.json'):
-        dog = dict(name='dog', words=['puppy', 'hound'], templates=['a {} at play.', 'a {}.'])
+        dog = dict(name='dog', words=['puppy', 'hound'], threshold=0.6)
+        dog['templates'] = ['a {} at play.', 'a {}.']
         content = json.dumps(
             dict(
                 classes=['background', 'a cat', dog, 'C# book', 'no', '7'],
@@ -98,7 +101,7 @@ def test_half_a_character_of_json_is_no_name(tmp_path):
         ('- 12:30', 'class 1 is read as 750, no text'),
         ('- 2026-01-01', r'class 1 is read as datetime\.date.*quotation marks'),
         ('- cat\n-\n', 'class 2 is empty'),
-        ('- cat: kitten', "class 1: a class has no key 'cat': it has name, words, templates"),
+        ('- cat: kitten', "class 1: a class has no key 'cat': it has name, words, threshold, "),
         ('- {name: cat, word: [tom]}', r"no key 'word' \(did you mean words\?\)"),
         ('- {words: [tom]}', 'class 1 has no name'),
         ('- {name: cat, words: tom}', "class 1 is 'tom': give a list"),
@@ -107,7 +110,7 @@ def test_half_a_character_of_json_is_no_name(tmp_path):
         ('- [cat, dog]', "class 1 is \\['cat', 'dog'\\], where a name belongs"),
         ('- cat, kitten', "class 1 has ',' in 'cat, kitten': list each word by itself"),
         ('- "cat\\u200b"', 'list each word by itself'),
-        ('- cat\n- Cat', 'Cat, cat more than once'),
+        ('- cat\n- Cat', "'cat' and 'Cat', which are one word"),
         ('- cat\n- background', 'the background is label 0'),
         ('- {name: background, words: [sky]}\n- cat', 'use background_words'),
         ('- background', 'no class to look for besides the background'),
@@ -128,7 +131,11 @@ def test_half_a_character_of_json_is_no_name(tmp_path):
         ('- !!int x', 'not valid YAML'),
         ('- [cat', 'line 1: '),
         ('- cat\n---\n- dog', 'line 2: '),
-        ('[' * 20_000, 'not valid YAML'),
+        ('[' * 20_000, 'has lists in lists without end'),
+        ('- {name: cat, threshold: 0.5}', 'threshold of cat needs a background'),
+        ('- background\n- {name: cat, threshold: 2}', r'2 of cat is outside \[0, 1\]'),
+        ('- background\n- {name: cat, threshold: no}', 'False of cat is no number'),
+        ('- {name: background, threshold: 0.5}\n- cat', 'use bg_thresh'),
     ],
 )
 def test_a_file_that_is_no_class_list_is_one_sentence(tmp_path, content, message):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from groupvit_mmseg.text.class_changes import change_classes
 from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import (
@@ -10,6 +11,7 @@ from groupvit_mmseg.text.class_list import (
     ClassOptions,
     make_class_list,
 )
+from groupvit_mmseg.text.contrast_words import contrast_words
 from groupvit_mmseg.text.vocabulary import class_names
 
 FILE = """
@@ -99,13 +101,16 @@ FULL = make_class_list(
     aliases={'cat': ['kitten'], 'dog': ['puppy']},
     class_templates={'dog': ['a {}.']},
     alias_pooling='mean',
+    class_thresholds={'cat': 0.7, 'dog': 0.2},
 )
 
 
 def test_other_classes_keep_everything_that_is_not_of_a_class():
     found = FULL.looking_for(['bus', 'dog'])
     expected = FULL._asdict() | dict(
-        class_names=('background', 'bus', 'dog'), aliases={'dog': ('puppy',)}
+        class_names=('background', 'bus', 'dog'),
+        aliases={'dog': ('puppy',)},
+        class_thresholds={'dog': 0.2},
     )
     assert found._asdict() == expected
     assert FULL.looking_for() == FULL
@@ -132,7 +137,8 @@ def test_a_text_is_a_known_set_or_names_with_commas_never_letters(names, expecte
 def test_what_a_class_file_says_replaces_its_part_alone(tmp_path):
     (tmp_path / 'classes.txt').write_text(FILE)
     read = read_class_file(tmp_path / 'classes.txt')
-    expected = make_class_list(**read, bg_thresh=0.4, templates='identity', alias_pooling='mean')
+    options = dict(bg_thresh=0.4, templates='identity', alias_pooling='mean')
+    expected = make_class_list(**read, **options, class_thresholds=FULL.class_thresholds)
     assert FULL.looking_for(read.pop('class_names'), **read) == expected
 
 
@@ -140,7 +146,13 @@ def test_a_background_comes_and_goes_with_what_tells_it():
     plain = make_class_list(['cat', 'dog'])
     told = plain.looking_for(background_words=['sky'])
     assert (told.class_names, told.with_background) == (('background', 'cat', 'dog'), True)
-    assert FULL.looking_for(bg_thresh=None, background_words=()).class_names == ('cat', 'dog')
+    assert FULL.looking_for(bg_thresh=None, background_words=()).with_background
+    none = dict(bg_thresh=None, background_words=(), class_thresholds=None)
+    assert FULL.looking_for(**none).class_names == ('cat', 'dog')
+    words = plain.looking_for(class_thresholds={'cat': 0.5})
+    assert (words.class_names, words.thresholds) == (('background', 'cat', 'dog'), (0.5, 0.0))
+    # The background goes with the class whose threshold told it.
+    assert words.looking_for(['bus']).class_names == ('bus',)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +163,23 @@ def test_a_background_comes_and_goes_with_what_tells_it():
         (dict(bg_thresh=-0.1), r'outside \[0, 1\]'),
         (dict(bg_thresh='high'), 'Unknown background threshold preset'),
         (dict(with_background=False), 'need with_background=True'),
-        (dict(bg_thresh=None, background_words=()), 'needs a bg_thresh'),
+        (dict(bg_thresh=None, background_words=(), class_thresholds={}), 'needs a bg_thresh'),
+        (dict(class_thresholds={'cat': 1.5}), r'threshold 1\.5 of cat is outside \[0, 1\]'),
+        (dict(class_thresholds={'cat': float('nan')}), 'threshold nan of cat is outside'),
+        (dict(class_thresholds={'cat': '.5'}), "threshold '.5' of cat is no number"),
+        (dict(class_thresholds={'cat': True}), 'threshold True of cat is no number'),
+        (dict(class_thresholds={'bear': 0.5}), 'There is no class bear to give .* a threshold'),
+        (dict(class_thresholds='cat'), r"'cat' in 'cat' is not NAME=NUMBER"),
+        (dict(class_thresholds='cat=.5, a cat=.6'), 'holds two thresholds of cat'),
+        (dict(class_thresholds=0.5), 'neither a text "cat=0.6, dog=0.4" nor a mapping'),
+        (dict(negative_words={'bear': 'teddy'}), 'no class bear to give negative words to'),
+        (dict(negative_words='dog'), 'holds dog more than once'),
+        (dict(aliases={'cat': ['\uff23at\u00a0']}), 'which are one word'),
+        (
+            dict(aliases={'cat': ['\ufb01sh'], 'dog': ['fish']}),
+            "'\ufb01sh' and 'fish', which are one word",
+        ),
+        (dict(aliases={'cat': ['cat&#39;s'], 'dog': ["cat's"]}), 'which are one word'),
         (dict(alias_pooling='median'), "neither 'max' nor 'mean'"),
     ],
 )
@@ -177,6 +205,7 @@ def test_without_a_background_nothing_tells_it():
         (),
     )
     assert found.aliases == FULL.aliases
+    assert found.class_thresholds == {}
 
 
 def test_the_threshold_of_a_preset_belongs_to_the_set_that_is_named():
@@ -194,6 +223,35 @@ def test_names_without_an_order_are_refused(names):
 
 def test_the_types_of_options_list_every_field_of_a_class_list():
     fields = set(ClassList._fields)
-    assert ClassOptions.__optional_keys__ == fields - {'class_names'}
-    assert ClassChanges.__optional_keys__ == fields
+    assert ClassOptions.__optional_keys__ == fields - {'class_names'} | {'negative_words'}
+    assert ClassChanges.__optional_keys__ == fields | {'negative_words'}
     assert ClassFile.__required_keys__ | ClassFile.__optional_keys__ == fields
+
+
+def test_negative_words_are_words_of_the_background():
+    plain = make_class_list(['mouse', 'cat'])
+    listed = plain.looking_for(negative_words='a computer mouse, statue')
+    assert listed == plain.looking_for(background_words=['computer mouse', 'statue'])
+    of_classes = {'mouse': ['computer mouse'], 'cat': ['statue', 'computer mouse']}
+    assert plain.looking_for(negative_words=of_classes) == listed
+    # They are added, each once.
+    more = listed.looking_for(negative_words=['Statue', 'poster'])
+    assert more.background_words == ('computer mouse', 'statue', 'poster')
+    assert listed.changed(negative_words='poster').background_words == more.background_words
+    assert listed.looking_for(negative_words=None) == listed
+
+
+def test_one_class_alone_keeps_its_negative_words_until_another_is_named():
+    mouse = change_classes(make_class_list(['cat']), 'mouse', {'negative_words': 'robot'})
+    contrast = contrast_words(make_class_list(['mouse']))
+    assert mouse.background_words == (*contrast, 'robot')
+    limited = change_classes(mouse, None, {'class_thresholds': 'mouse=.3'})
+    assert (limited.background_words, limited.thresholds) == (mouse.background_words, (0.3,))
+    assert change_classes(limited, None, {'negative_words': 'rat'}).background_words == (
+        *contrast,
+        'robot',
+        'rat',
+    )
+    assert change_classes(mouse, None, {'bg_thresh': 0.5}).background_words == ('robot',)
+    keyboard = change_classes(limited, 'keyboard', {})
+    assert keyboard == change_classes(make_class_list(['cat']), 'keyboard', {})

@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
+from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.models import segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.vocabulary import class_names
@@ -264,6 +265,48 @@ def test_demo_with_a_bad_picture_says_so(place, tmp_path, capsys, spoil, reason)
     assert said.startswith('error: ')
     assert f'{picture}' in said
     assert reason in said
+
+
+@pytest.fixture
+def self_describing(place):
+    """A checkpoint with the config of its training, as training writes it."""
+    content = torch.load(place / 'epoch_1.pth')
+    content['meta'] = {'cfg': Config.fromfile(CONFIGS / 'tiny_pretrain.py').pretty_text}
+    torch.save(content, place / 'with_config.pth')
+    return place / 'with_config.pth'
+
+
+def test_without_a_config_the_structure_is_read_off_the_weights(place, self_describing, tmp_path):
+    open_model(self_describing).config.dump(tmp_path / 'same.py')
+    data = ['--cfg-options', f'test_dataloader.dataset.data_root={place / "voc"}']
+    results = []
+    for number, weights in enumerate(([], [str(tmp_path / 'same.py')])):
+        out = tmp_path / f'{number}.json'
+        argv = ['--out', str(out), '--work-dir', str(tmp_path / 'work'), *data]
+        assert in_process('tools/test.py')([*weights, str(self_describing), *argv]) == 0
+        results.append(json.loads(out.read_text()))
+    assert results[0]['config'] is None
+    assert results[0]['background']['preset'] == 'official'
+    assert results[0]['data']['dataset'] == 'PascalVOCDataset'
+    assert results[0] == results[1] | {'config': None}
+
+
+def test_a_config_alone_is_one_sentence(capsys):
+    for tool in ('tools/test.py', 'tools/model_converters/export_onnx.py'):
+        options = ['--out', 'a.onnx'] if 'export' in tool else []
+        assert in_process(tool)([str(CONFIGS / 'tiny_zeroshot.py'), *options]) == 2
+        errors = capsys.readouterr().err
+        assert 'tiny_zeroshot.py is a config: give a checkpoint after it' in errors
+        assert errors.count('\n') == 1
+
+
+def test_options_are_written_out(place, capsys):
+    with pytest.raises(SystemExit) as stop:
+        in_process('tools/test.py')(
+            [str(CONFIGS / 'tiny_zeroshot.py'), 'a.pth', '--metric', 'oracle']
+        )
+    assert stop.value.code == 2
+    assert 'unrecognized arguments: --metric' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ r"""Exports a segmentor with fixed classes as a graph from an image to class map
 
 python tools/model_converters/export_onnx.py CONFIG CHECKPOINT --whole \
     --classes "a cat, a dog" --out F.onnx
+python tools/model_converters/export_onnx.py CHECKPOINT --whole --classes "a cat" --out F.onnx
 
 The input is an RGB uint8 image (1, H, W, 3) of any size, the outputs are int64 maps (1, H, W);
 class names, threshold and the size to resize images to are in the metadata. --out FILE.pt2 writes a
@@ -21,13 +22,15 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import numpy as np
 import torch
-from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
-from groupvit_mmseg.checkpoints.sources import check_source
-from groupvit_mmseg.command_line import add_checkpoint_argument, tool_main, tool_parser
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.command_line import (
+    add_config_and_checkpoint_arguments,
+    check_config_and_checkpoint,
+    tool_main,
+    tool_parser,
+)
 from groupvit_mmseg.export import (
     FrozenSegmentor,
     difference,
@@ -37,18 +40,17 @@ from groupvit_mmseg.export import (
     to_onnx,
     to_pt2,
 )
-from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
-from groupvit_mmseg.models import GroupViT
+from groupvit_mmseg.inference import GroupViTInferencer, load_image
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
-    parser.add_argument('config', help='segmentation or pretraining config')
-    add_checkpoint_argument(parser)
+    add_config_and_checkpoint_arguments(parser)
     parser.add_argument('--classes', help='"a cat, a dog"; default: the classes of the config')
     parser.add_argument('--bg-thresh', type=float, help='in [0, 1]')
+    parser.add_argument('--thresholds', help='of single classes, in [0, 1]: "cat=0.6, dog=0.4"')
     parser.add_argument('--out', required=True, metavar='FILE.onnx', help='or FILE.pt2')
     parser.add_argument(
         '--whole',
@@ -57,58 +59,35 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE', help='to compare on')
     parser.add_argument('--no-check', action='store_true', help='write without comparing')
-    return parser.parse_args(argv)
+    return parser.parse_intermixed_args(argv)  # an optional argument before another needs it
 
 
 def build(args: argparse.Namespace) -> GroupViTInferencer:
     """Check the options and build the inferencer with its segmentor."""
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'There is no config at {args.config}.')
-    check_source(args.checkpoint)
+    check_config_and_checkpoint(args.config, args.checkpoint)
     if Path(args.out).suffix not in ('.onnx', '.pt2'):
         raise ValueError(f'--out {args.out} must end in .onnx or .pt2.')
     if args.check and args.no_check:
         raise ValueError('--check IMAGE and --no-check exclude each other: give one of them.')
-    check_output(args.out, reads=[args.config, args.checkpoint, *args.check])
+    check_output(args.out, reads=[args.config or '', args.checkpoint, *args.check])
     names = None if args.classes is None else parse_class_names(args.classes)
-    inferencer = GroupViTInferencer(
-        args.config, args.checkpoint, class_names=names, bg_thresh=args.bg_thresh
+    inferencer = GroupViTInferencer.from_pretrained(
+        args.checkpoint,
+        config=args.config,
+        class_names=names,
+        bg_thresh=args.bg_thresh,
+        class_thresholds=args.thresholds,
     )
     segmentor = inferencer.segmentor
     if segmentor.test_cfg.get('mode') == 'slide':
         if not args.whole:
             raise ValueError(
-                f'{args.config} slides windows over images, and the exported graph segments whole '
-                'images, which gives other labels: give --whole to accept that.'
+                f'{args.config or "The default protocol"} slides windows over images, and the '
+                'exported graph segments whole images, which gives other labels: give --whole to '
+                'accept that.'
             )
         segmentor.test_cfg = {**segmentor.test_cfg, 'mode': 'whole'}
     return inferencer
-
-
-def short_side(config: Config, backbone: GroupViT) -> int:
-    """Return the pixels to which the config resizes the shorter side of an image.
-
-    Without a resize, the side of the images that the backbone was trained on.
-
-    Args:
-        config (Config): Of segmentation or pretraining.
-        backbone (GroupViT): The image tower.
-
-    Raises:
-        ValueError: If the config has other transforms of images.
-    """
-    side = min(backbone.grid_shape) * backbone.patch_size
-    for step in segmentation_config(config).test_dataloader.dataset.pipeline:
-        kind = step['type'].rpartition('.')[-1]
-        if kind == 'Resize' and step.get('keep_ratio'):
-            scale = step['scale']
-            side = min(scale) if isinstance(scale, (tuple, list)) else scale
-        elif not kind.startswith(('Load', 'Pack')):
-            raise ValueError(
-                f'The test pipeline has a {kind}, which exports do not support: use a Resize with '
-                'keep_ratio=True alone.'
-            )
-    return side
 
 
 def generated_image(side: int) -> NDArray[np.uint8]:
@@ -157,7 +136,7 @@ def pt2_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray
 
 def export(args: argparse.Namespace) -> None:
     inferencer = build(args)
-    side = short_side(read_config(args.config), inferencer.segmentor.backbone)
+    side = inferencer.short_side()
     images = {name: load_image(name) for name in args.check}
     images = images or {'a generated image': generated_image(side)}
     model = FrozenSegmentor(inferencer.segmentor)

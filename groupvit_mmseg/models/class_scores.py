@@ -1,0 +1,105 @@
+"""Background and thresholds: affinities of segments to classes become scores.
+
+Shapes: ``B`` images, ``S`` segments, ``K`` classes without the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def add_background(
+    foreground: Tensor,
+    background: Tensor,
+    *,
+    bg_thresh: float | None,
+    class_thresholds: Sequence[float],
+) -> Tensor:
+    """Put the score of the background before those of the classes.
+
+    A class whose affinity is below its threshold is no candidate. Segments are background, with
+    score 1, if they have no candidate, or if that with the highest affinity is below ``bg_thresh``.
+    ``bg_thresh`` is at most the best affinity of a candidate in the window, so that it leaves at
+    least one segment with a class; thresholds of classes have no such limit. Classes that are no
+    candidate score 0 in segments that have one; segments of the background keep all affinities.
+
+    Args:
+        foreground (Tensor): Affinities to the classes ``(B, S, K)``, in [0, 1].
+        background (Tensor): Affinity to the words of the background ``(B, S, 1)``; 0 without words.
+        bg_thresh (float, optional): Background threshold, in [0, 1].
+        class_thresholds (Sequence[float]): ``K`` thresholds in [0, 1]; 0 for none.
+
+    Returns:
+        Tensor: ``(B, S, 1 + K)``.
+
+    Example:
+        >>> affinity = torch.tensor([[[0.5, 0.4], [0.3, 0.1]]])
+        >>> scores = add_background(
+        ...     affinity, torch.zeros(1, 2, 1), bg_thresh=None, class_thresholds=[0.6, 0.2]
+        ... )
+        >>> scores[0].argmax(dim=-1)  # the second class, then the background
+        tensor([2, 0])
+    """
+    if not any(class_thresholds):
+        if bg_thresh is not None:
+            best = foreground.amax(dim=-1, keepdim=True)  # (B, S, 1)
+            is_background = best < capped_threshold(best, bg_thresh)
+            background = torch.where(is_background, 1.0, background)
+        return torch.cat([background, foreground], dim=-1)
+    candidates = candidate_affinity(foreground, class_thresholds)
+    best = candidates.amax(dim=-1, keepdim=True)  # (B, S, 1)
+    is_background = best <= 0
+    if bg_thresh is not None:
+        is_background = is_background | (best < capped_threshold(best, bg_thresh))
+    background = torch.where(is_background, 1.0, background)
+    return torch.cat([background, torch.where(is_background, foreground, candidates)], dim=-1)
+
+
+def candidate_affinity(foreground: Tensor, class_thresholds: Sequence[float]) -> Tensor:
+    """Return affinities ``(B, S, K)`` with 0 where a class is below its threshold."""
+    if not any(class_thresholds):
+        return foreground
+    thresholds = foreground.new_tensor(class_thresholds)  # (K,)
+    return foreground.where(foreground >= thresholds, 0.0)
+
+
+def capped_threshold(best: Tensor, bg_thresh: float) -> Tensor:
+    """Return the background threshold of a window, at most its best affinity.
+
+    Args:
+        best (Tensor): Best affinity of each segment ``(B, S, 1)``.
+        bg_thresh (float): Background threshold, in [0, 1].
+
+    Returns:
+        Tensor: ``(B, 1, 1)``.
+    """
+    return best.amax(dim=1, keepdim=True).clamp(max=bg_thresh)
+
+
+def threshold_distance(
+    foreground: Tensor, *, bg_thresh: float | None, class_thresholds: Sequence[float]
+) -> Tensor:
+    """Compute the distance of affinities to the nearest threshold that decides about them.
+
+    Args:
+        foreground (Tensor): Affinities to the classes ``(B, S, K)``.
+        bg_thresh (float, optional): Background threshold.
+        class_thresholds (Sequence[float]): ``K`` thresholds; 0 for none.
+
+    Returns:
+        Tensor: ``(B, S)``; infinite without thresholds.
+    """
+    distance = torch.full_like(foreground[..., 0], torch.inf)
+    if any(class_thresholds):
+        limits = foreground.new_tensor([limit or -torch.inf for limit in class_thresholds])  # (K,)
+        distance = (foreground - limits).abs().amin(dim=-1)
+    if bg_thresh is not None:
+        best = candidate_affinity(foreground, class_thresholds).amax(dim=-1, keepdim=True)
+        to_background = (best - capped_threshold(best, bg_thresh)).abs()[..., 0]
+        # The segment that is itself the threshold is equal to it in any implementation.
+        to_background = to_background.where(to_background > 0, torch.inf)
+        distance = torch.minimum(distance, to_background)
+    return distance
