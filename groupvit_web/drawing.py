@@ -117,8 +117,8 @@ def draw_mask(picture: Picture, mask: NDArray[np.bool_], alt: str, *, title: str
         title (str): Short title.
     """
     inside = picture.enlarged(mask).astype(np.uint8)
-    figure = np.where(inside[..., None] > 0, picture.shown, picture.shown * _DARKER)
-    figure = np.ascontiguousarray(figure.astype(np.uint8))
+    figure = np.asarray(cv2.convertScaleAbs(picture.shown, alpha=_DARKER), np.uint8)
+    cv2.copyTo(picture.shown, inside, figure)
     outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(figure, outlines, -1, (255, 200, 25), 2)
     return make_figure(figure, alt, title=title)

@@ -81,7 +81,7 @@ class ImageEncoder:
         return short_side_of(self._pipeline_config, native)
 
     def read(self, path: str | Path) -> RGBImage:
-        """Read an image that can be segmented, for :meth:`batch`.
+        """Read an image that can be segmented, for :meth:`.GroupViTInferencer.batch`.
 
         Args:
             path (str | Path): The file.

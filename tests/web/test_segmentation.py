@@ -118,6 +118,17 @@ def test_a_threshold_neither_encodes_nor_embeds(segmenter, picture, counted):
     assert segmenter.segment(picture, REQUEST._replace(mode='whole')).was_encoded
 
 
+def test_refined_backgrounds_are_kept_by_threshold(model, segmenter, picture):
+    seen = set()
+    for threshold in (0.05, 0.3, 0.6, 0.3, 0.05):
+        request = REQUEST._replace(mode='whole', pamr_steps=2, bg_thresh=threshold)
+        background = shown(segmenter, picture, request).background
+        assert (background == shown(PageSegmenter(model), picture, request).background).all()
+        seen.add(background.tobytes())
+    kept = segmenter.scores(picture, request).backgrounds
+    assert len(kept) == len(seen) > 1
+
+
 def test_equal_pictures_are_encoded_once(segmenter, picture, counted):
     other = read_picture(png(50, 70), name='copy.png')
     barrier = threading.Barrier(6)
