@@ -96,6 +96,7 @@ def _connect_settings(events: Events, values: set[Block], outputs: Outputs) -> N
         events.labels,
         values,
         outputs.labels,
+        queue=False,  # answers come in one request instead of two
         trigger_mode='always_last',
         **QUIET,
     )
