@@ -151,6 +151,7 @@ def test_wheel_carries_configs_and_tools(tmp_path):
     assert 'groupvit_mmseg/.mim/tools/train.py' in names
     assert 'groupvit_cli/app.py' in names
     assert 'groupvit_web/segmentation.py' in names
+    assert 'groupvit_web/static/chips.js' in names
     assert 'groupvit = groupvit_cli.app:main' in information(wheel, 'entry_points.txt')
     # mmengine looks for groupvit_mmseg::CONFIG in the first of the packages.
     assert information(wheel, 'top_level.txt').split() == [
