@@ -13,7 +13,7 @@ from groupvit_web.visitors import MOST_VISITORS
 
 QUEUE_LENGTH = 100
 """int: Requests that wait at once; the next visitor is told that the page is busy."""
-CONCURRENT_REQUESTS = 8
+CONCURRENCY = 8
 """int: Requests that are worked on at once; a model is used by one at a time."""
 FIRST_PORT, PORTS = 7860, 100
 
@@ -35,7 +35,7 @@ def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> st
     """
     limits = limits or Limits()
     port = free_port(address.host, address.port)
-    page.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=CONCURRENT_REQUESTS, api_open=False)
+    page.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=CONCURRENCY, api_open=False)
     _, local, shared = page.launch(
         server_name=address.host,
         server_port=port,
