@@ -118,6 +118,17 @@ def test_a_threshold_neither_encodes_nor_embeds(segmenter, picture, counted):
     assert segmenter.segment(picture, REQUEST._replace(mode='whole')).was_encoded
 
 
+def test_the_same_words_in_other_roles_are_other_requests(segmenter, picture):
+    three = REQUEST._replace(words=('cat', 'kitten', 'dog'))
+    alias = REQUEST._replace(words=('cat', 'dog'), aliases={'cat': ('kitten',)})
+    background = REQUEST._replace(words=('cat', 'kitten'), background_words=('dog',))
+    for request in (three, alias, background, three._replace(bg_thresh=0.3)):
+        names = segmenter.classes(request).foreground
+        result = segmenter.segment(picture, request)
+        assert tuple(figure.title for figure in result.heat_maps) == names
+    assert len(segmenter._scored) == 3
+
+
 def test_refined_backgrounds_are_kept_by_threshold(model, segmenter, picture):
     seen = set()
     for threshold in (0.05, 0.3, 0.6, 0.3, 0.05):
@@ -241,9 +252,14 @@ def test_a_picture_smaller_than_a_patch(segmenter):
 def test_a_pixel_is_explained(segmenter, picture):
     request = REQUEST._replace(mode='whole', bg_thresh=0.3)
     result, expected = shown(segmenter, picture, request), segmenter.result(picture, request)
-    for row, column in ((0, 0), (349, 489), (100, 300)):
-        y, x = row // picture.factor, column // picture.factor
+    segments = np.unique(expected.group_map)
+    assert len(segments) > 1
+    for segment in segments:
+        y, x = np.argwhere(expected.group_map == segment)[-1].tolist()
+        row, column = y * picture.factor + 3, x * picture.factor + 5
         report = explain_pixel(segmenter, picture, request, row, column)
+        assert (report.row, report.column) == (row, column)
+        assert report.segments[-1].segment == segment
         assert report.name == result.class_names[result.label_map[y, x]]
         assert report.margin == pytest.approx(result.margin[y, x])
         scores = dict(report.scores)
