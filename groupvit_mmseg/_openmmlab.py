@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ UNAVOIDABLE_WARNINGS = (
     (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
     (r"'maxsplit' is passed as positional argument", DeprecationWarning),  # mmengine, 3.13
 )
+# Of the build of OpenCV with windows, which the OpenMMLab packages require.
+MISSING_LIBRARY = re.compile(r'lib(GL|EGL|SM|Xext|Xrender|X11|xcb|glib-2|gthread-2)\b.*\.so')
 UNAVOIDABLE_LINES = ('Could not import OneDL',)
 
 
@@ -31,8 +34,8 @@ def import_openmmlab() -> None:
     """Import the packages that the plugin builds on, from any installed OpenMMLab build.
 
     Raises:
-        ImportError: If a package is missing or torchvision does not fit torch; the message has the
-            command to run.
+        ImportError: If a package is missing, torchvision does not fit torch, or OpenCV lacks a
+            library of the system; the message has the command to run.
     """
     try:
         with _without_noise(), _without_multimodal():
@@ -45,6 +48,10 @@ def import_openmmlab() -> None:
         raise ImportError(
             f'groupvit_mmseg needs an OpenMMLab build and {package!r} is not installed; {INSTALL}'
         ) from error
+    except ImportError as error:
+        if MISSING_LIBRARY.match(str(error)) is None:
+            raise
+        raise ImportError(missing_library(error)) from error
     except RuntimeError as error:
         if 'torchvision::nms' not in str(error):
             raise
@@ -52,6 +59,20 @@ def import_openmmlab() -> None:
             'The installed torchvision does not belong to the installed torch; run: '
             'pip install --upgrade torch torchvision'
         ) from error
+
+
+def missing_library(error: ImportError) -> str:
+    """Return what to do where OpenCV's build with windows misses a library, as in containers.
+
+    Example:
+        >>> missing_library(ImportError('libGL.so.1: cannot open shared object file'))[:43]
+        'OpenCV needs libGL.so.1, which this system '
+    """
+    return (
+        f'OpenCV needs {str(error).partition(":")[0]}, which this system has not; run: '
+        'pip uninstall --yes opencv-python && '
+        'pip install --force-reinstall --no-deps opencv-python-headless'
+    )
 
 
 @contextlib.contextmanager

@@ -33,6 +33,17 @@ import groupvit_mmseg
 """
 
 
+NO_LIBGL = """
+import sys
+class Break:
+    def find_spec(self, name, path=None, target=None):
+        if name == 'cv2':
+            raise ImportError('libGL.so.1: cannot open shared object file: No such file')
+sys.meta_path.insert(0, Break())
+import groupvit_mmseg
+"""
+
+
 def python(*args):
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, cwd=ROOT)
 
@@ -47,6 +58,7 @@ def test_import_is_silent():
     [
         (HIDE_OPENMMLAB, 'run: pip install "groupvit-mmseg[onedl]"'),
         (MIXED_TORCHVISION, 'run: pip install --upgrade torch torchvision'),
+        (NO_LIBGL, 'pip install --force-reinstall --no-deps opencv-python-headless'),
     ],
 )
 def test_unusable_environment_is_one_sentence(program, sentence):
