@@ -45,6 +45,12 @@ def import_openmmlab() -> None:
         package = (error.name or '').split('.')[0]
         if package not in {'mmengine', 'mmcv', 'mmseg', 'mmpretrain'}:
             raise
+        if error.name == 'mmcv._ext':
+            raise ImportError(
+                'The installed mmcv has no compiled operators, which this build of MMSegmentation '
+                'needs; uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then '
+                f'{INSTALL}'
+            ) from error
         raise ImportError(
             f'groupvit_mmseg needs an OpenMMLab build and {package!r} is not installed; {INSTALL}'
         ) from error

@@ -44,6 +44,12 @@ import groupvit_mmseg
 """
 
 
+NO_OPERATORS = HIDE_OPENMMLAB.replace(
+    "raise ModuleNotFoundError(f'No module named {name!r}', name=name)",
+    "raise ModuleNotFoundError('No module named mmcv._ext', name='mmcv._ext')",
+)
+
+
 def python(*args):
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, cwd=ROOT)
 
@@ -58,6 +64,7 @@ def test_import_is_silent():
     [
         (HIDE_OPENMMLAB, 'run: pip install "groupvit-mmseg[onedl]"'),
         (MIXED_TORCHVISION, 'run: pip install --upgrade torch torchvision'),
+        (NO_OPERATORS, 'then run: pip install "groupvit-mmseg[onedl]"'),
         (NO_LIBGL, 'pip install --force-reinstall --no-deps opencv-python-headless'),
     ],
 )
