@@ -52,10 +52,11 @@ $(EXTRA)/mim/.wheel: $(EXTRA)/mim/.installed
 $(EXTRA)/mim/.passed: $(EXTRA)/mim/.wheel
 
 .PHONY: $(EXTRA)/mim/.wheel
+.PRECIOUS: $(EXTRA)/%/.installed
 # Passes if no test fails and none skips. Never up to date: the tests run each time.
 $(EXTRA)/%/.passed: $(EXTRA)/%/.installed
 	@echo '$*:'
-	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 30; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
+	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs --disable-warnings -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 60; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
