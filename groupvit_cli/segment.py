@@ -111,6 +111,10 @@ def check_numbers(options: SegmentOptions) -> None:
         raise ValueError(
             f"--batch-size {options.batch_size} is neither 'auto' nor a positive number."
         )
+    if options.mode not in (None, 'whole', 'slide'):
+        raise ValueError(f'--mode {options.mode} is neither whole nor slide.')
+    if options.pamr_steps is not None and options.pamr_steps < 0:
+        raise ValueError(f'--pamr-steps {options.pamr_steps} is negative.')
     if options.every < 1:
         raise ValueError(f'--every {options.every} must be at least 1.')
     if (options.words is None) == (options.classes is None):

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from groupvit_mmseg.palettes import palette
-from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.visualization import draw_labels
 from groupvit_web.figures import Figure, make_figure
 from groupvit_web.request import Colour
+from groupvit_web.shares import Share
 from groupvit_web.uploads import Picture, RGBImage
-from groupvit_web.word_scores import WordScores
+from groupvit_web.word_scores import Decision, WordScores
 
 HEAT_MAP_SIDE = 512
 """int: Pixels of the longer side of a heat map."""
@@ -45,25 +45,31 @@ def colours_of(classes: ClassList, stated: Mapping[str, Colour]) -> NDArray[np.u
 
 
 def draw_overlay(
-    picture: Picture, result: InferenceResult, colours: NDArray[np.uint8], opacity: float
+    picture: Picture,
+    decision: Decision,
+    colours: NDArray[np.uint8],
+    *,
+    opacity: float,
+    shares: Sequence[Share],
 ) -> Figure:
     """Draw the classes over the picture, with their names.
 
     Args:
         picture (Picture): The picture.
-        result (InferenceResult): Its segmentation, of the size of the view.
+        decision (Decision): The class of each pixel.
         colours (NDArray): RGB ``(K, 3)``.
         opacity (float): Weight of the colours, in [0, 1].
+        shares (Sequence[Share]): Table of shares, for the text.
     """
     figure = draw_labels(
         picture.shown,
-        picture.enlarged(result.label_map),
-        result.class_names,
+        picture.enlarged(decision.label_map),
+        decision.class_names,
         opacity=opacity,
         colours=colours,
     )
-    shares = ', '.join(f'{name} {share:.0%}' for name, share in result.shares.items())
-    return make_figure(figure, f'The classes over the picture: {shares}.', title='Classes')
+    covered = ', '.join(f'{row.name} {row.share:.0%}' for row in shares if row.share)
+    return make_figure(figure, f'The classes over the picture: {covered}.', title='Classes')
 
 
 def draw_confidence(picture: Picture, confidence: NDArray[np.float32]) -> Figure:
@@ -111,8 +117,8 @@ def draw_mask(picture: Picture, mask: NDArray[np.bool_], alt: str, *, title: str
         title (str): Short title.
     """
     inside = picture.enlarged(mask).astype(np.uint8)
-    figure = np.where(inside[..., None] > 0, picture.shown, picture.shown * _DARKER)
-    figure = np.ascontiguousarray(figure.astype(np.uint8))
+    figure = np.asarray(cv2.convertScaleAbs(picture.shown, alpha=_DARKER), np.uint8)
+    cv2.copyTo(picture.shown, inside, figure)
     outlines, _ = cv2.findContours(inside, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(figure, outlines, -1, (255, 200, 25), 2)
     return make_figure(figure, alt, title=title)

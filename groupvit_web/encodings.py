@@ -134,7 +134,7 @@ def checked_between_layers(backbone: nn.Module, deadline: Deadline) -> Iterator[
 
 def _for_view(encoded: EncodedImage, picture: Picture) -> EncodedPicture:
     """Let maps have the size of the view, and draw the groups."""
-    view = picture.view
+    view = np.ascontiguousarray(picture.view)  # which does not hold the enlarged picture
     sample = SegDataSample(metainfo={**encoded.sample.metainfo, 'ori_shape': view.shape[:2]})
     encoded = encoded._replace(image=view, sample=sample)
     group_maps = tuple(

@@ -23,6 +23,10 @@ from groupvit_web.export_worker import WHOLE
 from groupvit_web.model import PageModel
 from groupvit_web.segmentation import PageSegmenter
 
+PRECISION_NOTE = (
+    "OpenVINO computes in 16 bits on some processors: compile with INFERENCE_PRECISION_HINT 'f32' "
+    'for the maps of the ONNX file.'
+)
 _EXPORTING = threading.Lock()  # one at a time: each takes a processor and the memory of a model
 _ADVICE = 'try again later, or export on a faster machine with groupvit export'
 
@@ -153,11 +157,15 @@ def to_openvino(content: bytes) -> bytes:
             'pip install "groupvit-mmseg[openvino]"'
         ) from error
     # Not openvino.convert_model: it sends usage statistics.
-    converted = openvino.Core().read_model(model=content, weights=b'')
+    converted = openvino.Core().read_model(  # type: ignore[attr-defined]
+        model=content, weights=b''
+    )
     stream = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'model.xml')
-        openvino.save_model(converted, path, compress_to_fp16=False)
+        openvino.save_model(  # type: ignore[attr-defined]
+            converted, path, compress_to_fp16=False
+        )
         del converted
         with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(Path(folder).iterdir()):

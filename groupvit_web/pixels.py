@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from groupvit_mmseg.results import InferenceResult
+from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web.deadline import Deadline
 from groupvit_web.drawing import draw_mask
 from groupvit_web.encodings import EncodedPicture
@@ -13,7 +13,7 @@ from groupvit_web.errors import PageError
 from groupvit_web.figures import Figure
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import Picture
-from groupvit_web.word_scores import WordScores
+from groupvit_web.word_scores import Decision, WordScores
 
 
 class SegmentOfPixel(NamedTuple):
@@ -84,26 +84,27 @@ def explain_pixel(
         )
     classes = segmenter.classes(request)
     scores = segmenter.scores(picture, request, deadline=deadline)
-    result = scores.result(segmenter.model.head, classes)
+    decision = scores.decide(segmenter.model.head, classes)
     y, x = row // picture.factor, column // picture.factor
     return PixelReport(
         row=row,
         column=column,
-        name=classes.class_names[int(result.label_map[y, x])],
-        confidence=float(result.confidence[y, x]),
-        margin=float(result.margin[y, x]),
-        scores=_sorted_scores(scores, result, classes.foreground, y, x),
+        name=classes.class_names[int(decision.label_map[y, x])],
+        confidence=float(decision.confidence[y, x]),
+        margin=float(decision.margin[y, x]),
+        scores=_sorted_scores(scores, decision, classes, y, x),
         segments=tuple(_segments(picture, scores.picture, y, x)),
     )
 
 
 def _sorted_scores(
-    scores: WordScores, result: InferenceResult, names: tuple[str, ...], y: int, x: int
+    scores: WordScores, decision: Decision, classes: ClassList, y: int, x: int
 ) -> tuple[tuple[str, float], ...]:
     """Return the score of each class at a pixel of the view, the highest first."""
-    pairs = list(zip(names, scores.at_view_size()[:, y, x].tolist(), strict=True))
-    if result.with_background:
-        pairs.insert(0, (result.class_names[0], float(result.scores[0, y, x])))
+    values = scores.at_view_size()[:, y, x].tolist()
+    pairs = list(zip(classes.foreground, values, strict=True))
+    if decision.background is not None:
+        pairs.insert(0, (classes.class_names[0], float(decision.background[y, x])))
     return tuple(sorted(pairs, key=lambda pair: -pair[1]))
 
 

@@ -107,15 +107,18 @@ class PageSegmenter:
         begin = time.perf_counter()
         classes = self.classes(request)
         scored, was_encoded = self._score(picture, request, classes, deadline or self.deadline())
-        result = scored.scores.result(self.model.head, classes)
-        confidence = result.confidence
+        decision = scored.scores.decide(self.model.head, classes)
+        confidence = decision.confidence
         colours = drawing.colours_of(classes, request.colours)
+        shares = table_of_shares(decision.label_map, classes, colours, confidence)
         return PageResult(
-            overlay=drawing.draw_overlay(picture, result, colours, request.opacity),
+            overlay=drawing.draw_overlay(
+                picture, decision, colours, opacity=request.opacity, shares=shares
+            ),
             groups=scored.scores.picture.groups,
             heat_maps=scored.heat_maps,
             confidence=drawing.draw_confidence(picture, confidence),
-            shares=table_of_shares(result, classes, colours, confidence),
+            shares=shares,
             classes=classes,
             seconds=time.perf_counter() - begin,
             was_encoded=was_encoded,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web.request import Colour
 
@@ -31,7 +30,7 @@ class Share(NamedTuple):
 
 
 def table_of_shares(
-    result: InferenceResult,
+    label_map: NDArray[np.int64],
     classes: ClassList,
     colours: NDArray[np.uint8],
     confidence: NDArray[np.float32],
@@ -39,12 +38,12 @@ def table_of_shares(
     """Return a row for each class, the largest share first.
 
     Args:
-        result (InferenceResult): The segmentation.
+        label_map (NDArray): Class of each pixel.
         classes (ClassList): Its ``K`` classes.
         colours (NDArray): RGB ``(K, 3)``.
         confidence (NDArray): Of each pixel.
     """
-    labels = result.label_map.ravel()
+    labels = label_map.ravel()
     counts = np.bincount(labels, minlength=len(classes.class_names))
     sums = np.bincount(labels, confidence.ravel(), minlength=len(counts))
     words: dict[int, list[str]] = {label: [] for label in range(len(counts))}

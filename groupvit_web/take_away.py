@@ -18,7 +18,7 @@ from groupvit_web.deadline import Deadline
 from groupvit_web.download import KINDS, Download
 from groupvit_web.drawing import colours_of
 from groupvit_web.errors import PageError
-from groupvit_web.model_export import ExportedModel, export_onnx, to_openvino
+from groupvit_web.model_export import PRECISION_NOTE, ExportedModel, export_onnx, to_openvino
 from groupvit_web.reproduction import command, options_of, python_program
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import Picture
@@ -154,7 +154,7 @@ class _Downloads:
     def _openvino(self) -> Download:
         content, notes = self.exported
         name = f'{self.model.name}-openvino.zip'
-        return Download(name, to_openvino(content), 'application/zip', notes)
+        return Download(name, to_openvino(content), 'application/zip', (*notes, PRECISION_NOTE))
 
     def _zip(self) -> Download:
         """Pack everything, with the picture; what cannot be made is named in a note."""

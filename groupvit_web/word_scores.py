@@ -27,6 +27,36 @@ CHANNELS_AT_A_TIME = 8
 """int: Classes that PAMR refines together, between two checks of the time limit."""
 
 
+class Decision(NamedTuple):
+    """The class of each pixel of the view.
+
+    Attributes:
+        label_map (NDArray): int64 ``(h, w)``.
+        class_names (tuple[str, ...]): By label.
+        ranked (InferenceResult): With background, best and second best class as its classes, which
+            are all that confidence and margin depend on.
+    """
+
+    label_map: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    ranked: InferenceResult
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """As :attr:`.InferenceResult.confidence`, ``(h, w)``."""
+        return self.ranked.confidence
+
+    @property
+    def margin(self) -> NDArray[np.float32]:
+        """As :attr:`.InferenceResult.margin`, ``(h, w)``."""
+        return self.ranked.margin
+
+    @property
+    def background(self) -> NDArray[np.float32] | None:
+        """Score of the background ``(h, w)``, if there is one."""
+        return self.ranked.scores[0] if self.ranked.with_background else None
+
+
 BACKGROUNDS = 10
 """int: Refined backgrounds that are kept for a picture and words."""
 
@@ -64,12 +94,14 @@ class WordScores(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays and tensors but the picture's."""
+        """Bytes of all arrays and tensors, with those of the picture, which are kept with them."""
         tensors = [*self.tables, self.foreground]
         tensors += [] if self.neighbours is None else [self.neighbours]
-        arrays = [self.best, self.label, *([] if self.second is None else [self.second])]
+        arrays: list[NDArray] = [self.best, self.label]
+        arrays += [] if self.second is None else [self.second]
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-        return size + self.backgrounds.capacity + sum(array.nbytes for array in arrays)
+        size += self.picture.nbytes + self.backgrounds.capacity
+        return size + sum(array.nbytes for array in arrays)
 
     def at_view_size(self, first: int = 0, last: int | None = None) -> Tensor:
         """Resize the scores of classes ``first:last``, ``(C', h, w)``."""
@@ -100,33 +132,30 @@ class WordScores(NamedTuple):
         return self.picture.encoded.at_image_size(channel)[0].float().cpu().numpy()
 
     @torch.no_grad()
-    def result(self, head: GroupViTZeroShotHead, classes: ClassList) -> InferenceResult:
+    def decide(self, head: GroupViTZeroShotHead, classes: ClassList) -> Decision:
         """Decide the class of each pixel.
 
         Args:
             head (GroupViTZeroShotHead): Head of the model.
             classes (ClassList): The classes, with any threshold.
-
-        Returns:
-            InferenceResult: Of the size of the view. Its ``scores`` have only the channels that
-            confidence and margin depend on: background, best and second best class.
         """
         channels = [self.best] if self.second is None else [self.best, self.second]
-        labels = self.label
+        label_map = self.label
         if classes.with_background:
             background = self.background(head, classes)
             # Of equal scores the first class counts, and the background is the first.
-            labels = np.where(background >= self.best, 0, labels + 1)
+            label_map = np.where(background >= self.best, 0, label_map + 1)
             channels.insert(0, background)
-        return InferenceResult(
-            label_map=labels,
-            group_map=self.picture.group_maps[-1].astype(np.int64),
+        ranked = InferenceResult(
+            label_map=np.minimum(label_map, len(channels) - 1),
+            group_map=label_map,
             scores=np.stack(channels),
-            class_names=classes.class_names,
+            class_names=('background', 'best', 'second')[-len(channels) :],
             image=self.picture.encoded.image,
             bg_thresh=classes.bg_thresh,
             with_background=classes.with_background,
         )
+        return Decision(label_map, classes.class_names, ranked)
 
 
 @torch.no_grad()

@@ -233,6 +233,8 @@ def class_options(options):
         (('photos', '--bg-thresh', '1.5'), r'--bg-thresh 1\.5 is outside \[0, 1\]'),
         (('photos', '--batch-size', 'many'), "neither 'auto' nor a positive number"),
         (('photos', '--batch-size', '0'), "neither 'auto' nor a positive number"),
+        (('photos', '--mode', 'both'), '--mode both is neither whole nor slide'),
+        (('photos', '--pamr-steps', '-1'), '--pamr-steps -1 is negative'),
         (('photos', '--every', '0'), '--every 0 must be at least 1'),
         (('photos', '--format', 'gif'), '--format gif: choose from'),
         (('photos', '--classes', 'x.txt'), 'Name the classes'),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.text.class_list import make_class_list
 from groupvit_mmseg.text.contrast_words import contrast_words
 from groupvit_web.default_words import EVERYDAY_WORDS, default_words
@@ -12,8 +13,8 @@ from groupvit_web.segmentation import SegmentationRequest
 BASE = make_class_list('pascal_voc', with_background=True, bg_thresh='official')
 
 
-def classes_of(*words, base=BASE, limits=Limits(), **options):
-    return SegmentationRequest(words, **options).class_list(base, limits)
+def classes_of(*words, **options):
+    return SegmentationRequest(words, **options).class_list(BASE, Limits())
 
 
 def test_words_become_a_class_list():
@@ -41,7 +42,7 @@ def test_a_word_alone_is_compared_with_others():
     [
         ((), {}, 'Add a word: the name of something in the picture.'),
         ((' ', ''), {}, 'Add a word'),
-        (('cat', 'The Cat'), {}, 'more than once'),
+        (('cat', 'Cat'), {}, 'a word stands for one class'),
         (('cat', 'dog'), dict(aliases={'dog': ('cats', 'cat')}), 'more than once'),
         (('cat', 'dog'), dict(background_words=('dog',)), 'more than once'),
         (('cat', 'dog'), dict(aliases={'cow': ('calf',)}), 'There is no class cow'),
@@ -79,20 +80,11 @@ def test_the_words_of_a_validation_are_the_first_words(tmp_path):
         return default_words(path)
 
     things = "head = dict(class_names=['ball', 'ring'])"
-    assert words_of(
-        f"{things}\nval = dict(class_names=['background', 'ball', 'ring', 'sand'])"
-    ) == (
-        'ball',
-        'ring',
-        'sand',
-    )
+    longer = "val = dict(class_names=['background', 'ball', 'ring', 'sand'])"
+    assert words_of(f'{things}\n{longer}') == ('ball', 'ring', 'sand')
     assert words_of(things) == ('ball', 'ring')
-    for text in (
-        '',
-        "dict(class_names='pascal_voc')",
-        'not ( python',
-        f'dict(class_names={["a"] * 99})',
-    ):
+    many = f'dict(class_names={["a"] * 99})'
+    for text in ('', "dict(class_names='pascal_voc')", 'not ( python', many):
         assert words_of(text) == EVERYDAY_WORDS
 
 
@@ -100,3 +92,31 @@ def test_a_model_and_its_licence(model, weights):
     assert (model.name, model.is_released) == ('tiny', False)
     assert 'not the released weights' in model.license_line
     assert model.default_words == EVERYDAY_WORDS
+
+
+VOC_THRESHOLD = 0.95
+
+
+@pytest.mark.parametrize(
+    'stated,threshold',
+    [
+        ({}, VOC_THRESHOLD),
+        (dict(class_names='cat, dog'), None),
+        (
+            dict(class_names=['background', 'cat'], with_background=True, background_words=['sky']),
+            None,
+        ),
+        (
+            dict(
+                class_names=make_class_list(
+                    ['background', 'cat'], with_background=True, bg_thresh=0.4
+                )
+            ),
+            0.4,
+        ),
+    ],
+)
+def test_the_threshold_of_voc_belongs_to_its_classes(weights, stated, threshold):
+    """A class file states a background explicitly; a threshold that it does not state is none."""
+    inferencer = GroupViTInferencer.from_pretrained(weights, **stated)
+    assert inferencer.segmentor.decode_head.bg_thresh == threshold

@@ -22,7 +22,7 @@ REQUEST = SegmentationRequest(WORDS)
 def shown(segmenter, picture, request):
     """The result behind the figures."""
     scores = segmenter.scores(picture, request)
-    return scores.result(segmenter.model.head, segmenter.classes(request))
+    return scores.decide(segmenter.model.head, segmenter.classes(request))
 
 
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
@@ -118,6 +118,28 @@ def test_a_threshold_neither_encodes_nor_embeds(segmenter, picture, counted):
     assert segmenter.segment(picture, REQUEST._replace(mode='whole')).was_encoded
 
 
+def test_the_same_words_in_other_roles_are_other_requests(segmenter, picture):
+    three = REQUEST._replace(words=('cat', 'kitten', 'dog'))
+    alias = REQUEST._replace(words=('cat', 'dog'), aliases={'cat': ('kitten',)})
+    background = REQUEST._replace(words=('cat', 'kitten'), background_words=('dog',))
+    for request in (three, alias, background, three._replace(bg_thresh=0.3)):
+        names = segmenter.classes(request).foreground
+        result = segmenter.segment(picture, request)
+        assert tuple(figure.title for figure in result.heat_maps) == names
+    assert len(segmenter._scored) == 3
+
+
+def test_refined_backgrounds_are_kept_by_threshold(model, segmenter, picture):
+    seen = set()
+    for threshold in (0.05, 0.3, 0.6, 0.3, 0.05):
+        request = REQUEST._replace(mode='whole', pamr_steps=2, bg_thresh=threshold)
+        background = shown(segmenter, picture, request).background
+        assert (background == shown(PageSegmenter(model), picture, request).background).all()
+        seen.add(background.tobytes())
+    kept = segmenter.scores(picture, request).backgrounds
+    assert len(kept) == len(seen) > 1
+
+
 def test_equal_pictures_are_encoded_once(segmenter, picture, counted):
     other = read_picture(png(50, 70), name='copy.png')
     barrier = threading.Barrier(6)
@@ -197,7 +219,7 @@ def test_limits_of_a_request(segmenter, picture, model):
     with pytest.raises(RequestCancelled):
         segmenter.segment(picture, REQUEST, deadline=Deadline(60, lambda: True))
     small = PageSegmenter(model, Limits(result_bytes=1000))
-    with pytest.raises(PageError, match='5 classes at 70 x 50 pixels need .* GiB'):
+    with pytest.raises(PageError, match=r'5 classes at 70 x 50 pixels need .* GiB'):
         small.result(picture, REQUEST)
 
 
@@ -230,9 +252,14 @@ def test_a_picture_smaller_than_a_patch(segmenter):
 def test_a_pixel_is_explained(segmenter, picture):
     request = REQUEST._replace(mode='whole', bg_thresh=0.3)
     result, expected = shown(segmenter, picture, request), segmenter.result(picture, request)
-    for row, column in ((0, 0), (349, 489), (100, 300)):
-        y, x = row // picture.factor, column // picture.factor
+    segments = np.unique(expected.group_map)
+    assert len(segments) > 1
+    for segment in segments:
+        y, x = np.argwhere(expected.group_map == segment)[-1].tolist()
+        row, column = y * picture.factor + 3, x * picture.factor + 5
         report = explain_pixel(segmenter, picture, request, row, column)
+        assert (report.row, report.column) == (row, column)
+        assert report.segments[-1].segment == segment
         assert report.name == result.class_names[result.label_map[y, x]]
         assert report.margin == pytest.approx(result.margin[y, x])
         scores = dict(report.scores)
@@ -257,7 +284,7 @@ def test_a_pixel_outside_the_picture(segmenter, picture, row, column):
 
 
 def test_the_caches_are_bounded(model):
-    limits = Limits(encoding_bytes=600_000, score_bytes=300_000)
+    limits = Limits(encoding_bytes=600_000, score_bytes=900_000)
     segmenter = PageSegmenter(model, limits)
     for seed in range(6):
         segmenter.segment(read_picture(png(50, 70, seed)), REQUEST)

@@ -1,0 +1,41 @@
+"""The benchmark of the page."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / 'tools/benchmarks/measure_page.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('measure_page_tool', PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_the_table(tool, weights, mode, capsys):
+    argv = ['--model', str(weights), '--mode', mode, '--side', '64', '--runs', '2']
+    assert tool.main([*argv, '--encodes', '1', '--pamr-steps', '1']) == 0
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert f'64 x 64, 10 words, {mode}, 1 steps of PAMR' in head
+    assert [line.rsplit(maxsplit=3)[0].strip() for line in lines] == [
+        'encode',
+        'a new word',
+        'threshold',
+        'opacity',
+        'pixel',
+    ]
+    for line in lines:
+        median, high, longest = map(float, line.split()[-3:])
+        assert 0 < median <= high <= longest
+
+
+def test_wrong_input_is_one_sentence(tool, capsys):
+    assert tool.main(['--model', 'nowhere.pth']) == 2
+    assert 'There is no checkpoint at nowhere.pth' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tool.main(['--runs', '0'])
