@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := .venv/.installed
 
-.PHONY: help venv test slow lint types docs format quickstart scenes real zoo lock wheel clean
+.PHONY: help venv test slow lint types docs format quickstart scenes notebook real zoo lock wheel clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ quickstart: venv ## draw scenes, pretrain, evaluate zero-shot, draw a picture
 
 scenes: venv ## draw the scenes into data/scenes
 	@$(BIN)/python tools/dataset_converters/make_scenes.py --out data/scenes
+
+notebook: venv ## execute demo/groupvit.ipynb in place (ten minutes)
+	@$(BIN)/python demo/execute_notebook.py
 
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py
