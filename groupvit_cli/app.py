@@ -99,7 +99,10 @@ def segment(
 @app.command()
 def models() -> None:
     """List the released weights, their licence, and whether they are in the cache."""
-    from groupvit_cli.models import run
+    from groupvit_cli.light_imports import light_imports
+
+    with light_imports():
+        from groupvit_cli.models import run
 
     run()
 
@@ -126,7 +129,10 @@ def convert(
 
     Further options are those of the converters: --num-heads, --text-heads, --img-size, --no-check.
     """
-    from groupvit_cli.convert import run
+    from groupvit_cli.light_imports import light_imports
+
+    with light_imports():
+        from groupvit_cli.convert import run
 
     options = [*context.args, *(['--overwrite'] if overwrite else [])]
     raise typer.Exit(run(source, target, to=to, options=options))

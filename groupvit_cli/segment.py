@@ -173,11 +173,13 @@ def check_cameras(sources: Sequence[Source]) -> None:
 
 def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     """Check the classes, load the model and set them."""
+    from groupvit_cli.light_imports import light_imports
     from groupvit_cli.segment_classes import read_classes
 
-    classes = read_classes(options)
-    from groupvit_mmseg.inference import GroupViTInferencer
+    with light_imports():
+        from groupvit_mmseg.inference import GroupViTInferencer
 
+    classes = read_classes(options)
     return GroupViTInferencer.from_pretrained(
         options.model,
         config=options.config,
