@@ -4,11 +4,20 @@ UV ?= uv
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP := .venv/.installed
+# Environments on top of .venv, each with the optional packages of requirements/integrations/NAME.txt,
+# and the tests that skip without them.
+EXTRA := .venv-integrations
+INTEGRATIONS := detections fiftyone label_studio mim
+TESTS_detections := tests/test_results.py
+TESTS_fiftyone := tests/demo/test_fiftyone.py
+TESTS_label_studio := tests/demo/test_label_studio.py
+TESTS_mim := tests/openmmlab/test_mim.py
+SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow lint types docs format quickstart scenes real zoo lock wheel clean
+.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes real zoo lock wheel clean web
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## set up .venv from requirements/lock.txt
 
@@ -25,6 +34,28 @@ test: venv ## run the tests
 
 slow: venv ## run the slow tests as well
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu'
+
+test-integrations: $(INTEGRATIONS:%=$(EXTRA)/%/.passed) ## run the tests of other programs' packages
+
+$(EXTRA)/%/.installed: requirements/integrations/%.txt $(STAMP)
+	@echo 'Setting up $(@D) ...'
+	@$(BIN)/python -m venv --clear $(@D)
+	@base=$$($(BIN)/python -c '$(SITE)') && site=$$($(@D)/bin/python -c '$(SITE)') && echo "import site; site.addsitedir('$$base')" > $$site/base.pth
+	@$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
+
+# mim reads an installed wheel.
+$(EXTRA)/mim/.wheel: $(EXTRA)/mim/.installed
+	@rm -rf $(EXTRA)/wheel && $(BIN)/python -m build --wheel --no-isolation --outdir $(EXTRA)/wheel . > /dev/null
+	@$(EXTRA)/mim/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --force-reinstall $(EXTRA)/wheel/*.whl
+
+$(EXTRA)/mim/.passed: $(EXTRA)/mim/.wheel
+
+.PHONY: $(EXTRA)/mim/.wheel
+# Passes if no test fails and none skips. Never up to date: the tests run each time.
+$(EXTRA)/%/.passed: $(EXTRA)/%/.installed
+	@echo '$*:'
+	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 30; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
@@ -49,6 +80,9 @@ quickstart: venv ## draw scenes, pretrain, evaluate zero-shot, draw a picture
 scenes: venv ## draw the scenes into data/scenes
 	@$(BIN)/python tools/dataset_converters/make_scenes.py --out data/scenes
 
+web: venv ## open the local page; MODEL=... names the weights
+	@$(BIN)/groupvit web $(if $(MODEL),--model $(MODEL))
+
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py
 
@@ -62,4 +96,4 @@ wheel: venv ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove .venv, caches and build outputs; data and work_dirs stay
-	@rm -rf .venv build dist *.egg-info groupvit_mmseg/.mim .pytest_cache .mypy_cache .ruff_cache .coverage
+	@rm -rf .venv $(EXTRA) build dist *.egg-info groupvit_mmseg/.mim .pytest_cache .mypy_cache .ruff_cache .coverage

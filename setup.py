@@ -34,6 +34,10 @@ CRF = ['pydensecrf2>=1.1; python_version < "3.13"']
 PARQUET = ['pyarrow>=14']
 # Masks as objects of supervision: InferenceResult.to_detections().
 DETECTIONS = ['supervision>=0.20']
+# The page of `groupvit web`.
+WEB = ['gradio>=6']
+# Exports to OpenVINO, through ONNX.
+OPENVINO = ['openvino>=2024.4']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
@@ -101,10 +105,13 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     license_files=['LICENSE'],
-    packages=find_packages(include=['groupvit_mmseg*', 'groupvit_cli*']),
+    packages=find_packages(include=['groupvit_mmseg*', 'groupvit_cli*', 'groupvit_web*']),
     entry_points={'console_scripts': ['groupvit = groupvit_cli.app:main']},
     include_package_data=True,
-    package_data={PACKAGE: ['py.typed', '**/*.json', '**/*.txt']},
+    package_data={
+        PACKAGE: ['py.typed', '**/*.csv', '**/*.json', '**/*.txt'],
+        'groupvit_web': ['static/*'],
+    },
     cmdclass={'build_py': BuildWithMim, 'egg_info': EggInfoOfPlugin},
     python_requires='>=3.10',
     install_requires=[
@@ -130,8 +137,10 @@ setup(
         'nltk': NLTK,
         'hub': HUB,
         'onnx': ONNX,
+        'openvino': [*ONNX, *OPENVINO],
         'parquet': PARQUET,
         'crf': CRF,
+        'web': WEB,
         'clustering': CLUSTERING,
         'dev': DEV,
     },

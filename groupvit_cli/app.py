@@ -45,7 +45,7 @@ def segment(
         Path | None, typer.Option(help='Config of the model, where its weights do not tell it.')
     ] = None,
     formats: Annotated[
-        str, typer.Option('--format', help='Of png, groups, label, json, coco; with commas.')
+        str, typer.Option('--format', help='Of png, groups, label, json, coco, yolo; with commas.')
     ] = 'png,json',
     bg_thresh: Annotated[
         float | None,
@@ -64,6 +64,13 @@ def segment(
     ] = None,
     templates: Annotated[
         str | None, typer.Option(help='Name of a set of sentences: simple, ...')
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(help='whole, or slide for windows. Defaults to that of the model.'),
+    ] = None,
+    pamr_steps: Annotated[
+        int | None, typer.Option(help='Steps of PAMR, which moves borders to edges of the image.')
     ] = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
     batch_size: Annotated[str, typer.Option(help='auto, or images per batch.')] = 'auto',
@@ -87,6 +94,8 @@ def segment(
         thresholds,
         negative,
         templates,
+        mode,
+        pamr_steps,
         device,
         batch_size,
         every,
@@ -94,6 +103,61 @@ def segment(
         overwrite,
     )
     raise typer.Exit(run(options))
+
+
+@app.command()
+def web(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help='Name of released weights, or a file; twice to compare two.'),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help='Config of the models, where the weights do not tell it.')
+    ] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help='Folder of photographs to begin with.')
+    ] = None,
+    work_dir: Annotated[Path | None, typer.Option(help='Folder of a training to watch.')] = None,
+    results: Annotated[
+        Path | None, typer.Option(help='Folder that groupvit evaluate wrote.')
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help='Address to listen on; the default is this machine alone.')
+    ] = '127.0.0.1',
+    port: Annotated[
+        str, typer.Option(help='A number, or auto: the first free one from 7860.')
+    ] = 'auto',
+    auth: Annotated[
+        str | None, typer.Option(help='USER:PASSWORD that visitors have to give.')
+    ] = None,
+    root_path: Annotated[str, typer.Option(help='Path below which a proxy serves the page.')] = '',
+    share: Annotated[
+        bool, typer.Option('--share', help="Open a public link through Gradio's servers.")
+    ] = False,
+    device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
+    open_browser: Annotated[
+        bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
+    ] = True,
+) -> None:
+    """Open a local page: pictures, words, groups, a pixel, comparisons, downloads."""
+    from groupvit_cli.web import WebOptions, run
+
+    run(
+        WebOptions(
+            model or [],
+            config,
+            examples,
+            work_dir,
+            results,
+            host,
+            port,
+            auth,
+            root_path,
+            share,
+            device,
+            open_browser,
+        )
+    )
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from groupvit_cli.sources import Source
+from groupvit_cli.yolo import DATA_FILE, data_yaml, write_yolo
 
 if TYPE_CHECKING:
     from groupvit_mmseg.results import InferenceResult
@@ -18,6 +19,7 @@ FORMATS = {
     'label': 'labels/NAME.png: the class index of every pixel, with a palette',
     'json': 'shares.json: the share of every class in every image',
     'coco': 'coco.json: a mask for each connected region of a class',
+    'yolo': 'yolo/: images, label files of polygons and data.yaml, a data set of YOLO trainers',
 }
 RECORD = 'record.jsonl'
 """str: A line per finished image; the first line holds the settings."""
@@ -96,6 +98,8 @@ class Outputs:
                 file = Path(kind, f'{source.name}.png')
                 result.save(self.folder / file, kind)
                 files.append(file.as_posix())
+        if 'yolo' in self.formats:
+            files += write_yolo(self.folder, source, result)
         height, width = result.label_map.shape
         self.note(
             source, files, size=(width, height), shares=result.shares, coco=self._coco(result)
@@ -123,17 +127,20 @@ class Outputs:
             list[str]: Their names.
         """
         lines = [self._lines[source.path] for source in sources if source.path in self._lines]
-        contents: dict[str, object] = {}
+        contents: dict[str, str] = {}
         if 'json' in self.formats:
             images = [
                 {key: line.get(key) for key in ('image', 'size', 'shares', 'files')}
                 for line in lines
             ]
-            contents['shares.json'] = {'classes': list(class_names), 'images': images}
+            content = {'classes': list(class_names), 'images': images}
+            contents['shares.json'] = json.dumps(content, indent=1)
         if 'coco' in self.formats:
-            contents['coco.json'] = coco_file(lines, class_names, first)
-        for name, content in contents.items():
-            write_text(self.folder / name, json.dumps(content, indent=1))
+            contents['coco.json'] = json.dumps(coco_file(lines, class_names, first), indent=1)
+        if 'yolo' in self.formats:
+            contents[DATA_FILE] = data_yaml(class_names[first:])
+        for name, text in contents.items():
+            write_text(self.folder / name, text)
         return list(contents)
 
     def _coco(self, result: InferenceResult) -> list[dict] | None:

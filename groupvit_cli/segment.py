@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +12,7 @@ from rich.progress import Progress
 
 from groupvit_cli.outputs import Outputs, parse_formats, version_of
 from groupvit_cli.sources import Source, find_sources
+from groupvit_cli.summary import Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from groupvit_mmseg.results import InferenceResult
 
 LARGEST_BATCH = 8
-LISTED = 5
-"""int: Unreadable files that the summary names; the others are counted."""
 
 
 class SegmentOptions(NamedTuple):
@@ -42,44 +39,13 @@ class SegmentOptions(NamedTuple):
     thresholds: str | None
     negative: str | None
     templates: str | None
+    mode: str | None
+    pamr_steps: int | None
     device: str
     batch_size: str
     every: int
     max_frames: int | None
     overwrite: bool
-
-
-class Summary:
-    """What happened: numbers for the last lines."""
-
-    def __init__(self) -> None:
-        self.images, self.frames, self.done_before = 0, 0, 0
-        self.failures: list[str] = []
-        self.pixels: Counter[str] = Counter()
-        self.started = time.perf_counter()
-
-    def add(self, result: InferenceResult) -> None:
-        """Count the pixels of each class."""
-        for name, share in result.shares.items():
-            self.pixels[name] += round(share * result.label_map.size)
-
-    def lines(self) -> Iterator[str]:
-        """Yield the lines at the end."""
-        seconds = time.perf_counter() - self.started
-        total = self.images + self.frames
-        parts = [f'{self.images} images'] + ([f'{self.frames} frames'] if self.frames else [])
-        speed = f', {total / seconds:.2f} images/s' if total else ''
-        yield f'{" and ".join(parts)} in {seconds:.1f} s{speed}'
-        if self.done_before:
-            yield f'{self.done_before} were segmented before and are unchanged'
-        count = sum(self.pixels.values())
-        if count:
-            shares = [f'{name} {pixels / count:.1%}' for name, pixels in self.pixels.most_common()]
-            yield f'pixels: {", ".join(shares)}'
-        for failure in self.failures[:LISTED]:
-            yield f'not segmented: {failure}'
-        if len(self.failures) > LISTED:
-            yield f'... and {len(self.failures) - LISTED} more'
 
 
 def run(options: SegmentOptions) -> int:
@@ -152,14 +118,17 @@ def check_numbers(options: SegmentOptions) -> None:
 
 
 def check_formats(sources: Sequence[Source], formats: Sequence[str]) -> None:
-    """Refuse COCO files of videos: their frames are no files.
+    """Refuse data sets of videos: their frames are no files.
 
     Raises:
         ValueError: If one is wanted.
     """
     moving = [source.path for source in sources if source.kind != 'image']
-    if moving and 'coco' in formats:
-        raise ValueError(f'--format coco takes images, and {moving[0]} is a video: leave one out.')
+    wanted = [form for form in ('coco', 'yolo') if form in formats]
+    if moving and wanted:
+        raise ValueError(
+            f'--format {wanted[0]} takes images, and {moving[0]} is a video: leave one out.'
+        )
 
 
 def check_cameras(sources: Sequence[Source]) -> None:
@@ -180,12 +149,22 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
         from groupvit_mmseg.inference import GroupViTInferencer
 
     classes = read_classes(options)
-    return GroupViTInferencer.from_pretrained(
+    inferencer = GroupViTInferencer.from_pretrained(
         options.model,
         config=options.config,
         device=choose_device(options.device),
         **classes,
     )
+    changes = segmentation_options(options)
+    if changes:
+        inferencer.set_options(**changes)
+    return inferencer
+
+
+def segmentation_options(options: SegmentOptions) -> dict[str, object]:
+    """Return the stated options of the segmentation, as ``set_options`` takes them."""
+    stated = dict(mode=options.mode, pamr_steps=options.pamr_steps)
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def choose_device(name: str) -> str:
@@ -206,6 +185,7 @@ def settings_of(options: SegmentOptions, classes: NamedTuple) -> dict[str, objec
         weights=version_of(options.model),
         config=version_of(str(options.config)) if options.config else None,
         classes={key: repr(value) for key, value in classes._asdict().items()},
+        **segmentation_options(options),
         every=options.every,
         max_frames=options.max_frames,
     )

@@ -18,6 +18,30 @@ MODULES = (
     'mmpretrain.models',
 )
 INSTALL = 'run: pip install "groupvit-mmseg[onedl]"'
+PACKAGES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain')
+# A text of the message, and the sentence that replaces it.
+KNOWN_FAILURES = (
+    (
+        'torchvision::nms',
+        'The installed torchvision does not belong to the installed torch; run: '
+        'pip install --upgrade torch torchvision',
+    ),
+    (
+        'libGL',
+        'OpenCV needs libGL, which this system lacks ({error}); run: '
+        'pip uninstall -y opencv-python && pip install --force-reinstall opencv-python-headless',
+    ),
+    (
+        'is used but incompatible',  # mmseg and mmpretrain about mmcv and mmengine
+        '{error}: the installed OpenMMLab packages do not fit each other; install one build whole, '
+        'as docs/compatibility.md says',
+    ),
+    (
+        'pkg_resources',
+        'The OpenMMLab packages need pkg_resources, which setuptools dropped; run: '
+        'pip install "setuptools<81"',
+    ),
+)
 # Warnings of libraries about their own parts; none concerns a part that the plugin uses.
 UNAVOIDABLE_WARNINGS = (
     (r'Fail to import ``MultiScaleDeformableAttention``', UserWarning),
@@ -31,27 +55,37 @@ def import_openmmlab() -> None:
     """Import the packages that the plugin builds on, from any installed OpenMMLab build.
 
     Raises:
-        ImportError: If a package is missing or torchvision does not fit torch; the message has the
+        ImportError: If a package is missing, or packages do not fit each other; the message has the
             command to run.
     """
     try:
         with _without_noise(), _without_multimodal():
             for name in MODULES:
                 importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        package = (error.name or '').split('.')[0]
-        if package not in {'mmengine', 'mmcv', 'mmseg', 'mmpretrain'}:
+    except (AssertionError, ImportError, RuntimeError) as error:
+        sentence = _explanation(error)
+        if sentence is None:
             raise
-        raise ImportError(
+        raise ImportError(sentence) from error
+
+
+def _explanation(error: Exception) -> str | None:
+    """Return a sentence with the remedy for an import that fails in a known way, else None."""
+    name = getattr(error, 'name', None) or ''
+    if name == 'mmcv._ext':
+        return (
+            'The installed mmcv has no compiled operators, which mmseg imports: install the wheel '
+            f'of your PyTorch as docs/compatibility.md says, or OneDL; {INSTALL}'
+        )
+    if isinstance(error, ModuleNotFoundError) and name.partition('.')[0] in PACKAGES:
+        package = name.partition('.')[0]
+        return (
             f'groupvit_mmseg needs an OpenMMLab build and {package!r} is not installed; {INSTALL}'
-        ) from error
-    except RuntimeError as error:
-        if 'torchvision::nms' not in str(error):
-            raise
-        raise ImportError(
-            'The installed torchvision does not belong to the installed torch; run: '
-            'pip install --upgrade torch torchvision'
-        ) from error
+        )
+    for text, sentence in KNOWN_FAILURES:
+        if text in str(error):
+            return sentence.format(error=str(error).rstrip('.'))
+    return None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 import torch
 from mmengine.config import Config
@@ -19,6 +19,7 @@ from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
+from groupvit_mmseg.launch_record import record_sentence
 
 # What a wrong file, option, disk or installation raises; any other error is a fault of the tool.
 INPUT_ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
@@ -78,8 +79,10 @@ def tool_main(
 
 
 def report_error(error: BaseException) -> int:
-    """Print the sentence of an error and return the exit status of wrong input."""
-    print(f'error: {error_line(error)}', file=sys.stderr)
+    """Print the sentence of an error, or let the launcher print it; return the exit status."""
+    sentence = error_line(error)
+    if not record_sentence(sentence):
+        print(f'error: {sentence}', file=sys.stderr)
     return WRONG_INPUT
 
 
@@ -100,12 +103,22 @@ def drop_output() -> int:
     return BROKEN_PIPE
 
 
+class ToolParser(argparse.ArgumentParser):
+    """A parser whose errors are printed once, also in several processes."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with status 2 and the message, which a launcher prints."""
+        if record_sentence(message):
+            self.exit(WRONG_INPUT)
+        super().error(message)
+
+
 def tool_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser that prints the docstring of a tool as it is written.
 
     Options are written out: an abbreviation would change its meaning with a new option.
     """
-    return argparse.ArgumentParser(
+    return ToolParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

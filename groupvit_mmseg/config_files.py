@@ -1,4 +1,4 @@
-"""Config files as MMEngine reads them; any error within one becomes one clear error."""
+"""Config files as MMEngine reads them, and the files that travel with the package."""
 
 from __future__ import annotations
 
@@ -36,6 +36,27 @@ def read_config(path: str | Path) -> Config:
             f'The config {path} cannot be read ({type(error).__name__}: {reason}'
             f'{_line_of(error, path)}): correct it.'
         ) from error
+
+
+def shipped_file(path: str) -> Path:
+    """Find a config, a tool or a demo: in the checkout, or in ``.mim`` of an installed wheel.
+
+    Args:
+        path (str): Path in the repository, such as ``tools/train.py``.
+
+    Raises:
+        FileNotFoundError: If this installation does not have it.
+
+    Example:
+        >>> path = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+        >>> read_config(shipped_file(path)).max_epochs
+        12
+    """
+    package = Path(__file__).parent
+    for folder in (package.parent, package / '.mim'):
+        if (folder / path).is_file():
+            return folder / path
+    raise FileNotFoundError(f'There is no {path} in this installation of groupvit-mmseg.')
 
 
 def _line_of(error: Exception, path: str | Path) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.models.class_scores import threshold_distance
 from groupvit_mmseg.models.groupvit import GroupViT
-from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.inference_options import read_options, refuse_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.text.class_list import ClassList
@@ -87,8 +88,15 @@ class FrozenSegmentor(nn.Module):
         return ((channels - self.mean) / self.std).permute(0, 3, 1, 2)
 
 
-def check_exportable(segmentor: GroupViTSegmentor) -> None:
+def check_exportable(
+    segmentor: GroupViTSegmentor, test_cfg: Mapping[str, object] | None = None
+) -> None:
     """Refuse a segmentor with parts or options that the graph does not support.
+
+    Args:
+        segmentor (GroupViTSegmentor): The segmentor.
+        test_cfg (Mapping[str, object], optional): Options; None for those of the segmentor.
+            Defaults to None.
 
     Raises:
         ValueError: With the name of the part or of the option.
@@ -102,7 +110,8 @@ def check_exportable(segmentor: GroupViTSegmentor) -> None:
         raise ValueError(
             'Exports take a GroupViTZeroShotHead: other heads have no words to freeze.'
         )
-    refuse_options(segmentor.options, CARRIED, 'Exports segment whole images')
+    options = segmentor.options if test_cfg is None else read_options(test_cfg)
+    refuse_options(options, CARRIED, 'Exports segment whole images')
     if getattr(segmentor.data_preprocessor, 'test_cfg', None):
         raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')
 

@@ -6,7 +6,6 @@ small images before drawing (:func:`enlarge`), or names have no room.
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,60 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-RGBArray = NDArray[np.uint8]
+from groupvit_mmseg.palettes import RGBArray, class_palette, palette
+
 IndexMap = NDArray[np.integer]
 IGNORED = 255
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
-# Easy to distinguish; enough for most figures.
-_FIRST_COLOURS = (
-    (230, 25, 75),
-    (0, 158, 240),
-    (255, 200, 25),
-    (0, 178, 115),
-    (170, 90, 230),
-    (245, 130, 48),
-    (70, 240, 240),
-    (240, 120, 190),
-    (150, 200, 40),
-    (128, 90, 50),
-)
-
-
-def palette(count: int) -> RGBArray:
-    """Return colours far from each other, the same on every call; they repeat after 226.
-
-    Args:
-        count (int): Number of colours.
-
-    Returns:
-        NDArray: RGB ``(count, 3)`` uint8; a longer palette begins with the shorter one.
-    """
-    colours = _spread_colours()
-    return colours[np.arange(count) % len(colours)]
-
-
-@lru_cache(maxsize=1)
-def _spread_colours() -> RGBArray:
-    """Return the first colours, then repeatedly that of a grid farthest from all before it."""
-    hues, saturations, values = np.arange(24) / 24, (0.45, 0.7, 0.95), (0.55, 0.75, 0.95)
-    grid = [colorsys.hsv_to_rgb(h, s, v) for h in hues for s in saturations for v in values]
-    candidates = np.concatenate([np.array(_FIRST_COLOURS) / 255, grid]).astype(np.float32)
-    lab = cv2.cvtColor(candidates[None], cv2.COLOR_RGB2Lab)[0]
-    order = list(range(len(_FIRST_COLOURS)))
-    nearest = np.linalg.norm(lab[:, None] - lab[None, order], axis=-1).min(axis=1)
-    while len(order) < len(candidates):
-        nearest[order] = -1
-        order.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(lab - lab[order[-1]], axis=-1))
-    return (candidates[order] * 255).round().astype(np.uint8)
-
-
-def class_palette(class_names: Sequence[str]) -> RGBArray:
-    """Return the colours ``(K, 3)`` of classes; a first class called "background" is black."""
-    if class_names and class_names[0] == 'background':
-        return np.concatenate([np.zeros((1, 3), np.uint8), palette(len(class_names) - 1)])
-    return palette(len(class_names))
 
 
 def enlarge(array: NDArray, min_side: int) -> NDArray:
@@ -107,8 +58,8 @@ def draw_groups(image: RGBArray, group_map: IndexMap, *, opacity: float = 0.65) 
         [230, 25, 75]
     """
     _check_sizes(image, group_map)
-    colours = palette(int(group_map.max()) + 1)[group_map]
-    painted = _blend(image, colours, np.full(group_map.shape, opacity))
+    colours = palette(int(group_map.max()) + 1)
+    painted = _blend(image, group_map, colours, np.full(len(colours), opacity))
     painted[_outlines(group_map)] = _PAPER
     return painted
 
@@ -120,11 +71,13 @@ def draw_labels(
     *,
     opacity: float = 0.6,
     with_names: bool = True,
+    colours: RGBArray | None = None,
 ) -> RGBArray:
     """Paint each class over the image and write its name on its largest region.
 
-    A first class called "background" is left unpainted, as are ignored pixels (255); names that do
-    not fit their region are left out (``legend`` lists them all).
+    Classes whose colour is black are left unpainted, such as a first class called "background", as
+    are ignored pixels (255); names that do not fit their region are left out (``legend`` lists them
+    all).
 
     Args:
         image (NDArray): RGB ``(H, W, 3)``.
@@ -132,6 +85,8 @@ def draw_labels(
         class_names (Sequence[str]): Names of the classes, by index.
         opacity (float): Weight of the colour over the image, in [0, 1]. Defaults to 0.6.
         with_names (bool): Whether to write the names. Defaults to True.
+        colours (NDArray, optional): RGB ``(K, 3)`` uint8, by class; None takes
+            :func:`.class_palette`. Defaults to None.
 
     Returns:
         NDArray: RGB ``(H, W, 3)`` uint8.
@@ -148,31 +103,39 @@ def draw_labels(
             f'The label map has class {int(label_map.max())}, but only {len(class_names)} classes '
             'have a name: give all names.'
         )
-    colours = class_palette(class_names)
-    labels = label_map * is_class
-    painted_pixels = is_class & (colours[labels] != 0).any(axis=-1)
-    painted = _blend(image, colours[labels], painted_pixels * opacity)
+    colours = class_palette(class_names) if colours is None else colours
+    colours = np.concatenate([colours, np.zeros((1, 3), np.uint8)])  # the last of ignored pixels
+    weights = np.where(colours.any(axis=-1), opacity, 0.0)
+    painted = _blend(image, np.where(is_class, label_map, len(class_names)), colours, weights)
     painted[_outlines(label_map)] = _PAPER
     return _write_names(painted, label_map, class_names) if with_names else painted
 
 
-def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> RGBArray:
+def legend(
+    label_map: IndexMap,
+    class_names: Sequence[str],
+    *,
+    width: int,
+    colours: RGBArray | None = None,
+) -> RGBArray:
     """Draw a strip of swatches, names and shares of the classes that occur.
 
     Args:
         label_map (NDArray): Class of every pixel ``(H, W)``.
         class_names (Sequence[str]): Names of the classes, by index.
         width (int): Width of the strip in pixels; entries wrap.
+        colours (NDArray, optional): As :func:`draw_labels` takes them. Defaults to None.
 
     Returns:
         NDArray: RGB ``(h, width, 3)`` uint8.
     """
     font, line = _font(13), 20
-    present, counts = np.unique(label_map[label_map < len(class_names)], return_counts=True)
-    order = np.argsort(-counts, kind='stable')
+    counts = np.bincount(label_map[label_map < len(class_names)])
+    present = np.flatnonzero(counts)
+    order = np.argsort(-counts[present], kind='stable')
     entries, x, y = [], _GAP, _GAP // 2
     for index in present[order]:
-        share = counts[present == index][0] / label_map.size
+        share = counts[index] / label_map.size
         text = f'{class_names[index]} {share:.0%}'
         step = int(font.getlength(text)) + 34
         if x > _GAP and x + step > width:
@@ -180,7 +143,8 @@ def legend(label_map: IndexMap, class_names: Sequence[str], *, width: int) -> RG
         entries.append((x, y, int(index), text))
         x += step
     strip = Image.new('RGB', (width, y + line + _GAP // 2), _PAPER)
-    draw, colours = ImageDraw.Draw(strip), class_palette(class_names)
+    draw = ImageDraw.Draw(strip)
+    colours = class_palette(class_names) if colours is None else colours
     for x, y, index, text in entries:
         draw.rectangle((x, y + 3, x + 13, y + 16), tuple(colours[index].tolist()), _INK)
         draw.text((x + 18, y + 10), text, _INK, font, anchor='lm')
@@ -248,10 +212,12 @@ def _check_sizes(image: RGBArray, index_map: IndexMap) -> None:
         )
 
 
-def _blend(image: RGBArray, colours: RGBArray, weight: NDArray) -> RGBArray:
-    """Mix image and colours pixel by pixel."""
-    weight = weight[..., None]
-    return (image * (1 - weight) + colours * weight).round().astype(np.uint8)
+def _blend(image: RGBArray, index_map: IndexMap, colours: RGBArray, weights: NDArray) -> RGBArray:
+    """Mix each pixel with the colour of its index, by the weight of that index."""
+    values = np.arange(256)[:, None] * (1 - weights)[:, None, None]  # (K, 256, 1)
+    table = (values + colours[:, None] * weights[:, None, None]).round().astype(np.uint8)
+    row = index_map.astype(np.int32) * 256
+    return np.stack([table[..., c].take(row + image[..., c]) for c in range(3)], axis=-1)
 
 
 def _outlines(index_map: IndexMap) -> NDArray[np.bool_]:
@@ -267,7 +233,8 @@ def _write_names(figure: RGBArray, label_map: IndexMap, class_names: Sequence[st
     sheet = Image.fromarray(figure)
     draw = ImageDraw.Draw(sheet)
     font = _font(max(11, min(20, min(label_map.shape) // 16)))
-    for index in np.unique(label_map[label_map < len(class_names)]):
+    counts = np.bincount(label_map[label_map < len(class_names)])
+    for index in np.flatnonzero(counts):
         name = class_names[index]
         x, y, radius = _innermost(label_map == index)
         if name == 'background' or radius < font.size / 2:
@@ -282,10 +249,12 @@ def _write_names(figure: RGBArray, label_map: IndexMap, class_names: Sequence[st
 
 def _innermost(mask: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return the pixel farthest from the edge of a mask, x and y, and its distance."""
-    padded = np.pad(mask.astype(np.uint8), 1)
+    pixels = mask.astype(np.uint8)
+    left, top, width, height = cv2.boundingRect(pixels)
+    padded = np.pad(pixels[top : top + height, left : left + width], 1)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return float(x), float(y), float(distance[y, x])
+    return float(left + x), float(top + y), float(distance[y, x])
 
 
 @lru_cache(maxsize=32)

@@ -82,9 +82,10 @@ EXECUTED_BY = {
 }
 # Set-up and tests need nothing but this repository and, to install, a package index.
 SET_UP = (
-    r'(make (venv|test|slow|lint|types|docs|format|lock|wheel|clean|zoo|scenes)|pip install|mim '
+    r'(make (venv|test|slow|test-integrations|lint|types|docs|format|lock|wheel|clean|zoo|scenes)|'
+    r'pip install|mim (install|search|download|train|test)|groupvit (models|doctor|web)|'
+    r'(python -m )?pytest|\.venv/bin/pre-commit|\.ci/run)\b'
 )
-SET_UP += r'install|groupvit (models|doctor)|(python -m )?pytest|\.venv/bin/pre-commit|\.ci/run)\b'
 
 
 def test_commands_were_found():
@@ -122,7 +123,7 @@ def check(words, monkeypatch, capsys):
     elif program == 'groupvit':
         parse_with_typer(rest)
     elif program == 'make':
-        targets = re.findall(r'^([a-z]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
+        targets = re.findall(r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
         assert set(rest) <= set(targets)
     elif program == 'pip':
         extras = re.findall(r'(?:^|groupvit-mmseg|\.)\[(\w+)\]', ' '.join(rest))

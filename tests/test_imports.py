@@ -15,11 +15,14 @@ ORDER = (
         'atomic_files',
         'error_messages',
         'key_values',
+        'launch_record',
         'output_paths',
         'image_size',
+        'palettes',
         'registry',
+        'torch_versions',
     ),
-    ('text', 'checkpoints', 'visualization'),
+    ('text', 'checkpoints', 'visualization', 'animation'),
     ('dataset_meta', 'openmmlab_entries', 'openmmlab_names', 'config_files', 'results'),
     ('command_line',),
     ('datasets', 'conversion'),
@@ -67,7 +70,7 @@ def test_imports_run_one_way(path, room):
 
 def python_files():
     """Every module of the package and every script."""
-    for folder in ('groupvit_mmseg', 'tools', 'demo', 'docs'):
+    for folder in ('groupvit_mmseg', 'groupvit_cli', 'groupvit_web', 'tools', 'demo', 'docs'):
         for path in sorted((ROOT / folder).rglob('*.py')):
             yield pytest.param(path, id=path.relative_to(ROOT).as_posix())
 

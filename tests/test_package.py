@@ -22,15 +22,43 @@ sys.meta_path.insert(0, Hide())
 import groupvit_mmseg
 """
 
-MIXED_TORCHVISION = """
+FAILING = """
 import sys
 class Break:
     def find_spec(self, name, path=None, target=None):
-        if name == 'torchvision':
-            raise RuntimeError('operator torchvision::nms does not exist')
+        if name == {module!r}:
+            raise {error}
 sys.meta_path.insert(0, Break())
 import groupvit_mmseg
 """
+# Module, the error that its import raises in the wild, and the end of the sentence.
+FAILURES = [
+    (
+        'torchvision',
+        "RuntimeError('operator torchvision::nms does not exist')",
+        'run: pip install --upgrade torch torchvision',
+    ),
+    (
+        'cv2',
+        "ImportError('libGL.so.1: cannot open shared object file: No such file or directory')",
+        'pip install --force-reinstall opencv-python-headless',
+    ),
+    (
+        'mmcv',
+        "ModuleNotFoundError(\"No module named 'mmcv._ext'\", name='mmcv._ext')",
+        'or OneDL; run: pip install "groupvit-mmseg[onedl]"',
+    ),
+    (
+        'mmseg',
+        "AssertionError('MMCV==2.2.0 is used but incompatible. Please install mmcv<2.2.0.')",
+        'install one build whole, as docs/compatibility.md says',
+    ),
+    (
+        'mmengine',
+        "ModuleNotFoundError(\"No module named 'pkg_resources'\", name='pkg_resources')",
+        'run: pip install "setuptools<81"',
+    ),
+]
 
 
 def python(*args):
@@ -46,7 +74,7 @@ def test_import_is_silent():
     'program,sentence',
     [
         (HIDE_OPENMMLAB, 'run: pip install "groupvit-mmseg[onedl]"'),
-        (MIXED_TORCHVISION, 'run: pip install --upgrade torch torchvision'),
+        *((FAILING.format(module=m, error=error), end) for m, error, end in FAILURES),
     ],
 )
 def test_unusable_environment_is_one_sentence(program, sentence):
@@ -122,9 +150,14 @@ def test_wheel_carries_configs_and_tools(tmp_path):
     assert 'groupvit_mmseg/.mim/configs/groupvit_pretrain.py' in names
     assert 'groupvit_mmseg/.mim/tools/train.py' in names
     assert 'groupvit_cli/app.py' in names
+    assert 'groupvit_web/segmentation.py' in names
     assert 'groupvit = groupvit_cli.app:main' in information(wheel, 'entry_points.txt')
     # mmengine looks for groupvit_mmseg::CONFIG in the first of the packages.
-    assert information(wheel, 'top_level.txt').split() == ['groupvit_mmseg', 'groupvit_cli']
+    assert information(wheel, 'top_level.txt').split() == [
+        'groupvit_mmseg',
+        'groupvit_cli',
+        'groupvit_web',
+    ]
     assert not [name for name in names if name.startswith('tests/')]
 
 

@@ -145,6 +145,22 @@ def test_pycocotools_reads_the_annotations(blobs):
         rle = mask_api.frPyObjects(annotation['segmentation'], *annotation['segmentation']['size'])
         assert mask_api.area(rle) == annotation['area']
         assert mask_api.toBbox(rle).tolist() == annotation['bbox']
+        np.testing.assert_array_equal(mask_api.decode(rle), decode(annotation['segmentation']))
+
+
+def test_pycocotools_opens_a_file_of_annotations(blobs, tmp_path):
+    coco_api = pytest.importorskip('pycocotools.coco', reason='pycocotools is not installed')
+    content = dict(
+        images=[dict(id=7, file_name='a.png', width=60, height=40)],
+        annotations=blobs.to_coco(image_id=7),
+        categories=coco_categories(blobs),
+    )
+    (tmp_path / 'coco.json').write_text(json.dumps(content))
+    coco = coco_api.COCO(tmp_path / 'coco.json')
+    for label, name in enumerate(('cat', 'dog'), start=1):
+        ids = coco.getAnnIds(imgIds=[7], catIds=coco.getCatIds([name]))
+        masks = [coco.annToMask(annotation) for annotation in coco.loadAnns(ids)]
+        np.testing.assert_array_equal(np.sum(masks, axis=0), blobs.label_map == label)
 
 
 def test_coco_annotations_are_connected_regions(blobs):
@@ -206,6 +222,19 @@ def test_detections_have_a_mask_for_each_class(blobs):
     assert detections.data['class_name'].tolist() == ['cat', 'dog']
     np.testing.assert_array_equal(detections.mask[1], blobs.label_map == 2)
     np.testing.assert_allclose(detections.xyxy[1], [40, 10, 57, 37])
+
+
+def test_annotators_of_supervision_draw_the_masks(blobs):
+    supervision = pytest.importorskip('supervision', reason='supervision is not installed')
+    detections = blobs.to_detections()
+    drawn = supervision.MaskAnnotator(opacity=0.5).annotate(blobs.image.copy(), detections)
+    changed = (drawn != blobs.image).any(axis=-1)
+    np.testing.assert_array_equal(changed, blobs.label_map > 0)
+    assert len({tuple(colour) for colour in drawn[changed]}) == 2
+    labels = supervision.LabelAnnotator().annotate(drawn.copy(), detections)
+    assert (labels != drawn).any()
+    background = blobs._replace(label_map=np.zeros_like(blobs.label_map))
+    assert len(background.to_detections()) == 0
 
 
 def test_a_data_sample_has_labels_and_scores(blobs):

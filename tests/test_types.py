@@ -28,7 +28,7 @@ def is_any(annotation):
     )
 
 
-@pytest.mark.parametrize('folder', ['groupvit_mmseg', 'tools', 'demo'])
+@pytest.mark.parametrize('folder', ['groupvit_mmseg', 'groupvit_web', 'tools', 'demo'])
 def test_few_parameters_are_any(folder):
     annotations = [a for path in (ROOT / folder).rglob('*.py') for a in parameters(path)]
     assert len(annotations) > 20

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Test on several processes of one or more machines; without GPUs the processes use the CPU.
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [arguments of tools/test.py]
-# More machines: NNODES, NODE_RANK, MASTER_ADDR and PORT as in MMSegmentation.
+# More machines: NNODES, NODE_RANK, MASTER_ADDR and PORT as in MMSegmentation. One machine takes a
+# free port, so that several runs fit on it.
 set -euo pipefail
 if [ $# -lt 3 ]; then
     echo "usage: $0 CONFIG CHECKPOINT GPUS [arguments of tools/test.py]" >&2
@@ -12,10 +13,15 @@ CHECKPOINT=$2
 GPUS=$3
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
-PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" -m torch.distributed.run \
+if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then
+    MEETING=(--standalone)
+else
+    MEETING=(--node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}")
+fi
+
+PYTHONPATH="$TOOLS/..:${PYTHONPATH:-}" exec "${PYTHON:-python}" "$TOOLS/launch.py" \
     --nnodes="${NNODES:-1}" \
-    --node_rank="${NODE_RANK:-0}" \
-    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
-    --master_port="${PORT:-29500}" \
+    "${MEETING[@]}" \
     --nproc_per_node="$GPUS" \
     "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "${@:4}"

@@ -3,6 +3,7 @@
 python tools/evaluate.py CHECKPOINT --sets voc21 context60 --data-root data --out DIR
 python tools/evaluate.py CHECKPOINT --sets all --protocol tcl --out DIR --processes 4
 python tools/evaluate.py CHECKPOINT --sets my_set.py --change bg_thresh=0.5 --out DIR
+python tools/evaluate.py CHECKPOINT --images IMAGES --masks MASKS --classes FILE --out DIR
 
 DIR gets table.md and table.csv, and for each set its result (SET.json), figures of the best, the
 worst and some random images, and the confusion matrix of its classes. After an interruption the
@@ -29,6 +30,7 @@ from mmengine.registry import init_default_scope
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
 from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
+from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
@@ -62,11 +64,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--sets',
         nargs='+',
-        default=['all'],
         metavar='SET',
         help=f'all, {", ".join(BENCHMARKS)}, or the config file of a set of your own '
-        '(default: all)',
+        '(default: all, or none with --images)',
     )
+    parser.add_argument('--images', type=Path, metavar='DIR', help='images of a set of your own')
+    parser.add_argument('--masks', type=Path, metavar='DIR', help='its masks, by the same names')
     parser.add_argument(
         '--data-root', type=Path, default=Path('data'), help='folder of all sets (default: data)'
     )
@@ -84,10 +87,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--classes',
         nargs='+',
-        default={},
-        action=KeyValueAction,
+        default=[],
         metavar='SET=FILE',
-        help='class files of single sets',
+        help='class files of single sets; FILE alone is that of --images',
     )
     parser.add_argument(
         '--precision',
@@ -122,7 +124,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='N',
         help='draw the N best, the N worst and N random images of a set (default: 3)',
     )
-    return parser.parse_args(argv)
+    return own_set(parser, parser.parse_args(argv))
+
+
+def own_set(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
+    """Let ``--classes`` be a dict, with the file of a set of two folders under its name."""
+    files, args.classes = args.classes, {}
+    texts = [text if '=' in text else f'{NAME}={text}' for text in files]
+    KeyValueAction(['--classes'], 'classes')(parser, args, texts, '--classes')
+    has_own = args.images or args.masks or any('=' not in text for text in files)
+    if has_own and not (args.images and args.masks and NAME in args.classes):
+        parser.error('a set of your own takes --images DIR --masks DIR --classes FILE.')
+    args.sets = args.sets or ([] if args.images else ['all'])
+    return args
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -261,8 +275,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Evaluate, then write and draw the results."""
     args = parse_args(argv)
     init_default_scope('mmseg')
-    check_options(args)
     check_folder(args.out)
+    if args.images:
+        files = dict(images=args.images, masks=args.masks, classes=args.classes[NAME])
+        args.sets = [*args.sets, str(write_set_config(args.out, **files))]
+    check_options(args)
     tasks, missing = make_tasks(args.sets, read_settings(args))
     check_outputs(tasks, args)
     if args.rank is not None:

@@ -81,9 +81,27 @@ class Journal:
         return self._files_of is None or line.get('files') == self._files_of(line['index'])
 
     def _files(self) -> list[Path]:
-        """List the files of this set, not those of a set whose name begins with its name."""
-        pattern = re.compile(re.escape(self.name) + r'\.\d+\.jsonl')
-        return sorted(path for path in self.folder.iterdir() if pattern.fullmatch(path.name))
+        """List the files of this set."""
+        return _files(self.folder, self.name)
+
+
+def read_results(folder: str | Path, name: str) -> dict[int, JournalLine]:
+    """Read the results of a set by image index, whatever their settings and files are now.
+
+    Args:
+        folder (str | Path): Folder of the journals.
+        name (str): Name of the set.
+
+    Returns:
+        dict[int, JournalLine]: Ascending; empty if there are none.
+
+    Raises:
+        ValueError: If a file of such a name is no journal.
+    """
+    if not Path(folder).is_dir():
+        return {}
+    lines = [line for path in _files(Path(folder), name) for line in _lines(path)]
+    return {line['index']: line for line in sorted(lines, key=lambda line: line['index'])}
 
 
 class JournalWriter:
@@ -127,6 +145,12 @@ class JournalWriter:
     def _write(self, line: Mapping[str, object]) -> None:
         self._file.write(_text(line))
         self._file.flush()
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """List the journals of a set, not those of a set whose name begins with its name."""
+    pattern = re.compile(re.escape(name) + r'\.\d+\.jsonl')
+    return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
 
 
 def _header(path: Path, settings: Mapping[str, object]) -> Mapping[str, object]:

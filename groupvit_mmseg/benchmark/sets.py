@@ -12,18 +12,9 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
 
+from groupvit_mmseg.benchmark.published import scores_of
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.segmentation_checks import check_class_names_of_set
-
-PUBLISHED_BY = (
-    'GroupViT GCC+YFCC',
-    'GroupViT GCC+RedCaps',
-    'GroupViT GCC+RedCaps, TCL protocol',
-    'TCL + PAMR',
-    'SCLIP',
-    'NACLIP',
-)
-"""tuple[str, ...]: Sources of the scores in :attr:`Benchmark.published`, in this order."""
 
 
 class Benchmark(NamedTuple):
@@ -39,7 +30,6 @@ class Benchmark(NamedTuple):
         root (str): Folder of its files, relative to the data root; for a set of the user, to the
             working directory.
         num_images (int | None): Images of the whole split; None for a set of the user.
-        published (tuple[float | None, ...]): mIoU (ImageNet: top-1) by ``PUBLISHED_BY``.
     """
 
     name: str
@@ -48,7 +38,11 @@ class Benchmark(NamedTuple):
     data_config: str
     root: str
     num_images: int | None
-    published: tuple[float | None, ...]
+
+    @property
+    def published(self) -> tuple[float | None, ...]:
+        """Published mIoU (ImageNet: top-1) by ``PUBLISHED_BY``; None for a set of the user."""
+        return scores_of('' if self.num_images is None else self.name)
 
     def folder(self, data_root: str | Path) -> Path:
         """Return the folder of its files.
@@ -68,7 +62,6 @@ _SETS = (
         'pascal_voc12_448.py',
         'VOCdevkit/VOC2012',
         1449,
-        (52.3, 50.8, 50.4, 55.0, 59.6, 64.1),
     ),
     Benchmark(
         'context60',
@@ -77,7 +70,6 @@ _SETS = (
         'pascal_context_448.py',
         'VOCdevkit/VOC2010',
         5104,
-        (22.4, 23.7, 18.7, 30.4, 31.7, 35.0),
     ),
     Benchmark(
         'coco_object',
@@ -86,7 +78,6 @@ _SETS = (
         'coco_object_448.py',
         'coco_object',
         5000,
-        (24.3, 27.5, 27.5, 31.6, 33.5, 36.2),
     ),
     Benchmark(
         'voc20',
@@ -95,7 +86,6 @@ _SETS = (
         'pascal_voc20_448.py',
         'VOCdevkit/VOC2012',
         1449,
-        (None, None, 79.7, 83.2, 81.5, 83.0),
     ),
     Benchmark(
         'context59',
@@ -104,7 +94,6 @@ _SETS = (
         'pascal_context59_448.py',
         'VOCdevkit/VOC2010',
         5104,
-        (None, None, 23.4, 33.9, 34.5, 38.4),
     ),
     Benchmark(
         'coco_stuff',
@@ -113,7 +102,6 @@ _SETS = (
         'coco_stuff_448.py',
         'coco_stuff164k',
         5000,
-        (None, None, 15.3, 22.4, 22.8, 25.7),
     ),
     Benchmark(
         'cityscapes',
@@ -122,7 +110,6 @@ _SETS = (
         'cityscapes_448.py',
         'cityscapes',
         500,
-        (None, None, 11.1, 24.0, 32.3, 38.3),
     ),
     Benchmark(
         'ade150',
@@ -131,7 +118,6 @@ _SETS = (
         'ade20k_448.py',
         'ade/ADEChallengeData2016',
         2000,
-        (None, None, 9.2, 17.1, 16.5, 19.1),
     ),
     Benchmark(
         'imagenet',
@@ -140,7 +126,6 @@ _SETS = (
         'imagenet_224.py',
         'imagenet',
         50000,
-        (43.7, 51.6, None, None, None, None),
     ),
 )
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in _SETS})
@@ -161,8 +146,8 @@ def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
     Example:
         >>> [benchmark.title for benchmark in select_sets(['voc20', 'ade150'])]
         ['VOC20', 'ADE150']
-        >>> BENCHMARKS['voc20'].published[PUBLISHED_BY.index('TCL + PAMR')]
-        83.2
+        >>> BENCHMARKS['voc21'].published[0]
+        52.3
     """
     files = [name for name in dict.fromkeys(names) if name.endswith('.py')]
     by_name = {**BENCHMARKS, **{file: read_benchmark(file) for file in files}}
@@ -217,7 +202,6 @@ def read_benchmark(path: str | Path) -> Benchmark:
         data_config=str(Path(path).resolve()),
         root=str(dataset.data_root),
         num_images=None,
-        published=(None,) * len(PUBLISHED_BY),
     )
 
 

@@ -6,8 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
+from groupvit_mmseg.benchmark.published import PUBLISHED_BY
 from groupvit_mmseg.benchmark.result_types import SetResult
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY
+from groupvit_mmseg.benchmark.sets import BENCHMARKS
 
 Row = dict[str, str]
 

@@ -153,6 +153,16 @@ def fetch_released(weights: ReleasedWeights) -> Path:
     return _checked(target, weights)
 
 
+def find_cached(weights: ReleasedWeights) -> Path | None:
+    """Return the file of released weights in a cache of this machine, or None.
+
+    Args:
+        weights (ReleasedWeights): Which ones.
+    """
+    target = cache_folder() / weights.file
+    return target if target.is_file() else next(_other_caches(weights), None)
+
+
 def address_of(weights: ReleasedWeights) -> str:
     """Return the address of the official file, at the mirror if one is named."""
     return f'{(os.environ.get("GROUPVIT_MIRROR") or RELEASE).rstrip("/")}/{weights.file}'

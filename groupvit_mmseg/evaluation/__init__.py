@@ -6,6 +6,7 @@ from groupvit_mmseg.evaluation.calibration import (
     calibrate_threshold,
 )
 from groupvit_mmseg.evaluation.confusion import count_labels
+from groupvit_mmseg.evaluation.evaluate import evaluate_segmentor
 from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
     OracleIoUMetric,
@@ -27,4 +28,5 @@ __all__ = [
     'calibrate_threshold',
     'collect_predictions',
     'count_labels',
+    'evaluate_segmentor',
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.inference.encoded_image import EncodedImage, make_result
-from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare
+from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare, short_side_of
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.groupvit import GroupViT
+from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
@@ -28,6 +30,55 @@ class ImageEncoder:
 
     segmentor: GroupViTSegmentor
     _pipeline: Compose
+    _pipeline_config: Sequence[dict]
+
+    def options_with(self, **test_cfg: object) -> dict[str, object]:
+        """Return the options of the segmentation with some changed, for :meth:`set_options`.
+
+        Args:
+            **test_cfg: Fields of :class:`.InferenceOptions`. Windows without a size, as of
+                ``mode='slide'`` alone, have twice the sides of the images that the model was
+                trained with, and overlap by half.
+
+        Raises:
+            ValueError: If there is no such option, or a value is out of its range.
+        """
+        options: dict[str, object] = {**self.segmentor.test_cfg, **test_cfg}
+        # A result has scores and a group map; all other options are those of the config.
+        options |= dict(with_scores=True, with_group_map=options.get('mode', 'whole') == 'whole')
+        backbone = self.segmentor.backbone
+        if options.get('mode') == 'slide' and isinstance(backbone, GroupViT):
+            sides = tuple(count * backbone.patch_size for count in backbone.grid_shape)
+            windows = dict(crop_size=tuple(2 * side for side in sides), stride=sides)
+            options = {**windows, **options}
+        read_options(options)
+        return options
+
+    def set_options(self, **test_cfg: object) -> None:
+        """Change options of the segmentation from now on.
+
+        Args:
+            **test_cfg: As :meth:`options_with` takes them, such as ``pamr_steps=10``.
+
+        Raises:
+            ValueError: If there is no such option, or a value is out of its range; the options stay
+                as they are.
+        """
+        self.segmentor.test_cfg = self.options_with(**test_cfg)
+
+    def short_side(self) -> int:
+        """Return the pixels to which the shorter side of an image is resized, for exports.
+
+        Without a resize, the side of the images that the backbone was trained on.
+
+        Raises:
+            ValueError: If the pipeline has other transforms, or the backbone is no GroupViT.
+        """
+        backbone = self.segmentor.backbone
+        if not isinstance(backbone, GroupViT):
+            raise ValueError('Exports take a GroupViT: other backbones have no size of their own.')
+        native = min(backbone.grid_shape) * backbone.patch_size
+        return short_side_of(self._pipeline_config, native)
 
     def read(self, path: str | Path) -> RGBImage:
         """Read an image that can be segmented, for :meth:`batch`.

@@ -102,11 +102,9 @@ class GroupViTInferencer(ImageEncoder):
         elif any(getattr(module, 'init_cfg', None) for module in self.segmentor.modules()):
             self.segmentor.init_weights()
         self.segmentor.to(device).eval()
-        # A result has scores and a group map; all other options are those of the config.
-        is_whole = self.segmentor.test_cfg.get('mode', 'whole') == 'whole'
-        outputs = dict(with_scores=True, with_group_map=is_whole)
-        self.segmentor.test_cfg = {**self.segmentor.test_cfg, **outputs}
-        self._pipeline = array_pipeline(cfg.test_dataloader.dataset.pipeline)
+        self.set_options()
+        self._pipeline_config = cfg.test_dataloader.dataset.pipeline
+        self._pipeline = array_pipeline(self._pipeline_config)
         self.set_classes(class_names, **class_options)
 
     @classmethod
@@ -146,11 +144,9 @@ class GroupViTInferencer(ImageEncoder):
         if config is not None:
             return cls(config, source, class_names=class_names, device=device, **class_options)
         model = open_model(source)
-        if class_names is not None:  # Pascal VOC's threshold belongs to its classes
-            class_options = {'with_background': False, **class_options}
-        return cls(
-            model.config, model.tensors, class_names=class_names, device=device, **class_options
-        )
+        inferencer = cls(model.config, model.tensors, device=device)
+        inferencer._set_other_classes(class_names, **class_options)
+        return inferencer
 
     @classmethod
     def untrained(
@@ -167,10 +163,19 @@ class GroupViTInferencer(ImageEncoder):
             device (str): Device to compute on. Defaults to 'cpu'.
             **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
         """
+        inferencer = cls(zero_shot_voc_config(PAPER), device=device)
+        inferencer._set_other_classes(class_names, **class_options)
+        return inferencer
+
+    def _set_other_classes(
+        self,
+        class_names: ClassList | str | Sequence[str] | None,
+        **class_options: Unpack[ClassOptions],
+    ) -> None:
+        """Set classes other than those of the config: its threshold belongs to its own."""
         if class_names is not None:
-            class_options = {'with_background': False, **class_options}
-        cfg = zero_shot_voc_config(PAPER)
-        return cls(cfg, class_names=class_names, device=device, **class_options)
+            self.set_classes(with_background=False)
+        self.set_classes(class_names, **class_options)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -24,6 +24,30 @@ def array_pipeline(pipeline: Sequence[dict]) -> Compose:
     return Compose([dict(type='mmseg.LoadImageFromNDArray'), *transforms])
 
 
+def short_side_of(pipeline: Sequence[dict], default: int) -> int:
+    """Return the pixels to which a pipeline resizes the shorter side of an image.
+
+    Args:
+        pipeline (Sequence[dict]): Config of the test pipeline.
+        default (int): Returned for a pipeline that does not resize.
+
+    Raises:
+        ValueError: If it has other transforms of images.
+    """
+    side = default
+    for step in pipeline:
+        kind = step['type'].rpartition('.')[-1]
+        if kind == 'Resize' and step.get('keep_ratio'):
+            scale = step['scale']
+            side = min(scale) if isinstance(scale, (tuple, list)) else scale
+        elif not kind.startswith(('Load', 'Pack')):
+            raise ValueError(
+                f'The test pipeline has a {kind}, which exports do not support: use a Resize with '
+                'keep_ratio=True alone.'
+            )
+    return side
+
+
 def as_array(image: str | Path | RGBImage) -> RGBImage:
     """Return an image, read if it is a file.
 

@@ -29,6 +29,7 @@ from groupvit_mmseg.models.stages import (
     check_heads,
     check_stages,
 )
+from groupvit_mmseg.torch_versions import is_compiling
 
 
 @MODELS.register_module()
@@ -192,7 +193,7 @@ class GroupViT(PretrainedInit, BaseModule):
             feature_level(stages, index, out_type, patch_shape)
             for index, out_type in zip(self.out_indices, self.out_types, strict=True)
         ]
-        return tuple(levels) if torch.compiler.is_compiling() else FeatureLevels(levels)
+        return tuple(levels) if is_compiling() else FeatureLevels(levels)
 
     def _run_stages(self, images: Tensor, count: int) -> tuple[list[StageOutput], tuple[int, int]]:
         """Run the first ``count`` stages, the very last one normalised; also return ``h, w``."""

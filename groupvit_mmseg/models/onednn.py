@@ -10,13 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from groupvit_mmseg.torch_versions import is_autocast_enabled, is_compiling
+
 
 def fast_linears(inputs: Tensor) -> AbstractContextManager:
     """Return a context for a forward pass: :class:`OneDnnLinear` where it may help.
 
     A pass that is compiled or traced is left alone: counters of FLOPs only know ``linear``.
     """
-    watched = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    watched = is_compiling() or torch.jit.is_tracing()
     if AVAILABLE and inputs.device.type == 'cpu' and not watched:
         return OneDnnLinear()
     return nullcontext()
@@ -53,7 +55,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
         AVAILABLE
         and all(t.dtype == torch.float32 and t.device.type == 'cpu' for t in tensors)
         and x.numel() > 0
-        and not torch.is_autocast_enabled('cpu')
+        and not is_autocast_enabled('cpu')
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
     )
 

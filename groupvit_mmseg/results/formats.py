@@ -1,4 +1,4 @@
-"""Results in the forms of other programs: COCO, LabelMe, supervision, MMSegmentation."""
+"""Results in the forms of other programs: COCO, YOLO, LabelMe, supervision, MMSegmentation."""
 
 from __future__ import annotations
 
@@ -125,6 +125,18 @@ def _to_edges(outline: NDArray[np.integer | np.floating]) -> list[float]:
     points = outline.astype(np.int64) - 1
     # The pixel 2i or 2i + 1 of the double size is the left or right half of pixel i.
     return (points // 2 + points % 2).astype(float).ravel().tolist()
+
+
+def to_yolo(result: InferenceResult, *, min_area: int) -> str:
+    """Return the text of a YOLO label file; see :meth:`.InferenceResult.to_yolo`."""
+    height, width = result.label_map.shape
+    lines = []
+    for region in regions(result, min_area):
+        for outline in polygons(region.mask):
+            points = np.reshape(outline, (-1, 2)) / (width, height)
+            values = ' '.join(f'{value:.6g}' for value in points.ravel())
+            lines.append(f'{region.label - int(result.with_background)} {values}\n')
+    return ''.join(lines)
 
 
 def to_labelme(result: InferenceResult, image_path: str | Path, *, min_area: int) -> dict:

@@ -125,21 +125,29 @@ class InferenceResult(NamedTuple):
         order = [index for index in np.argsort(-counts, kind='stable') if counts[index]]
         return {self.class_names[i]: float(counts[i] / self.label_map.size) for i in order}
 
-    def overlay(self, *, opacity: float = 0.6, with_legend: bool = True) -> NDArray[np.uint8]:
+    def overlay(
+        self,
+        *,
+        opacity: float = 0.6,
+        with_legend: bool = True,
+        colours: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Draw the classes over the image.
 
         Args:
             opacity (float): Weight of the colours, in [0, 1]. Defaults to 0.6.
             with_legend (bool): Whether to add a strip with names and shares. Defaults to True.
+            colours (NDArray, optional): RGB ``(K, 3)`` uint8, by class, black for those that are
+                not painted; None takes the palette. Defaults to None.
 
         Returns:
             NDArray: RGB ``(h, w, 3)`` uint8; a small image is enlarged so that names are legible.
         """
         image, labels = (enlarge(array, SMALLEST_SIDE) for array in (self.image, self.label_map))
-        figure = draw_labels(image, labels, self.class_names, opacity=opacity)
+        figure = draw_labels(image, labels, self.class_names, opacity=opacity, colours=colours)
         if not with_legend:
             return figure
-        strip = legend(labels, self.class_names, width=figure.shape[1])
+        strip = legend(labels, self.class_names, width=figure.shape[1], colours=colours)
         return np.concatenate([figure, strip])
 
     def to_image(self, kind: str = 'overlay') -> Image.Image:
@@ -215,6 +223,20 @@ class InferenceResult(NamedTuple):
             ValueError: If there is no such form.
         """
         return formats.to_coco(self, form=form, min_area=min_area, image_id=image_id)
+
+    def to_yolo(self, *, min_area: int = 25) -> str:
+        """Return the text of a YOLO segmentation label file: a line for each connected region.
+
+        A line is ``class x1 y1 x2 y2 ...``: the class counted from 0 without the background, and
+        the outer outline in [0, 1] of the image's width and height; holes are filled.
+
+        Args:
+            min_area (int): Pixels that a region must have. Defaults to 25.
+
+        Returns:
+            str: Empty if there is no region.
+        """
+        return formats.to_yolo(self, min_area=min_area)
 
     def to_labelme(self, image_path: str | Path, *, min_area: int = 25) -> dict:
         """Return the content of a LabelMe file: a polygon for each connected region of a class.

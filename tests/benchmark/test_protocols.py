@@ -3,8 +3,9 @@
 import pytest
 
 from groupvit_mmseg.benchmark.protocols import PRESETS, WITH_BACKGROUND, has_background, protocol
+from groupvit_mmseg.benchmark.published import PUBLISHED, PUBLISHED_BY
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, PUBLISHED_BY, read_benchmark, select_sets
+from groupvit_mmseg.benchmark.sets import BENCHMARKS, read_benchmark, select_sets
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -20,6 +21,34 @@ from groupvit_mmseg.text.vocabulary import class_names
         ('sclip', 'pascal_context', 336, 224, 112, 0.1),
         ('sclip', 'cityscapes', 560, 224, 112, None),
         ('sclip', 'coco_stuff', 448, 224, 112, None),
+        ('clearclip', 'pascal_voc', 448, 448, 224, 0.5),
+        ('clearclip', 'pascal_context', 448, 448, 224, 0.15),
+        ('clearclip', 'coco_object', 448, 448, 224, 0.4),
+        ('clearclip', 'cityscapes', 448, 224, 112, None),
+        ('naclip', 'pascal_context', 336, 224, 112, 0.1),
+        ('naclip', 'cityscapes', 560, 224, 112, None),
+        ('segclip', 'pascal_voc', 224, 224, 224, 0.8),
+        ('segclip', 'pascal_context', 224, 224, 224, 0.25),
+        ('segclip', 'coco_object', 224, 224, 224, 0.65),
+        ('ovsegmentor', 'pascal_voc', 448, 448, 224, 0.9),
+        ('ovsegmentor', 'pascal_context', 448, 448, 224, 0.35),
+        ('ovsegmentor', 'coco_object', 448, 448, 224, 0.9),
+        ('trident', 'pascal_voc', 448, 224, 112, 0.2),
+        ('trident', 'pascal_context', 576, 224, 112, 0.15),
+        ('trident', 'pascal_context59', 576, 224, 112, None),
+        ('trident', 'cityscapes', 688, 224, 112, None),
+        ('trident', 'coco_object', 448, 224, 112, 0.25),
+        ('corrclip', 'pascal_voc', 336, 224, 112, 0.2),
+        ('corrclip', 'pascal_context', 336, 224, 112, 0.15),
+        ('corrclip', 'coco_object', 336, 224, 112, 0.25),
+        ('corrclip', 'cityscapes', 448, 224, 112, None),
+        ('cass', 'coco_object', 336, 224, 112, 0.1),
+        ('cass', 'cityscapes', 560, 224, 112, None),
+        ('textregion', 'pascal_voc', 672, 224, 112, 0.4),
+        ('textregion', 'pascal_context', 672, 224, 112, 0.35),
+        ('textregion', 'coco_object', 672, 224, 112, 0.5),
+        ('textregion', 'cityscapes', 1344, 224, 112, None),
+        ('dinotxt', 'ade20k', 512, 384, 192, None),
     ],
 )
 def test_figures_of_the_sources(name, class_set, short_side, crop_size, stride, threshold):
@@ -50,7 +79,24 @@ def test_background_words_are_no_classes_and_only_where_there_is_a_background():
 
 
 def test_a_stand_in_is_never_silent():
-    assert [name for name in PRESETS if PRESETS[name].common.caveat] == ['tcl', 'sclip']
+    assert [name for name in PRESETS if not PRESETS[name].common.caveat] == ['official', 'paper']
+
+
+@pytest.mark.parametrize('name', list(PRESETS))
+@pytest.mark.parametrize('benchmark', [b for b in BENCHMARKS.values() if b.name != 'imagenet'])
+def test_every_protocol_fits_every_set(name, benchmark):
+    knows = name not in ('dinotxt', 'paper') or not has_background(benchmark.class_set)
+    changes = {} if knows else dict(bg_thresh=0.5)
+    result = protocol(name, benchmark.class_set, **changes)
+    assert result.name == name
+    assert result.class_list(benchmark.class_set).class_names == class_names(benchmark.class_set)
+    assert result.stride <= result.crop_size <= result.short_side
+    assert (result.bg_thresh is not None) == has_background(benchmark.class_set)
+
+
+def test_dinotxt_has_no_threshold_of_its_own():
+    with pytest.raises(ValueError, match='give one with bg_thresh'):
+        protocol('dinotxt', 'pascal_voc')
 
 
 @pytest.mark.parametrize(
@@ -80,6 +126,22 @@ def test_nine_sets_with_their_sizes_and_published_numbers():
         select_sets(['voc22'])
 
 
+def test_published_scores_name_protocol_and_source():
+    assert PUBLISHED_BY[:2] == ('GroupViT GCC+YFCC', 'GroupViT GCC+RedCaps')
+    assert len(set(PUBLISHED_BY)) == len(PUBLISHED)
+    for each in PUBLISHED:
+        assert each.protocol in PRESETS or each.protocol == 'its own'
+        assert 'arXiv' in each.source or 'authors of GroupViT' in each.source
+        assert each.scores
+        assert set(each.scores) <= set(BENCHMARKS)
+        assert all(0 < score < 100 for score in each.scores.values())
+    scores = {each.method: each.scores for each in PUBLISHED}
+    assert scores['CorrCLIP v2'] == dict(voc21=82.3, context60=51.1, coco_object=58.0)
+    assert scores['Talk2DINO'] == dict(voc21=65.8)
+    assert BENCHMARKS['voc20'].published[PUBLISHED_BY.index('NACLIP')] == 83.0
+    assert BENCHMARKS['imagenet'].published[:2] == (43.7, 51.6)
+
+
 def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
     (tmp_path / 'pets.py').write_text(
         "val_dataloader = dict(dataset=dict(type='BaseSegDataset', data_root='pets',"
@@ -97,6 +159,7 @@ def test_a_set_of_ones_own_takes_classes_from_its_config_or_its_type(tmp_path):
     assert protocol('official', pets.class_set, bg_thresh=0.4).bg_thresh == 0.4
     assert protocol('tcl', streets.class_set).bg_thresh is None
     assert read_benchmark(tmp_path / 'pets.py') == pets
+    assert set(pets.published) == {None}
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path):

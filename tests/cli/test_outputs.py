@@ -113,5 +113,5 @@ def test_a_foreign_record_is_left_alone(tmp_path, sources):
 def test_formats_are_named():
     assert parse_formats('png, coco,png') == ('png', 'coco')
     for text in ('', 'png,gif'):
-        with pytest.raises(ValueError, match='choose from png, groups, label, json, coco'):
+        with pytest.raises(ValueError, match='choose from png, groups, label, json, coco, yolo'):
             parse_formats(text)

@@ -55,7 +55,7 @@ def scope_of(cfg):
 
 def test_lists_are_not_empty():
     assert CONFIGS / 'groupvit_pretrain.py' in LEAVES
-    assert len(PAPER) == 2
+    assert len(PAPER) == 3
     assert len(PRETRAINING) > len(PAPER)
     assert len(SEGMENTING) > 30
     assert len(TRAINING) > 15
@@ -206,6 +206,7 @@ def test_paper_recipe_is_complete(path):
     'data,sizes,prompts',
     [
         ('gcc-yfcc', dict(gcc3m=2_891_445, gcc12m=11_156_203, yfcc14m=14_615_499), 3),
+        ('cc3m-cc12m', dict(cc3m_wds=2_905_954, cc12m_wds=10_968_539), 3),
         ('gcc-redcap', dict(gcc3m=2_891_445, gcc12m=11_156_203, redcap12m=11_866_987), 0),
     ],
 )

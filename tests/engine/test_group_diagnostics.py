@@ -89,7 +89,7 @@ def test_pictures_of_the_same_images_every_so_often(make_runner, tmp_path):
     runner.train()
     pictures = sorted(Path(runner.work_dir).glob('*/vis_data/vis_image/**/*.png'))
     assert len(pictures) == 4  # two images after steps 2 and 4
-    assert cv2.imread(str(pictures[0])).shape == (16, 16, 3)
+    assert cv2.imread(str(pictures[0])).shape == (160, 160, 3)  # legible
     plain = make_runner('plain', train_cfg=dict(max_epochs=1))
     plain.train()
     drawn = runner.model.state_dict()

@@ -4,7 +4,10 @@ import argparse
 import hashlib
 import logging
 import os
+import threading
 import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import mmpretrain
@@ -74,6 +77,22 @@ def cached(official, tmp_path, monkeypatch):
     monkeypatch.setenv('GROUPVIT_OFFLINE', '1')
     yield path
     assert not (tmp_path / 'executed').exists()
+
+
+@pytest.fixture
+def served(cached, tmp_path, monkeypatch):
+    """The same on a mirror on loopback, with an empty cache; gives the cache's folder."""
+    home = tmp_path / 'empty'
+    monkeypatch.setenv('GROUPVIT_HOME', str(home))
+    monkeypatch.delenv('GROUPVIT_OFFLINE')
+    handler = partial(SimpleHTTPRequestHandler, directory=cached.parent)
+    monkeypatch.setattr(SimpleHTTPRequestHandler, 'log_message', lambda *_: None)
+    server = ThreadingHTTPServer(('127.0.0.1', 0), handler)
+    threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01}).start()
+    monkeypatch.setenv('GROUPVIT_MIRROR', f'http://127.0.0.1:{server.server_port}')
+    yield home
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
@@ -268,6 +287,34 @@ def test_mmengines_load_checkpoint_by_name_is_strict_if_told_so(cached, zero_sho
 def test_an_unknown_name_is_one_sentence(cached, zero_shot):
     with pytest.raises(FileNotFoundError, match='groupvit-gcc-yfcc'):
         init_model(str(zero_shot), 'groupvit-gcc-yfc', device='cpu')
+
+
+def open_by(function, zero_shot):
+    """The model that a function of OpenMMLab opens by the name."""
+    if function == 'MMSegInferencer':
+        options = dict(scope='groupvit_mmseg', device='cpu', show_progress=False)
+        return MMSegInferencer(NAME, **options).model
+    if function == 'init_model':
+        return init_model(str(zero_shot), NAME, device='cpu')
+    if function == 'load_checkpoint':
+        model = MODELS.build(Config.fromfile(zero_shot).model)
+        load_checkpoint(model, NAME, map_location='cpu')
+        return model
+    return mmpretrain.get_model(small_classifier(), pretrained=NAME)
+
+
+@pytest.mark.parametrize(
+    'function', ['MMSegInferencer', 'init_model', 'load_checkpoint', 'get_model']
+)
+def test_a_name_is_downloaded_once(function, served, repository, zero_shot, pretrained):
+    """From a server on loopback; then from the cache, with the server's address gone."""
+    weights = pretrained_weights(pretrained)
+    for _ in range(2):
+        model = open_by(function, zero_shot)
+        for key, value in model.backbone.state_dict().items():
+            assert torch.equal(value, weights[f'backbone.{key}']), key
+        assert (served / RELEASED[NAME].file).is_file()
+        os.environ['GROUPVIT_MIRROR'] = 'http://127.0.0.1:9'
 
 
 # MMPretrain.

@@ -275,3 +275,14 @@ def test_weights_of_other_heads_are_refused(refused, config_file, finished, tmp_
     changes = [heads] if given else [heads, f'load_from={checkpoint}']
     line = refused(config_file, f'--work-dir={tmp_path}', *given, '--cfg-options', *changes)
     assert 'disagree on num_heads, [2, 2] and [1, 1]: change the config' in line
+
+
+def test_the_environment_goes_to_the_log_file_alone(train, config_file, tmp_path):
+    printed = train(config_file, '--work-dir', tmp_path)
+    (log,) = tmp_path.glob('*/*.log')
+    written = log.read_text()
+    for text in ('System environment:', 'Runtime environment:', 'Config:\n', 'Hooks will be'):
+        assert text in written
+        assert text not in printed
+    assert f'Environment, config and hooks: {log}' in printed
+    assert len(printed.splitlines()) < 60

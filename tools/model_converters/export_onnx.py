@@ -22,7 +22,6 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import numpy as np
 import torch
-from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.atomic_files import write_atomically
@@ -41,8 +40,7 @@ from groupvit_mmseg.export import (
     to_onnx,
     to_pt2,
 )
-from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
-from groupvit_mmseg.models import GroupViT
+from groupvit_mmseg.inference import GroupViTInferencer, load_image
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 
@@ -92,32 +90,6 @@ def build(args: argparse.Namespace) -> GroupViTInferencer:
     return inferencer
 
 
-def short_side(config: Config, backbone: GroupViT) -> int:
-    """Return the pixels to which the config resizes the shorter side of an image.
-
-    Without a resize, the side of the images that the backbone was trained on.
-
-    Args:
-        config (Config): Of segmentation or pretraining.
-        backbone (GroupViT): The image tower.
-
-    Raises:
-        ValueError: If the config has other transforms of images.
-    """
-    side = min(backbone.grid_shape) * backbone.patch_size
-    for step in segmentation_config(config).test_dataloader.dataset.pipeline:
-        kind = step['type'].rpartition('.')[-1]
-        if kind == 'Resize' and step.get('keep_ratio'):
-            scale = step['scale']
-            side = min(scale) if isinstance(scale, (tuple, list)) else scale
-        elif not kind.startswith(('Load', 'Pack')):
-            raise ValueError(
-                f'The test pipeline has a {kind}, which exports do not support: use a Resize with '
-                'keep_ratio=True alone.'
-            )
-    return side
-
-
 def generated_image(side: int) -> NDArray[np.uint8]:
     """Return an image of random rectangles, neither square nor a multiple of the patch size."""
     rng = np.random.default_rng(0)
@@ -164,7 +136,7 @@ def pt2_maps(content: bytes, image: NDArray[np.uint8]) -> tuple[NDArray, NDArray
 
 def export(args: argparse.Namespace) -> None:
     inferencer = build(args)
-    side = short_side(inferencer.config, inferencer.segmentor.backbone)
+    side = inferencer.short_side()
     images = {name: load_image(name) for name in args.check}
     images = images or {'a generated image': generated_image(side)}
     model = FrozenSegmentor(inferencer.segmentor)

@@ -27,7 +27,10 @@ from groupvit_mmseg.engine.sharding import gathered
 from groupvit_mmseg.models.assignment import Assignment
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT
-from groupvit_mmseg.visualization import draw_groups
+from groupvit_mmseg.visualization import draw_groups, enlarge
+
+SMALLEST_SIDE = 160
+"""int: Images with a shorter side are enlarged before groups are drawn over them."""
 
 
 @HOOKS.register_module()
@@ -236,17 +239,18 @@ class GroupMapHook(Hook):
 
 @torch.no_grad()
 def group_figure(model: nn.Module, image: Tensor) -> NDArray[np.uint8]:
-    """Draw the segments of an image over it, each in its colour.
+    """Draw the segments of an image over it, each in its colour; a small image is enlarged.
 
     Args:
         model (nn.Module): A pretrainer in evaluation mode.
         image (Tensor): BGR ``(3, H, W)`` uint8.
 
     Returns:
-        NDArray: RGB ``(H, W, 3)`` uint8.
+        NDArray: RGB ``(H, W, 3)`` uint8, a whole number of times the size of the image.
     """
     preprocess = cast(nn.Module, model.data_preprocessor)  # every model of mmengine has one
     batch = preprocess(dict(inputs=image[None]))  # (1, 3, H, W)
     output = backbone_of(model).encode(batch['inputs'])
     group_map = output.group_map()[0].cpu().numpy()  # (H, W)
-    return draw_groups(image.flip(0).permute(1, 2, 0).cpu().numpy(), group_map)
+    pixels = image.flip(0).permute(1, 2, 0).cpu().numpy()
+    return draw_groups(enlarge(pixels, SMALLEST_SIDE), enlarge(group_map, SMALLEST_SIDE))

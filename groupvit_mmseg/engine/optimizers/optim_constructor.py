@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
+import torch
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from groupvit_mmseg.engine.optimizers.layer_depth import LayerDistances
+from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 OPTIONS = {'flat_decay_mult', 'custom_keys', 'layer_decay'}
 
@@ -61,6 +63,13 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
                 f'paramwise_cfg.layer_decay = {self.layer_decay} must be above 0 and at most 1, '
                 'such as 0.75.'
             )
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimiser; without ``fused`` where this PyTorch has no fused one."""
+        if self.optimizer_cfg.get('fused') and not has_fused_optimizers(model):
+            self.optimizer_cfg = {**self.optimizer_cfg, 'fused': False}
+            print_log(f'PyTorch {torch.__version__} has fused optimisers on GPUs only.', 'current')
+        return super().__call__(model)
 
     def add_params(
         self, params: list[dict], module: nn.Module, prefix: str = '', is_dcn_module: object = None

@@ -11,6 +11,7 @@ from torch import nn
 
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import Closure, GuardedOptimWrapper
 from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
+from groupvit_mmseg.torch_versions import make_grad_scaler
 
 DTYPES = ('auto', 'bfloat16', 'float16')
 
@@ -78,7 +79,7 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
             raise ValueError("float16 training needs a GPU; use dtype='bfloat16' on a CPU.")
         best = best_half_dtype(self.device_type)
         self.dtype = best if dtype == 'auto' else getattr(torch, dtype)
-        self.scaler = torch.amp.GradScaler(self.device_type, enabled=self.dtype == torch.float16)
+        self.scaler = make_grad_scaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def backward(self, loss: torch.Tensor, **kwargs: object) -> None:
         """Propagate the scaled loss back."""

@@ -11,7 +11,6 @@ from mmengine.dist import is_distributed
 from mmengine.hooks import Hook
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from mmseg.registry import RUNNERS
 from torch import nn
@@ -29,6 +28,7 @@ from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_content import gather_checkpoint, restore_types
+from groupvit_mmseg.engine.runner.environment_log import EnvironmentLog
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
@@ -37,7 +37,7 @@ from groupvit_mmseg.openmmlab_entries import draws_nothing
 
 
 @RUNNERS.register_module()
-class GroupViTRunner(Runner):
+class GroupViTRunner(EnvironmentLog):
     """Runner that reads checkpoints safely, checks their keys, and writes and resumes them exactly.
 
     A checkpoint (:class:`.Checkpoint`) consists of plain values and tensors, which
@@ -75,7 +75,7 @@ class GroupViTRunner(Runner):
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
         """Build a loader; check the files of segmentation sets and read their masks exactly."""
-        return Runner.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
+        return EnvironmentLog.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
 
     def register_hooks(
         self,
