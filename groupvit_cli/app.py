@@ -244,4 +244,6 @@ def main() -> None:
 
 def sentence(error: Exception) -> str:
     """Return the message of an error without the class name or quotes."""
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror  # without its number
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
