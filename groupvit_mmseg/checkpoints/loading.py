@@ -139,7 +139,7 @@ def _moved(tensors: Mapping[str, Tensor], map_location: MapLocation) -> dict[str
         return {key: value.to(map_location) for key, value in tensors.items()}
     moved = {}
     for key, value in tensors.items():
-        storage = map_location(value.untyped_storage(), 'cpu')
+        storage = map_location(value.untyped_storage(), 'cpu')  # type: ignore[arg-type]
         empty = torch.empty(0, dtype=value.dtype, device=storage.device)
         moved[key] = empty.set_(storage, value.storage_offset(), value.shape, value.stride())
     return moved

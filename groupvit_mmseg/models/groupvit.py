@@ -147,8 +147,6 @@ class GroupViT(PretrainedInit, BaseModule):
     def _reset_parameters(self, group_token_std: float) -> None:
         """Draw linear layers and positions from a truncated normal of .02; zero the biases."""
         self.apply(reset_linear)
-        if self.pos_embed.is_meta:  # drawing there imports PyTorch's compiler
-            return
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         first = self.stages[0].group_tokens
         if isinstance(first, nn.Parameter):
