@@ -234,7 +234,7 @@ def _write_names(figure: RGBArray, label_map: IndexMap, class_names: Sequence[st
     draw = ImageDraw.Draw(sheet)
     font = _font(max(11, min(20, min(label_map.shape) // 16)))
     counts = np.bincount(label_map[label_map < len(class_names)])
-    for index in np.flatnonzero(counts):
+    for index in np.flatnonzero(counts).tolist():
         name = class_names[index]
         x, y, radius = _innermost(label_map == index)
         if name == 'background' or radius < font.size / 2:

@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeGuard, TypeVar
 
 Content = TypeVar('Content')
 TABLE, NOTES, PICTURES = 'table.csv', 'table.md', 'pictures'
@@ -165,13 +165,19 @@ def read_set(path: Path) -> SetScores:
     )
 
 
+def is_percentage(value: object) -> TypeGuard[float]:
+    """Return whether a value of JSON is a number from 0 to 100, up to rounding."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and -0.01 <= value <= 100.01
+    )
+
+
 def _percentages(part: object, key: str) -> dict[str, float | None]:
     """Check scores by name."""
     if not isinstance(part, dict) or not all(
-        value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-        for value in part.values()
+        value is None or is_percentage(value) for value in part.values()
     ):
-        raise ValueError(f'has no numbers under "{key}": repeat the evaluation.')
+        raise ValueError(f'has no percentages under "{key}": repeat the evaluation.')
     return {str(name): None if value is None else float(value) for name, value in part.items()}
 
 

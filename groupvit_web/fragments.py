@@ -92,7 +92,8 @@ def _row(cells: Sequence[str], numeric: Collection[int]) -> str:
     others = (
         f'<td{_numeric(i in numeric)}>{escape(cell)}</td>' for i, cell in enumerate(rest, start=1)
     )
-    return f'<th scope="row">{escape(name)}</th>{"".join(others)}'
+    head = f'<th scope="row"{_numeric(0 in numeric)}>{escape(name)}</th>'
+    return f'{head}{"".join(others)}'
 
 
 def _numeric(is_numeric: bool) -> str:

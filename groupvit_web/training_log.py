@@ -17,6 +17,9 @@ from groupvit_web.training_run import SCALARS, STAMP, Picture, Series, TrainingR
 MIN_ENTROPY, MAX_SIMILARITY = 0.1, 0.99
 """tuple[float, float]: Limits of a collapse, the defaults of ``GroupUsageHook``."""
 
+LARGEST_VALUE = 1e100
+"""float: Larger values are errors of a run, and cannot be drawn beside others."""
+
 
 class Progress(NamedTuple):
     """How far a training is.
@@ -210,11 +213,11 @@ class TrainingLog:
         return [f'The groups collapse: {sign}' for sign in signs]
 
     def _not_finite(self) -> list[str]:
-        """Return a sentence for each loss whose last value is NaN or infinite."""
+        """Return a sentence for each loss whose last value is NaN, infinite or as good as that."""
         return [
             f'{name} is {value} at step {step}.'
             for name, (step, value) in self._latest('loss', 'grad_norm').items()
-            if not np.isfinite(value)
+            if not abs(value) < LARGEST_VALUE
         ]
 
 
@@ -222,7 +225,7 @@ def thin_out(series: Series, count: int) -> Series:
     """Average neighbouring values until there are at most ``count``.
 
     Args:
-        series (Series): Any values; those that are not finite are left out.
+        series (Series): Any values; NaN and those of 1e100 or more are left out.
         count (int): Number of values to keep, at least 1.
 
     Returns:
@@ -232,8 +235,8 @@ def thin_out(series: Series, count: int) -> Series:
         >>> thin_out(Series(np.arange(4), np.array([1.0, 3.0, 5.0, 9.0])), 2).values.tolist()
         [2.0, 7.0]
     """
-    finite = np.isfinite(series.values)
-    steps, values = series.steps[finite], series.values[finite]
+    drawable = np.abs(series.values) < LARGEST_VALUE
+    steps, values = series.steps[drawable], series.values[drawable]
     if len(steps) <= count:
         return Series(steps, values)
     edges = np.linspace(0, len(steps), count + 1).astype(int)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from groupvit_web.evaluation_results import is_percentage
+
 FILE = 'result.json'
 LARGEST_FILE = 16 << 20
 
@@ -67,5 +69,5 @@ def _scores(part: object) -> dict[str, float]:
     return {
         way: float(values['mIoU'])
         for way, values in ways.items()
-        if isinstance(values, dict) and isinstance(values.get('mIoU'), int | float)
+        if isinstance(values, dict) and is_percentage(values.get('mIoU'))
     }

@@ -101,8 +101,8 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: str | 
     labels = [names[index] for index in classes]
     axes.set_xticks(range(len(classes)), labels, rotation=90, fontsize=7)
     axes.set_yticks(range(len(classes)), labels, fontsize=7)
-    axes.set_xlabel('labelled as')
-    axes.set_ylabel('is')
+    axes.set_xlabel('prediction')
+    axes.set_ylabel('ground truth')
     figure.colorbar(heatmap, ax=axes, shrink=0.7, label='% of the pixels of a class')
     kind = Path(path).suffix[1:]
     write_atomically(path, lambda stream: figure.savefig(stream, dpi=110, format=kind))

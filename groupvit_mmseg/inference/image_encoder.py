@@ -87,7 +87,7 @@ class ImageEncoder:
         return short_side_of(self._pipeline_config, native)
 
     def prepare(self, image: str | Path | RGBImage) -> PreparedImage:
-        """Read an image that can be segmented and run the pipeline on it, for :meth:`batch`.
+        """Read an image and run the pipeline on it, for :meth:`.GroupViTInferencer.batch`.
 
         Args:
             image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.

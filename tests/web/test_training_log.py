@@ -296,7 +296,7 @@ def test_a_collapse_is_said_with_the_limits_of_the_hook(tmp_path):
     assert log.warnings() == []
 
 
-@pytest.mark.parametrize('value', ['NaN', 'Infinity'])
+@pytest.mark.parametrize('value', ['NaN', 'Infinity', '-Infinity', '1e200'])
 def test_a_loss_that_is_not_finite_is_said(tmp_path, value):
     write(tmp_path, FIRST, entry(10), f'{{"loss": {value}, "iter": 20, "step": 20}}\n')
     (warning,) = read(tmp_path).warnings()
@@ -318,8 +318,8 @@ def test_thinned_values_keep_their_mean_and_the_last_step():
     assert thin.values.mean() == pytest.approx(values.mean())
     assert thin.steps[-1] == 999
     assert thin.values[:2] == pytest.approx([values[:10].mean(), values[10:20].mean()])
-    values[5] = np.nan
-    assert np.isfinite(thin_out(Series(np.arange(1000), values), 7).values).all()
+    values[5:8] = np.nan, np.inf, -1e308
+    assert np.abs(thin_out(Series(np.arange(1000), values), 7).values).max() < 10
 
 
 def test_a_chart_takes_the_colour_of_its_surroundings():
@@ -368,6 +368,9 @@ def test_results_of_both_tools(tmp_path):
     assert find_result(folder, tmp_path) == path
     assert find_result(folder, folder) is None  # nothing above the folder of the command line
     assert read_outcomes(path) == [('things and grounds', 2.84, 77.0)]
+    part = {'way': {'mIoU': 10**400}, 'other': {'mIoU': float('nan')}, 'third': 3}
+    path.write_text(json.dumps({'untrained': part, 'trained': part}))
+    assert read_outcomes(path) == []
     real = {key: {'metrics': {'mIoU': 5.0 + i}} for i, key in enumerate(('untrained', 'trained'))}
     path.write_text(json.dumps({**real, 'trained_calibrated': {'metrics': {'mIoU': 9}}}))
     assert read_outcomes(path) == [('mIoU', 5.0, 6.0), ('calibrated', 5.0, 9.0)]

@@ -266,7 +266,7 @@ def describe(
     is_scenes = args.images == SCENES
     command = shlex.join(['python', 'tools/analysis_tools/make_gallery.py', *argv])
     return GalleryRecord(
-        command=command,
+        command=command.replace(' --', ' \\\n    --'),  # an option per line
         needs='these weights' if is_scenes else 'these weights and images',
         settings=settings,
         images='test scenes' if is_scenes else 'photographs',
