@@ -31,7 +31,7 @@ class BrightnessInferencer:
             decode_head=head, parameters=lambda: iter([torch.zeros(1)])
         )
 
-    def read(self, path):
+    def prepare(self, path):
         return load_image(path)
 
     def batch(self, images):
