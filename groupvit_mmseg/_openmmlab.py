@@ -72,8 +72,8 @@ def _explanation(error: Exception) -> str | None:
     name = getattr(error, 'name', None) or ''
     if name == 'mmcv._ext':
         return (
-            'The installed mmcv has no compiled operators, which this build of MMSegmentation needs; '
-            f'uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then {INSTALL}'
+            'The installed mmcv has no compiled operators, which this build of MMSegmentation '
+            f'needs; uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then {INSTALL}'
         )
     if isinstance(error, ModuleNotFoundError) and name.partition('.')[0] in PACKAGES:
         package = name.partition('.')[0]
