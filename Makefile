@@ -14,7 +14,7 @@ TESTS_label_studio := tests/demo/test_label_studio.py
 TESTS_mim := tests/openmmlab/test_mim.py
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes real zoo lock wheel clean web
+.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -52,10 +52,11 @@ $(EXTRA)/mim/.wheel: $(EXTRA)/mim/.installed
 $(EXTRA)/mim/.passed: $(EXTRA)/mim/.wheel
 
 .PHONY: $(EXTRA)/mim/.wheel
+.PRECIOUS: $(EXTRA)/%/.installed
 # Passes if no test fails and none skips. Never up to date: the tests run each time.
 $(EXTRA)/%/.passed: $(EXTRA)/%/.installed
 	@echo '$*:'
-	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 30; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
+	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs --disable-warnings -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 60; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
@@ -82,6 +83,9 @@ scenes: venv ## draw the scenes into data/scenes
 
 web: venv ## open the local page; MODEL=... names the weights
 	@$(BIN)/groupvit web $(if $(MODEL),--model $(MODEL))
+
+notebook: venv ## execute demo/groupvit.ipynb in place (ten minutes)
+	@$(BIN)/python demo/execute_notebook.py
 
 real: venv ## pretrain on real photographs for a bounded time, evaluate on VOC
 	@$(BIN)/python tools/real.py

@@ -41,7 +41,10 @@ OPENVINO = ['openvino>=2024.4']
 ONNX = ['onnx>=1.16', 'onnxruntime>=1.18', 'onnxscript>=0.5']
 DEV = [
     'build',
+    'ipykernel',
     'mypy>=1.10',
+    'nbclient>=0.10',
+    'nbformat>=5.9',
     'pre-commit',
     'pytest>=8',
     'pytest-cov',

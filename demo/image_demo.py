@@ -21,7 +21,7 @@ from groupvit_mmseg.command_line import (
     tool_parser,
 )
 from groupvit_mmseg.inference import GroupViTInferencer, InferenceResult, load_image
-from groupvit_mmseg.output_paths import check_output
+from groupvit_mmseg.output_paths import check_figure, check_output
 from groupvit_mmseg.text.vocabulary import parse_class_names
 from groupvit_mmseg.visualization import (
     RGBArray,
@@ -74,6 +74,7 @@ def prepare(args: argparse.Namespace) -> tuple[RGBArray, GroupViTInferencer]:
     if args.config is not None and not Path(args.config).is_file():
         raise FileNotFoundError(f'There is no config at {args.config}.')
     check_source(args.checkpoint)
+    check_figure(args.out)
     check_output(args.out, reads=[args.image, args.config or '', args.checkpoint])
     inferencer = GroupViTInferencer.from_pretrained(
         args.checkpoint,

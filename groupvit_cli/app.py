@@ -163,7 +163,10 @@ def web(
 @app.command()
 def models() -> None:
     """List the released weights, their licence, and whether they are in the cache."""
-    from groupvit_cli.models import run
+    from groupvit_cli.light_imports import light_imports
+
+    with light_imports():
+        from groupvit_cli.models import run
 
     run()
 
@@ -190,7 +193,10 @@ def convert(
 
     Further options are those of the converters: --num-heads, --text-heads, --img-size, --no-check.
     """
-    from groupvit_cli.convert import run
+    from groupvit_cli.light_imports import light_imports
+
+    with light_imports():
+        from groupvit_cli.convert import run
 
     options = [*context.args, *(['--overwrite'] if overwrite else [])]
     raise typer.Exit(run(source, target, to=to, options=options))
@@ -238,4 +244,6 @@ def main() -> None:
 
 def sentence(error: Exception) -> str:
     """Return the message of an error without the class name or quotes."""
+    if isinstance(error, OSError) and error.strerror and error.filename is None:
+        return error.strerror  # without its number
     return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)

@@ -28,9 +28,11 @@ def run(source: str, target: str, *, to: str, options: Sequence[str] = ()) -> in
     if to not in TARGETS:
         raise ValueError(f'--to {to}: choose {", ".join(TARGETS)}.')
     path = locate(source)
-    key_format = key_format_of(read_weights(path).tensors)
+    weights = read_weights(path)
+    key_format = key_format_of(weights.tensors)
     if key_format is None:
         raise ValueError(f'{source} has no names of a GroupViT: give other weights.')
     if key_format is TARGETS[to]:
         raise ValueError(f'{source} has the {key_format.title} format already.')
-    return command_line.run(key_format, TARGETS[to], __doc__ or '', [str(path), target, *options])
+    argv = [str(path), target, *options]
+    return command_line.run(key_format, TARGETS[to], __doc__ or '', argv, weights=weights)

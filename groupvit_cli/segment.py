@@ -15,10 +15,8 @@ from groupvit_cli.sources import Source, find_sources
 from groupvit_cli.summary import Summary
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from groupvit_mmseg.inference import GroupViTInferencer
+    from groupvit_mmseg.inference.preparation import PreparedImage
     from groupvit_mmseg.results import InferenceResult
 
 LARGEST_BATCH = 8
@@ -146,11 +144,13 @@ def check_cameras(sources: Sequence[Source]) -> None:
 
 def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     """Check the classes, load the model and set them."""
+    from groupvit_cli.light_imports import light_imports
     from groupvit_cli.segment_classes import read_classes
 
-    classes = read_classes(options)
-    from groupvit_mmseg.inference import GroupViTInferencer
+    with light_imports():
+        from groupvit_mmseg.inference import GroupViTInferencer
 
+    classes = read_classes(options)
     inferencer = GroupViTInferencer.from_pretrained(
         options.model,
         config=options.config,
@@ -219,11 +219,11 @@ def batches(
 ) -> Iterator[list[tuple[Source, InferenceResult]]]:
     """Yield the results of a batch at a time; ``auto`` halves it where the memory is too small."""
     size = first_batch_size(inferencer, batch_size)
-    waiting: list[tuple[Source, NDArray[np.uint8]]] = []
+    waiting: list[tuple[Source, PreparedImage]] = []
     images = [source for source in sources if source.kind == 'image']
     for index, source in enumerate(images, start=1):
         try:
-            waiting.append((source, inferencer.read(source.path)))
+            waiting.append((source, inferencer.prepare(source.path)))
         except (OSError, ValueError) as error:
             summary.failures.append(str(error).rstrip('.'))
             advance()

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ MODULES = (
 )
 INSTALL = 'run: pip install "groupvit-mmseg[onedl]"'
 PACKAGES = ('mmengine', 'mmcv', 'mmseg', 'mmpretrain')
+# Of the build of OpenCV with windows, which the OpenMMLab packages require.
+MISSING_LIBRARY = re.compile(r'lib(GL|EGL|SM|Xext|Xrender|X11|xcb|glib-2|gthread-2)\b.*\.so')
 # A text of the message, and the sentence that replaces it.
 KNOWN_FAILURES = (
     (
@@ -27,14 +30,9 @@ KNOWN_FAILURES = (
         'pip install --upgrade torch torchvision',
     ),
     (
-        'libGL',
-        'OpenCV needs libGL, which this system lacks ({error}); run: '
-        'pip uninstall -y opencv-python && pip install --force-reinstall opencv-python-headless',
-    ),
-    (
         'is used but incompatible',  # mmseg and mmpretrain about mmcv and mmengine
         '{error}: the installed OpenMMLab packages do not fit each other; install one build whole, '
-        'as docs/compatibility.md says',
+        'as docs/faq.md says',
     ),
     (
         'pkg_resources',
@@ -74,18 +72,34 @@ def _explanation(error: Exception) -> str | None:
     name = getattr(error, 'name', None) or ''
     if name == 'mmcv._ext':
         return (
-            'The installed mmcv has no compiled operators, which mmseg imports: install the wheel '
-            f'of your PyTorch as docs/compatibility.md says, or OneDL; {INSTALL}'
+            'The installed mmcv has no compiled operators, which this build of MMSegmentation '
+            f'needs; uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then {INSTALL}'
         )
     if isinstance(error, ModuleNotFoundError) and name.partition('.')[0] in PACKAGES:
         package = name.partition('.')[0]
         return (
             f'groupvit_mmseg needs an OpenMMLab build and {package!r} is not installed; {INSTALL}'
         )
+    if isinstance(error, ImportError) and MISSING_LIBRARY.match(str(error)):
+        return missing_library(error)
     for text, sentence in KNOWN_FAILURES:
         if text in str(error):
             return sentence.format(error=str(error).rstrip('.'))
     return None
+
+
+def missing_library(error: ImportError) -> str:
+    """Return what to do where OpenCV's build with windows misses a library, as in containers.
+
+    Example:
+        >>> missing_library(ImportError('libGL.so.1: cannot open shared object file'))[:43]
+        'OpenCV needs libGL.so.1, which this system '
+    """
+    return (
+        f'OpenCV needs {str(error).partition(":")[0]}, which this system has not; run: '
+        'pip uninstall --yes opencv-python && '
+        'pip install --force-reinstall --no-deps opencv-python-headless'
+    )
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeGuard
 
+from PIL import Image
+
 
 def check_output(
     path: str | Path | None, *, reads: Iterable[object] = (), name: str = '--out'
@@ -38,6 +40,25 @@ def check_output(
                 f'{name} {path} would replace {source}, which this command reads: name another '
                 'file.'
             )
+
+
+def check_figure(path: str | Path, *, name: str = '--out') -> None:
+    """Refuse the file of a figure whose suffix is that of no image format.
+
+    Args:
+        path (str | Path): The file.
+        name (str): Option of the command line, for messages. Defaults to '--out'.
+
+    Raises:
+        ValueError: If Pillow writes no such format.
+
+    Example:
+        >>> check_figure('figure.txt')
+        Traceback (most recent call last):
+        ValueError: --out figure.txt has no suffix of an image format: let it end in .png.
+    """
+    if Image.registered_extensions().get(Path(path).suffix.lower()) not in Image.SAVE:
+        raise ValueError(f'{name} {path} has no suffix of an image format: let it end in .png.')
 
 
 def check_folder(folder: str | Path, *, name: str = '--out') -> None:

@@ -305,12 +305,18 @@ def test_a_batch_shares_batches_of_windows(image, checkpoint, monkeypatch):
 def test_reading_refuses_what_cannot_be_segmented(image, checkpoint, tmp_path):
     inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
     Image.fromarray(image).save(tmp_path / 'image.png')
-    assert np.array_equal(inferencer.read(tmp_path / 'image.png'), image)
+    prepared = inferencer.prepare(tmp_path / 'image.png')
+    assert np.array_equal(prepared.image, image)
+    # The pipeline runs once.
+    inferencer._pipeline = lambda data: pytest.fail('ran again')
+    (result,) = inferencer.batch([prepared])
+    assert result.label_map.shape == image.shape[:2]
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
     Image.new('RGB', (30_000, 8)).save(tmp_path / 'thin.png')
     with pytest.raises(ValueError, match=r'thin\.png, resized, has 2048 x 1 pixels'):
-        inferencer.read(tmp_path / 'thin.png')
+        inferencer.prepare(tmp_path / 'thin.png')
     with pytest.raises(FileNotFoundError, match=r'none\.png'):
-        inferencer.read(tmp_path / 'none.png')
+        inferencer.prepare(tmp_path / 'none.png')
 
 
 def test_results_hold_the_image_and_the_background(image, checkpoint):

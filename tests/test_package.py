@@ -41,17 +41,17 @@ FAILURES = [
     (
         'cv2',
         "ImportError('libGL.so.1: cannot open shared object file: No such file or directory')",
-        'pip install --force-reinstall opencv-python-headless',
+        'pip install --force-reinstall --no-deps opencv-python-headless',
     ),
     (
         'mmcv',
         "ModuleNotFoundError(\"No module named 'mmcv._ext'\", name='mmcv._ext')",
-        'or OneDL; run: pip install "groupvit-mmseg[onedl]"',
+        'mmpretrain, then run: pip install "groupvit-mmseg[onedl]"',
     ),
     (
         'mmseg',
         "AssertionError('MMCV==2.2.0 is used but incompatible. Please install mmcv<2.2.0.')",
-        'install one build whole, as docs/compatibility.md says',
+        'install one build whole, as docs/faq.md says',
     ),
     (
         'mmengine',

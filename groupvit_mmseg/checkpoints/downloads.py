@@ -22,6 +22,17 @@ TIMEOUT = 30.0
 ATTEMPTS = 5
 """int: Attempts in a row that bring no byte before the download fails."""
 USER_AGENT = 'groupvit-mmseg'
+OF_THE_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.EFBIG,
+    errno.ENAMETOOLONG,
+)
+"""tuple[int, ...]: Errors of writing; another connection cannot mend them."""
 
 
 class WrongHashError(ValueError):
@@ -98,6 +109,8 @@ def download_file(address: str, path: str | Path, *, sha256: str = '') -> Path:
             if error.errno == errno.ENOSPC:
                 partial.remove()
                 raise _no_space(address, path.parent) from error
+            if error.errno in OF_THE_DISK:
+                raise _not_writable(error, partial.path) from error
             raise
         if sha256 and not has_hash(partial.path, sha256):
             partial.remove()
@@ -138,7 +151,7 @@ def _receive(address: str, partial: PartialFile) -> None:
                 ) from error
             reason = error
         except (http.client.HTTPException, urllib.error.URLError, TimeoutError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in OF_THE_DISK:
                 raise
             reason = error
         failures = 0 if partial.size() > before else failures + 1
@@ -206,6 +219,15 @@ def _progress(address: str, start: int, total: int | None) -> Iterator:
     with Progress(TextColumn('{task.description}'), BarColumn(), *columns, console=console) as bar:
         task = bar.add_task(name, total=total, completed=start)
         yield lambda count: bar.advance(task, count)
+
+
+def _not_writable(error: OSError, path: Path) -> OSError:
+    """Return the error of a file that cannot be written."""
+    return OSError(
+        error.errno,
+        f'{path} cannot be written ({error.strerror}): change its permissions, or name another '
+        'folder with GROUPVIT_HOME.',
+    )
 
 
 def _no_space(address: str, folder: Path) -> OSError:

@@ -129,7 +129,20 @@ def _from_weights(path: Path, weights: WeightFile, map_location: MapLocation) ->
     if _has_foreign_keys(weights.tensors):
         return _renamed(path, weights, map_location)
     meta = {'cfg': weights.config_text}
-    return cast(Checkpoint, {'state_dict': weights.tensors, 'meta': meta})
+    tensors = _moved(weights.tensors, map_location)
+    return cast(Checkpoint, {'state_dict': tensors, 'meta': meta})
+
+
+def _moved(tensors: Mapping[str, Tensor], map_location: MapLocation) -> dict[str, Tensor]:
+    """Return tensors of the CPU where ``torch.load`` would put them."""
+    if not callable(map_location):
+        return {key: value.to(map_location) for key, value in tensors.items()}
+    moved = {}
+    for key, value in tensors.items():
+        storage = map_location(value.untyped_storage(), 'cpu')  # type: ignore[arg-type]
+        empty = torch.empty(0, dtype=value.dtype, device=storage.device)
+        moved[key] = empty.set_(storage, value.storage_offset(), value.shape, value.stride())
+    return moved
 
 
 def _renamed(path: Path, weights: WeightFile, map_location: MapLocation) -> Checkpoint:
@@ -140,8 +153,7 @@ def _renamed(path: Path, weights: WeightFile, map_location: MapLocation) -> Chec
         tensors = to_pretrainer_names(weights.tensors, key_format).tensors
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
-    if not callable(map_location):
-        tensors = {key: value.to(map_location) for key, value in tensors.items()}
+    tensors = _moved(tensors, map_location)
     return Checkpoint(state_dict=tensors, settings=settings_of_weights(path, weights))
 
 

@@ -36,7 +36,14 @@ MAX_LOGIT_SCALE = 100.0  # as ``models.losses`` clamps it
 
 
 @tool_main()
-def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | None = None) -> None:
+def run(
+    source: KeyFormat,
+    target: KeyFormat,
+    doc: str,
+    argv: Sequence[str] | None = None,
+    *,
+    weights: WeightFile | None = None,
+) -> None:
     """Convert a file by the options of the command line.
 
     Args:
@@ -44,11 +51,13 @@ def run(source: KeyFormat, target: KeyFormat, doc: str, argv: Sequence[str] | No
         target (KeyFormat): The format of the result.
         doc (str): The tool's help.
         argv (Sequence[str], optional): The command line. Defaults to that of the process.
+        weights (WeightFile, optional): Content of the source, if it has been read. Defaults to
+            None.
 
     Returns:
         int: Exit status, by ``tool_main``.
     """
-    convert(parse_args(source, doc, argv), source, target)
+    convert(parse_args(source, doc, argv), source, target, weights)
 
 
 def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -82,13 +91,18 @@ def parse_args(source: KeyFormat, doc: str, argv: Sequence[str] | None) -> argpa
     return args
 
 
-def convert(args: argparse.Namespace, source: KeyFormat, target: KeyFormat) -> None:
+def convert(
+    args: argparse.Namespace,
+    source: KeyFormat,
+    target: KeyFormat,
+    weights: WeightFile | None = None,
+) -> None:
     """Read, convert and check a model, and write it only after that."""
     paths = target_paths(args.paths[1], target, overwrite=args.overwrite)
     path = locate(args.paths[0])
     for out in paths:
         check_output(out, reads=files_read(args, path), name='DST')
-    weights = read_weights(path)
+    weights = read_weights(path) if weights is None else weights
     settings = [*option_settings(args), *stored_settings(path, weights, source)]
     model = decode(weights.tensors, source, settings, where=path)
     tensors, lost = encode(model, target)

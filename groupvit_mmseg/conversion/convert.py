@@ -1,12 +1,13 @@
 """Conversion of whole models between the three key formats, with checks for completeness."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from mmseg.registry import MODELS
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from groupvit_mmseg.checkpoints.architecture import Structure, check_belongs
 from groupvit_mmseg.checkpoints.architecture_hints import Settings, merge_settings
@@ -127,6 +128,25 @@ def _on_meta(tensors: Mapping[str, Tensor], key_format: KeyFormat) -> Tensors:
     return {k: v.to('meta') for k, v in tensors.items() if k not in key_format.lost}
 
 
+IN_PLACE = ('normal_', 'uniform_', 'erfinv_', 'clamp_')
+"""tuple[str, ...]: Methods by which ``torch.nn.init`` draws numbers."""
+
+
+class _WithoutDrawing(TorchFunctionMode):
+    """Leave out random numbers: drawing on the meta device imports PyTorch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable,
+        types: Sequence[type],
+        args: tuple = (),
+        kwargs: dict | None = None,
+    ) -> object:
+        if getattr(func, '__name__', '') in IN_PLACE:
+            return args[0] if args else (kwargs or {})['tensor']
+        return func(*args, **(kwargs or {}))
+
+
 def empty_pretrainer(structure: Structure) -> torch.nn.Module:
     """Build the structure's pretrainer without numbers, in evaluation mode.
 
@@ -137,7 +157,7 @@ def empty_pretrainer(structure: Structure) -> torch.nn.Module:
         ValueError: If there is no such model.
     """
     try:
-        with torch.device('meta'):
+        with torch.device('meta'), _WithoutDrawing():
             return MODELS.build(pretrainer_config(structure)).eval()
     except (AttributeError, AssertionError, TypeError, ZeroDivisionError) as error:
         raise ValueError(f'No GroupViT has these shapes ({error}).') from error

@@ -12,7 +12,13 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.inference.encoded_image import EncodedImage, make_result
-from groupvit_mmseg.inference.preparation import RGBImage, as_array, prepare, short_side_of
+from groupvit_mmseg.inference.preparation import (
+    PreparedImage,
+    RGBImage,
+    as_array,
+    prepare,
+    short_side_of,
+)
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options
@@ -80,23 +86,21 @@ class ImageEncoder:
         native = min(backbone.grid_shape) * backbone.patch_size
         return short_side_of(self._pipeline_config, native)
 
-    def read(self, path: str | Path) -> RGBImage:
-        """Read an image that can be segmented, for :meth:`.GroupViTInferencer.batch`.
+    def prepare(self, image: str | Path | RGBImage) -> PreparedImage:
+        """Read an image and run the pipeline on it, for :meth:`.GroupViTInferencer.batch`.
 
         Args:
-            path (str | Path): The file.
-
-        Returns:
-            NDArray: RGB ``(H, W, 3)`` uint8.
+            image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the image cannot be read, or is smaller than a patch as it is or as the
                 pipeline resizes it.
         """
-        image = as_array(path)
-        self._prepare(image, name=str(path))
-        return image
+        array = as_array(image)
+        name = 'The image' if isinstance(image, np.ndarray) else str(image)
+        data = prepare(array, self._pipeline, self.segmentor.backbone, name=name)
+        return PreparedImage(array, data)
 
     @torch.no_grad()
     def encode(
@@ -113,12 +117,12 @@ class ImageEncoder:
             FileNotFoundError: If there is no such file.
             ValueError: If the image cannot be used, or the windows have no size.
         """
-        array = as_array(image)
-        inputs, sample = self._inputs(image, array)
+        prepared = self.prepare(image)
+        inputs, sample = self._inputs(prepared)
         windows = encode_windows(self.segmentor, inputs, test_cfg)
         is_whole = len(windows.outputs) == 1
         whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
-        return EncodedImage(array, inputs, sample, windows, whole)
+        return EncodedImage(prepared.image, inputs, sample, windows, whole)
 
     def embed(self, classes: ClassList | None = None) -> EmbeddedClasses:
         """Embed the words of classes, for :meth:`classify`; None for the present classes."""
@@ -144,15 +148,7 @@ class ImageEncoder:
         group_map = encoded.group_map()
         return make_result(encoded.image, embedded.classes, scores=scores, group_map=group_map)
 
-    def _inputs(
-        self, image: str | Path | RGBImage, array: RGBImage
-    ) -> tuple[Tensor, SegDataSample]:
+    def _inputs(self, prepared: PreparedImage) -> tuple[Tensor, SegDataSample]:
         """Return an image as the input of the segmentor ``(3, h, w)``, and its sample."""
-        name = 'The image' if isinstance(image, np.ndarray) else str(image)
-        data = pseudo_collate([self._prepare(array, name=name)])
-        data = self.segmentor.data_preprocessor(data, False)
+        data = self.segmentor.data_preprocessor(pseudo_collate([prepared.data]), False)
         return data['inputs'][0], data['data_samples'][0]
-
-    def _prepare(self, image: RGBImage, *, name: str) -> dict:
-        """Run the pipeline on an image; errors name it."""
-        return prepare(image, self._pipeline, self.segmentor.backbone, name=name)

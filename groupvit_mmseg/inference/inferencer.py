@@ -21,7 +21,7 @@ from groupvit_mmseg.inference.config import segmentation_config
 from groupvit_mmseg.inference.encoded_image import make_result
 from groupvit_mmseg.inference.image_encoder import ImageEncoder
 from groupvit_mmseg.inference.loading import check_device, load_checkpoint
-from groupvit_mmseg.inference.preparation import RGBImage, array_pipeline, as_array
+from groupvit_mmseg.inference.preparation import PreparedImage, RGBImage, array_pipeline
 from groupvit_mmseg.models.original_size import resize_to_image
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.results import InferenceResult
@@ -46,7 +46,6 @@ class GroupViTInferencer(ImageEncoder):
         **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
 
     Attributes:
-        config (Config): The segmentation config, whose ``test_dataloader`` reads images.
         segmentor (GroupViTSegmentor): In evaluation mode.
 
     Raises:
@@ -92,7 +91,7 @@ class GroupViTInferencer(ImageEncoder):
     ) -> None:
         check_device(device)
         cfg = config if isinstance(config, Config) else read_config(config)
-        cfg = self.config = segmentation_config(cfg)
+        cfg = segmentation_config(cfg)
         init_default_scope(cfg.get('default_scope', 'mmseg'))
         self.segmentor: GroupViTSegmentor = MODELS.build(cfg.model)
         if isinstance(checkpoint, Mapping):
@@ -232,11 +231,14 @@ class GroupViTInferencer(ImageEncoder):
         return result
 
     @torch.no_grad()
-    def batch(self, images: Sequence[str | Path | RGBImage]) -> list[InferenceResult]:
+    def batch(
+        self, images: Sequence[str | Path | RGBImage | PreparedImage]
+    ) -> list[InferenceResult]:
         """Segment several images of any sizes, which share batches of windows.
 
         Args:
-            images (Sequence[str | Path | NDArray]): Files, or RGB ``(H, W, 3)`` uint8.
+            images (Sequence[str | Path | NDArray | PreparedImage]): Files, RGB ``(H, W, 3)``
+                uint8, or images from :meth:`prepare`.
 
         Returns:
             list[InferenceResult]: One per image, up to rounding as that of the image alone.
@@ -245,14 +247,13 @@ class GroupViTInferencer(ImageEncoder):
             FileNotFoundError: If there is no such file.
             ValueError: If an image cannot be used; none is segmented then.
         """
-        arrays = [as_array(image) for image in images]
-        inputs: list[Tensor] = []
-        samples: list[SegDataSample] = []
-        for image, array in zip(images, arrays, strict=True):
-            one_input, sample = self._inputs(image, array)
-            inputs.append(one_input)
-            samples.append(sample)
+        prepared = [
+            image if isinstance(image, PreparedImage) else self.prepare(image) for image in images
+        ]
+        pairs = [self._inputs(each) for each in prepared]
+        inputs, samples = [one for one, _ in pairs], [sample for _, sample in pairs]
         results = self.segmentor.predict(inputs, samples)
+        arrays = [each.image for each in prepared]
         return [self._result(*each) for each in zip(arrays, inputs, results, strict=True)]
 
     def _result(self, image: RGBImage, inputs: Tensor, sample: SegDataSample) -> InferenceResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,18 @@ from groupvit_mmseg.image_size import TOO_THIN, check_image_size, too_thin
 SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
 
 RGBImage = NDArray[np.uint8]
+
+
+class PreparedImage(NamedTuple):
+    """An image and what the pipeline made of it.
+
+    Attributes:
+        image (NDArray): RGB ``(H, W, 3)`` uint8.
+        data (dict): Output of the pipeline, ``inputs`` and ``data_samples``.
+    """
+
+    image: RGBImage
+    data: dict
 
 
 def array_pipeline(pipeline: Sequence[dict]) -> Compose:

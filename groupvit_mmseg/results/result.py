@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from groupvit_mmseg.output_paths import check_figure
 from groupvit_mmseg.results import formats
 from groupvit_mmseg.visualization import class_palette, draw_groups, draw_labels, enlarge, legend
 
@@ -190,8 +191,7 @@ class InferenceResult(NamedTuple):
         path = Path(path)
         if kind == 'labels' and path.suffix.lower() != '.png':
             raise ValueError(f'Labels are written without loss: let {path} end in .png.')
-        if path.suffix.lower() not in Image.registered_extensions():
-            raise ValueError(f'{path} has no suffix of an image format: let it end in .png.')
+        check_figure(path, name='The figure')
         path.parent.mkdir(parents=True, exist_ok=True)
         self.to_image(kind).save(path)
         return path

@@ -64,13 +64,13 @@ def as_words(words: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def fold_word(word: str) -> str:
-    """Return a word without differences of case, of Unicode's compatible forms, and of spaces.
+    """Return a word without article, case, spaces around it, and Unicode's compatible forms.
 
     Example:
-        >>> fold_word('Fire  \uff28ydrant ')
+        >>> fold_word('A Fire  \uff28ydrant ')
         'fire hydrant'
     """
-    return ' '.join(unicodedata.normalize('NFKC', word).casefold().split())
+    return _ARTICLE.sub('', ' '.join(unicodedata.normalize('NFKC', word).casefold().split()))
 
 
 def _check_repeated(names: Sequence[str]) -> None:

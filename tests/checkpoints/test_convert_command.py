@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from groupvit_cli import app as command
+from groupvit_mmseg.conversion import command_line
 
 
 def call(monkeypatch, *args):
@@ -20,6 +21,8 @@ def test_weights_are_converted_to_the_format_asked_for(
 ):
     source, target = write_official(tmp_path), tmp_path / 'plugin.pth'
     heads = ('--num-heads', 6, 6, 6, '--text-heads', 4)
+    # The command reads the weights once and hands them on.
+    monkeypatch.setattr(command_line, 'read_weights', lambda _: pytest.fail('read again'))
     assert call(monkeypatch, 'convert', source, target, *heads) == 0
     assert 'numeric check: largest difference' in capsys.readouterr().out
     assert target.is_file()

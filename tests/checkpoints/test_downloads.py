@@ -163,6 +163,20 @@ def test_a_full_disk_is_one_sentence_before_a_byte_is_written(server, tmp_path, 
     assert not [p for p in tmp_path.iterdir() if not p.name.endswith('.lock')]
 
 
+def test_a_folder_without_permission_is_one_sentence_at_once(server, tmp_path, monkeypatch):
+    opened = type(tmp_path).open
+
+    def refuse(self, mode='r', **how):
+        if mode in ('ab', 'wb'):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opened(self, mode, **how)
+
+    monkeypatch.setattr(type(tmp_path), 'open', refuse)
+    with pytest.raises(PermissionError, match=r'part cannot be written \(Permission denied\)'):
+        download_file(server.address, tmp_path / 'weights.pth')
+    assert len(server.plan.requests) == 1  # no other attempt
+
+
 def test_a_disk_that_fills_on_the_way_leaves_no_part(server, tmp_path, monkeypatch):
     server.plan.with_length = False
 

@@ -306,3 +306,19 @@ def test_hub_by_name(tmp_path, monkeypatch):
     name = 'nvidia/groupvit-gcc-yfcc'
     files = ('model.safetensors', 'pytorch_model.bin', 'config.json', 'preprocessor_config.json')
     assert asked == [(name, file) for file in files]
+
+
+@pytest.mark.parametrize('suffix', ['safetensors', 'pth'])
+def test_tensors_are_put_where_map_location_says(tmp_path, suffix):
+    path, whole = tmp_path / f'weights.{suffix}', {'a': torch.arange(6.0).view(2, 3)}
+    save_file(whole, path) if suffix == 'safetensors' else torch.save(whole, path)
+    assert read_checkpoint(path, map_location='meta')['state_dict']['a'].is_meta
+    places = []
+
+    def remember(storage, place):
+        places.append(place)
+        return storage
+
+    tensors = read_checkpoint(path, map_location=remember)['state_dict']
+    assert places == ['cpu']
+    assert torch.equal(tensors['a'], whole['a'])

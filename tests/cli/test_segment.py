@@ -31,7 +31,7 @@ class BrightnessInferencer:
             decode_head=head, parameters=lambda: iter([torch.zeros(1)])
         )
 
-    def read(self, path):
+    def prepare(self, path):
         return load_image(path)
 
     def batch(self, images):
@@ -239,6 +239,10 @@ def class_options(options):
         (('photos', '--format', 'gif'), '--format gif: choose from'),
         (('photos', '--classes', 'x.txt'), 'Name the classes'),
         (('photos/clip.avi', '--format', 'coco'), 'takes images, and .* is a video'),
+        (
+            ('photos/clip.avi', '--format', 'png,yolo'),
+            '--format yolo takes images, and .* is a video',
+        ),
     ],
 )
 def test_wrong_options_are_one_sentence_before_the_model_is_loaded(

@@ -116,6 +116,13 @@ def test_count_names_a_shard_that_is_no_tar(run, tmp_path):
     assert not (tmp_path / 'sizes.json').exists()
 
 
+def test_count_of_a_folder_says_how_to_name_its_shards(run, tmp_path):
+    (tmp_path / 'shards').mkdir()
+    run('dataset_converters/count_shards.py', tmp_path / 'shards')
+    (error,) = run.errors()
+    assert f'"{tmp_path}/shards" is a folder: name its shards, "{tmp_path}/shards/*.tar"' in error
+
+
 def test_count_groups_members_as_training_does(run, tmp_path):
     names = ['d/a.jpg', 'd/a.txt', 'd/b.txt', '__meta__', 'd/a.b.json', 'noextension', 'd/c.jpg']
     with tarfile.open(tmp_path / 'a.tar', 'w') as tar:

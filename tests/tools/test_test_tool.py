@@ -267,6 +267,15 @@ def test_demo_with_a_bad_picture_says_so(place, tmp_path, capsys, spoil, reason)
     assert reason in said
 
 
+def test_demo_with_an_output_that_is_no_image_says_so_before_it_segments(place, capsys):
+    paths = [place / 'voc/JPEGImages/p0.jpg', CONFIGS / 'tiny_zeroshot.py', place / 'epoch_1.pth']
+    out = place / 'x.txt'
+    assert in_process('demo/image_demo.py')([*map(str, paths), '--out', str(out)]) == 2
+    errors = capsys.readouterr().err
+    assert errors == f'error: --out {out} has no suffix of an image format: let it end in .png.\n'
+    assert not out.exists()
+
+
 @pytest.fixture
 def self_describing(place):
     """A checkpoint with the config of its training, as training writes it."""

@@ -42,7 +42,7 @@ def test_a_word_alone_is_compared_with_others():
     [
         ((), {}, 'Add a word: the name of something in the picture.'),
         ((' ', ''), {}, 'Add a word'),
-        (('cat', 'Cat'), {}, 'a word stands for one class'),
+        (('cat', 'The Cat'), {}, "'cat' and 'The Cat', which are one word"),
         (('cat', 'dog'), dict(aliases={'dog': ('cats', 'cat')}), 'more than once'),
         (('cat', 'dog'), dict(background_words=('dog',)), 'more than once'),
         (('cat', 'dog'), dict(aliases={'cow': ('calf',)}), 'There is no class cow'),

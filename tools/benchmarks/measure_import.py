@@ -1,10 +1,12 @@
 """Measures how long imports and the start of the command line take.
 
 python tools/benchmarks/measure_import.py
+python tools/benchmarks/measure_import.py --model FILE.pth
 
-Every command runs in a new process, in turns, so that other load on the machine meets all of them.
-The minimum is the time without such load. The first turn fills the caches of the disk and is not
-counted.
+With weights, groupvit segment is measured too: all of it, for one image of 64 pixels, and the part
+of it that is not the import of PyTorch. Every command runs in a new process, in turns, so that
+other load on the machine meets all of them. The minimum is the time without such load. The first
+turn fills the caches of the disk and is not counted.
 """
 
 import argparse
@@ -12,11 +14,15 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 MODULES = ('torch', 'torchvision', 'mmseg.models', 'groupvit_mmseg')
+TORCH, SEGMENT = 'import torch', 'groupvit segment'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -28,18 +34,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--modules', nargs='+', default=MODULES, help=f'to import (default: {" ".join(MODULES)})'
     )
+    parser.add_argument('--model', metavar='FILE.pth', help='weights for groupvit segment')
     args = parser.parse_args(argv)
     if args.runs < 1:
         parser.error('--runs must be 1 or more')
     return args
 
 
-def commands(modules: Sequence[str]) -> dict[str, list[str]]:
-    """Return the command lines to measure, by the text of the table."""
+def commands(modules: Sequence[str], model: str | None, folder: Path) -> dict[str, list[str]]:
+    """Return the command lines to measure, by the text of the table; they write into a folder."""
     lines = {'python -c ""': [sys.executable, '-c', '']}
     for module in modules:
         lines[f'import {module}'] = [sys.executable, '-c', f'import {module}']
     lines['groupvit --help'] = [*command_line(), '--help']
+    if model:
+        image = folder / 'image.png'
+        Image.new('RGB', (64, 64), 'red').save(image)
+        options = ['--words', 'red, green', '--model', model, '--out', str(folder / 'out')]
+        lines[SEGMENT] = [*command_line(), 'segment', str(image), *options, '--overwrite']
     return lines
 
 
@@ -63,9 +75,14 @@ def seconds(command: Sequence[str]) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the minimum and the median of each command, and return the exit status."""
     args = parse_args(argv)
-    lines = commands(args.modules)
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(commands(args.modules, args.model, Path(folder)), args.runs)
+
+
+def measure(lines: dict[str, list[str]], runs: int) -> int:
+    """Measure command lines in turns, print the table, and return the exit status."""
     times: dict[str, list[float]] = {text: [] for text in lines}
-    for turn in range(args.runs + 1):
+    for turn in range(runs + 1):
         for text, command in lines.items():
             try:
                 elapsed = seconds(command)
@@ -77,6 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'{"seconds":24} {"minimum":>8} {"median":>8}')
     for text, values in times.items():
         print(f'{text:24} {min(values):8.2f} {statistics.median(values):8.2f}')
+    if SEGMENT in times and TORCH in times:
+        pairs = zip(times[SEGMENT], times[TORCH], strict=True)
+        beyond = [segment - torch for segment, torch in pairs]
+        print(f'{"beyond import torch":24} {min(beyond):8.2f} {statistics.median(beyond):8.2f}')
     return 0
 
 

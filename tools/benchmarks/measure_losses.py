@@ -56,7 +56,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--limit-gib', type=float, default=8.0, help='skip lines that need more GiB (default: 8)'
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name, values in (('ranks', [args.ranks]), ('prompts', [args.prompts])):
+        check_least(parser, name, values, 1)
+    check_least(parser, 'chunk-sizes', args.chunk_sizes, 1)
+    check_least(parser, 'batches', args.batches, args.ranks)  # a pair for every rank
+    return args
+
+
+def check_least(
+    parser: argparse.ArgumentParser, name: str, values: Sequence[int], least: int
+) -> None:
+    """End the command with a sentence if a value of an option is too small."""
+    for value in values:
+        if value < least:
+            parser.error(f'--{name} {value} must be at least {least}')
 
 
 def act_as_first_rank(ranks: int) -> None:

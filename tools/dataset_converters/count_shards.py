@@ -39,6 +39,8 @@ def count_samples(shard: str) -> ShardCount:
     """Count the samples of one shard, grouped as training does."""
     if '://' in shard or shard.startswith('pipe:'):
         raise ValueError(f'"{shard}" is not on this machine: set `length` in the config instead.')
+    if Path(shard).is_dir():
+        raise ValueError(f'"{shard}" is a folder: name its shards, "{shard.rstrip("/")}/*.tar".')
     if Path(shard).is_file() and Path(shard).stat().st_size == 0:
         raise ValueError(f'"{shard}" is empty (0 bytes): fetch it again.')
     try:
