@@ -73,7 +73,8 @@ def _explanation(error: Exception) -> str | None:
     if name == 'mmcv._ext':
         return (
             'The installed mmcv has no compiled operators, which this build of MMSegmentation '
-            f'needs; uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then {INSTALL}'
+            'needs; uninstall mmcv, mmcv-lite, mmengine, mmsegmentation and mmpretrain, then '
+            f'{INSTALL}'
         )
     if isinstance(error, ModuleNotFoundError) and name.partition('.')[0] in PACKAGES:
         package = name.partition('.')[0]

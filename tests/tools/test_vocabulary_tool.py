@@ -1,7 +1,6 @@
 """Which words a model cannot tell apart."""
 
 import importlib.util
-import json
 from pathlib import Path
 
 import pytest
@@ -48,15 +47,13 @@ def test_pairs_are_of_different_classes_and_sorted(tool):
     ]
 
 
-def test_words_spelt_alike_to_the_tokeniser_are_near(tool, checkpoint, tmp_path, capsys):
+def test_words_that_the_tokenizer_cannot_tell_apart_are_refused(tool, checkpoint, tmp_path, capsys):
     one, other = 'caf\u00e9', 'cafe\u0301'  # the same letter, as one code point and as two
     text = f'background: sky\n{one}, bar\n{other}\nfire hydrant\n'
     (tmp_path / 'classes.txt').write_text(text, encoding='utf-8')
     arguments = [str(checkpoint), f'--config={CONFIG}', f'--classes={tmp_path / "classes.txt"}']
-    assert tool.main([*arguments, '--near=0.9999', f'--out={tmp_path / "near.json"}']) == 0
-    near = json.loads((tmp_path / 'near.json').read_text())['near']
-    assert [pair['words'] for pair in near] == [[one, other]]
-    assert capsys.readouterr().out.startswith(f'1.000 near  {one} / {other}\n')
+    assert tool.main(arguments) == 2
+    assert f'{other!r} is named already in line 2: name it once' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('classes, count', [('pascal_voc', 190), ('cityscapes', 171), ('a, b', 1)])
