@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import groupvit_mmseg
+from groupvit_mmseg import _openmmlab
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,7 +75,7 @@ def test_import_is_silent():
     'program,sentence',
     [
         (HIDE_OPENMMLAB, 'run: pip install "groupvit-mmseg[onedl]"'),
-        *((FAILING.format(module=m, error=error), end) for m, error, end in FAILURES),
+        (FAILING.format(module=FAILURES[0][0], error=FAILURES[0][1]), FAILURES[0][2]),
     ],
 )
 def test_unusable_environment_is_one_sentence(program, sentence):
@@ -83,6 +84,24 @@ def test_unusable_environment_is_one_sentence(program, sentence):
     assert done.returncode != 0
     assert last_line.startswith('ImportError: ')
     assert last_line.endswith(sentence)
+
+
+@pytest.mark.parametrize('module, error, end', FAILURES)
+def test_known_failures_of_the_import_have_a_remedy(module, error, end, monkeypatch):
+    def fail(name):
+        raise eval(error)
+
+    monkeypatch.setattr(_openmmlab.importlib, 'import_module', fail)
+    with pytest.raises(ImportError) as caught:
+        _openmmlab.import_openmmlab()
+    assert str(caught.value).endswith(end)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('module, error, end', FAILURES)
+def test_known_failures_end_in_one_sentence(module, error, end):
+    done = python('-c', FAILING.format(module=module, error=error))
+    assert done.stderr.strip().splitlines()[-1].endswith(end)
 
 
 def test_missing_other_package_keeps_its_own_error():

@@ -35,16 +35,18 @@ def launch(script, text, *, processes=2):
     'text, status, last',
     [
         (SAYS, 2, 'error: The shards are missing: name others.'),
-        (
+        pytest.param(
             "import os, signal; os.environ['LOCAL_RANK'] == '1' and os.kill(os.getpid(), 9)\n"
             'import time; time.sleep(60)',
             137,
             'error: Rank 1 was ended by SIGKILL, and the other processes were stopped.',
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "import os, time; assert os.environ['LOCAL_RANK'] == '0', 'broken'\ntime.sleep(60)",
             1,
             'error: Rank 1 failed with status 1; its own messages are above.',
+            marks=pytest.mark.slow,
         ),
     ],
     ids=['sentence', 'killed', 'crashed'],
@@ -60,6 +62,7 @@ def test_the_reason_is_the_last_line(tmp_path, text, status, last):
         assert 'AssertionError: broken' in done.stderr
 
 
+@pytest.mark.slow
 def test_two_launches_choose_their_ports(tmp_path):
     script = tmp_path / 'script.py'
     meet = (
