@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 QUICKSTART = Path('work_dirs/quickstart/train')
 """Path: Folder of the quickstart's checkpoints, below the working folder."""
+QUICKSTART_CONFIG = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
 NO_MODEL = (
     'There is no model yet: "groupvit web --model groupvit-gcc-yfcc" downloads the released '
     'weights (224 MB), and "make quickstart" trains a small one on drawn scenes.'
@@ -42,10 +43,11 @@ class WebOptions(NamedTuple):
 
 
 class DefaultModel(NamedTuple):
-    """The model that is opened where none is named, and a sentence about it."""
+    """The model that is opened where none is named, its config, and a sentence about it."""
 
     source: str
-    notice: str
+    config: Path | None = None
+    notice: str = ''
 
 
 def run(options: WebOptions) -> None:
@@ -72,7 +74,8 @@ def run(options: WebOptions) -> None:
 
     examples = example_pictures(options.examples)
     device = choose_device(options.device)
-    models = [PageModel.open(source, config=options.config, device=device) for source in sources]
+    config = options.config or (default.config if default else None)
+    models = [PageModel.open(source, config=config, device=device) for source in sources]
     notice = default.notice if default else ''
     setup = PageSetup(
         models, examples, work_dir=options.work_dir, results=options.results, notice=notice
@@ -152,11 +155,13 @@ def default_model() -> DefaultModel:
         FileNotFoundError: If there is neither.
     """
     from groupvit_mmseg.checkpoints.released import RELEASED, find_cached
+    from groupvit_mmseg.config_files import shipped_file
 
     for weights in RELEASED.values():
         if find_cached(weights) is not None:
-            return DefaultModel(weights.name, '')
+            return DefaultModel(weights.name)
     best = sorted(QUICKSTART.glob('best*.pth'), key=lambda path: path.stat().st_mtime)
     if not best:
         raise FileNotFoundError(NO_MODEL)
-    return DefaultModel(str(best[-1]), FROM_QUICKSTART)
+    # Its scenes are segmented at the size that they were drawn at, as the quickstart does.
+    return DefaultModel(str(best[-1]), shipped_file(QUICKSTART_CONFIG), FROM_QUICKSTART)

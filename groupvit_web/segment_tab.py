@@ -118,7 +118,7 @@ def _settings(
 def _pixel_panel() -> PixelPanel:
     """Lay out the answers about one pixel."""
     widgets.heading('One pixel')
-    widgets.note('Click on the picture, or give a row and a column.')
+    widgets.note('Click on the picture, or give a row and a column of it as it is shown.')
     with gr.Row(elem_classes='fields'):
         row = gr.Number(0, precision=0, minimum=0, label='Row', min_width=60, elem_id='pixel-row')
         column = gr.Number(
