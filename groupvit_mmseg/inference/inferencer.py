@@ -238,7 +238,7 @@ class GroupViTInferencer(ImageEncoder):
 
         Args:
             images (Sequence[str | Path | NDArray | PreparedImage]): Files, RGB ``(H, W, 3)``
-                uint8, or images from :meth:`prepare`.
+                uint8, or images from :meth:`~.ImageEncoder.prepare`.
 
         Returns:
             list[InferenceResult]: One per image, up to rounding as that of the image alone.
