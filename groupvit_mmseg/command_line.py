@@ -167,14 +167,13 @@ def check_config_and_checkpoint(config: str | None, checkpoint: str) -> None:
     check_source(checkpoint)
 
 
-def add_model_config_argument(parser: argparse.ArgumentParser, default: Path) -> None:
+def add_model_config_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--config``, the config of the model that the checkpoint fills."""
     parser.add_argument(
         '--config',
         type=Path,
-        default=default,
         metavar='FILE.py',
-        help=f'segmentation or pretraining config of the model (default: {default.name})',
+        help='segmentation or pretraining config of the model (default: read off the weights)',
     )
 
 

@@ -115,8 +115,8 @@ def test_help_keeps_the_lines_of_the_docstring():
 
 
 def test_repeated_arguments():
-    default = Path('configs/model.py')
-    assert parse(add_model_config_argument, [], default).config == default
+    assert parse(add_model_config_argument, []).config is None
+    assert parse(add_model_config_argument, ['--config=a/b.py']).config == Path('a/b.py')
     assert parse(add_device_argument, ['--device=cuda:1']).device == 'cuda:1'
     assert parse(add_workers_argument, []).workers == 2
     assert parse(add_config_options_argument, ['--cfg-options', 'a.b=1']).cfg_options == {'a.b': 1}

@@ -45,16 +45,15 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
 from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
+from groupvit_mmseg.inference.config import read_model_config
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.models import GroupViTSegmentor
 from groupvit_mmseg.models.inference_options import PRECISIONS
 from groupvit_mmseg.output_paths import check_folder, check_output
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -82,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folders of single sets elsewhere',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     add_protocol_arguments(parser)
     parser.add_argument(
         '--classes',
@@ -163,11 +162,11 @@ def check_options(args: argparse.Namespace) -> None:
     check_device(args.device)
 
 
-def describe_model(config: Path) -> str:
-    """Return a digest of the model section of a config."""
-    if not Path(config).is_file():
+def describe_model(config: Path | None, checkpoint: str) -> str:
+    """Return a digest of the model section of a config, or of what is read off the weights."""
+    if config is not None and not config.is_file():
         raise FileNotFoundError(f'There is no config at {config}.')
-    model = segmentation_config(read_config(config)).model.to_dict()
+    model = segmentation_config(read_model_config(config, checkpoint)).model.to_dict()
     return digest([json.dumps(model, sort_keys=True, default=str)])
 
 
@@ -183,7 +182,7 @@ def read_settings(args: argparse.Namespace) -> EvaluationSettings:
         protocol=args.protocol,
         changes=args.change,
         class_files=args.classes,
-        model=describe_model(args.config),
+        model=describe_model(args.config, args.checkpoint),
         precision=args.precision,
         device=args.device,
         batch_size=args.batch_size,

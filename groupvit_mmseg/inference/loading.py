@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.pretrained import weights_for
 from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.inference.config import segmentation_config
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.text.class_list import ClassList
 
 
 def load_segmentor(
-    config: str | Path | Config, checkpoint: str | Path, *, device: str = 'cpu', **test_cfg: object
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    *,
+    device: str = 'cpu',
+    **test_cfg: object,
 ) -> GroupViTSegmentor:
     """Build a segmentor and load weights; its classes are set later.
 
     Args:
-        config (str | Path | Config): Config of a segmentor, or of pretraining that evaluates one.
+        config (str | Path | Config, optional): Config of a segmentor, or of pretraining that
+            evaluates one; None reads the structure off the weights.
         checkpoint (str | Path): Weights of a pretrainer or a segmentor, as
             :func:`.read_checkpoint` takes them.
         device (str): Device to compute on. Defaults to 'cpu'.
@@ -41,7 +48,10 @@ def load_segmentor(
             range.
     """
     check_device(device)
-    if not isinstance(config, Config):
+    tensors: Mapping[str, Tensor] | None = None
+    if config is None:
+        config, tensors = open_model(checkpoint)[:2]
+    elif not isinstance(config, Config):
         if not Path(config).is_file():
             raise FileNotFoundError(f'There is no config at {config}.')
         config = read_config(config)
@@ -52,7 +62,10 @@ def load_segmentor(
     model.decode_head.class_names = ['thing']
     model.test_cfg = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
     segmentor = MODELS.build(model)
-    load_checkpoint(segmentor, checkpoint)
+    if tensors is None:
+        load_checkpoint(segmentor, checkpoint)
+    else:
+        load_weights(segmentor, tensors, source=str(checkpoint))
     return segmentor.to(device).eval()
 
 

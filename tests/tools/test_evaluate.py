@@ -19,6 +19,7 @@ from PIL import Image
 from groupvit_mmseg.benchmark import run_set as running
 from groupvit_mmseg.benchmark import task
 from groupvit_mmseg.benchmark.sets import BENCHMARKS
+from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.text.templates import TEMPLATE_SETS
 from groupvit_mmseg.text.vocabulary import class_names
 
@@ -130,6 +131,26 @@ def test_one_command_evaluates_every_set_into_one_table(everything):
     assert all(f'| {title} |' in markdown for title in rows)
     assert 'VOC21: 3 images, not the split of 1449' in markdown
     assert 'protocol changed: short_side=40' in markdown
+
+
+def test_without_a_config_the_structure_is_read_off_the_weights(tool, place, tmp_path):
+    pretraining = Config.fromfile(CONFIG.with_name('tiny_pretrain.py'))
+    torch.manual_seed(0)
+    content = dict(
+        state_dict=MODELS.build(pretraining.model).state_dict(),
+        meta=dict(cfg=pretraining.pretty_text),
+    )
+    torch.save(content, tmp_path / 'weights.pth')
+    open_model(tmp_path / 'weights.pth').config.dump(tmp_path / 'same.py')
+    results = []
+    for name, config in (('read', []), ('stated', [f'--config={tmp_path / "same.py"}'])):
+        arguments = [str(tmp_path / 'weights.pth'), f'--data-root={place / "data"}', *config]
+        options = ['--sets=voc21', '--device=cpu', '--workers=0', '--pictures=0']
+        out = f'--out={tmp_path / name}'
+        assert tool.main([*arguments, *options, out, '--change', *WINDOWS]) == 0
+        results.append(json.loads((tmp_path / name / 'voc21.json').read_text()))
+    assert results[0] == results[1]
+    assert results[0]['metrics']['mIoU'] > 0
 
 
 @pytest.mark.parametrize('name', list(BENCHMARKS)[:-1])
@@ -444,8 +465,9 @@ def test_a_journal_knows_configs_of_the_model_apart(
     cfg.dump(tmp_path / 'same.py')
     cfg.merge_from_dict(dict(model=MODEL_CHANGES[name]))
     cfg.dump(tmp_path / 'other.py')
-    assert tool.describe_model(tmp_path / 'same.py') == tool.describe_model(CONFIG)
-    assert tool.describe_model(tmp_path / 'other.py') != tool.describe_model(CONFIG)
+    described = tool.describe_model(CONFIG, '')
+    assert tool.describe_model(tmp_path / 'same.py', '') == described
+    assert tool.describe_model(tmp_path / 'other.py', '') != described
     assert run(tool, place, everything, f'--config={tmp_path / "other.py"}') == 2
     assert 'begun with another model' in error(capsys)
 

@@ -44,7 +44,6 @@ from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.output_paths import check_output
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 SETS = [name for name, one in BENCHMARKS.items() if has_background(one.class_set)]
 
 
@@ -80,7 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', type=Path, required=True, metavar='FILE.json', help='file to write'
     )
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     add_protocol_arguments(parser)
     parser.add_argument(
         '--images', type=int, metavar='N', help='use N images, evenly spread over the split'

@@ -43,8 +43,6 @@ from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.models import GroupViTSegmentor
 from groupvit_mmseg.output_paths import check_output
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 # MMPretrain's default, and WebP.
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.webp')
 
@@ -55,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_checkpoint_argument(parser)
     parser.add_argument('--train', type=Path, required=True, help='folder of labelled images')
     parser.add_argument('--test', type=Path, required=True, help='folder of images to classify')
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     parser.add_argument(
         '--neighbours', type=int, default=20, help='neighbours that vote (default: 20)'
     )

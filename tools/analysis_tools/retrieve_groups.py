@@ -35,8 +35,6 @@ from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
 from groupvit_mmseg.visualization import IndexMap, RGBArray, panel, save_figure
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 ENDINGS = ('.jpg', '.jpeg', '.png')
 
 
@@ -51,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='a known set, a class file, or words separated by commas (default: coco_object)',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     parser.add_argument(
         '--size', type=int, default=224, help='side to which images are resized (default: 224)'
     )

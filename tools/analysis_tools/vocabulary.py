@@ -31,9 +31,6 @@ from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
 from groupvit_mmseg.text.class_list import ClassList
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
-
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
@@ -42,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--classes', required=True, help='a known set, a class file, or words separated by commas'
     )
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     parser.add_argument(
         '--templates', help='a template set (default: that of the class file, or simple)'
     )

@@ -43,7 +43,6 @@ from groupvit_mmseg.models import GroupViTSegmentor
 from groupvit_mmseg.output_paths import check_output
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-MODEL = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 PRECISIONS = ('fp32', 'bf16')
 
 
@@ -58,7 +57,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--data-root', type=Path, default=Path('data'), help='folder of all sets (default: data)'
     )
     parser.add_argument('--root', help='folder of the set (default: its own below --data-root)')
-    add_model_config_argument(parser, default=MODEL)
+    add_model_config_argument(parser)
     add_protocol_arguments(parser)
     parser.add_argument(
         '--images', type=int, metavar='N', help='use N images, evenly spread over the set'
