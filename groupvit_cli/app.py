@@ -29,7 +29,7 @@ def segment(
     inputs: Annotated[
         list[str], typer.Argument(help='Images, folders, patterns, videos, or camera:0.')
     ],
-    out: Annotated[Path, typer.Option(help='Folder of the results.')],
+    out: Annotated[str, typer.Option(help='Folder of the results.')],
     words: Annotated[str | None, typer.Option(help='Class names: "cat, dog, grass".')] = None,
     classes: Annotated[
         Path | None,
@@ -81,9 +81,11 @@ def segment(
     """Segment images, folders, videos or a camera; continue where an earlier call stopped."""
     from groupvit_cli.segment import SegmentOptions, run
 
+    if not out.strip():  # an unset variable of the shell; a path would be the current folder
+        raise ValueError('--out is empty: name a folder.')
     options = SegmentOptions(
         inputs,
-        out,
+        Path(out),
         words,
         classes,
         model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,59 @@ FORMATS = {
     'coco': 'coco.json: a mask for each connected region of a class',
     'yolo': 'yolo/: images, label files of polygons and data.yaml, a data set of YOLO trainers',
 }
+LINE_KEYS = {'image', 'name', 'files', 'version'}
 RECORD = 'record.jsonl'
 """str: A line per finished image; the first line holds the settings."""
+
+
+RESULTS = {
+    'png': ('overlay',),
+    'groups': ('groups',),
+    'label': ('labels',),
+    'json': ('shares.json',),
+    'coco': ('coco.json',),
+    'yolo': ('yolo',),
+}
+"""dict: Files and folders of each format, below the output folder."""
+
+
+def check_folder_of_results(folder: Path, formats: Sequence[str], *, overwrite: bool) -> None:
+    """Refuse an output folder that cannot be made, or whose files are not of this command.
+
+    Args:
+        folder (Path): The folder; it need not exist.
+        formats (Sequence[str]): Keys of :data:`FORMATS`.
+        overwrite (bool): Whether files that are there may be replaced.
+
+    Raises:
+        ValueError: If there is such a file, or the folder cannot be made.
+    """
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f'--out {folder}: {existing} is a file, not a folder: name another.')
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f'--out {folder}: there is no permission to write to {existing}.')
+    if overwrite or (folder / RECORD).is_file():
+        return
+    names = [name for form in formats for name in RESULTS[form] if is_filled(folder / name)]
+    if names:
+        raise ValueError(
+            f'{folder} holds {", ".join(names)} already, and no earlier call of this command wrote '
+            'it: name another --out, or --overwrite.'
+        )
+
+
+def is_filled(path: Path) -> bool:
+    """Return whether there is such a file, or a folder that is not empty."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
+
+
+def result_folders(folder: Path) -> list[Path]:
+    """Return the folders of results of an earlier call, which are no input of the next."""
+    if not (folder / RECORD).is_file():
+        return []
+    names = [name for names in RESULTS.values() for name in names]
+    return [folder / name for name in names if (folder / name).is_dir()]
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -65,6 +117,8 @@ class Outputs:
         self._settings = json.loads(json.dumps({**settings, 'formats': sorted(formats)}))
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / RECORD
+        if overwrite:
+            self._remove_old()
         self._lines: dict[str, dict] = {} if overwrite else self._read()
         self._rewrite()
 
@@ -147,25 +201,49 @@ class Outputs:
         """Return the annotations of an image if the formats need them."""
         return result.to_coco() if 'coco' in self.formats else None
 
-    def _read(self) -> dict[str, dict]:
-        """Return the lines of an earlier call with the same settings; a torn line is left out."""
+    def _read(self, *, any_settings: bool = False) -> dict[str, dict]:
+        """Return the lines of an earlier call with the same settings; a torn line is left out.
+
+        Args:
+            any_settings (bool): Whether they may be of other settings. Defaults to False.
+
+        Raises:
+            ValueError: If the file is no record, or one of other settings.
+        """
         if not self._path.is_file():
             return {}
         texts = self._path.read_text(encoding='utf-8').split('\n')[:-1]
         try:
-            header, *lines = [json.loads(text) for text in texts] or [{}]
+            header, *lines = [json.loads(text) for text in texts]
             done = {line['image']: line for line in lines}
+            if 'formats' not in header or any(not set(line) >= LINE_KEYS for line in lines):
+                raise KeyError('formats')
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f'{self._path} is not a record of this command: name another --out, or --overwrite.'
             ) from error
         differing = [key for key in self._settings if header.get(key) != self._settings[key]]
-        if header and differing:
+        if differing and not any_settings:
             raise ValueError(
-                f'{self.folder} holds results of another {", ".join(differing)}: name another '
+                f'{self.folder} holds results of other {", ".join(differing)}: name another '
                 '--out, or --overwrite to segment everything again.'
             )
         return done
+
+    def _remove_old(self) -> None:
+        """Remove the files of an earlier call, which would not belong to the new ones."""
+        try:
+            lines = self._read(any_settings=True).values()
+        except ValueError:  # a damaged record: nothing is known about the files
+            return
+        files = [file for line in lines for file in line['files']]
+        if lines:
+            files += [*RESULTS['json'], *RESULTS['coco'], DATA_FILE]
+        inside = self.folder.resolve()
+        for file in files:
+            path = (self.folder / file).resolve()
+            if path.is_relative_to(inside) and path.is_file():
+                path.unlink()
 
     def _rewrite(self) -> None:
         """Write the settings and the lines that count."""

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from rich.console import Console
 from rich.progress import Progress
 
-from groupvit_cli.outputs import Outputs, parse_formats, version_of
+from groupvit_cli.outputs import (
+    Outputs,
+    check_folder_of_results,
+    parse_formats,
+    result_folders,
+    version_of,
+)
 from groupvit_cli.sources import Source, find_sources
 from groupvit_cli.summary import Summary
 
@@ -58,7 +64,8 @@ def run(options: SegmentOptions) -> int:
     """
     formats = parse_formats(options.formats)
     check_numbers(options)
-    sources = find_sources(options.inputs)
+    check_folder_of_results(options.out, formats, overwrite=options.overwrite)
+    sources = find_sources(options.inputs, without=result_folders(options.out))
     check_formats(sources, formats)
     check_cameras(sources)
     inferencer = make_inferencer(options)
@@ -113,6 +120,10 @@ def check_numbers(options: SegmentOptions) -> None:
         raise ValueError(f'--mode {options.mode} is neither whole nor slide.')
     if options.pamr_steps is not None and options.pamr_steps < 0:
         raise ValueError(f'--pamr-steps {options.pamr_steps} is negative.')
+    if options.max_frames is not None and options.max_frames < 1:
+        raise ValueError(f'--max-frames {options.max_frames} must be at least 1.')
+    if not options.model.strip():
+        raise ValueError('--model is empty: name weights, such as groupvit-gcc-yfcc.')
     if options.every < 1:
         raise ValueError(f'--every {options.every} must be at least 1.')
     if (options.words is None) == (options.classes is None):

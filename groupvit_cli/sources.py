@@ -27,25 +27,50 @@ class Source(NamedTuple):
     kind: str
 
 
-def find_sources(inputs: Sequence[str]) -> list[Source]:
+def find_sources(inputs: Sequence[str], *, without: Sequence[Path] = ()) -> list[Source]:
     """Return everything that the inputs name, each once, in order.
 
     Args:
         inputs (Sequence[str]): Files, folders (with their sub-folders), patterns such as
             ``photos/*.jpg``, or ``camera:0``.
+        without (Sequence[Path]): Folders of earlier results, whose files are left out. Defaults to
+            ().
 
     Raises:
         FileNotFoundError: If an input names nothing, or a folder holds no image or video.
+        ValueError: If an input is empty, or lies in a folder that is left out.
     """
     found: dict[Path, tuple[str, Path, str]] = {}
+    results = [folder.resolve() for folder in without]
     for text in inputs:
+        if not text.strip():
+            raise ValueError('An input is empty: name an image, a folder or a pattern.')
+        _refuse_results(text, results)
         for path, place, kind in _expand(text):
+            if kind != 'camera' and _is_below(Path(path), results):
+                continue
             found.setdefault(Path(path).absolute(), (path, place, kind))
+    if not found:
+        raise FileNotFoundError('The inputs hold nothing but results of an earlier call.')
     names = _unique_names([place for _, place, _ in found.values()])
     return [
         Source(path, name, kind)
         for (path, _, kind), name in zip(found.values(), names, strict=True)
     ]
+
+
+def _refuse_results(text: str, results: Sequence[Path]) -> None:
+    """Raise ``ValueError`` for an input that is itself a result of an earlier call."""
+    if _is_below(Path(text), results):
+        raise ValueError(
+            f'{text} is among the results of an earlier call in --out: name another --out.'
+        )
+
+
+def _is_below(path: Path, folders: Sequence[Path]) -> bool:
+    """Return whether a path is one of some resolved folders, or below one."""
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(folder) for folder in folders)
 
 
 def _expand(text: str) -> Iterator[tuple[str, Path, str]]:
@@ -55,7 +80,10 @@ def _expand(text: str) -> Iterator[tuple[str, Path, str]]:
             raise ValueError(f'{text} names no camera: write {CAMERA}0 for the first one.')
         yield text, Path(text.replace(':', '_')), 'camera'
         return
-    path = Path(text).expanduser()
+    try:
+        path = Path(text).expanduser()
+    except RuntimeError as error:
+        raise FileNotFoundError(f'There is no image, video or folder {text}.') from error
     if path.is_dir():
         yield from _in_folder(path)
     elif path.is_file():  # whatever its suffix: its content decides whether it can be read

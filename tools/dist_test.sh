@@ -11,6 +11,10 @@ fi
 CONFIG=$1
 CHECKPOINT=$2
 GPUS=$3
+if ! [[ $GPUS =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: $GPUS is no number of processes: give 1 or more." >&2
+    exit 2
+fi
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
 if [ "${NNODES:-1}" = 1 ] && [ -z "${PORT:-}" ]; then

@@ -12,6 +12,10 @@ if [ $# -lt 2 ]; then
 fi
 CONFIG=$1
 GPUS=$2
+if ! [[ $GPUS =~ ^[1-9][0-9]*$ ]]; then
+    echo "error: $GPUS is no number of processes: give 1 or more." >&2
+    exit 2
+fi
 TOOLS=$(cd "$(dirname "$0")" && pwd)
 
 if [ -n "${MAX_RESTARTS:-}" ]; then

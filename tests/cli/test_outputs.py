@@ -94,9 +94,9 @@ def test_a_torn_last_line_is_left_out(tmp_path, sources):
 
 def test_results_of_other_settings_are_not_mixed(tmp_path, sources):
     outputs(tmp_path).write(sources[0], result())
-    with pytest.raises(ValueError, match='holds results of another words: name another --out'):
+    with pytest.raises(ValueError, match='holds results of other words: name another --out'):
         outputs(tmp_path, settings={'words': 'dog'})
-    with pytest.raises(ValueError, match='another formats'):
+    with pytest.raises(ValueError, match='other formats'):
         outputs(tmp_path, formats=('png',))
     assert not outputs(tmp_path, settings={'words': 'dog'}, overwrite=True).is_done(sources[0])
 

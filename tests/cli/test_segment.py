@@ -69,7 +69,7 @@ def call(monkeypatch, photos):
     monkeypatch.setattr(segment, 'make_inferencer', lambda options: model)
 
     def call(*args):
-        argv = ['segment', *args, '--out', 'out', '--words', 'dark, light']
+        argv = ['segment', '--out', 'out', '--words', 'dark, light', *args]
         return app(argv, standalone_mode=False), model
 
     return call
@@ -258,3 +258,93 @@ def test_wrong_options_are_one_sentence_before_the_model_is_loaded(
 def test_no_words_are_one_sentence(photos):
     with pytest.raises(ValueError, match='Name the classes: --words'):
         app(['segment', 'photos', '--out', 'out'], standalone_mode=False)
+
+
+ALL = ['--format', 'png,label,json,coco,yolo']
+
+
+@pytest.mark.parametrize('name', ['labels/0.png', 'coco.json', 'overlay/x.txt', 'yolo/data.yaml'])
+def test_files_of_others_are_not_replaced(call, name):
+    path = Path('out', name)
+    path.parent.mkdir(parents=True)
+    path.write_text('mine')
+    with pytest.raises(ValueError, match='and no earlier call of this command wrote it'):
+        call('photos', *ALL)
+    assert [p for p in Path('out').rglob('*') if p.is_file()] == [path]
+    call('photos', '--format', 'json')  # which none of these files is
+    assert path.read_text() == 'mine'
+
+
+def test_files_of_others_may_be_replaced_on_request(call):
+    Path('out').mkdir()
+    Path('out/coco.json').write_text('mine')
+    call('photos', *ALL, '--overwrite')
+    assert len(read('out/coco.json')['images']) == 5
+
+
+@pytest.mark.parametrize('out', ['photos', 'photos/masks', '.'])
+def test_results_are_no_input_of_the_next_call(call, out, capsys):
+    first, _ = call('photos', *ALL, '--out', out)
+    shares = read(f'{out}/shares.json')
+    files = sorted(Path('photos').rglob('*'))
+    second, _ = call('photos', *ALL, '--out', out)
+    assert (first, second) == (1, 1)  # for the file that is no image
+    assert '5 were segmented before' in capsys.readouterr().out
+    assert read(f'{out}/shares.json') == shares
+    assert sorted(Path('photos').rglob('*')) == files
+    assert len(shares['images']) == 5
+
+
+def test_results_as_the_input_are_refused(call):
+    call('photos', *ALL)
+    with pytest.raises(ValueError, match='is among the results of an earlier call'):
+        call('out/overlay', *ALL)
+    with pytest.raises(FileNotFoundError, match='nothing but results of an earlier call'):
+        call('out', *ALL)
+
+
+def test_overwriting_removes_results_that_would_not_belong_to_the_new_ones(call, photos):
+    call('photos', *ALL)
+    Path('out/yolo/notes.txt').write_text('mine')
+    call('photos/0.png', '--format', 'png', '--overwrite')
+    left = sorted(p.relative_to('out').as_posix() for p in Path('out').rglob('*') if p.is_file())
+    assert left == ['overlay/0.png', 'record.jsonl', 'yolo/notes.txt']
+    assert len(list(photos.iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    'content', ['[]\n', '{}\n{"image": 1}\n', '', '3\n', '{"formats": []}\n[]\n']
+)
+def test_a_damaged_record_is_one_sentence(call, content):
+    Path('out').mkdir()
+    Path('out/record.jsonl').write_text(content)
+    with pytest.raises(ValueError, match='is not a record of this command'):
+        call('photos')
+    call('photos', '--overwrite')
+    assert len(read('out/shares.json')['images']) == 5
+
+
+def test_a_record_that_names_files_elsewhere_removes_none(call, tmp_path):
+    (tmp_path / 'mine.txt').write_text('mine')
+    line = dict(image='x', name='x', files=['../mine.txt', str(tmp_path / 'mine.txt')], version=[])
+    Path('out').mkdir()
+    Path('out/record.jsonl').write_text(f'{{"formats": []}}\n{json.dumps(line)}\n')
+    call('photos', '--overwrite')
+    assert (tmp_path / 'mine.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize(
+    'args, sentence',
+    [
+        (['photos', '--out', ''], '--out is empty'),
+        (['photos', '--out', 'photos/0.png'], 'is a file, not a folder'),
+        (['photos', '--model', ' '], '--model is empty'),
+        (['photos', '--max-frames', '0'], '--max-frames 0 must be at least 1'),
+        ([''], 'An input is empty'),
+        (['~nouser/x'], 'There is no image, video or folder ~nouser/x'),
+    ],
+)
+def test_empty_and_impossible_arguments_are_one_sentence(call, args, sentence):
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        call(*args)
+    assert not Path('out').exists()
