@@ -461,3 +461,27 @@ def test_bytes_of_an_encoded_image_do_not_hold_the_batch(image, checkpoint):
         for tensor in output.tensors():
             assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     assert small.nbytes > image.nbytes + small.inputs.numel() * 4
+
+
+@pytest.mark.parametrize(
+    'test_cfg, sentence',
+    [
+        (dict(foo=1), 'test_cfg has no option foo'),
+        (dict(mode='x'), "mode = 'x' is none of"),
+        (dict(SLIDE, stride=(0, 0)), r'needs stride=\(HEIGHT, WIDTH\)'),
+        (dict(SLIDE, stride=(64, 64)), 'is larger than crop_size'),
+    ],
+)
+def test_windows_that_cannot_be_are_refused_before_the_encoding(
+    image, checkpoint, test_cfg, sentence
+):
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
+    with pytest.raises(ValueError, match=sentence):
+        inferencer.encode(image, test_cfg=test_cfg)
+
+
+@pytest.mark.parametrize('stage', [0, -1, 9])
+def test_a_stage_that_is_not_there_is_one_sentence(image, checkpoint, stage):
+    encoded = GroupViTInferencer(ZERO_SHOT, checkpoint).encode(image)
+    with pytest.raises(ValueError, match=f'There is no grouping stage {stage}: the model has'):
+        encoded.group_map(stage)

@@ -76,7 +76,10 @@ def read_stored(folder: str | Path, name: str) -> StoredResult:
     path = Path(folder) / f'{name}.json'
     if not path.is_file():
         raise FileNotFoundError(f'{folder} has no result of {name}: evaluate it into that folder.')
-    result: SetResult = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        result: SetResult = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(f'{path} is no result of tools/evaluate.py: {error}.') from error
     if 'mIoU' not in result.get('metrics', {}):
         raise ValueError(f'{path} is no result of a segmentation: compare others.')
     count = result['images']['evaluated']

@@ -20,6 +20,7 @@ from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import STATE_DICT_ENTRIES, WeightFile, read_weights
 
 NUM_SHAPES = 5
+NUM_KEYS = 20
 """int: Tensors of another shape that a message names; the others are counted."""
 
 
@@ -198,14 +199,15 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
 
 
 def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
-    """Count the misfits that torch reports, and list all keys and the first shapes."""
+    """Count the misfits that torch reports, and list the first keys and shapes."""
     entries = [entry.strip() for entry in str(error).split('\n\t')[1:]]
     prefixes = {'missing': 'Missing key', 'unexpected': 'Unexpected key'}
     parts = []
     for label, prefix in prefixes.items():
         keys = [k for e in entries if e.startswith(prefix) for k in e.split('"')[1::2]]
         if keys:
-            parts.append(f'{len(keys)} {label}: {", ".join(keys)}')
+            more = f' and {len(keys) - NUM_KEYS} more' if len(keys) > NUM_KEYS else ''
+            parts.append(f'{len(keys)} {label}: {", ".join(keys[:NUM_KEYS])}{more}')
     shapes = [_shapes_of(e) for e in entries if e.startswith('size mismatch for ')]
     if shapes:
         more = f' and {len(shapes) - NUM_SHAPES} more' if len(shapes) > NUM_SHAPES else ''

@@ -113,10 +113,15 @@ def _is_pickled(path: Path) -> bool:
         UnpicklingError: If it is empty.
     """
     with path.open('rb') as stream:
-        start = stream.read(2)
+        start = stream.read(9)
     if not start:
         raise pickle.UnpicklingError('it is empty')
-    return start == b'PK' or start[:1] == b'\x80'
+    # Safetensors: the length of the header in eight bytes, of which the first may be a pickle's
+    # too, then the header.
+    length = int.from_bytes(start[:8], 'little')
+    if start[8:] == b'{' and length <= path.stat().st_size - 8:
+        return False
+    return start[:2] == b'PK' or start[:1] == b'\x80'
 
 
 def _from_safetensors(path: Path) -> WeightFile:

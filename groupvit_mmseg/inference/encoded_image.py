@@ -58,7 +58,15 @@ class EncodedImage(NamedTuple):
 
         Returns:
             NDArray: int64 ``(H, W)``.
+
+        Raises:
+            ValueError: If there is no such stage.
         """
+        if num_stages is not None and not 1 <= num_stages <= self.num_stages:
+            raise ValueError(
+                f'There is no grouping stage {num_stages}: the model has {self.num_stages}, '
+                'counted from 1.'
+            )
         group_map = self.whole.group_map(num_stages)[0]
         return resize_to_image(group_map, self.sample)[0].cpu().numpy()
 

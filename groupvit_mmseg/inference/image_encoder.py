@@ -111,15 +111,17 @@ class ImageEncoder:
         Args:
             image (str | Path | NDArray): A file, or RGB ``(H, W, 3)`` uint8.
             test_cfg (Mapping[str, object], optional): Windows other than those of the config:
-                ``mode``, ``crop_size`` and ``stride``. Defaults to None.
+                ``mode``, ``crop_size`` and ``stride``, as :meth:`options_with` takes them; other
+                options have no effect here. Defaults to None.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If the image cannot be used, or the windows have no size.
+            ValueError: If the image or an option cannot be used.
         """
+        options = self.options_with(**(test_cfg or {}))
         prepared = self.prepare(image)
         inputs, sample = self._inputs(prepared)
-        windows = encode_windows(self.segmentor, inputs, test_cfg)
+        windows = encode_windows(self.segmentor, inputs, options)
         is_whole = len(windows.outputs) == 1
         whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
         return EncodedImage(prepared.image, inputs, sample, windows, whole)

@@ -322,3 +322,14 @@ def test_tensors_are_put_where_map_location_says(tmp_path, suffix):
     tensors = read_checkpoint(path, map_location=remember)['state_dict']
     assert places == ['cpu']
     assert torch.equal(tensors['a'], whole['a'])
+
+
+def test_safetensors_with_a_header_of_any_length_are_told_from_pickles(tmp_path):
+    """The first byte of the file is that of the header's length: 0x80 begins a pickle too."""
+    first_bytes = set()
+    for length in range(0, 300, 8):
+        path = tmp_path / f'{length}.safetensors'
+        save_file({'w': torch.ones(2)}, path, metadata={'note': 'x' * length})
+        first_bytes.add(path.read_bytes()[0])
+        assert read_weights(path).tensors['w'].tolist() == [1, 1]
+    assert 0x80 in first_bytes
