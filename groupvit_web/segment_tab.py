@@ -97,7 +97,7 @@ def _settings(
     widgets.heading('Settings')
     names = [model.name for model in models]
     model = gr.Dropdown(names, value=names[0], label='Model', visible=len(names) > 1)
-    threshold = gr.Slider(
+    threshold = widgets.bounded_slider(
         0,
         1,
         value=0,
@@ -106,7 +106,7 @@ def _settings(
         info='Pixels whose best score is lower are background; 0 is no threshold.',
         elem_id='threshold',
     )
-    opacity = gr.Slider(0, 1, value=0.6, step=0.05, label='Opacity', elem_id='opacity')
+    opacity = widgets.bounded_slider(0, 1, value=0.6, step=0.05, label='Opacity', elem_id='opacity')
     windows = gr.Radio(list(WINDOW_MODES), value='Whole picture', label='Passes', elem_id='windows')
     refine = gr.Checkbox(label='Refine the edges (PAMR)', elem_id='refine')
     templates = gr.Dropdown(

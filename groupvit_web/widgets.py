@@ -127,3 +127,29 @@ def copyable(elem_id: str) -> gr.HTML:
     return gr.HTML(
         '', js_on_load=static_text('copying.js'), apply_default_css=False, elem_id=elem_id
     )
+
+
+def bounded_slider(
+    low: float, high: float, *, value: float, step: float, **options: str
+) -> gr.Slider:
+    """Make a slider whose number field may hold anything.
+
+    Gradio's own raises errors for an empty field and for values out of range: these become the
+    first value and the nearest end. A subclass would do, but Gradio writes a file beside the module
+    of every subclass.
+
+    Args:
+        low (float): Least value.
+        high (float): Largest value.
+        value (float): First value.
+        step (float): Step of the values.
+        **options: Other texts, such as the label.
+    """
+    slider = gr.Slider(low, high, value=value, step=step, **options)  # type: ignore[arg-type]  # texts
+    preprocess = slider.preprocess
+
+    def within_bounds(payload: float | None) -> float:
+        return preprocess(min(max(float(value if payload is None else payload), low), high))
+
+    slider.preprocess = within_bounds  # type: ignore[method-assign]  # of this slider alone
+    return slider

@@ -217,3 +217,10 @@ def test_telemetry_is_off_and_loopback_passes_by_proxies(monkeypatch):
     switch_telemetry_off()
     assert os.environ['GRADIO_ANALYTICS_ENABLED'] == 'False'
     assert os.environ['NO_PROXY'] == 'example.org,127.0.0.1,localhost'
+
+
+@pytest.mark.parametrize('typed, value', [(None, 0.6), (99, 1), (-5, 0), (0.25, 0.25)])
+def test_a_slider_takes_whatever_is_typed_into_its_field(typed, value):
+    from groupvit_web.widgets import bounded_slider
+
+    assert bounded_slider(0, 1, value=0.6, step=0.05, label='Share').preprocess(typed) == value

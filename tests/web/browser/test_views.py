@@ -101,7 +101,7 @@ def test_another_model_gives_another_result(visitor, page):
 
 def test_two_models_and_two_lists_of_words_are_compared_with_a_wipe(visitor, page):
     page.get_by_role('button', name='Compare').first.click()
-    page.get_by_role('button', name='Compare').last.click()
+    page.locator('#compare-button').click()  # waits until the panel is open
     page.locator('.wipe:not([hidden])').wait_for()
     assert '(one)' in page.locator('.wipe-left-title').inner_text()
     assert '(two)' in page.locator('.wipe-right-title').inner_text()
@@ -126,3 +126,17 @@ def test_comparing_with_itself_is_one_sentence(visitor, page):
     page.locator('#compare-button').click()
     page.locator('.message .is-error').wait_for()
     assert 'Both sides would be the same' in page.locator('.message').inner_text()
+
+
+def test_a_threshold_that_is_none_becomes_the_nearest_one(visitor, page):
+    failures = []
+    page.on('response', lambda answer: failures.append(answer.status >= 400))
+    field = page.locator('#threshold input[type=number]')
+    visitor.wait_until(lambda: visitor.shares())
+    field.fill('99')  # every pixel but those of the best segments
+    visitor.wait_until(lambda: 'background' in visitor.shares())
+    field.fill('-5')
+    visitor.wait_until(lambda: visitor.shares().get('background', 0) == 0)
+    field.fill('')
+    page.wait_for_timeout(500)
+    assert not any(failures)

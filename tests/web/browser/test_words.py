@@ -12,6 +12,16 @@ def test_words_are_added_with_other_names_and_removed(visitor, page):
     assert abs(sum(visitor.shares().values()) - 100) < 0.5
 
 
+def test_a_long_word_stays_within_its_card_and_can_be_removed(visitor, page):
+    word = 'x' * 79
+    visitor.add(word)
+    visitor.wait_until(lambda: word in visitor.shares())
+    for selector in ('#words', '.shares'):
+        assert page.locator(selector).first.evaluate('e => e.scrollWidth <= e.clientWidth')
+    page.get_by_role('button', name=f'Remove {word}').click()
+    visitor.wait_until(lambda: word not in visitor.shares())
+
+
 def test_words_are_reordered_by_keyboard_and_by_dragging(visitor, page):
     first = page.locator('#words .chip-name').first
     first.focus()
