@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'demo/execute_notebook.py'
-MACHINE = ['/home/', '/Users/', '/root', '/tmp/', '/work/', 'site-packages', '\\Users\\', '\x1b[']
+MACHINE = ['/home/', '/Users/', '/root', '/tmp/', 'site-packages', '\\Users\\', '\x1b[']
 # Appended to the notebook that is executed: everything that the checks below look at.
 COLLECT = """
 Path('collected.json').write_text(json.dumps(dict(
