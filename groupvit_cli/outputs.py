@@ -281,6 +281,6 @@ def coco_file(lines: Sequence[Mapping], class_names: Sequence[str], first: int) 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old one or the whole new one."""
-    from groupvit_mmseg.atomic_files import write_atomically
+    from groupvit_mmseg import atomic_files  # it imports PyTorch
 
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    atomic_files.write_text(path, text)

@@ -44,6 +44,16 @@ def write_atomically(path: str | Path, write: Writer) -> None:
     write_together({Path(path): write})
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, as UTF-8.
+
+    Args:
+        path (str | Path): The file; its folder is created.
+        text (str): The content.
+    """
+    write_atomically(path, lambda stream: stream.write(text.encode()))
+
+
 def write_together(files: Mapping[Path, Writer]) -> None:
     """Write files that belong together: none of them appears before all are on disk.
 

@@ -17,9 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -27,7 +25,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import torch
 from mmengine.registry import init_default_scope
 
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
 from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
 from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
@@ -252,11 +250,6 @@ def draw(
         draw_images(segmentor, task.dataset, indices, folder / f'{task.name}_{kind}.jpg')
 
 
-def write_text(text: str, stream: BinaryIO) -> None:
-    """Write a text as UTF-8."""
-    stream.write(text.encode())
-
-
 def write_results(tasks: Sequence[EvaluationTask], missing: Sequence[str], out: Path) -> None:
     """Write the result files and tables, and print the table."""
     results = [task.result() for task in tasks]
@@ -265,7 +258,7 @@ def write_results(tasks: Sequence[EvaluationTask], missing: Sequence[str], out: 
     rows, notes = table_rows(results), [*result_notes(results), *missing]
     tables = {'table.md': markdown_table(rows, notes), 'table.csv': csv_table(rows)}
     for name, text in tables.items():
-        write_atomically(out / name, partial(write_text, text))
+        write_text(out / name, text)
     print(tables['table.md'])
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from pprint import pformat
-from typing import BinaryIO
 
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.text.class_file import read_class_file
 
 NAME = 'own'
@@ -56,13 +54,8 @@ def write_set_config(
     )
     text = f'test_dataloader = dict(dataset={pformat(dataset, sort_dicts=False)})\n'
     path = Path(out) / f'{NAME}.py'
-    write_atomically(path, partial(_write, text))
+    write_text(path, text)
     return path
-
-
-def _write(text: str, stream: BinaryIO) -> None:
-    """Write a text as UTF-8."""
-    stream.write(text.encode())
 
 
 def _files(folder: str | Path, suffixes: Sequence[str], what: str) -> list[Path]:

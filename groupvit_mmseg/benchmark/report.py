@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from torch import nn
 
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.result_types import CheckpointRecord
 from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.weight_files import shard_names
@@ -159,7 +159,7 @@ def write_json(content: Mapping[str, object], path: str | Path) -> None:
         {'mIoU': 52.3}
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + '\n'
-    write_atomically(path, lambda stream: stream.write(text.encode()))
+    write_text(path, text)
 
 
 def _finite(value: float) -> float | None:

@@ -129,6 +129,8 @@ class ImageEncoder:
     def embed(self, classes: ClassList | None = None) -> EmbeddedClasses:
         """Embed the words of classes, for :meth:`classify`; None for the present classes."""
         head = self.segmentor.decode_head
+        if classes is None and head.class_embeds is not None:
+            return EmbeddedClasses(head.classes, head.class_embeds)
         classes = head.classes if classes is None else classes
         return EmbeddedClasses(classes, head.embed_classes(classes))
 

@@ -16,14 +16,12 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.protocols import PRESETS, protocol
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
@@ -124,11 +122,6 @@ def make_rows(scores: Mapping[str, Mapping[str, float]], titles: Sequence[str]) 
     return [*rows, {'protocol': SPREAD, **spread}]
 
 
-def write_text(text: str, stream: BinaryIO) -> None:
-    """Write a text as UTF-8."""
-    stream.write(text.encode())
-
-
 @tool_main(interrupted='Interrupted: the same command goes on at the next image.')
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate under every protocol, then write and print the table."""
@@ -150,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = make_rows(scores, [benchmark.title for benchmark in sets])
     tables = {'protocols.md': markdown_table(rows, notes), 'protocols.csv': csv_table(rows)}
     for name, text in tables.items():
-        write_atomically(args.out / name, partial(write_text, text))
+        write_text(args.out / name, text)
     print(tables['protocols.md'])
     return 0
 

@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.compare import SetComparison, compare_results, read_stored
 from groupvit_mmseg.benchmark.tables import markdown_table
 from groupvit_mmseg.command_line import tool_main, tool_parser
@@ -111,11 +109,6 @@ def image_rows(each: SetComparison) -> Iterator[dict[str, str]]:
         }
 
 
-def write_text(text: str, stream: BinaryIO) -> None:
-    """Write a text as UTF-8."""
-    stream.write(text.encode())
-
-
 @tool_main()
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare, print the page and write it."""
@@ -135,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     text = page(comparisons, args)
     print(text)
     if args.out:
-        write_atomically(args.out, partial(write_text, text))
+        write_text(args.out, text)
 
 
 if __name__ == '__main__':

@@ -57,6 +57,7 @@ def test_a_file_is_chosen(visitor, page):
 def test_a_file_is_dropped_or_pasted_anywhere(visitor, page, way):
     page.evaluate(DROP, [way, f'{way}.png', 'image/png', base64.b64encode(picture()).decode()])
     visitor.wait_for_picture(f'{way}.png')
+    assert page.locator('.message .is-error').count() == 0
 
 
 def test_dragging_a_file_over_the_page_says_where_it_may_fall(page):

@@ -97,6 +97,7 @@ def test_another_model_gives_another_result(visitor, page):
     page.get_by_label('Model', exact=True).click()
     page.get_by_role('option', name='two').click()
     visitor.wait_for_change(visitor.source, before)
+    assert visitor.source() != before
 
 
 def test_two_models_and_two_lists_of_words_are_compared_with_a_wipe(visitor, page):
