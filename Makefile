@@ -12,9 +12,11 @@ TESTS_detections := tests/test_results.py
 TESTS_fiftyone := tests/demo/test_fiftyone.py
 TESTS_label_studio := tests/demo/test_label_studio.py
 TESTS_mim := tests/openmmlab/test_mim.py
+# What test-matrix runs beside the lock on this Python and test-openmmlab.
+MATRIX := openmmlab-torch2.4 newest lock-3.10 lock-3.12 lock-3.13
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -58,6 +60,16 @@ $(EXTRA)/%/.passed: $(EXTRA)/%/.installed
 	@echo '$*:'
 	@out=$$($(EXTRA)/$*/bin/python -m pytest -q -rs --disable-warnings -m 'not gpu' $(TESTS_$*) 2>&1); status=$$?; echo "$$out" | tail -n 60; test $$status = 0 && ! echo "$$out" | grep -q '[0-9] skipped'
 
+test-openmmlab: ## run the tests on OpenMMLab's own packages with torch 2.1 (needs Python 3.10)
+	@.ci/stack openmmlab
+
+test-matrix: ## run the tests on every other set of packages and Python; names those that failed
+	@failed=; for stack in $(MATRIX); do .ci/stack $$stack || failed="$$failed $$stack"; done; \
+	if [ -n "$$failed" ]; then echo "Failed:$$failed"; exit 1; fi
+
+test-gpu: venv ## run the tests that need a CUDA device
+	@$(BIN)/python -m pytest -q -m gpu
+
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 
@@ -100,4 +112,4 @@ wheel: venv ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove .venv, caches and build outputs; data and work_dirs stay
-	@rm -rf .venv $(EXTRA) build dist *.egg-info groupvit_mmseg/.mim .pytest_cache .mypy_cache .ruff_cache .coverage
+	@rm -rf .venv $(EXTRA) .venv-stacks build dist *.egg-info groupvit_mmseg/.mim .pytest_cache .mypy_cache .ruff_cache .coverage

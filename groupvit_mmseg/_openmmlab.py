@@ -43,6 +43,7 @@ KNOWN_FAILURES = (
 # Warnings of libraries about their own parts; none concerns a part that the plugin uses.
 UNAVOIDABLE_WARNINGS = (
     (r'Fail to import ``MultiScaleDeformableAttention``', UserWarning),
+    (r'``MultiScaleDeformableAttention`` has been moved', ImportWarning),
     (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
     (r"'maxsplit' is passed as positional argument", DeprecationWarning),  # mmengine, 3.13
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.torch_versions import VERSION
 
 NOISY = dict(model=dict(backbone=dict(drop_path_rate=0.5)), train_cfg=dict(max_epochs=1))
 
@@ -42,6 +43,7 @@ def saved_bytes(model):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(VERSION < (2, 4), reason='compile needs torch 2.4')
 def test_compiled_blocks_train_and_validate_alike(make_runner):
     counted = []
 

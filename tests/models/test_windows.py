@@ -189,6 +189,11 @@ class PeakBytes(TorchDispatchMode):
         self.now -= count
 
 
+WEIGHT = torch.ones(1)
+KEPT = WEIGHT.untyped_storage() is WEIGHT.untyped_storage()
+
+
+@pytest.mark.skipif(not KEPT, reason='before torch 2.3 a storage cannot be followed')
 @torch.no_grad()
 def test_memory_does_not_grow_with_the_number_of_classes():
     size, classes = 256, 171

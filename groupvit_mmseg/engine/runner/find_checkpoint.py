@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.plain_pickle import open_plain
+from groupvit_mmseg.torch_versions import load_plain_data
 
 # Names of training checkpoints; best_*.pth hold no optimiser state.
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
@@ -154,4 +154,4 @@ def _progress_of(path: Path) -> _Progress:
 
 def _read_head(path: Path) -> dict:
     """Read a checkpoint without the values of its tensors."""
-    return torch.load(path, map_location='meta', weights_only=True, mmap=True)
+    return load_plain_data(path, 'meta', mmap=True)
