@@ -99,6 +99,22 @@ def test_known_failures_of_the_import_have_a_remedy(module, error, end, monkeypa
     assert str(caught.value).endswith(end)
 
 
+def test_two_builds_are_named_whether_the_import_fails_or_not(monkeypatch):
+    found = {'mmengine': '0.10.7', 'mmcv': '2.1.0', 'onedl-mmcv': '2.3.6'}
+    monkeypatch.setattr(_openmmlab, '_version', found.get)
+    sentence = (
+        '^mmcv and onedl-mmcv are both installed, and each overwrites files of the other; run: '
+        r'pip uninstall --yes mmengine mmcv onedl-mmcv && pip install "groupvit-mmseg\[onedl\]"$'
+    )
+    with pytest.warns(UserWarning, match=sentence):
+        _openmmlab.import_openmmlab()
+    monkeypatch.setattr(_openmmlab, 'MODULES', ('mmcv.no_such_module',))
+    with pytest.raises(ImportError, match=sentence):
+        _openmmlab.import_openmmlab()
+    monkeypatch.setattr(_openmmlab, '_version', {'mmcv': '2.1.0'}.get)
+    assert _openmmlab.mixed_builds() is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('module, error, end', FAILURES)
 def test_known_failures_end_in_one_sentence(module, error, end):
