@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, version
 from unittest import mock
 
@@ -54,6 +54,8 @@ UNAVOIDABLE_WARNINGS = (
     (r'`torch\.jit\.\w+` is deprecated', DeprecationWarning),
     (r"'maxsplit' is passed as positional argument", DeprecationWarning),  # mmengine, 3.13
 )
+# One that mmengine causes in torch 2.4 and 2.5, which show it whatever the filters are.
+STUBBORN_WARNING = '`TorchScript` support for functional optimizers is deprecated'
 UNAVOIDABLE_LINES = ('Could not import OneDL',)
 
 
@@ -153,11 +155,22 @@ def _without_noise() -> Iterator[None]:
         with warnings.catch_warnings(), contextlib.redirect_stdout(captured):
             for message, category in UNAVOIDABLE_WARNINGS:
                 warnings.filterwarnings('ignore', message=message, category=category)
+            warnings.showwarning = _without_stubborn(warnings.showwarning)
             yield
     finally:
         for line in captured.getvalue().splitlines():
             if line not in UNAVOIDABLE_LINES:
                 print(line, file=sys.stdout)
+
+
+def _without_stubborn(show: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that shows warnings as before, but for the one named above."""
+
+    def show_others(message: Warning | str, *details: object, **options: object) -> None:
+        if not str(message).startswith(STUBBORN_WARNING):
+            show(message, *details, **options)
+
+    return show_others
 
 
 @contextlib.contextmanager

@@ -87,6 +87,7 @@ def make_grad_scaler(device_type: str, *, enabled: bool) -> torch.cuda.amp.GradS
 def has_fused_optimizers(model: nn.Module) -> bool:
     """Return whether optimisers take ``fused=True`` for a model on its device.
 
-    Before PyTorch 2.4 they do so on CUDA devices only.
+    They do so on CUDA devices, and since PyTorch 2.4 on CPUs.
     """
-    return VERSION >= (2, 4) or all(p.device.type == 'cuda' for p in model.parameters())
+    devices = ('cuda', 'cpu') if VERSION >= (2, 4) else ('cuda',)
+    return all(p.device.type in devices for p in model.parameters())

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from groupvit_mmseg.engine.hooks.block_hook import COMPILES_FROM
 from groupvit_mmseg.models.layers import TransformerBlock
 from groupvit_mmseg.torch_versions import VERSION
 
@@ -43,7 +44,7 @@ def saved_bytes(model):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(VERSION < (2, 4), reason='compile needs torch 2.4')
+@pytest.mark.skipif(VERSION < COMPILES_FROM, reason='compile needs torch 2.5')
 def test_compiled_blocks_train_and_validate_alike(make_runner):
     counted = []
 

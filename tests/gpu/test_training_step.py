@@ -8,7 +8,12 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
+from groupvit_mmseg.engine.hooks.block_hook import (
+    COMPILES_FROM,
+    blocks_of,
+    compile_blocks,
+    recompute_in_backward,
+)
 from groupvit_mmseg.engine.sharding import FullyShardedModel
 from groupvit_mmseg.torch_versions import VERSION, make_grad_scaler
 
@@ -96,7 +101,7 @@ def test_half_precision_learns_alike(make_model, expected, device, dtype):
     assert_learns_alike(train(make_model().to(device), device, dtype), expected)
 
 
-@pytest.mark.skipif(VERSION < (2, 4), reason='compile needs torch 2.4')
+@pytest.mark.skipif(VERSION < COMPILES_FROM, reason='compile needs torch 2.5')
 @pytest.mark.parametrize('dtype', [None, torch.bfloat16])
 def test_compiled_blocks_give_the_same(make_model, expected, device, dtype):
     model = make_model().to(device)
