@@ -61,6 +61,7 @@ def latest_complete_checkpoint(
 
     Example:
         >>> Path('run').mkdir()
+        >>> import torch
         >>> for step in (1, 2):
         ...     content = {'meta': {'epoch': 0, 'iter': step}, 'state_dict': {}}
         ...     torch.save(content, f'run/iter_{step}.pth')
