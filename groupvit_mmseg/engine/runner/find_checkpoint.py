@@ -5,7 +5,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
@@ -155,4 +155,4 @@ def _progress_of(path: Path) -> _Progress:
 
 def _read_head(path: Path) -> dict:
     """Read a checkpoint without the values of its tensors."""
-    return load_plain_data(path, 'meta', mmap=True)
+    return cast(dict, load_plain_data(path, 'meta', mmap=True))
