@@ -18,7 +18,7 @@ TESTS_mim := tests/openmmlab/test_mim.py
 MATRIX := openmmlab-torch2.4 newest lock-3.10 lock-3.12 lock-3.13
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu gpu lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ test-matrix: ## run the tests on every other set of packages and Python; names t
 
 test-gpu: venv ## run the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
+
+gpu: venv ## measure everything on a CUDA device in at most nine minutes
+	@$(BIN)/python tools/benchmarks/measure_gpu.py
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -1,0 +1,189 @@
+"""Measures everything on a GPU in one command of at most nine minutes: ``make gpu``.
+
+python tools/benchmarks/measure_gpu.py [--minutes 9] [--out work_dirs/gpu]
+
+Runs the tests marked gpu, training steps of the full recipe beside transformers, segmentation
+against the official procedure, the loader, and training on photographs where they are there. Each
+part is a process of its own with a limit; what it printed and measured until then is kept, in
+OUT/PART.txt and OUT/rows.jsonl, and OUT/report.md and OUT/result.json are written after each part.
+With --tiny all parts run in a small size on a CPU, to find mistakes before a card is rented.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+import torch
+
+from groupvit_mmseg.benchmark.report import versions, write_json
+from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.output_paths import check_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / 'tools/benchmarks'
+SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
+
+
+class Part(NamedTuple):
+    """One process of the measurement.
+
+    Attributes:
+        name (str): Its files' name.
+        title (str): Its heading in the report.
+        command (list[str]): Arguments of Python.
+        seconds (float): Most that it may take.
+    """
+
+    name: str
+    title: str
+    command: list[str]
+    seconds: float
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        '--minutes', type=float, default=9, help='most that all may take (default: 9)'
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path('work_dirs/gpu'), help='folder (default: work_dirs/gpu)'
+    )
+    parser.add_argument('--tiny', action='store_true', help='small sizes on the CPU')
+    args = parser.parse_args(argv)
+    if args.minutes <= 0:
+        parser.error('--minutes must be above 0')
+    return args
+
+
+def parts_on_gpu(rows: Path, photographs: Path | None) -> list[Part]:
+    """Return the parts in the order of their worth."""
+    training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cuda', '--out', str(rows)]
+    segmentation = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cuda']
+    parts = [
+        Part('training', 'Training steps', [*training, '--seconds', '3'], 210),
+        Part('tests', 'Tests', ['-m', 'pytest', '-q', '-m', 'gpu', 'tests'], 120),
+        Part('segmentation', 'Segmentation', [*segmentation, '--rounds', '5'], 60),
+    ]
+    if photographs is not None:
+        real = [str(ROOT / 'tools/real.py'), '--minutes', '2', '--data', str(photographs)]
+        parts.append(Part('photographs', 'Two minutes on photographs', real, 170))
+    return parts
+
+
+def parts_on_cpu(rows: Path) -> list[Part]:
+    """Return the same parts, small, as far as they do not need a GPU."""
+    training = [str(BENCHMARKS / 'measure_throughput.py'), str(SCENES), '--device', 'cpu']
+    small = ['--prompts', '1', '--seconds', '0.01', '--out', str(rows), '--rows', '4', '4:fp32']
+    segmentation = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--rounds', '1']
+    size = ['--classes', '3', '--size', '224', '224', '--original', '40', '40']
+    tests = ['-m', 'pytest', '-q', '-m', 'gpu', '--collect-only', 'tests/gpu']
+    return [
+        Part('training', 'Training steps', [*training, *small], 300),
+        Part('tests', 'Tests', tests, 120),
+        Part('segmentation', 'Segmentation', [*segmentation, *size], 300),
+    ]
+
+
+def run(part: Part, seconds: float, folder: Path) -> dict[str, object]:
+    """Run a part with a limit; return how it ended, how long it took, and what it printed."""
+    start, path = time.monotonic(), folder / f'{part.name}.txt'
+    environment = dict(os.environ, PYTHONUNBUFFERED='1')
+    with path.open('w', encoding='utf-8') as stream:
+        command = [sys.executable, *part.command]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, env=environment
+        )
+        try:
+            status = process.wait(timeout=seconds)
+            ended = 'finished' if status == 0 else f'ended with status {status}'
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            ended = f'stopped after {seconds:.0f} s'
+    return dict(ended=ended, seconds=round(time.monotonic() - start, 1), command=part.command)
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Read the rows that the training part wrote, as far as it came."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding='utf-8').splitlines()
+    return [json.loads(line) for line in lines if line.endswith('}')]
+
+
+def ratios(rows: Sequence[dict]) -> list[str]:
+    """Return sentences that compare rows of one batch."""
+    speeds = {(row['batch'], *row['switches']): row.get('pairs_per_second') for row in rows}
+    sentences = []
+    for (batch, *switches), speed in speeds.items():
+        theirs = speeds.get((batch, 'transformers'))
+        if speed and theirs and switches in ([], ['compile']):
+            name = 'compiled' if switches else 'eager'
+            sentences.append(f'Batch {batch}, {name}: {speed / theirs:.2f} x transformers.')
+    return sentences
+
+
+def report(facts: dict, outcomes: dict[str, dict], parts: Sequence[Part], folder: Path) -> str:
+    """Return the report as Markdown."""
+    lines = [f'# {facts["device"]}, {facts["date"]}', '', f'torch {torch.__version__}', '']
+    for part in parts:
+        if part.name not in outcomes:
+            continue
+        outcome = outcomes[part.name]
+        lines += [f'## {part.title}', '', f'{outcome["ended"]}, {outcome["seconds"]} s', '']
+        text = (folder / f'{part.name}.txt').read_text(encoding='utf-8', errors='replace')
+        lines += ['```', *text.strip().splitlines()[-40:], '```', '']
+    return '\n'.join([*lines, *ratios(read_rows(folder / 'rows.jsonl')), ''])
+
+
+def describe_device(tiny: bool) -> str:
+    """Return the name of the device that is measured."""
+    if tiny:
+        return f'CPU ({platform.machine()}), small sizes: no measurement'
+    if not torch.cuda.is_available():
+        raise ValueError('There is no CUDA device: --tiny runs all parts in a small size on a CPU.')
+    return torch.cuda.get_device_name()
+
+
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run all parts and print the report."""
+    args = parse_args(argv)
+    facts = dict(device=describe_device(args.tiny), date=str(date.today()), versions=versions())
+    check_folder(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows, end = args.out.resolve() / 'rows.jsonl', time.monotonic() + 60 * args.minutes
+    rows.unlink(missing_ok=True)
+    there = next((p for p in PHOTOGRAPHS if (p / 'flickr8k_128').is_dir()), None)
+    parts = parts_on_cpu(rows) if args.tiny else parts_on_gpu(rows, there)
+    outcomes: dict[str, dict] = {}
+    for part in parts:
+        left = end - time.monotonic()
+        if left < 5:
+            outcomes[part.name] = dict(ended='not begun: no time was left', seconds=0)
+            (args.out / f'{part.name}.txt').write_text('')
+        else:
+            outcomes[part.name] = run(part, min(part.seconds, left), args.out)
+        text = report(facts, outcomes, parts, args.out)
+        (args.out / 'report.md').write_text(text, encoding='utf-8')
+        content = dict(facts, parts=outcomes, rows=read_rows(rows))
+        write_json(content, args.out / 'result.json')
+        print(f'{part.title}: {outcomes[part.name]["ended"]}', flush=True)
+    print(f'Wrote {args.out / "report.md"} and {args.out / "result.json"}.')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
