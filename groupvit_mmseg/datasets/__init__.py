@@ -11,6 +11,7 @@ from groupvit_mmseg.datasets.image_text_transforms import (
     PackImageText,
 )
 from groupvit_mmseg.datasets.label_maps import LoadLabelMap
+from groupvit_mmseg.datasets.random_resized_crop import LoadRandomResizedCrop
 from groupvit_mmseg.datasets.segmentation import COCOObjectDataset, PascalVOC20Dataset
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     'LoadImageFromFile',
     'LoadImageText',
     'LoadLabelMap',
+    'LoadRandomResizedCrop',
     'PackImageText',
     'PascalVOC20Dataset',
     'check_loader',

@@ -10,7 +10,8 @@ from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
-from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, DecodedImage, decode_image
+from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, decode_image
+from groupvit_mmseg.datasets.image_regions import DecodedRegion
 from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, describe_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
@@ -65,10 +66,20 @@ class LoadImageText(BaseTransform):
         _check_members(members)
         caption = random.choice(captions_of_members(members, self.captions))
         results['caption'] = caption[:CAPTION_CHARACTERS]
-        results['img'], complaints = _decode_member(members, self.max_pixels)
+        name = next(name for name in IMAGE_EXTENSIONS if name in members)
+        try:
+            image = self._decode(members[name])
+        except ValueError as error:
+            raise BadSample(f'the image cannot be decoded ({error})') from error
+        results['img'], complaints, results['ori_shape'] = image
         results['damaged'] = [f'{results["key"]}: {line}' for line in complaints[:1]]
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        results['img_shape'] = results['img'].shape[:2]
         return results
+
+    def _decode(self, data: bytes) -> DecodedRegion:
+        """Decode the whole image."""
+        pixels, complaints = decode_image(data, max_pixels=self.max_pixels)
+        return DecodedRegion(pixels, complaints, pixels.shape[:2])
 
 
 def _check_members(members: dict[str, bytes]) -> None:
@@ -80,15 +91,6 @@ def _check_members(members: dict[str, bytes]) -> None:
     for what, extensions in requirements.items():
         if not any(name in members for name in extensions):
             raise BadSample(f'it has no {what}, only {describe_members(members)}: {MEMBERS_RULE}')
-
-
-def _decode_member(members: dict[str, bytes], max_pixels: int) -> DecodedImage:
-    """Decode the first image member."""
-    name = next(name for name in IMAGE_EXTENSIONS if name in members)
-    try:
-        return decode_image(members[name], max_pixels=max_pixels)
-    except ValueError as error:
-        raise BadSample(f'the image cannot be decoded ({error})') from error
 
 
 @TRANSFORMS.register_module()

@@ -1,14 +1,7 @@
 # Image-text pairs at 224 pixels: the paper's augmentation (timm's rand-m9-mstd0.5-inc1, random
 # erasing per pixel; colour jitter is replaced by the policy). A child names its sources.
 train_pipeline = [
-    dict(type='LoadImageText'),
-    dict(
-        type='mmpretrain.RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.08, 1.0),
-        interpolation='bilinear',
-        backend='pillow',
-    ),
+    dict(type='LoadRandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0)),
     dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
     dict(
         type='RandAugment',
