@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from groupvit_mmseg.datasets.decoder_messages import collected_messages
 from groupvit_mmseg.datasets.image_containers import open_container
@@ -113,7 +112,7 @@ def decode_region(
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize with the antialiased bilinear filter of Pillow, in a quarter of its time.
+    """Resize with the antialiased bilinear filter of Pillow, in a fifth of its time.
 
     PyTorch computes it with the same integer weights; .3 % of the values differ, by 1.
 
@@ -128,9 +127,15 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
         >>> resize(np.full((4, 6, 3), 9, np.uint8), (2, 2)).tolist()
         [[[9, 9, 9], [9, 9, 9]], [[9, 9, 9], [9, 9, 9]]]
     """
-    planes = torch.from_numpy(image[None]).permute(0, 3, 1, 2)
-    planes = F.interpolate(planes, size, mode='bilinear', antialias=True)
-    return np.asarray(cv2.merge(list(planes[0].numpy())), np.uint8)
+    resized = np.empty((1, *size, 3), np.uint8)
+    # The operator of `F.interpolate`, which would return planes: a third slower, and to be merged.
+    torch.ops.aten._upsample_bilinear2d_aa.out(
+        torch.from_numpy(image[None]).permute(0, 3, 1, 2),
+        size,
+        align_corners=False,
+        out=torch.from_numpy(resized).permute(0, 3, 1, 2),
+    )
+    return resized[0]
 
 
 def _always(box: Box) -> Callable[[int, int], Box]:

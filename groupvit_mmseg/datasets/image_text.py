@@ -114,7 +114,7 @@ class ImageTextDataset(Dataset):
             )
         self.sources = [open_source(**source) for source in sources]
         self.quotas = mix_quotas(self.sources)
-        self.pipeline = Compose([_build_transform(transform) for transform in pipeline])
+        self.pipeline = Compose([build_transform(transform) for transform in pipeline])
         self.shuffle_buffer = shuffle_buffer
         self.max_failure_share = max_failure_share
         self.min_failure_samples = min_failure_samples
@@ -229,7 +229,7 @@ class ImageTextDataset(Dataset):
         return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
-def _build_transform(transform: dict[str, object] | Transform) -> Transform:
+def build_transform(transform: dict[str, object] | Transform) -> Transform:
     """Build a transform from its config, looked up in MMSegmentation's registry first.
 
     A transform of another package that is made of transforms (``mmpretrain.RandAugment``) looks for

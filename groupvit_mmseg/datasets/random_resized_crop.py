@@ -74,10 +74,11 @@ class LoadRandomResizedCrop(LoadImageText):
         Returns:
             Box: A region inside the image.
         """
+        low, high = self.crop_ratio_range
         log_low, log_high = map(math.log, self.aspect_ratio_range)
         for _ in range(_MAX_ATTEMPTS):
-            area = np.random.uniform(*self.crop_ratio_range) * height * width
-            aspect_ratio = math.exp(np.random.uniform(log_low, log_high))
+            area = (low + (high - low) * np.random.random_sample()) * (height * width)
+            aspect_ratio = math.exp(log_low + (log_high - log_low) * np.random.random_sample())
             box_width = round(math.sqrt(area * aspect_ratio))
             box_height = round(math.sqrt(area / aspect_ratio))
             if 0 < box_width <= width and 0 < box_height <= height:

@@ -224,7 +224,12 @@ def test_paper_data(data, sizes, prompts):
 def test_augmentation_runs_and_varies():
     pipeline = load(PAPER[0]).train_dataloader.dataset.pipeline
     names = [t.type.split('.')[-1] for t in pipeline]
-    assert names[:4] == ['LoadRandomResizedCrop', 'RandomFlip', 'RandAugment', 'RandomErasing']
+    assert names[:4] == [
+        'LoadRandomResizedCrop',
+        'RandomHorizontalFlip',
+        'TimmRandAugment',
+        'RandomPixelErasing',
+    ]
     transforms = [TRANSFORMS.build(t) for t in pipeline[:4]]
     picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
     members = {'jpg': cv2.imencode('.jpg', picture)[1].tobytes(), 'txt': b'noise'}

@@ -4,7 +4,7 @@
 train_pipeline = [
     # one of the five captions at random
     dict(type='LoadRandomResizedCrop', scale=112, crop_ratio_range=(0.4, 1.0), captions='json'),
-    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     # One template, so that equal words make equal prompts across a batch.
     dict(type='CaptionPrompts', num_prompts=3, templates='simple'),
     dict(type='PackImageText', context_length=32),
