@@ -5,6 +5,7 @@ import io
 import tarfile
 
 import pytest
+from webdataset import TarWriter
 
 from groupvit_mmseg.datasets import shard_members
 from groupvit_mmseg.datasets.plain_tar import read_plain_members
@@ -83,6 +84,43 @@ def test_shards_of_every_format_are_plain(tmp_path, tar_format, assert_equal):
     with open(tmp_path / 'a.tar', 'rb') as file:
         assert list(read_plain_members(file)) == members
         assert file.tell() == 3 * (512 + 1024)
+
+
+def test_shards_of_webdataset_are_plain(tmp_path, assert_equal):
+    path = tmp_path / 'a.tar'
+    with TarWriter(str(path)) as writer:
+        for key in ('a', 'b'):
+            writer.write({'__key__': key, 'jpg': b'x' * 900, 'txt': b'text'})
+    members, error = assert_equal(path.read_bytes())
+    assert error is None
+    with open(path, 'rb') as file:
+        assert list(read_plain_members(file)) == members
+    assert [name for name, _ in members] == ['a.jpg', 'a.txt', 'b.jpg', 'b.txt']
+
+
+@pytest.mark.parametrize(
+    'records',
+    [
+        dict(mtime='12.5'),
+        dict(mtime='12', atime='3'),
+        dict(path='other.jpg'),
+        dict(size='3'),
+        dict(mtime='x'),
+        dict(comment='mtime=3'),
+    ],
+    ids=str,
+)
+def test_extra_headers(tmp_path, assert_equal, records):
+    with tarfile.open(tmp_path / 'a.tar', 'w', format=tarfile.PAX_FORMAT) as tar:
+        add(tar, 'a.jpg')
+        add(tar, 'b.jpg', pax_headers=records)
+        add(tar, 'c.jpg')
+    data = (tmp_path / 'a.tar').read_bytes()
+    assert_equal(data)
+    for length in range(512 + 1024, len(data), 256):
+        assert_equal(data[:length])
+    damaged = data.replace(b' mtime=', b'1 mtime=').replace(b'\x000000000\x00', b'\x000000001\x00')
+    assert_equal(damaged)
 
 
 def test_special_members_are_read_by_tarfile(tmp_path, assert_equal):
