@@ -28,7 +28,7 @@ def auto_contrast(image: Image) -> Image:
         >>> auto_contrast(np.array([[[10, 0, 7], [20, 255, 7]]], np.uint8)).tolist()
         [[[0, 0, 7], [255, 255, 7]]]
     """
-    tables = [_stretching_table(channel) for channel in cv2.split(image)]
+    tables = [_stretching_table(np.asarray(channel, np.uint8)) for channel in cv2.split(image)]
     return _look_up(image, np.stack(tables, axis=-1))
 
 

@@ -21,6 +21,7 @@ IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
 # Characters of a caption that are read, far more than 77 tokens: the tagger's time grows with the
 # square of the length, to many minutes for a web page that was saved as a caption.
 CAPTION_CHARACTERS = 10_000
+_MAX_SEED = 2**31 - 1
 
 
 @TRANSFORMS.register_module()
@@ -153,7 +154,7 @@ class PackImageText(BaseTransform):
     """Tokenise the texts and pack all into tensors, which ``collate_image_text`` batches.
 
     Required keys: key, img, caption, and prompts where there are any. Returned keys: inputs
-    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged.
+    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged, seed.
 
     Args:
         context_length (int): Text tokens ``L``. Defaults to 77.
@@ -175,4 +176,5 @@ class PackImageText(BaseTransform):
             'prompts': prompts,
             'key': results['key'],
             'damaged': results.get('damaged', []),
+            'seed': int(np.random.randint(_MAX_SEED)),
         }

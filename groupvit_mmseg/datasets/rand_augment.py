@@ -12,12 +12,12 @@ from mmseg.registry import TRANSFORMS
 from groupvit_mmseg.datasets import color_operations as colors
 from groupvit_mmseg.datasets.color_operations import Image
 
-_MAX_MAGNITUDE = 10
+MAX_MAGNITUDE = 10
 # Probability of each operation that was drawn, and of a negative magnitude.
-_PROB = 0.5
+OPERATION_PROB = 0.5
 
 
-class _Operation(NamedTuple):
+class Operation(NamedTuple):
     """An operation and its strength.
 
     Attributes:
@@ -67,7 +67,7 @@ class TimmRandAugment(BaseTransform):
         magnitude_std: float = 0.5,
         fill: Sequence[int] = (104, 116, 124),
     ) -> None:
-        if not 0 <= magnitude <= _MAX_MAGNITUDE:
+        if not 0 <= magnitude <= MAX_MAGNITUDE:
             raise ValueError(f'`magnitude` is {magnitude}: it must be in [0, 10].')
         if num_ops < 0 or magnitude_std < 0:
             raise ValueError(
@@ -75,43 +75,43 @@ class TimmRandAugment(BaseTransform):
             )
         self.num_ops = num_ops
         self.magnitude, self.magnitude_std = magnitude, magnitude_std
-        self.operations = _timm_increasing(tuple(fill))
+        self.operations = timm_increasing(tuple(fill))
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Augment one image."""
         for index in np.random.randint(len(self.operations), size=self.num_ops):
-            if np.random.random_sample() <= _PROB:
+            if np.random.random_sample() <= OPERATION_PROB:
                 results['img'] = self._apply(results['img'], self.operations[index])
         return results
 
-    def _apply(self, image: Image, operation: _Operation) -> Image:
+    def _apply(self, image: Image, operation: Operation) -> Image:
         """Apply one operation at a random magnitude."""
         if operation.bounds is None:
             return operation.apply(image)
         magnitude = self.magnitude
         if self.magnitude_std:
             magnitude = np.random.normal(magnitude, self.magnitude_std)
-        share = min(max(magnitude, 0), _MAX_MAGNITUDE) / _MAX_MAGNITUDE
+        share = min(max(magnitude, 0), MAX_MAGNITUDE) / MAX_MAGNITUDE
         strength = share * (operation.bounds[1] - operation.bounds[0]) + operation.bounds[0]
-        if operation.signed and np.random.random_sample() < _PROB:
+        if operation.signed and np.random.random_sample() < OPERATION_PROB:
             strength = -strength
         return operation.apply(image, strength)
 
 
-def _timm_increasing(fill: tuple[int, ...]) -> list[_Operation]:
+def timm_increasing(fill: tuple[int, ...]) -> list[Operation]:
     """List timm's operations, in mmpretrain's order."""
-    warp = dict(border_value=fill, interpolation='bilinear')
+    warp: dict[str, Any] = dict(border_value=fill, interpolation='bilinear')
     shears = (partial(mmcv.imshear, direction=side, **warp) for side in ('horizontal', 'vertical'))
     return [
-        _Operation(colors.auto_contrast),
-        _Operation(colors.equalize),
-        _Operation(colors.invert),
-        _Operation(partial(mmcv.imrotate, **warp), (0, 30), signed=True),
-        _Operation(colors.posterize, (4, 0)),
-        _Operation(colors.solarize, (256, 0)),
-        _Operation(colors.solarize_add, (0, 110)),
+        Operation(colors.auto_contrast),
+        Operation(colors.equalize),
+        Operation(colors.invert),
+        Operation(partial(mmcv.imrotate, **warp), (0, 30), signed=True),
+        Operation(colors.posterize, (4, 0)),
+        Operation(colors.solarize, (256, 0)),
+        Operation(colors.solarize_add, (0, 110)),
         *(
-            _Operation(partial(_enhance, change), (0, 0.9), signed=True)
+            Operation(partial(_enhance, change), (0, 0.9), signed=True)
             for change in (
                 colors.change_saturation,
                 colors.change_contrast,
@@ -119,9 +119,9 @@ def _timm_increasing(fill: tuple[int, ...]) -> list[_Operation]:
                 colors.sharpen,
             )
         ),
-        *(_Operation(shear, (0, 0.3), signed=True) for shear in shears),
-        _Operation(partial(_translate, axis=1, **warp), (0, 0.45), signed=True),
-        _Operation(partial(_translate, axis=0, **warp), (0, 0.45), signed=True),
+        *(Operation(shear, (0, 0.3), signed=True) for shear in shears),
+        Operation(partial(_translate, axis=1, **warp), (0, 0.45), signed=True),
+        Operation(partial(_translate, axis=0, **warp), (0, 0.45), signed=True),
     ]
 
 

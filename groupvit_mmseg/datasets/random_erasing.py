@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 # Values of a random number of 16 bits, by which the noise is looked up.
 _NUM_DRAWS = 2**16
 # Height by width of the erased rectangle, and its area as a share of the image (timm).
-_ASPECT_RATIO_RANGE = (3 / 10, 10 / 3)
-_AREA_RANGE = (0.02, 1 / 3)
+ASPECT_RATIO_RANGE = (3 / 10, 10 / 3)
+AREA_RANGE = (0.02, 1 / 3)
 
 
 @TRANSFORMS.register_module()
@@ -120,9 +120,9 @@ def _quantiles(mean: float, std: float) -> NDArray[np.uint8]:
 
 def _random_rectangle(height: int, width: int) -> tuple[slice, slice]:
     """Draw the rows and columns of a rectangle."""
-    low, high = np.log(np.array(_ASPECT_RATIO_RANGE, np.float32))
+    low, high = np.log(np.array(ASPECT_RATIO_RANGE, np.float32))
     aspect_ratio = math.exp(np.random.uniform(low, high))
-    area = height * width * np.random.uniform(*_AREA_RANGE)
+    area = height * width * np.random.uniform(*AREA_RANGE)
     rows = min(round(math.sqrt(area * aspect_ratio)), height)
     columns = min(round(math.sqrt(area / aspect_ratio)), width)
     top = np.random.randint(height - rows) if height > rows else 0

@@ -197,8 +197,8 @@ def resized_jpeg(path: Path, side: int) -> bytes:
     image = load_image(path)[..., ::-1]
     factor = side / min(image.shape[:2])
     size = [round(factor * length) for length in image.shape[1::-1]]
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode('.jpg', resized, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
 def measure(configs: dict[str, Config], seconds: float, num_workers: int | None) -> None:
@@ -214,13 +214,13 @@ def measure(configs: dict[str, Config], seconds: float, num_workers: int | None)
         )
     timed = {name: TimedLoader(cfg) for name, cfg in configs.items()}
     for _ in range(max(round(seconds), 1)):
-        for loader in timed.values():
-            loader.read(min(seconds, 1))
-    for name, loader in timed.items():
-        print(f'\n{Path(name).stem}, {1000 / loader.milliseconds:.0f} samples/s of one core')
-        loader.print_table()
+        for reader in timed.values():
+            reader.read(min(seconds, 1))
+    for name, reader in timed.items():
+        print(f'\n{Path(name).stem}, {1000 / reader.milliseconds:.0f} samples/s of one core')
+        reader.print_table()
     if len(timed) > 1:
-        new, old = (loader.milliseconds for loader in timed.values())
+        new, old = (reader.milliseconds for reader in timed.values())
         print(f'\n{old / new:.2f} times as fast')
 
 
