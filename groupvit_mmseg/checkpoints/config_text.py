@@ -10,7 +10,12 @@ from groupvit_mmseg.checkpoints.architecture_hints import Normalization, Setting
 from groupvit_mmseg.checkpoints.settings_readers import numbers, readable
 
 _UNREADABLE = object()
-_PREPROCESSORS = ('ImgDataPreprocessor', 'SegDataPreProcessor', 'ClsDataPreprocessor')
+_PREPROCESSORS = (
+    'ImgDataPreprocessor',
+    'AugmentingPreprocessor',
+    'SegDataPreProcessor',
+    'ClsDataPreprocessor',
+)
 
 
 def from_config_text(text: str, where: str) -> Settings:

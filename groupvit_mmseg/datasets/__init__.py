@@ -11,6 +11,9 @@ from groupvit_mmseg.datasets.image_text_transforms import (
     PackImageText,
 )
 from groupvit_mmseg.datasets.label_maps import LoadLabelMap
+from groupvit_mmseg.datasets.rand_augment import TimmRandAugment
+from groupvit_mmseg.datasets.random_erasing import RandomHorizontalFlip, RandomPixelErasing
+from groupvit_mmseg.datasets.random_resized_crop import LoadRandomResizedCrop
 from groupvit_mmseg.datasets.segmentation import COCOObjectDataset, PascalVOC20Dataset
 
 __all__ = [
@@ -23,8 +26,12 @@ __all__ = [
     'LoadImageFromFile',
     'LoadImageText',
     'LoadLabelMap',
+    'LoadRandomResizedCrop',
     'PackImageText',
     'PascalVOC20Dataset',
+    'RandomHorizontalFlip',
+    'RandomPixelErasing',
+    'TimmRandAugment',
     'check_loader',
     'collate_image_text',
 ]

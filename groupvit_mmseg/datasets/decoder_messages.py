@@ -13,6 +13,10 @@ from typing import BinaryIO
 
 # A file per process: forked workers would share the offset in an inherited one.
 _FILES: dict[int, BinaryIO] = {}
+# Where the messages that were not read yet begin, by file descriptor.
+_STARTS: dict[int, int] = {}
+# Bytes of old messages that a file may hold.
+_MAX_LENGTH = 1_000_000
 
 
 @contextmanager
@@ -47,16 +51,19 @@ def _message_file() -> BinaryIO:
     """Return this process's file of messages."""
     if os.getpid() not in _FILES:
         _FILES.clear()
+        _STARTS.clear()
         _FILES[os.getpid()] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
     return _FILES[os.getpid()]
 
 
 def _written(file: BinaryIO) -> list[str]:
     """Read the lines that were written since the last call."""
-    if not os.lseek(file.fileno(), 0, os.SEEK_CUR):
+    start, end = _STARTS.get(file.fileno(), 0), os.lseek(file.fileno(), 0, os.SEEK_CUR)
+    if end == start:
         return []
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    text = file.read().decode('utf-8', 'replace')
-    os.lseek(file.fileno(), 0, os.SEEK_SET)
-    os.ftruncate(file.fileno(), 0)
+    text = os.pread(file.fileno(), end - start, start).decode('utf-8', 'replace')
+    if end > _MAX_LENGTH:  # emptying it takes longer than the rest
+        end = os.lseek(file.fileno(), 0, os.SEEK_SET)
+        os.ftruncate(file.fileno(), 0)
+    _STARTS[file.fileno()] = end
     return [line for line in text.splitlines() if line.strip()]

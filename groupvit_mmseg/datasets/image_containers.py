@@ -34,6 +34,15 @@ _MAX_DEFLATE_RATIO, _MAX_JPEG_RATIO = 1032, 512
 _MAX_PARTS = 200_000
 # A progressive JPEG of many pixels and thousands of empty scans takes minutes.
 _MAX_SCANS = 200
+# Frames in sequential order, Huffman-coded.
+_BASELINE_MARKERS = (0xC0, 0xC1)
+# Restart markers would make the decoder complain about rows that are left out.
+_RESTART_SEGMENT = b'\xff\xdd\x00\x04'
+# EXIF: tag 0x112 of one 16-bit number, 1, in both byte orders.
+_UPRIGHT_TAGS = (
+    b'\x12\x01\x03\x00\x01\x00\x00\x00\x01\x00\x00\x00',
+    b'\x01\x12\x00\x03\x00\x00\x00\x01\x00\x01\x00\x00',
+)
 
 
 class Container(NamedTuple):
@@ -48,6 +57,9 @@ class Container(NamedTuple):
         complete (bool): Whether the file has its end marker.
         key_depth (int): Bits of a sample in which a PNG names its one transparent colour; 8 in
             other formats.
+        height_offset (int): Where a JPEG file stores its height, if its rows can be decoded from
+            the first to any other: 8 bits, one baseline scan of grey or YCbCr without restart
+            markers, upright. Else 0.
     """
 
     format: str
@@ -56,6 +68,7 @@ class Container(NamedTuple):
     plain: bool = False
     complete: bool = True
     key_depth: int = 8
+    height_offset: int = 0
 
 
 def open_container(data: bytes) -> Container:
@@ -135,7 +148,7 @@ def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
 
 def _open_jpeg(data: bytes) -> Container:
     """Read segments of marker, length and content up to the first scan, then the end marker."""
-    offset, size, progressive = 2, None, False
+    offset, frame, size, progressive = 2, 0, None, False
     for _ in range(_MAX_PARTS):
         offset = data.find(b'\xff', offset)
         if offset < 0 or offset + 4 > len(data):
@@ -150,7 +163,8 @@ def _open_jpeg(data: bytes) -> Container:
         if stop > len(data):
             raise ValueError('the JPEG file is truncated: it breaks off in its header')
         if marker in _JPEG_SIZE_MARKERS:
-            height, width = struct.unpack_from('>HH', data, offset + 5)
+            frame = offset
+            height, width = struct.unpack_from('>HH', data, frame + 5)
             size = (width, height)
             if marker < 0xC9 and width * height > _MAX_JPEG_RATIO * len(data):
                 raise ValueError(f'the JPEG file is too short for {width} x {height} pixels')
@@ -164,7 +178,27 @@ def _open_jpeg(data: bytes) -> Container:
         raise ValueError('the JPEG file has no size')
     if progressive and data.count(b'\xff\xda', offset) > _MAX_SCANS:
         raise ValueError(f'the JPEG file has more than {_MAX_SCANS} scans')
-    return Container('JPEG', data, size, plain=True, complete=data.rfind(b'\xff\xd9') > offset)
+    complete = data.rfind(b'\xff\xd9') > offset
+    height = frame + 5 if complete and _has_separable_rows(data, frame, offset) else 0
+    return Container('JPEG', data, size, plain=True, complete=complete, height_offset=height)
+
+
+def _has_separable_rows(data: bytes, frame: int, scan: int) -> bool:
+    """Return whether the rows of a JPEG can be decoded alone, given the offsets of segments."""
+    baseline = data[frame + 1] in _BASELINE_MARKERS and data[frame + 4] == 8
+    components = data[frame + 9 : frame + 10]
+    single = components in (b'\1', b'\3') and data[scan + 4 : scan + 5] == components
+    header = data[:scan]
+    return baseline and single and _RESTART_SEGMENT not in header and not _may_be_turned(header)
+
+
+def _may_be_turned(header: bytes) -> bool:
+    """Return whether EXIF tags of a JPEG may hold an orientation other than 'upright'."""
+    if b'Exif\0' not in header:
+        return False
+    for upright in _UPRIGHT_TAGS:
+        header = header.replace(upright, b'')
+    return any(upright[:2] in header for upright in _UPRIGHT_TAGS)
 
 
 def _open_webp(data: bytes) -> Container:

@@ -19,6 +19,7 @@ from groupvit_mmseg.datasets.epoch_plan import (
     slot_plan,
 )
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, slot_ranges
+from groupvit_mmseg.datasets.seeding import kept_random_states
 from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_shard_range
 from groupvit_mmseg.datasets.shards import SourceConfig, mix_quotas, open_source
 from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader, Transform
@@ -114,7 +115,7 @@ class ImageTextDataset(Dataset):
             )
         self.sources = [open_source(**source) for source in sources]
         self.quotas = mix_quotas(self.sources)
-        self.pipeline = Compose([_build_transform(transform) for transform in pipeline])
+        self.pipeline = Compose([build_transform(transform) for transform in pipeline])
         self.shuffle_buffer = shuffle_buffer
         self.max_failure_share = max_failure_share
         self.min_failure_samples = min_failure_samples
@@ -148,7 +149,8 @@ class ImageTextDataset(Dataset):
             self._reader = self._open_reader(positions)
         step = self._reader.grid.batch_size * self._reader.grid.num_workers
         self._next_position = positions[0]._replace(offset=positions[0].offset + step)
-        return [self._reader.load(position) for position in positions]
+        with kept_random_states():
+            return [self._reader.load(position) for position in positions]
 
     def check_grid(self, grid: WorkerGrid) -> None:
         """Check that every worker has shards to read.
@@ -229,7 +231,7 @@ class ImageTextDataset(Dataset):
         return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
-def _build_transform(transform: dict[str, object] | Transform) -> Transform:
+def build_transform(transform: dict[str, object] | Transform) -> Transform:
     """Build a transform from its config, looked up in MMSegmentation's registry first.
 
     A transform of another package that is made of transforms (``mmpretrain.RandAugment``) looks for

@@ -21,6 +21,7 @@ class ImageTextBatch(TypedDict):
         skipped (list[str]): ``'key: reason'`` of the bad samples met while loading this batch.
         damaged (list[str]): ``'key: complaint'`` of images that a decoder read although they are
             damaged.
+        seeds (Tensor): ``(B)``, int64: a random number of each pair, for the device's augmentation.
     """
 
     inputs: Tensor
@@ -30,6 +31,7 @@ class ImageTextBatch(TypedDict):
     keys: list[str]
     skipped: list[str]
     damaged: list[str]
+    seeds: Tensor
 
 
 class PackedSample(TypedDict):
@@ -42,6 +44,7 @@ class PackedSample(TypedDict):
         prompts (list[str]): The ``P`` prompts as text.
         key (str): ``source/key``.
         damaged (list[str]): ``'key: complaint'`` if the image is damaged but could be read.
+        seed (int): A random number.
         skipped (list[str]): ``'key: reason'`` of the bad samples met while loading this one.
     """
 
@@ -51,6 +54,7 @@ class PackedSample(TypedDict):
     prompts: list[str]
     key: str
     damaged: list[str]
+    seed: int
     skipped: list[str]
 
 
@@ -86,4 +90,5 @@ def collate_image_text(samples: Sequence[PackedSample]) -> ImageTextBatch:
         keys=[sample['key'] for sample in samples],
         skipped=[problem for sample in samples for problem in sample['skipped']],
         damaged=[complaint for sample in samples for complaint in sample.get('damaged', [])],
+        seeds=default_collate([sample['seed'] for sample in samples]),
     )

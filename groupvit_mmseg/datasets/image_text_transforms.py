@@ -4,13 +4,15 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
 from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
-from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, DecodedImage, decode_image
+from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, decode_image
+from groupvit_mmseg.datasets.image_regions import DecodedRegion
 from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, describe_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords, get_templates, tokenize
@@ -19,6 +21,7 @@ IMAGE_EXTENSIONS = ('jpg', 'jpeg', 'png', 'webp')
 # Characters of a caption that are read, far more than 77 tokens: the tagger's time grows with the
 # square of the length, to many minutes for a web page that was saved as a caption.
 CAPTION_CHARACTERS = 10_000
+_MAX_SEED = 2**31 - 1
 
 
 @TRANSFORMS.register_module()
@@ -65,10 +68,20 @@ class LoadImageText(BaseTransform):
         _check_members(members)
         caption = random.choice(captions_of_members(members, self.captions))
         results['caption'] = caption[:CAPTION_CHARACTERS]
-        results['img'], complaints = _decode_member(members, self.max_pixels)
+        name = next(name for name in IMAGE_EXTENSIONS if name in members)
+        try:
+            image = self._decode(members[name])
+        except ValueError as error:
+            raise BadSample(f'the image cannot be decoded ({error})') from error
+        results['img'], complaints, results['ori_shape'] = image
         results['damaged'] = [f'{results["key"]}: {line}' for line in complaints[:1]]
-        results['img_shape'] = results['ori_shape'] = results['img'].shape[:2]
+        results['img_shape'] = results['img'].shape[:2]
         return results
+
+    def _decode(self, data: bytes) -> DecodedRegion:
+        """Decode the whole image."""
+        pixels, complaints = decode_image(data, max_pixels=self.max_pixels)
+        return DecodedRegion(pixels, complaints, pixels.shape[:2])
 
 
 def _check_members(members: dict[str, bytes]) -> None:
@@ -80,15 +93,6 @@ def _check_members(members: dict[str, bytes]) -> None:
     for what, extensions in requirements.items():
         if not any(name in members for name in extensions):
             raise BadSample(f'it has no {what}, only {describe_members(members)}: {MEMBERS_RULE}')
-
-
-def _decode_member(members: dict[str, bytes], max_pixels: int) -> DecodedImage:
-    """Decode the first image member."""
-    name = next(name for name in IMAGE_EXTENSIONS if name in members)
-    try:
-        return decode_image(members[name], max_pixels=max_pixels)
-    except ValueError as error:
-        raise BadSample(f'the image cannot be decoded ({error})') from error
 
 
 @TRANSFORMS.register_module()
@@ -150,7 +154,7 @@ class PackImageText(BaseTransform):
     """Tokenise the texts and pack all into tensors, which ``collate_image_text`` batches.
 
     Required keys: key, img, caption, and prompts where there are any. Returned keys: inputs
-    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged.
+    ``(3, H, W)``, token_ids ``(1 + P, L)``, caption, prompts, key, damaged, seed.
 
     Args:
         context_length (int): Text tokens ``L``. Defaults to 77.
@@ -162,12 +166,15 @@ class PackImageText(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack one sample."""
         prompts = results.get('prompts', [])
-        image = np.ascontiguousarray(results['img'].transpose(2, 0, 1))
+        height, width, channels = results['img'].shape
+        planes = np.empty((channels, height, width), np.uint8)
+        cv2.split(results['img'], list(planes))  # a fifth of the time of NumPy's transposition
         return {
-            'inputs': torch.from_numpy(image),
+            'inputs': torch.from_numpy(planes),
             'token_ids': tokenize([results['caption'], *prompts], self.context_length),
             'caption': results['caption'],
             'prompts': prompts,
             'key': results['key'],
             'damaged': results.get('damaged', []),
+            'seed': int(np.random.randint(_MAX_SEED)),
         }

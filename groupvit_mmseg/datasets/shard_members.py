@@ -7,6 +7,7 @@ as in webdataset. Hidden files (``._photo.jpg`` of macOS, ``.DS_Store``), webdat
 
 from __future__ import annotations
 
+import io
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from webdataset.tariterators import base_plus_ext
+
+from groupvit_mmseg.datasets.plain_tar import read_plain_members
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -75,9 +78,15 @@ def read_members(stream: BinaryIO | Pipe) -> Iterator[tuple[str, bytes]]:
     Raises:
         tarfile.TarError: If the tar is damaged; decompression raises other errors.
     """
-    # A Pipe has read(), which is all that this mode needs.
+    start = 0
+    if isinstance(stream, io.BufferedReader) and stream.seekable():
+        yield from read_plain_members(stream)
+        start = stream.tell()
+        if start and not stream.peek(1):  # the end, without an end mark
+            return
+    # A Pipe has read(), which is all that these modes need.
     with tarfile.open(  # type: ignore[call-overload]
-        fileobj=stream, mode='r|*', tarinfo=StrictTarInfo
+        fileobj=stream, mode='r|' if start else 'r|*', tarinfo=StrictTarInfo
     ) as tar:
         for header in tar:
             file = tar.extractfile(header) if header.isreg() else None

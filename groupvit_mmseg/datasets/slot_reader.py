@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from groupvit_mmseg.datasets.epoch_plan import EpochPosition, WorkerGrid, random_generator
-from groupvit_mmseg.datasets.seeding import seeded
+from groupvit_mmseg.datasets.seeding import seed_generators
 from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample, describe_error
 
 # What a pipeline is made of: takes and returns the results so far, None for a bad sample.
@@ -80,18 +80,21 @@ class SlotReader:
     opened_reserve: list[RawSample] | None = None
 
     def load(self, position: EpochPosition) -> dict[str, Any]:
-        """Load the next sample, transformed with random numbers that depend on its position."""
+        """Load the next sample, transformed with random numbers that depend on its position.
+
+        The generators that the transforms draw from keep the seed.
+        """
         raw = self.ahead.popleft() if self.ahead else next(self.stream)
         skipped = []
-        with seeded(position.seed, position.epoch, position.rank, position.offset):
-            try:
-                results = self._transform(raw)
-            except Exception as error:  # whatever a decoder or a transform raises
-                skipped = [f'{raw.key}: {describe_error(error)}']
-                self.failures.add(skipped[0], _unexpected(error))
-                results = self._replacement(position, _unexpected(error))
-            else:
-                self.failures.add()
+        seed_generators(position.seed, position.epoch, position.rank, position.offset)
+        try:
+            results = self._transform(raw)
+        except Exception as error:  # whatever a decoder or a transform raises
+            skipped = [f'{raw.key}: {describe_error(error)}']
+            self.failures.add(skipped[0], _unexpected(error))
+            results = self._replacement(position, _unexpected(error))
+        else:
+            self.failures.add()
         if raw.error is None:
             self.spare.append(raw)
         results['skipped'] = skipped

@@ -6,6 +6,7 @@ classes, ``T`` templates, ``L`` text tokens, ``P`` prompts per caption, ``R`` ra
 grid, ``H, W`` pixels.
 """
 
+from groupvit_mmseg.models.augmenting_preprocessor import AugmentingPreprocessor
 from groupvit_mmseg.models.feature_pyramid import SimpleFeaturePyramid
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT, GroupViTOutput
@@ -19,6 +20,7 @@ from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 __all__ = [
+    'AugmentingPreprocessor',
     'GroupViT',
     'GroupViTOutput',
     'GroupViTPretrainer',

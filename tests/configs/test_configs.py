@@ -5,6 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -223,12 +224,18 @@ def test_paper_data(data, sizes, prompts):
 def test_augmentation_runs_and_varies():
     pipeline = load(PAPER[0]).train_dataloader.dataset.pipeline
     names = [t.type.split('.')[-1] for t in pipeline]
-    assert names[1:5] == ['RandomResizedCrop', 'RandomFlip', 'RandAugment', 'RandomErasing']
-    transforms = [TRANSFORMS.build(t) for t in pipeline[1:5]]
+    assert names[:4] == [
+        'LoadRandomResizedCrop',
+        'RandomHorizontalFlip',
+        'TimmRandAugment',
+        'RandomPixelErasing',
+    ]
+    transforms = [TRANSFORMS.build(t) for t in pipeline[:4]]
     picture = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+    members = {'jpg': cv2.imencode('.jpg', picture)[1].tobytes(), 'txt': b'noise'}
     seen = set()
     for _ in range(20):
-        results = dict(img=picture.copy(), img_shape=picture.shape[:2])
+        results = dict(key='0', members=members, error=None)
         for transform in transforms:
             results = transform(results)
         assert results['img'].shape == (224, 224, 3)

@@ -18,7 +18,7 @@ def test_numbers_in_the_name():
     assert f'-{cfg.train_cfg.max_epochs}e_' in PATH.name
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
     assert PATH.stem.endswith(f'-{cfg.model.backbone.img_size}px')
-    crop = next(t for t in cfg.train_pipeline if t.type == 'mmpretrain.RandomResizedCrop')
+    crop = next(t for t in cfg.train_pipeline if t.type == 'LoadRandomResizedCrop')
     assert crop.scale == cfg.model.backbone.img_size
 
 

@@ -243,3 +243,26 @@ def test_a_run_without_a_seed_resumes_with_its_random_one(make_runner, tmp_path)
     first, second = (content(work_dir / 'iter_12.pth') for work_dir in (whole, rest))
     assert first['meta']['data_seed'] == second['meta']['data_seed'] == first['meta']['seed']
     assert_same_run(first, second)
+
+
+@pytest.mark.slow
+def test_augmentation_on_the_device_resumes_within_an_epoch(make_runner, tmp_path):
+    settings = dict(
+        model=dict(data_preprocessor=dict(type='AugmentingPreprocessor')),
+        default_hooks=dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=-1)),
+        randomness=dict(seed=2),
+    )
+    make_runner('whole', **settings).train()
+    start = str(tmp_path / 'whole' / 'iter_6.pth')
+    make_runner('rest', **settings, resume=True, load_from=start).train()
+    whole, rest = (content(tmp_path / name / 'iter_12.pth') for name in ('whole', 'rest'))
+    assert_same(whole['state_dict'], rest['state_dict'])
+    plain = make_runner('plain', **{**settings, 'model': {}})
+    plain.train()
+    losses = [
+        content(tmp_path / name / 'iter_12.pth')['message_hub']['log_scalars']['train/loss'][
+            'values'
+        ]
+        for name in ('whole', 'plain')
+    ]
+    assert (losses[0] != losses[1]).all()

@@ -98,6 +98,31 @@ def test_measure_names_every_transform(run, config, tiny_data):
         assert name in printed
 
 
+def test_measure_compares_two_pipelines_on_photographs(run, config, tmp_path):
+    photographs = tmp_path / 'photographs'
+    photographs.mkdir()
+    for index in range(8):
+        Image.new('RGB', (60, 40), (30 * index, 0, 0)).save(photographs / f'{index}.jpg')
+    other = tmp_path / 'other.py'
+    other.write_text(config.read_text().replace('num_prompts=2', 'num_prompts=1'))
+    options = ['--photographs', photographs, '--side', 40, '--seconds', 0.2, '--num-workers', 0]
+    printed = run('benchmarks/measure_loader.py', config, *options, '--against', other)
+    assert '8 photographs of' in printed
+    assert printed.count('together') == 2
+    assert 'times as fast' in printed
+
+
+def test_measure_says_what_is_missing(config, tmp_path, capsys):
+    tool = load('benchmarks/measure_loader.py')
+    (tmp_path / 'empty.py').write_text('model = None\n')
+    for options, reason in (
+        (['--photographs', tmp_path], 'has no JPEG files'),
+        (['--against', tmp_path / 'empty.py'], 'has no `train_dataloader`'),
+    ):
+        assert tool.main([str(word) for word in (config, *options)]) == 2
+        assert reason in capsys.readouterr().err
+
+
 def test_count_writes_sizes_and_keeps_those_of_other_shards(run, tiny_data, tmp_path):
     for file in tiny_data.glob('*.tar'):
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -2,14 +2,9 @@
 # embedded data of a first training on real photographs. Another folder:
 # --cfg-options train_dataloader.dataset.sources.0.data_root=FOLDER
 train_pipeline = [
-    dict(type='LoadImageText', captions='json'),  # one of the five at random
-    dict(
-        type='mmpretrain.RandomResizedCrop',
-        scale=112,
-        crop_ratio_range=(0.4, 1.0),
-        interpolation='bilinear',
-    ),
-    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
+    # one of the five captions at random
+    dict(type='LoadRandomResizedCrop', scale=112, crop_ratio_range=(0.4, 1.0), captions='json'),
+    dict(type='RandomHorizontalFlip', prob=0.5),
     # One template, so that equal words make equal prompts across a batch.
     dict(type='CaptionPrompts', num_prompts=3, templates='simple'),
     dict(type='PackImageText', context_length=32),
