@@ -25,7 +25,7 @@ from groupvit_mmseg.export import (
     margins,
     onnx_maps,
 )
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.models.inference_options import InferenceOptions
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,6 @@ processes.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -26,29 +25,23 @@ import torch
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.atomic_files import write_text
-from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
+from groupvit_mmseg.benchmark.command_line import add_evaluation_arguments, read_own_set
 from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
 from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
-from groupvit_mmseg.benchmark.run_set import digest
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
+from groupvit_mmseg.benchmark.run_set import digest, logit_scale_of
+from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
 from groupvit_mmseg.checkpoints.sources import check_source
-from groupvit_mmseg.command_line import (
-    add_checkpoint_argument,
-    add_device_argument,
-    add_model_config_argument,
-    add_workers_argument,
-    tool_main,
-    tool_parser,
-)
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
-from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
-from groupvit_mmseg.inference.config import read_model_config
-from groupvit_mmseg.key_values import KeyValueAction
-from groupvit_mmseg.models import GroupViTSegmentor
-from groupvit_mmseg.models.inference_options import PRECISIONS
+from groupvit_mmseg.inference import EvaluatedSegmentor, check_device, load_evaluated
+from groupvit_mmseg.inference.config import (
+    describe_model,
+    is_open_vocabulary,
+    read_model_config,
+)
 from groupvit_mmseg.output_paths import check_folder, check_output
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -57,83 +50,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    add_checkpoint_argument(parser)
-    parser.add_argument(
-        '--sets',
-        nargs='+',
-        metavar='SET',
-        help=f'all, {", ".join(BENCHMARKS)}, or the config file of a set of your own '
-        '(default: all, or none with --images)',
-    )
-    parser.add_argument('--images', type=Path, metavar='DIR', help='images of a set of your own')
-    parser.add_argument('--masks', type=Path, metavar='DIR', help='its masks, by the same names')
-    parser.add_argument(
-        '--data-root', type=Path, default=Path('data'), help='folder of all sets (default: data)'
-    )
-    parser.add_argument(
-        '--root',
-        nargs='+',
-        default={},
-        action=KeyValueAction,
-        metavar='SET=FOLDER',
-        help='folders of single sets elsewhere',
-    )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
-    add_model_config_argument(parser)
-    add_protocol_arguments(parser)
-    parser.add_argument(
-        '--classes',
-        nargs='+',
-        default=[],
-        metavar='SET=FILE',
-        help='class files of single sets; FILE alone is that of --images',
-    )
-    parser.add_argument(
-        '--precision',
-        default='fp32',
-        choices=PRECISIONS,
-        help='precision of the model; that of the config is ignored (default: fp32)',
-    )
-    add_device_argument(parser)
-    parser.add_argument(
-        '--processes', type=int, default=1, metavar='N', help='processes (default: 1)'
-    )
-    parser.add_argument(
-        '--rank',
-        type=int,
-        help='evaluate only the images of this one of --processes, from 0, on any machine',
-    )
-    add_workers_argument(parser)
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=1,
-        metavar='N',
-        help='images that share batches of windows (default: 1)',
-    )
-    parser.add_argument(
-        '--limit', type=int, metavar='N', help='evaluate the first N images of a set only'
-    )
-    parser.add_argument(
-        '--pictures',
-        type=int,
-        default=3,
-        metavar='N',
-        help='draw the N best, the N worst and N random images of a set (default: 3)',
-    )
-    return own_set(parser, parser.parse_args(argv))
-
-
-def own_set(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
-    """Let ``--classes`` be a dict, with the file of a set of two folders under its name."""
-    files, args.classes = args.classes, {}
-    texts = [text if '=' in text else f'{NAME}={text}' for text in files]
-    KeyValueAction(['--classes'], 'classes')(parser, args, texts, '--classes')
-    has_own = args.images or args.masks or any('=' not in text for text in files)
-    if has_own and not (args.images and args.masks and NAME in args.classes):
-        parser.error('a set of your own takes --images DIR --masks DIR --classes FILE.')
-    args.sets = args.sets or ([] if args.images else ['all'])
-    return args
+    add_evaluation_arguments(parser)
+    return read_own_set(parser, parser.parse_args(argv))
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -160,17 +78,10 @@ def check_options(args: argparse.Namespace) -> None:
     check_device(args.device)
 
 
-def describe_model(config: Path | None, checkpoint: str) -> str:
-    """Return a digest of the model section of a config, or of what is read off the weights."""
-    if config is not None and not config.is_file():
-        raise FileNotFoundError(f'There is no config at {config}.')
-    model = segmentation_config(read_model_config(config, checkpoint)).model.to_dict()
-    return digest([json.dumps(model, sort_keys=True, default=str)])
-
-
 def read_settings(args: argparse.Namespace) -> EvaluationSettings:
     """Return the settings that all rows of the table share."""
     check_source(args.checkpoint)
+    config = read_model_config(args.config, args.checkpoint)
     return EvaluationSettings(
         out=args.out,
         configs=CONFIGS,
@@ -180,7 +91,8 @@ def read_settings(args: argparse.Namespace) -> EvaluationSettings:
         protocol=args.protocol,
         changes=args.change,
         class_files=args.classes,
-        model=describe_model(args.config, args.checkpoint),
+        model=digest([describe_model(config)]),
+        has_image_embeds=not is_open_vocabulary(config),
         precision=args.precision,
         device=args.device,
         batch_size=args.batch_size,
@@ -196,20 +108,20 @@ def check_outputs(tasks: Sequence[EvaluationTask], args: argparse.Namespace) -> 
         check_output(args.out / name, reads=reads)
 
 
-def load_model(args: argparse.Namespace) -> GroupViTSegmentor:
+def load_model(args: argparse.Namespace) -> EvaluatedSegmentor:
     """Build the segmentor and load the checkpoint."""
     device = args.device
     if device == 'cuda' and args.rank is not None:
         device = f'cuda:{args.rank % torch.cuda.device_count()}'
-    return load_segmentor(args.config, args.checkpoint, device=device, precision=args.precision)
+    return load_evaluated(args.config, args.checkpoint, device=device, precision=args.precision)
 
 
 def run_tasks(
     tasks: Sequence[EvaluationTask], args: argparse.Namespace
-) -> tuple[GroupViTSegmentor, float]:
+) -> tuple[EvaluatedSegmentor, float]:
     """Evaluate the remaining images of one process; return the segmentor and its logit scale."""
     segmentor = load_model(args)
-    logit_scale = segmentor.decode_head.logit_scale.exp().item()
+    logit_scale = logit_scale_of(segmentor)
     share = dict(rank=args.rank or 0, world=args.processes, num_workers=args.workers)
     for task in tasks:
         before = len(task.journal.results())
@@ -236,7 +148,7 @@ def run_processes(args: argparse.Namespace, argv: Sequence[str] | None) -> None:
 
 def draw(
     task: EvaluationTask,
-    segmentor: GroupViTSegmentor,
+    segmentor: EvaluatedSegmentor,
     logit_scale: float,
     args: argparse.Namespace,
 ) -> None:

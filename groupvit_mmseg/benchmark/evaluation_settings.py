@@ -28,6 +28,8 @@ class EvaluationSettings:
         device (str): Device of the model. Defaults to ``'cpu'``.
         batch_size (int): Images that share batches of windows. Defaults to 1.
         limit (int | None): Number of images to stop at. Defaults to None, all.
+        has_image_embeds (bool): Whether the model embeds whole images, as classification and the
+            limit on the classes of a window need. Defaults to True.
     """
 
     out: Path
@@ -43,6 +45,7 @@ class EvaluationSettings:
     device: str = 'cpu'
     batch_size: int = 1
     limit: int | None = None
+    has_image_embeds: bool = True
 
     def folder(self, benchmark: Benchmark) -> Path:
         """Return the folder of a set's files."""

@@ -16,7 +16,7 @@ from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.benchmark.result_types import JournalLine
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, segmentation_scores
-from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.inference.loading import EvaluatedSegmentor
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_figure
 
 MAX_CLASSES = 40
@@ -48,17 +48,17 @@ def select_images(
         if line['pairs']
     }
     ordered = sorted(mious, key=lambda index: (-mious[index], index))
-    sample = random.Random(0).sample(ordered, min(count, len(ordered)))
+    sample = random.Random(0).sample(sorted(mious), min(count, len(mious)))
     return dict(best=ordered[:count], worst=ordered[::-1][:count], random=sample)
 
 
 def draw_images(
-    segmentor: GroupViTSegmentor, dataset: BaseDataset, indices: Sequence[int], path: str | Path
+    segmentor: EvaluatedSegmentor, dataset: BaseDataset, indices: Sequence[int], path: str | Path
 ) -> None:
     """Draw images with their masks and predictions, a row per image.
 
     Args:
-        segmentor (GroupViTSegmentor): With the classes of the data set.
+        segmentor (EvaluatedSegmentor): With the classes of the data set.
         dataset (BaseDataset): Images with masks.
         indices (Sequence[int]): Indices of the images.
         path (str | Path): File of the figure; its suffix decides the format.
@@ -68,7 +68,7 @@ def draw_images(
 
 
 @torch.inference_mode()
-def _row(segmentor: GroupViTSegmentor, data: dict) -> list[NDArray[np.uint8]]:
+def _row(segmentor: EvaluatedSegmentor, data: dict) -> list[NDArray[np.uint8]]:
     """Draw image, truth and prediction."""
     (sample,) = segmentor.test_step(pseudo_collate([data]))
     image = enlarge(load_image(sample.metainfo['img_path']), SIDE)
@@ -76,7 +76,7 @@ def _row(segmentor: GroupViTSegmentor, data: dict) -> list[NDArray[np.uint8]]:
         enlarge(maps.get('data')[0].cpu().numpy(), SIDE)
         for maps in (sample.gt_sem_seg, sample.pred_sem_seg)
     )
-    names = segmentor.decode_head.class_names
+    names = segmentor.class_names
     return [image, *(draw_labels(image, labels, names) for labels in (truth, predicted))]
 
 

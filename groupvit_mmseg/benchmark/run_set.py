@@ -31,7 +31,8 @@ from groupvit_mmseg.datasets.listing import check_listing
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count
 from groupvit_mmseg.evaluation.confusion import count_pairs
 from groupvit_mmseg.image_size import check_image_size
-from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.inference.loading import EvaluatedSegmentor
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def build_dataset(
 
 
 def apply_protocol(
-    segmentor: GroupViTSegmentor,
+    segmentor: EvaluatedSegmentor,
     protocol: Protocol,
     class_set: ClassSet,
     logit_scale: float,
@@ -113,7 +114,7 @@ def apply_protocol(
     """Set a segmentor's classes and options to those of a set and a protocol.
 
     Args:
-        segmentor (GroupViTSegmentor): With weights.
+        segmentor (EvaluatedSegmentor): With weights.
         protocol (Protocol): Protocol of this set.
         class_set (str | tuple[str, ...]): A set that ``class_names`` knows, or names.
         logit_scale (float): Scale of the checkpoint, for protocols without one.
@@ -123,22 +124,35 @@ def apply_protocol(
     Raises:
         ValueError: If the classes do not fit the set and the protocol.
     """
+    segmentor.test_cfg = {**segmentor.test_cfg, **protocol.test_cfg()}
+    if isinstance(segmentor, OpenVocabularySegmentor):
+        pooling = segmentor.classes.alias_pooling
+        segmentor.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
+        segmentor.logit_scale = protocol.logit_scale or logit_scale
+        segmentor.encode_classes()
+        return
     head = segmentor.decode_head
     pooling = head.classes.alias_pooling
     head.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
     head.top_k = protocol.top_k
     head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
-    segmentor.test_cfg = {**segmentor.test_cfg, **protocol.test_cfg()}
     head.encode_classes()
 
 
+def logit_scale_of(segmentor: EvaluatedSegmentor) -> float:
+    """Return the factor on similarities that the weights have, for protocols without one."""
+    if isinstance(segmentor, OpenVocabularySegmentor):
+        return segmentor.model.logit_scale
+    return segmentor.decode_head.logit_scale.exp().item()
+
+
 def run_segmentation(
-    segmentor: GroupViTSegmentor, dataset: BaseDataset, journal: Journal, **share: Unpack[Share]
+    segmentor: EvaluatedSegmentor, dataset: BaseDataset, journal: Journal, **share: Unpack[Share]
 ) -> Iterator[int]:
     """Segment the images of one process that are not in the journal.
 
     Args:
-        segmentor (GroupViTSegmentor): Set up by :func:`apply_protocol`.
+        segmentor (EvaluatedSegmentor): Set up by :func:`apply_protocol`.
         dataset (BaseDataset): A segmentation data set of MMSegmentation.
         journal (Journal): Receives the results.
         **share: Fields of :class:`Share`.
@@ -153,8 +167,12 @@ def run_segmentation(
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
 
+    network = (
+        segmentor.model if isinstance(segmentor, OpenVocabularySegmentor) else segmentor.backbone
+    )
+
     def results(batch: dict) -> list[ImageResult]:
-        _check_sizes(batch, segmentor.backbone)
+        _check_sizes(batch, network)
         return [result(sample) for sample in segmentor.test_step(batch)]
 
     def result(sample: SegDataSample) -> ImageResult:
@@ -166,7 +184,7 @@ def run_segmentation(
 
 
 def run_classification(
-    segmentor: GroupViTSegmentor,
+    segmentor: EvaluatedSegmentor,
     dataset: BaseDataset,
     journal: Journal,
     *,
@@ -177,7 +195,7 @@ def run_classification(
     """Classify images zero-shot by the pooled image embedding; as :func:`run_segmentation`.
 
     Args:
-        segmentor (GroupViTSegmentor): With weights.
+        segmentor (EvaluatedSegmentor): With weights.
         dataset (BaseDataset): A classification data set of MMPretrain.
         journal (Journal): Receives the results.
         names (Sequence[str]): Prompt of each class, in the order of the labels.
@@ -188,6 +206,7 @@ def run_classification(
         int: The index of each image when it is done.
     """
     check_class_count(len(names), dataset.metainfo['classes'], type(dataset).__name__)
+    assert not isinstance(segmentor, OpenVocabularySegmentor)  # make_tasks refuses it
     head = segmentor.decode_head
     class_embeds = head.embed_names(names, templates)  # (K, D)
 

@@ -176,7 +176,7 @@ SETTINGS_CHANGES = dict(
     batch_size=2,
 )
 # What images are of, and how many are looked at, is no setting of the results.
-OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit'}
+OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit', 'has_image_embeds'}
 CLASS_FILES = dict(
     class_names='background:\ncat\ncow',
     background_words='background: sky\ncat\ndog',

@@ -11,7 +11,7 @@ from mmseg.registry import MODELS
 from groupvit_mmseg.benchmark.protocols import Protocol
 from groupvit_mmseg.benchmark.run_set import apply_protocol, segmentation_pipeline
 from groupvit_mmseg.evaluation import collect_predictions
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
