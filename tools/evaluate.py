@@ -4,11 +4,13 @@ python tools/evaluate.py CHECKPOINT --sets voc21 context60 --data-root data --ou
 python tools/evaluate.py CHECKPOINT --sets all --protocol tcl --out DIR --processes 4
 python tools/evaluate.py CHECKPOINT --sets my_set.py --change bg_thresh=0.5 --out DIR
 python tools/evaluate.py CHECKPOINT --images IMAGES --masks MASKS --classes FILE --out DIR
+python tools/evaluate.py --watch WORK_DIR --sets voc21 --device cuda:1 --out DIR
 
 DIR gets table.md and table.csv, and for each set its result (SET.json), figures of the best, the
 worst and some random images, and the confusion matrix of its classes. After an interruption the
 same command continues at the next image. The numbers are the same for any number of workers and
-processes.
+processes. With --watch, each checkpoint that a training writes into WORK_DIR is evaluated into
+DIR/checkpoints; DIR gets curve.csv, curve.png and best.pth.
 """
 
 import argparse
@@ -25,7 +27,12 @@ import torch
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.atomic_files import write_text
-from groupvit_mmseg.benchmark.command_line import add_evaluation_arguments, read_own_set
+from groupvit_mmseg.benchmark.command_line import (
+    add_evaluation_arguments,
+    add_watch_arguments,
+    is_watching,
+    read_own_set,
+)
 from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
 from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
@@ -33,6 +40,8 @@ from groupvit_mmseg.benchmark.run_set import digest, logit_scale_of
 from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
+from groupvit_mmseg.benchmark.watch import CheckpointWatch, follow
+from groupvit_mmseg.benchmark.watch_report import CurveReport
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
@@ -50,7 +59,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    add_evaluation_arguments(parser)
+    words = sys.argv[1:] if argv is None else argv
+    add_evaluation_arguments(parser, watching=is_watching(words))
     return read_own_set(parser, parser.parse_args(argv))
 
 
@@ -131,9 +141,9 @@ def run_tasks(
     return segmentor, logit_scale
 
 
-def run_processes(args: argparse.Namespace, argv: Sequence[str] | None) -> None:
+def run_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Start all processes and wait for them."""
-    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
+    command = [sys.executable, __file__, *argv]
     threads = max(1, (os.cpu_count() or 1) // args.processes)
     environment = dict(os.environ)
     environment.setdefault('OMP_NUM_THREADS', str(threads))
@@ -174,10 +184,44 @@ def write_results(tasks: Sequence[EvaluationTask], missing: Sequence[str], out: 
     print(tables['table.md'])
 
 
+def watch_training(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Evaluate the checkpoints of a training as they are written."""
+    parser = tool_parser(None)
+    add_watch_arguments(parser)
+    _, options = parser.parse_known_args(argv)
+    if args.interval <= 0:
+        raise ValueError(f'--interval {args.interval} must be above 0.')
+    if args.rank is not None:
+        raise ValueError('--rank has no effect with --watch: give --processes alone.')
+    check_folder(args.out)
+
+    def evaluate_into(checkpoint: Path, out: Path) -> None:
+        evaluate([str(checkpoint), *options, '--out', str(out)])
+
+    watch = CheckpointWatch(args.watch, args.out, evaluate_into, options)
+    report = CurveReport(args.out, args.log)
+    try:
+        print(follow(watch, report, interval=args.interval, idle=args.idle))
+    finally:
+        report.close()
+
+
 @tool_main(interrupted='Interrupted: the same command goes on at the next image.')
 def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate one checkpoint, or those of a training."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if is_watching(words):
+        watch_training(parse_args(words), words)
+    else:
+        evaluate(words)
+
+
+def evaluate(argv: Sequence[str]) -> None:
     """Evaluate, then write and draw the results."""
     args = parse_args(argv)
+    for option, value in dict(idle=args.idle, log=args.log).items():
+        if value:
+            raise ValueError(f'--{option} has an effect with --watch alone: leave it out.')
     init_default_scope('mmseg')
     check_folder(args.out)
     if args.images:

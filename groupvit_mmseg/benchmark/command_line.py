@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from groupvit_mmseg.benchmark.own_set import NAME
 from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.sets import BENCHMARKS
+from groupvit_mmseg.benchmark.watch_report import LOGGERS
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
     add_device_argument,
@@ -33,9 +35,47 @@ def add_protocol_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of tools/evaluate.py."""
-    add_checkpoint_argument(parser)
+def is_watching(argv: Sequence[str]) -> bool:
+    """Return whether a command line has ``--watch``."""
+    return any(word == '--watch' or word.startswith('--watch=') for word in argv)
+
+
+def add_watch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a companion to a running training."""
+    parser.add_argument(
+        '--watch',
+        type=Path,
+        metavar='WORK_DIR',
+        help='in place of CHECKPOINT: evaluate each checkpoint that a training writes there',
+    )
+    parser.add_argument(
+        '--interval',
+        type=float,
+        default=30.0,
+        metavar='SECONDS',
+        help='with --watch: time between two looks at WORK_DIR (default: 30)',
+    )
+    parser.add_argument(
+        '--idle',
+        type=float,
+        metavar='SECONDS',
+        help='with --watch: end after so long without a new checkpoint (default: never; it ends '
+        'with the last epoch of the config in WORK_DIR)',
+    )
+    parser.add_argument(
+        '--log',
+        nargs='+',
+        default=[],
+        choices=list(LOGGERS),
+        help='with --watch: write scores and predictions there too',
+    )
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser, *, watching: bool = False) -> None:
+    """Add the arguments of tools/evaluate.py; without ``checkpoint`` if it is ``watching``."""
+    if not watching:
+        add_checkpoint_argument(parser)
+    add_watch_arguments(parser)
     _add_set_arguments(parser)
     add_model_config_argument(parser)
     add_protocol_arguments(parser)
