@@ -78,11 +78,9 @@ class CheckpointWatch:
         """Check the folders."""
         if not self.work_dir.is_dir():
             raise FileNotFoundError(f'There is no work directory {self.work_dir} to watch.')
-        record = self.out / 'watch.json'
-        options = list(self.options)
-        if record.is_file() and json.loads(record.read_text(encoding='utf-8')) != dict(
-            options=options
-        ):
+        record, options = self.out / 'watch.json', list(self.options)
+        has_results = any((self.out / 'checkpoints').glob('*/done.json'))
+        if has_results and json.loads(record.read_text(encoding='utf-8')) != dict(options=options):
             raise ValueError(
                 f'{self.out} was begun with other options: name another folder with --out.'
             )
