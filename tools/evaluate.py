@@ -27,16 +27,23 @@ import torch
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.benchmark.apply_protocol import logit_scale_of
 from groupvit_mmseg.benchmark.command_line import (
     add_evaluation_arguments,
     add_watch_arguments,
     is_watching,
     read_own_set,
 )
-from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
+from groupvit_mmseg.benchmark.figures import (
+    draw_confusion,
+    draw_images,
+    draw_reliability,
+    select_images,
+)
+from groupvit_mmseg.benchmark.measures import bins_of
 from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
-from groupvit_mmseg.benchmark.run_set import digest, logit_scale_of
+from groupvit_mmseg.benchmark.run_set import digest
 from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
@@ -52,6 +59,7 @@ from groupvit_mmseg.inference.config import (
     read_model_config,
 )
 from groupvit_mmseg.output_paths import check_folder, check_output
+from groupvit_mmseg.text.vocabulary import as_words
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -102,6 +110,8 @@ def read_settings(args: argparse.Namespace) -> EvaluationSettings:
         changes=args.change,
         class_files=args.classes,
         model=digest([describe_model(config)]),
+        measures=tuple(args.measures),
+        query_other=as_words(args.query_other),
         has_image_embeds=not is_open_vocabulary(config),
         precision=args.precision,
         device=args.device,
@@ -166,6 +176,9 @@ def draw(
     images = task.journal.results()
     folder = args.out / 'pictures'
     matrix = confusion_matrix((line['pairs'] for line in images.values()), len(task.names))
+    if 'calibration' in args.measures:
+        bins = bins_of(list(images.values()))
+        draw_reliability(bins, folder / f'{task.name}_calibration.png')
     draw_confusion(matrix, task.names, folder / f'{task.name}_confusion.png')
     task.set_up(segmentor, logit_scale)
     for kind, indices in select_images(images, len(task.names), args.pictures).items():

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from groupvit_mmseg.benchmark.measures import MEASURES, OTHER
 from groupvit_mmseg.benchmark.own_set import NAME
 from groupvit_mmseg.benchmark.protocols import PRESETS
 from groupvit_mmseg.benchmark.sets import BENCHMARKS
@@ -76,6 +77,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, *, watching: bool 
     if not watching:
         add_checkpoint_argument(parser)
     add_watch_arguments(parser)
+    add_measure_arguments(parser)
     _add_set_arguments(parser)
     add_model_config_argument(parser)
     add_protocol_arguments(parser)
@@ -144,6 +146,24 @@ def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
         help='folders of single sets elsewhere',
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
+
+
+def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add measures beside mIoU."""
+    parser.add_argument(
+        '--measures',
+        nargs='+',
+        default=[],
+        choices=MEASURES,
+        help='boundary: IoU near boundaries; calibration: is a class right as often as its score '
+        'says; single-query: each class alone against --query-other',
+    )
+    parser.add_argument(
+        '--query-other',
+        default=', '.join(OTHER),
+        metavar='WORDS',
+        help='words that a single query competes with, separated by commas (default: other)',
+    )
 
 
 def read_own_set(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:

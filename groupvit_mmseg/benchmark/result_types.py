@@ -17,12 +17,18 @@ class ImageResult(TypedDict, total=False):
         pairs (Pairs): Pixels of each (label, prediction) pair, of ``count_pairs``.
         label (int): True class.
         best (list[int]): Up to five classes of the highest scores, in descending order.
+        edges (list[list[int]]): Class, intersection and union of boundaries, if measured.
+        confidence (list[list[int]]): Counts of ``count_confidence``, if measured.
+        queries (list[list[int]]): Class, intersection and union of single queries, if measured.
     """
 
     image: str
     pairs: Pairs
     label: int
     best: list[int]
+    edges: list[list[int]]
+    confidence: list[list[int]]
+    queries: list[list[int]]
 
 
 class JournalLine(ImageResult, total=False):
@@ -108,7 +114,7 @@ class Scores(TypedDict):
 
 
 class SetResult(Scores):
-    """Content of a result file, ``SET.json``."""
+    """Content of a result file, ``SET.json``; ``measures`` are the details of measures."""
 
     set: str
     protocol: ProtocolRecord
@@ -117,4 +123,5 @@ class SetResult(Scores):
     checkpoint: CheckpointRecord
     precision: str
     batch_size: int
+    measures: dict[str, object]
     versions: dict[str, str]

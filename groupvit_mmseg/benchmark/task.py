@@ -8,16 +8,17 @@ from pathlib import Path
 
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 
+from groupvit_mmseg.benchmark.apply_protocol import apply_protocol
 from groupvit_mmseg.benchmark.evaluation_settings import EvaluationSettings
 from groupvit_mmseg.benchmark.image_files import ImageFiles
 from groupvit_mmseg.benchmark.journal import Journal
+from groupvit_mmseg.benchmark.measures import make_measures, measure_scores
 from groupvit_mmseg.benchmark.option_checks import check_class_file, check_options_are_used
 from groupvit_mmseg.benchmark.protocols import EVERY_CLASS, PRESETS, protocol
 from groupvit_mmseg.benchmark.report import PACKAGES, versions
 from groupvit_mmseg.benchmark.result_types import ProtocolFields, SetResult
 from groupvit_mmseg.benchmark.run_set import (
     Share,
-    apply_protocol,
     build_dataset,
     digest,
     run_classification,
@@ -103,7 +104,14 @@ class EvaluationTask:
             batch_size=self.settings.batch_size,
             versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
+            **self._measures(),
         )
+
+    def _measures(self) -> dict[str, object]:
+        """Return the measures, and the words of single queries; nothing without measures."""
+        names = () if self.is_classification else self.settings.measures
+        words = {'query_other': self.settings.query_other} if 'single-query' in names else {}
+        return {**({'measures': sorted(names)} if names else {}), **words}
 
     def _label_options(self) -> list[str]:
         """Return unusual options of the labels in the config of a user's set."""
@@ -197,7 +205,8 @@ class EvaluationTask:
             )
             return
         self.set_up(segmentor, logit_scale)
-        yield from run_segmentation(segmentor, self.dataset, self.journal, **share)
+        measure = make_measures(segmentor, self.settings.measures, self.settings.query_other)
+        yield from run_segmentation(segmentor, self.dataset, self.journal, measure=measure, **share)
 
     def _caveat(self) -> str:
         """Return how the evaluation differs from the source of its protocol."""
@@ -218,10 +227,14 @@ class EvaluationTask:
                 f'{self.name} has {len(images)} of {self.num_images} images: a process ended '
                 'early; the same command goes on.'
             )
-        scores = accuracy_scores if self.is_classification else iou_scores
+        compute = accuracy_scores if self.is_classification else iou_scores
+        names = () if self.is_classification else self.settings.measures
+        scores, measures = compute(images, self.names), measure_scores(images, names, self.names)
         return SetResult(
             set=self.benchmark.name,
-            **scores(images, self.names),
+            metrics={**scores['metrics'], **measures.metrics},
+            class_iou=scores['class_iou'],
+            measures=measures.details,
             protocol=dict(
                 name=self.protocol.name,
                 source=self.protocol.source,

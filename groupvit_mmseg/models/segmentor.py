@@ -94,6 +94,11 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         """Names of the classes, the background included."""
         return self.decode_head.class_names
 
+    @property
+    def classes(self) -> ClassList:
+        """The classes with everything that is prompted; :meth:`set_classes` changes them."""
+        return self.decode_head.classes
+
     def set_classes(
         self,
         class_names: ClassList | str | Sequence[str],
@@ -136,7 +141,7 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             requests, all at the original size.
         """
         samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
-        predict_one = self._scored if self.options.with_scores else self._labelled
+        predict_one = self._scored if self.options.with_scores else self.label_windows
         windowed = self.segment_windows(inputs)
         return [predict_one(*one) for one in zip(windowed, inputs, samples, strict=True)]
 
@@ -182,10 +187,16 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         result.seg_logits = PixelData(data=scores)
         return self._finished(result, windowed, scores.argmax(dim=0))
 
-    def _labelled(
+    def label_windows(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
     ) -> SegDataSample:
-        """Add the label of each pixel to the sample, computed a few classes at a time."""
+        """Add the label of each pixel to a sample, computed a few classes at a time.
+
+        Args:
+            windowed (WindowedImage): Segments and scores of the windows, for any classes.
+            image (Tensor): Normalised ``(3, H, W)``, by which scores are refined.
+            sample (SegDataSample, optional): With the meta of the image; None for a new one.
+        """
         result = SegDataSample() if sample is None else sample
         size = tuple(result.metainfo.get('ori_shape', windowed.size))
         refined = self.refiner(image)

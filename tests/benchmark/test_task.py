@@ -174,9 +174,10 @@ SETTINGS_CHANGES = dict(
     precision='bf16',
     device='cuda:1',
     batch_size=2,
+    measures=('boundary',),
 )
 # What images are of, and how many are looked at, is no setting of the results.
-OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit', 'has_image_embeds'}
+OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit', 'has_image_embeds', 'query_other'}
 CLASS_FILES = dict(
     class_names='background:\ncat\ncow',
     background_words='background: sky\ncat\ndog',
