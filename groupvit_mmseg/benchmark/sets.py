@@ -130,6 +130,8 @@ _SETS = (
 )
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in _SETS})
 """Mapping[str, Benchmark]: The sets by their name on the command line."""
+IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
+"""dict: Prompt templates by the name of a row of ImageNet."""
 
 
 def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:

@@ -25,14 +25,12 @@ from groupvit_mmseg.benchmark.run_set import (
     run_segmentation,
 )
 from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
-from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
+from groupvit_mmseg.benchmark.sets import IMAGENET_TEMPLATES, Benchmark, select_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
 from groupvit_mmseg.inference.loading import EvaluatedSegmentor
 from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.templates import get_templates
-
-IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
 
 
 class EvaluationTask:
