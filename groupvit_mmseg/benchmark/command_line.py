@@ -156,7 +156,8 @@ def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         choices=MEASURES,
         help='boundary: IoU near boundaries; calibration: is a class right as often as its score '
-        'says; single-query: each class alone against --query-other',
+        'says; single-query: each class alone against --query-other; predictions: keep the label '
+        'maps, for the page of compare_results.py',
     )
     parser.add_argument(
         '--query-other',

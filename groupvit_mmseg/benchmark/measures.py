@@ -1,5 +1,7 @@
 """Measures beside mIoU, by image: boundaries, confidence, one class against everything else.
 
+``predictions`` is none: it keeps the label maps, for a page that compares two results.
+
 Each adds a few whole numbers to the line of an image in the journal, so that interrupted and
 divided evaluations give the same result. Letters: ``K`` classes, ``H, W`` pixels.
 """
@@ -14,6 +16,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.benchmark.result_types import ImageResult, JournalLine
+from groupvit_mmseg.benchmark.stored_predictions import encode_labels
 from groupvit_mmseg.evaluation.reliability import Reliability, count_confidence, reliability
 from groupvit_mmseg.evaluation.shape_metrics import boundary_areas
 from groupvit_mmseg.inference.loading import EvaluatedSegmentor
@@ -21,7 +24,7 @@ from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_window
 from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.text.class_list import ClassList
 
-MEASURES = ('boundary', 'calibration', 'single-query')
+MEASURES = ('boundary', 'calibration', 'single-query', 'predictions')
 OTHER = ('other',)
 """tuple[str, ...]: Words that a single query competes with."""
 
@@ -98,6 +101,8 @@ class ImageMeasures:
             scores = sample.seg_logits.get('data').cpu()
             confidence = _confidence(scores, predicted, self.classes.with_background)
             result['confidence'] = count_confidence(confidence, predicted, label_map)
+        if 'predictions' in self.names:
+            result['prediction'] = encode_labels(predicted.numpy())
         if self.queries:
             result['queries'] = self._query(image, sample, label_map)
         return result

@@ -20,6 +20,7 @@ class ImageResult(TypedDict, total=False):
         edges (list[list[int]]): Class, intersection and union of boundaries, if measured.
         confidence (list[list[int]]): Counts of ``count_confidence``, if measured.
         queries (list[list[int]]): Class, intersection and union of single queries, if measured.
+        prediction (str): Label map of ``encode_labels``, if kept.
     """
 
     image: str
@@ -29,6 +30,7 @@ class ImageResult(TypedDict, total=False):
     edges: list[list[int]]
     confidence: list[list[int]]
     queries: list[list[int]]
+    prediction: str
 
 
 class JournalLine(ImageResult, total=False):

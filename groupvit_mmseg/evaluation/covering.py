@@ -83,7 +83,8 @@ def _contingency(regions: Regions, annotation: Regions) -> NDArray[np.float64]:
     _, columns = np.unique(annotation, return_inverse=True)
     width = int(columns.max()) + 1
     pairs = rows.reshape(-1) * width + columns.reshape(-1)
-    return np.bincount(pairs, minlength=(int(rows.max()) + 1) * width).reshape(-1, width) * 1.0
+    counts = np.bincount(pairs, minlength=(int(rows.max()) + 1) * width).reshape(-1, width)
+    return counts.astype(np.float64)
 
 
 def _compare(counts: NDArray[np.float64]) -> CoveringScores:

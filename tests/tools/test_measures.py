@@ -14,6 +14,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from groupvit_mmseg.benchmark.apply_protocol import logit_scale_of
+from groupvit_mmseg.benchmark.stored_predictions import decode_labels
 from groupvit_mmseg.evaluation import BoundaryIoUMetric
 from groupvit_mmseg.models import OpenVocabularyModel
 
@@ -176,3 +177,35 @@ def test_other_models_have_the_same_measures(tool, place, tmp_path):
     assert plain == 0
     other = json.loads((tmp_path / 'plain/own.json').read_text())['metrics']
     assert metrics['mIoU'] == other['mIoU']
+
+
+def test_a_page_shows_what_changed_between_two_results(tool, place, tmp_path, capsys):
+    path = ROOT / 'tools/analysis_tools/compare_results.py'
+    spec = importlib.util.spec_from_file_location('compare_for_page', path)
+    compare = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(compare)
+    folders = []
+    for threshold in ('0.0', '0.35'):
+        folders.append(str(tmp_path / f'at-{threshold}'))
+        options = ('--measures', 'predictions', '--change', f'bg_thresh={threshold}')
+        windows = ('short_side=40', 'crop_size=32', 'stride=16')
+        assert tool.main([*arguments(place, folders[-1])[:-5], *options, *windows]) == 0
+    page = tmp_path / 'page.html'
+    capsys.readouterr()
+    assert compare.main([*folders, '--page', str(page), '--images=1']) == 0
+    text = page.read_text()
+    changed = text.count('<figure>')
+    assert 1 <= changed <= 2
+    assert text.count('src="data:image/') == changed
+    assert 'http' not in text
+    assert '<td>cat</td>' in text
+    assert compare.main([folders[0], str(place / 'all'), '--page', str(page)]) == 2
+    assert 'evaluate with --measures predictions' in capsys.readouterr().err
+
+
+def test_the_stored_prediction_is_the_label_map(tool, place, samples, tmp_path):
+    assert tool.main(arguments(place, tmp_path, '--measures', 'predictions')) == 0
+    lines = (tmp_path / 'journal/own.0.jsonl').read_text().splitlines()[1:]
+    for line, sample in zip(lines, samples[2], strict=True):
+        labels = decode_labels(json.loads(line)['prediction'])
+        assert np.array_equal(labels, sample.pred_sem_seg.data[0].numpy())
