@@ -9,7 +9,7 @@ from pathlib import Path
 from groupvit_mmseg.benchmark.measures import MEASURES, OTHER
 from groupvit_mmseg.benchmark.own_set import NAME
 from groupvit_mmseg.benchmark.protocols import PRESETS
-from groupvit_mmseg.benchmark.sets import BENCHMARKS
+from groupvit_mmseg.benchmark.sets import KNOWN_SETS
 from groupvit_mmseg.benchmark.watch_report import LOGGERS
 from groupvit_mmseg.command_line import (
     add_checkpoint_argument,
@@ -129,7 +129,7 @@ def _add_set_arguments(parser: argparse.ArgumentParser) -> None:
         '--sets',
         nargs='+',
         metavar='SET',
-        help=f'all, {", ".join(BENCHMARKS)}, or the config file of a set of your own '
+        help=f'all, {", ".join(KNOWN_SETS)}, or the config file of a set of your own '
         '(default: all, or none with --images)',
     )
     parser.add_argument('--images', type=Path, metavar='DIR', help='images of a set of your own')

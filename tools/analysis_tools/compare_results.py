@@ -38,7 +38,7 @@ from groupvit_mmseg.benchmark.comparison_page import (
 from groupvit_mmseg.benchmark.evaluation_protocol import Protocol
 from groupvit_mmseg.benchmark.result_types import SetResult
 from groupvit_mmseg.benchmark.run_set import build_dataset
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
+from groupvit_mmseg.benchmark.sets import KNOWN_SETS, select_sets
 from groupvit_mmseg.benchmark.tables import markdown_table
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.image_decoding import load_image
@@ -163,7 +163,7 @@ def open_set(name: str, result: SetResult, args: argparse.Namespace) -> BaseData
     own = args.first / 'own.py'
     files = [*args.set_config, *([str(own)] if own.is_file() else [])]
     by_name = {Path(file).stem: file for file in files}
-    if name not in BENCHMARKS and name not in by_name:
+    if name not in KNOWN_SETS and name not in by_name:
         raise ValueError(f'--page needs the config of {name}: name it with --set-config.')
     (benchmark,) = select_sets([by_name.get(name, name)])
     folder = args.root.get(name, benchmark.folder(args.data_root))
