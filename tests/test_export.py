@@ -285,6 +285,8 @@ NOT_CARRIED = dict(
     pamr_steps=dict(pamr_steps=10),
     crf_steps=dict(crf_steps=10),
     precision=dict(precision='bf16'),
+    tta_scales=dict(tta_scales=(0.5, 1.0)),
+    tta_flip=dict(tta_flip=True),
 )
 
 

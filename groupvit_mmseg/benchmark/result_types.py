@@ -58,6 +58,8 @@ class ProtocolFields(TypedDict, total=False):
     logit_scale: float | None
     pamr_steps: int
     crf_steps: int
+    tta_scales: float | Sequence[float]
+    tta_flip: bool
     alias_pooling: str | None
 
 

@@ -144,14 +144,16 @@ class OpenVocabularySegmentor(CheckedSegmentor):
         """Yield the logits ``(W, H, W)`` of each image, averaged over its windows."""
         for image in images:
             size = (image.shape[1], image.shape[2])
-            windows = crop_windows(size, self.test_cfg)
+            windows, views = crop_windows(size, self.test_cfg), self.options.views
             count = image.new_zeros(size)
             total: Tensor | None = None
             for indices, crops in batches_of_one_size(
-                [image], [windows], self.options.window_batch_size
+                [image], [windows], self.options.window_batch_size, views=views
             ):
-                for (_, window), logits in zip(indices, self._window_logits(crops), strict=True):
-                    rows, columns = windows[window]
+                for (_, number), logits in zip(indices, self._window_logits(crops), strict=True):
+                    rows, columns = windows[number // len(views)]
+                    shape = count[rows, columns].shape
+                    logits = views[number % len(views)].undo_logits(logits, shape)
                     total = logits.new_zeros(len(logits), *size) if total is None else total
                     total[:, rows, columns] += logits
                     count[rows, columns] += 1

@@ -163,18 +163,24 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         Returns:
             list[WindowedImage]: One per image.
         """
-        sizes = [(image.shape[1], image.shape[2]) for image in images]
-        results = [WindowedImage(size, crop_windows(size, self.test_cfg), [], []) for size in sizes]
-        batch_size = self.options.window_batch_size
+        options, sizes = self.options, [(image.shape[1], image.shape[2]) for image in images]
+        windows, views = [crop_windows(size, self.test_cfg) for size in sizes], options.views
+        results = [
+            WindowedImage(size, [each for each in places for _ in views], [], [])
+            for size, places in zip(sizes, windows, strict=True)
+        ]
         for indices, crops in batches_of_one_size(
-            list(images), [image.windows for image in results], batch_size
+            list(images), windows, options.window_batch_size, views=views
         ):
             output = self.extract_feat(crops)  # of (B, 3, h, w)
             # (B, S, num_classes), and below (B, h, w)
             scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
             group_maps = smallest_integers(output.group_map(), scores.shape[1])
-            for (image, window), table, group_map in zip(indices, scores, group_maps, strict=True):
-                results[image].put(window, group_map, table)
+            for (image, number), table, group_map in zip(indices, scores, group_maps, strict=True):
+                rows, columns = results[image].windows[number]
+                size = (rows.stop - rows.start, columns.stop - columns.start)
+                group_map = views[number % len(views)].undo_map(group_map, size)
+                results[image].put(number, group_map, table)
         return results
 
     def _scored(

@@ -39,12 +39,12 @@ class WindowedImage(NamedTuple):
 
     @torch.no_grad()
     def put(self, index: int, group_map: Tensor, scores: Tensor) -> None:
-        """Store a window's group map and scores; windows of an image are stored in order.
+        """Store the group map and the scores of a window; all windows have one size.
 
         All windows share two blocks of memory: if small tensors that are kept lay between large
         ones that are freed, the allocator could not return the memory.
         """
-        if index == 0:
+        if not self.group_maps:
             count = len(self.windows)
             self.group_maps.extend(group_map.new_empty(count, *group_map.shape))
             self.scores.extend(scores.new_empty(count, *scores.shape))

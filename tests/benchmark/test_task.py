@@ -166,6 +166,8 @@ PROTOCOL_CHANGES = dict(
     logit_scale=7.0,
     pamr_steps=3,
     crf_steps=2,
+    tta_scales=[0.5, 1.0],
+    tta_flip=True,
     alias_pooling='mean',
 )
 SETTINGS_CHANGES = dict(

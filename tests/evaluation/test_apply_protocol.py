@@ -34,6 +34,8 @@ CHANGES = dict(
     logit_scale=5.0,
     pamr_steps=3,
     crf_steps=2,
+    tta_scales=(0.5, 1.0),
+    tta_flip=True,
     alias_pooling='mean',
 )
 CLASS_CHANGES = dict(

@@ -1,6 +1,6 @@
 """Writes configs of the sets of the MESS benchmark, from the package that registers them.
 
-python tools/dataset_converters/mess_sets.py --data datasets --out configs/mess
+python tools/dataset_converters/mess_sets.py --data FOLDER --out DIR
 
 Needs `pip install mess-benchmark iopath`, and the sets as its preparation scripts write them. Each
 set whose files are below --data gets a config for tools/evaluate.py --sets (mess_NAME.py) and a
