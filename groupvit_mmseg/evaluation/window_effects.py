@@ -14,7 +14,7 @@ from torch import Tensor
 from groupvit_mmseg.models.windows import Window, WindowedImage
 
 NEAR = 16
-"""int: Pixels of the input within which a border of a window counts as near."""
+"""int: A border is near within this part of a window's side: 28 pixels of 448."""
 
 
 class WindowEffects(NamedTuple):
@@ -112,7 +112,8 @@ def near_borders(size: tuple[int, int], windows: Sequence[Window]) -> Tensor:
             other = window[1 - axis]
             for edge in (window[axis].start, window[axis].stop):
                 if 0 < edge < length:
-                    band = slice(max(0, edge - NEAR), edge + NEAR)
+                    distance = max(1, (window[axis].stop - window[axis].start) // NEAR)
+                    band = slice(max(0, edge - distance), edge + distance)
                     place = (band, other) if axis == 0 else (other, band)
                     near[place] = True
     return near

@@ -3,7 +3,6 @@
 import torch
 
 from groupvit_mmseg.evaluation.window_effects import (
-    NEAR,
     near_borders,
     window_effects,
     windows_agree,
@@ -56,5 +55,5 @@ def test_pixels_near_borders():
     near = near_borders((50, 100), windows)
     expected = torch.zeros(50, 100, dtype=torch.bool)
     for edge in (40, 60):
-        expected[:, edge - NEAR : edge + NEAR] = True
+        expected[:, edge - 60 // 16 : edge + 60 // 16] = True
     assert torch.equal(near, expected)
