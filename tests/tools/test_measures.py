@@ -137,6 +137,7 @@ def test_a_single_query_is_a_segmentation_with_one_class(result, samples):
     assert result['metrics']['query_mIoU'] == pytest.approx(mean)
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_has_the_same_measures(tool, place, result):
     out = place / 'parts'
     assert tool.main(arguments(place, out, *ALL, '--limit=2')) == 0
@@ -167,6 +168,7 @@ class Brightness(OpenVocabularyModel):
         """There is nothing to load."""
 
 
+@pytest.mark.slow
 def test_other_models_have_the_same_measures(tool, place, tmp_path):
     config = tmp_path / 'other.py'
     config.write_text("model = dict(type='OpenVocabularySegmentor', model=dict(type='Brightness'))")
@@ -203,6 +205,7 @@ def test_a_page_shows_what_changed_between_two_results(tool, place, tmp_path, ca
     assert 'evaluate with --measures predictions' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_stored_prediction_is_the_label_map(tool, place, samples, tmp_path):
     assert tool.main(arguments(place, tmp_path, '--measures', 'predictions')) == 0
     lines = (tmp_path / 'journal/own.0.jsonl').read_text().splitlines()[1:]
