@@ -141,6 +141,26 @@ def test_maskclip_has_no_attention_between_patches(tmp_path):
 
 
 @torch.no_grad()
+def test_sclip_adds_the_attention_of_queries_and_of_keys(tmp_path):
+    net, model = adapter('sclip', tmp_path)
+    layer = net.vision_model.encoder.layers[-1].self_attn
+    for projection in (layer.q_proj, layer.k_proj, layer.v_proj):
+        torch.nn.init.normal_(projection.weight)
+    tokens = torch.randn(1, 5, 16)
+    q, k, v = (
+        project(tokens)[0].view(5, 2, 8) for project in (layer.q_proj, layer.k_proj, layer.v_proj)
+    )
+    mixed = torch.zeros(5, 2, 8)
+    for head in range(2):
+        for row in range(5):
+            for part in (q, k):
+                logits = torch.stack([part[row, head] @ part[i, head] for i in range(5)])
+                mixed[row, head] += (logits / 8**0.5).softmax(0) @ v[:, head]
+    expected = layer.out_proj(mixed.view(5, 16))
+    torch.testing.assert_close(model.attend(layer, tokens)[0], expected)
+
+
+@torch.no_grad()
 def test_clipseg_gives_the_logits_of_its_own_forward(tmp_path):
     net, model = adapter('clipseg_rd64', tmp_path, side=32)
     prompts = make_class_list(['cat', 'dog'], templates='identity').prompts
