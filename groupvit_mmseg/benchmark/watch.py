@@ -140,7 +140,7 @@ class CheckpointWatch:
         self._keep_if_best(folder, held)
         record = dict(kind=each.kind, step=each.step, identity=identity, sha256=sha256)
         write_json(record, folder / 'done.json')
-        if held != each.path:
+        if held.parent == folder:
             held.unlink()
         return next(s for s in self.scores() if s.folder == folder)
 

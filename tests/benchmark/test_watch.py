@@ -75,6 +75,7 @@ def test_an_interrupted_watch_goes_on_with_the_same_result(training):
     report(again.scores())
     assert training.evaluated == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
     assert [each.mean for each in again.scores()] == [20.0, 50.0, 30.0]
+    assert list(training.out.glob('checkpoints/*/*.pth')) == []
     assert training.best() == 50.0
     rows = list(csv.DictReader((training.out / 'curve.csv').open()))
     assert [row['voc21'] for row in rows] == ['20.0000', '50.0000', '30.0000']
