@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from mmengine.config import Config
 
 def read_config(path: str | Path) -> Config:
     """Read a config file, which is Python and can raise any exception.
+
+    Modules of ``custom_imports`` are looked for in the folder of the file too, after all others.
 
     Args:
         path (str | Path): The file.
@@ -26,6 +29,9 @@ def read_config(path: str | Path) -> Config:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config at {path}.')
+    folder = str(Path(path).resolve().parent)
+    if b'custom_imports' in Path(path).read_bytes() and folder not in sys.path:
+        sys.path.append(folder)
     try:
         return Config.fromfile(path)
     except (OSError, ImportError):

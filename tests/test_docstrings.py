@@ -14,6 +14,7 @@ import groupvit_mmseg
 WITHOUT_EXAMPLE = {
     'BoundaryIoUMetric',
     'COCOObjectDataset',
+    'EvaluatedSegmentor',  # a type
     'ForegroundIoUMetric',
     'GroupViTOutput',
     'ImageTextBatch',
@@ -28,6 +29,7 @@ WITHOUT_EXAMPLE = {
     'ThresholdCalibration',
     'check_loader',
     'collect_predictions',
+    'load_evaluated',  # as GroupViTInferencer
     'load_segmentor',  # as GroupViTInferencer
 }
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

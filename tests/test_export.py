@@ -26,7 +26,7 @@ from groupvit_mmseg.export import (
     margins,
     onnx_maps,
 )
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.models.inference_options import InferenceOptions
 from groupvit_mmseg.torch_versions import VERSION
 
@@ -289,6 +289,8 @@ NOT_CARRIED = dict(
     pamr_steps=dict(pamr_steps=10),
     crf_steps=dict(crf_steps=10),
     precision=dict(precision='bf16'),
+    tta_scales=dict(tta_scales=(0.5, 1.0)),
+    tta_flip=dict(tta_flip=True),
 )
 
 

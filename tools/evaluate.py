@@ -4,15 +4,16 @@ python tools/evaluate.py CHECKPOINT --sets voc21 context60 --data-root data --ou
 python tools/evaluate.py CHECKPOINT --sets all --protocol tcl --out DIR --processes 4
 python tools/evaluate.py CHECKPOINT --sets my_set.py --change bg_thresh=0.5 --out DIR
 python tools/evaluate.py CHECKPOINT --images IMAGES --masks MASKS --classes FILE --out DIR
+python tools/evaluate.py --watch WORK_DIR --sets voc21 --device cuda:1 --out DIR
 
 DIR gets table.md and table.csv, and for each set its result (SET.json), figures of the best, the
 worst and some random images, and the confusion matrix of its classes. After an interruption the
 same command continues at the next image. The numbers are the same for any number of workers and
-processes.
+processes. With --watch, each checkpoint that a training writes into WORK_DIR is evaluated into
+DIR/checkpoints; DIR gets curve.csv, curve.png and best.pth.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -26,30 +27,39 @@ import torch
 from mmengine.registry import init_default_scope
 
 from groupvit_mmseg.atomic_files import write_text
-from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
-from groupvit_mmseg.benchmark.figures import draw_confusion, draw_images, select_images
+from groupvit_mmseg.benchmark.apply_protocol import logit_scale_of
+from groupvit_mmseg.benchmark.command_line import (
+    add_evaluation_arguments,
+    add_watch_arguments,
+    is_watching,
+    read_own_set,
+)
+from groupvit_mmseg.benchmark.figures import (
+    draw_confusion,
+    draw_images,
+    draw_reliability,
+    select_images,
+)
+from groupvit_mmseg.benchmark.measures import bins_of
 from groupvit_mmseg.benchmark.own_set import NAME, write_set_config
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
-from groupvit_mmseg.benchmark.sets import BENCHMARKS, select_sets
+from groupvit_mmseg.benchmark.sets import select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes, table_rows
 from groupvit_mmseg.benchmark.task import EvaluationSettings, EvaluationTask, make_tasks
+from groupvit_mmseg.benchmark.watch import CheckpointWatch, follow
+from groupvit_mmseg.benchmark.watch_report import CurveReport
 from groupvit_mmseg.checkpoints.sources import check_source
-from groupvit_mmseg.command_line import (
-    add_checkpoint_argument,
-    add_device_argument,
-    add_model_config_argument,
-    add_workers_argument,
-    tool_main,
-    tool_parser,
-)
+from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.evaluation.confusion import confusion_matrix
-from groupvit_mmseg.inference import check_device, load_segmentor, segmentation_config
-from groupvit_mmseg.inference.config import read_model_config
-from groupvit_mmseg.key_values import KeyValueAction
-from groupvit_mmseg.models import GroupViTSegmentor
-from groupvit_mmseg.models.inference_options import PRECISIONS
+from groupvit_mmseg.inference import EvaluatedSegmentor, check_device, load_evaluated
+from groupvit_mmseg.inference.config import (
+    describe_model,
+    is_open_vocabulary,
+    read_model_config,
+)
 from groupvit_mmseg.output_paths import check_folder, check_output
+from groupvit_mmseg.text.vocabulary import as_words
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 
@@ -57,83 +67,9 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
-    add_checkpoint_argument(parser)
-    parser.add_argument(
-        '--sets',
-        nargs='+',
-        metavar='SET',
-        help=f'all, {", ".join(BENCHMARKS)}, or the config file of a set of your own '
-        '(default: all, or none with --images)',
-    )
-    parser.add_argument('--images', type=Path, metavar='DIR', help='images of a set of your own')
-    parser.add_argument('--masks', type=Path, metavar='DIR', help='its masks, by the same names')
-    parser.add_argument(
-        '--data-root', type=Path, default=Path('data'), help='folder of all sets (default: data)'
-    )
-    parser.add_argument(
-        '--root',
-        nargs='+',
-        default={},
-        action=KeyValueAction,
-        metavar='SET=FOLDER',
-        help='folders of single sets elsewhere',
-    )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
-    add_model_config_argument(parser)
-    add_protocol_arguments(parser)
-    parser.add_argument(
-        '--classes',
-        nargs='+',
-        default=[],
-        metavar='SET=FILE',
-        help='class files of single sets; FILE alone is that of --images',
-    )
-    parser.add_argument(
-        '--precision',
-        default='fp32',
-        choices=PRECISIONS,
-        help='precision of the model; that of the config is ignored (default: fp32)',
-    )
-    add_device_argument(parser)
-    parser.add_argument(
-        '--processes', type=int, default=1, metavar='N', help='processes (default: 1)'
-    )
-    parser.add_argument(
-        '--rank',
-        type=int,
-        help='evaluate only the images of this one of --processes, from 0, on any machine',
-    )
-    add_workers_argument(parser)
-    parser.add_argument(
-        '--batch-size',
-        type=int,
-        default=1,
-        metavar='N',
-        help='images that share batches of windows (default: 1)',
-    )
-    parser.add_argument(
-        '--limit', type=int, metavar='N', help='evaluate the first N images of a set only'
-    )
-    parser.add_argument(
-        '--pictures',
-        type=int,
-        default=3,
-        metavar='N',
-        help='draw the N best, the N worst and N random images of a set (default: 3)',
-    )
-    return own_set(parser, parser.parse_args(argv))
-
-
-def own_set(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
-    """Let ``--classes`` be a dict, with the file of a set of two folders under its name."""
-    files, args.classes = args.classes, {}
-    texts = [text if '=' in text else f'{NAME}={text}' for text in files]
-    KeyValueAction(['--classes'], 'classes')(parser, args, texts, '--classes')
-    has_own = args.images or args.masks or any('=' not in text for text in files)
-    if has_own and not (args.images and args.masks and NAME in args.classes):
-        parser.error('a set of your own takes --images DIR --masks DIR --classes FILE.')
-    args.sets = args.sets or ([] if args.images else ['all'])
-    return args
+    words = sys.argv[1:] if argv is None else argv
+    add_evaluation_arguments(parser, watching=is_watching(words))
+    return read_own_set(parser, parser.parse_args(argv))
 
 
 def check_options(args: argparse.Namespace) -> None:
@@ -160,17 +96,10 @@ def check_options(args: argparse.Namespace) -> None:
     check_device(args.device)
 
 
-def describe_model(config: Path | None, checkpoint: str) -> str:
-    """Return a digest of the model section of a config, or of what is read off the weights."""
-    if config is not None and not config.is_file():
-        raise FileNotFoundError(f'There is no config at {config}.')
-    model = segmentation_config(read_model_config(config, checkpoint)).model.to_dict()
-    return digest([json.dumps(model, sort_keys=True, default=str)])
-
-
 def read_settings(args: argparse.Namespace) -> EvaluationSettings:
     """Return the settings that all rows of the table share."""
     check_source(args.checkpoint)
+    config = read_model_config(args.config, args.checkpoint)
     return EvaluationSettings(
         out=args.out,
         configs=CONFIGS,
@@ -180,7 +109,10 @@ def read_settings(args: argparse.Namespace) -> EvaluationSettings:
         protocol=args.protocol,
         changes=args.change,
         class_files=args.classes,
-        model=describe_model(args.config, args.checkpoint),
+        model=digest([describe_model(config)]),
+        measures=tuple(args.measures),
+        query_other=as_words(args.query_other),
+        has_image_embeds=not is_open_vocabulary(config),
         precision=args.precision,
         device=args.device,
         batch_size=args.batch_size,
@@ -196,20 +128,20 @@ def check_outputs(tasks: Sequence[EvaluationTask], args: argparse.Namespace) -> 
         check_output(args.out / name, reads=reads)
 
 
-def load_model(args: argparse.Namespace) -> GroupViTSegmentor:
+def load_model(args: argparse.Namespace) -> EvaluatedSegmentor:
     """Build the segmentor and load the checkpoint."""
     device = args.device
     if device == 'cuda' and args.rank is not None:
         device = f'cuda:{args.rank % torch.cuda.device_count()}'
-    return load_segmentor(args.config, args.checkpoint, device=device, precision=args.precision)
+    return load_evaluated(args.config, args.checkpoint, device=device, precision=args.precision)
 
 
 def run_tasks(
     tasks: Sequence[EvaluationTask], args: argparse.Namespace
-) -> tuple[GroupViTSegmentor, float]:
+) -> tuple[EvaluatedSegmentor, float]:
     """Evaluate the remaining images of one process; return the segmentor and its logit scale."""
     segmentor = load_model(args)
-    logit_scale = segmentor.decode_head.logit_scale.exp().item()
+    logit_scale = logit_scale_of(segmentor)
     share = dict(rank=args.rank or 0, world=args.processes, num_workers=args.workers)
     for task in tasks:
         before = len(task.journal.results())
@@ -219,9 +151,9 @@ def run_tasks(
     return segmentor, logit_scale
 
 
-def run_processes(args: argparse.Namespace, argv: Sequence[str] | None) -> None:
+def run_processes(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Start all processes and wait for them."""
-    command = [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)]
+    command = [sys.executable, __file__, *argv]
     threads = max(1, (os.cpu_count() or 1) // args.processes)
     environment = dict(os.environ)
     environment.setdefault('OMP_NUM_THREADS', str(threads))
@@ -236,7 +168,7 @@ def run_processes(args: argparse.Namespace, argv: Sequence[str] | None) -> None:
 
 def draw(
     task: EvaluationTask,
-    segmentor: GroupViTSegmentor,
+    segmentor: EvaluatedSegmentor,
     logit_scale: float,
     args: argparse.Namespace,
 ) -> None:
@@ -244,6 +176,9 @@ def draw(
     images = task.journal.results()
     folder = args.out / 'pictures'
     matrix = confusion_matrix((line['pairs'] for line in images.values()), len(task.names))
+    if 'calibration' in args.measures:
+        bins = bins_of(list(images.values()))
+        draw_reliability(bins, folder / f'{task.name}_calibration.png')
     draw_confusion(matrix, task.names, folder / f'{task.name}_confusion.png')
     task.set_up(segmentor, logit_scale)
     for kind, indices in select_images(images, len(task.names), args.pictures).items():
@@ -262,10 +197,44 @@ def write_results(tasks: Sequence[EvaluationTask], missing: Sequence[str], out: 
     print(tables['table.md'])
 
 
+def watch_training(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Evaluate the checkpoints of a training as they are written."""
+    parser = tool_parser(None)
+    add_watch_arguments(parser)
+    _, options = parser.parse_known_args(argv)
+    if args.interval <= 0:
+        raise ValueError(f'--interval {args.interval} must be above 0.')
+    if args.rank is not None:
+        raise ValueError('--rank has no effect with --watch: give --processes alone.')
+    check_folder(args.out)
+
+    def evaluate_into(checkpoint: Path, out: Path) -> None:
+        evaluate([str(checkpoint), *options, '--out', str(out)])
+
+    watch = CheckpointWatch(args.watch, args.out, evaluate_into, options)
+    report = CurveReport(args.out, args.log)
+    try:
+        print(follow(watch, report, interval=args.interval, idle=args.idle))
+    finally:
+        report.close()
+
+
 @tool_main(interrupted='Interrupted: the same command goes on at the next image.')
 def main(argv: Sequence[str] | None = None) -> None:
+    """Evaluate one checkpoint, or those of a training."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if is_watching(words):
+        watch_training(parse_args(words), words)
+    else:
+        evaluate(words)
+
+
+def evaluate(argv: Sequence[str]) -> None:
     """Evaluate, then write and draw the results."""
     args = parse_args(argv)
+    for option, value in dict(idle=args.idle, log=args.log).items():
+        if value:
+            raise ValueError(f'--{option} has an effect with --watch alone: leave it out.')
     init_default_scope('mmseg')
     check_folder(args.out)
     if args.images:

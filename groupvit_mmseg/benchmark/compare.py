@@ -39,11 +39,12 @@ class StoredResult(NamedTuple):
 
 
 class ChangedImage(NamedTuple):
-    """An image and its mIoU in both results, in percent."""
+    """An image, its mIoU in both results in percent, and its number in the set."""
 
     image: str
     first: float
     second: float
+    number: int
 
 
 class SetComparison(NamedTuple):
@@ -146,6 +147,6 @@ def _changed(first: StoredResult, second: StoredResult, count: int) -> list[Chan
         *(i for i in order[-count:] if change[i] > 0),
     ]
     return [
-        ChangedImage(first.images[i]['image'], float(scores[0][i]), float(scores[1][i]))
+        ChangedImage(first.images[i]['image'], float(scores[0][i]), float(scores[1][i]), int(i))
         for i in chosen
     ]

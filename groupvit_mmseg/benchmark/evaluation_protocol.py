@@ -8,7 +8,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
-from groupvit_mmseg.models.inference_options import is_count, read_options
+from groupvit_mmseg.models.inference_options import is_count, read_options, read_scales
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import ClassChanges, ClassList, make_class_list
 from groupvit_mmseg.text.vocabulary import as_words, is_background
@@ -40,6 +40,8 @@ class Protocol:
         logit_scale (float | None): Factor on the similarities; None for that of the checkpoint.
         pamr_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
+        tta_scales (tuple[float, ...]): Sizes in which each window is encoded.
+        tta_flip (bool): Whether each is encoded flipped too.
         alias_pooling (str | None): ``max`` or ``mean`` over the words of a class; None for that of
             the model.
         caveat (str): Difference from the source; empty if there is none.
@@ -60,12 +62,15 @@ class Protocol:
     logit_scale: float | None = None
     pamr_steps: int = 0
     crf_steps: int = 0
+    tta_scales: tuple[float, ...] = (1.0,)
+    tta_flip: bool = False
     alias_pooling: str | None = None
     caveat: str = ''
 
     def __post_init__(self) -> None:
         """Turn a text of words into a tuple; refuse values out of their range."""
         object.__setattr__(self, 'background_words', as_words(self.background_words or ()))
+        object.__setattr__(self, 'tta_scales', read_scales(self.tta_scales))
         read_options(self.test_cfg())
         for name in ('short_side', 'top_k'):
             if not is_count(getattr(self, name)):
@@ -88,6 +93,8 @@ class Protocol:
             with_group_map=False,
             pamr_steps=self.pamr_steps,
             crf_steps=self.crf_steps,
+            tta_scales=self.tta_scales,
+            tta_flip=self.tta_flip,
         )
 
     def class_list(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from groupvit_mmseg.benchmark.measures import OTHER
 from groupvit_mmseg.benchmark.result_types import CheckpointRecord, ProtocolFields
 from groupvit_mmseg.benchmark.sets import Benchmark
 
@@ -28,6 +29,11 @@ class EvaluationSettings:
         device (str): Device of the model. Defaults to ``'cpu'``.
         batch_size (int): Images that share batches of windows. Defaults to 1.
         limit (int | None): Number of images to stop at. Defaults to None, all.
+        measures (tuple[str, ...]): Some of ``MEASURES``. Defaults to none.
+        query_other (tuple[str, ...]): Words that a single query competes with. Defaults to
+            ``OTHER``.
+        has_image_embeds (bool): Whether the model embeds whole images, as classification and the
+            limit on the classes of a window need. Defaults to True.
     """
 
     out: Path
@@ -43,6 +49,9 @@ class EvaluationSettings:
     device: str = 'cpu'
     batch_size: int = 1
     limit: int | None = None
+    measures: tuple[str, ...] = ()
+    query_other: tuple[str, ...] = OTHER
+    has_image_embeds: bool = True
 
     def folder(self, benchmark: Benchmark) -> Path:
         """Return the folder of a set's files."""

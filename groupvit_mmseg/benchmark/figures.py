@@ -16,7 +16,8 @@ from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.benchmark.result_types import JournalLine
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.evaluation.confusion import confusion_matrix, segmentation_scores
-from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.evaluation.reliability import Reliability
+from groupvit_mmseg.inference.loading import EvaluatedSegmentor
 from groupvit_mmseg.visualization import draw_labels, enlarge, panel, save_figure
 
 MAX_CLASSES = 40
@@ -48,17 +49,17 @@ def select_images(
         if line['pairs']
     }
     ordered = sorted(mious, key=lambda index: (-mious[index], index))
-    sample = random.Random(0).sample(ordered, min(count, len(ordered)))
+    sample = random.Random(0).sample(sorted(mious), min(count, len(mious)))
     return dict(best=ordered[:count], worst=ordered[::-1][:count], random=sample)
 
 
 def draw_images(
-    segmentor: GroupViTSegmentor, dataset: BaseDataset, indices: Sequence[int], path: str | Path
+    segmentor: EvaluatedSegmentor, dataset: BaseDataset, indices: Sequence[int], path: str | Path
 ) -> None:
     """Draw images with their masks and predictions, a row per image.
 
     Args:
-        segmentor (GroupViTSegmentor): With the classes of the data set.
+        segmentor (EvaluatedSegmentor): With the classes of the data set.
         dataset (BaseDataset): Images with masks.
         indices (Sequence[int]): Indices of the images.
         path (str | Path): File of the figure; its suffix decides the format.
@@ -68,7 +69,7 @@ def draw_images(
 
 
 @torch.inference_mode()
-def _row(segmentor: GroupViTSegmentor, data: dict) -> list[NDArray[np.uint8]]:
+def _row(segmentor: EvaluatedSegmentor, data: dict) -> list[NDArray[np.uint8]]:
     """Draw image, truth and prediction."""
     (sample,) = segmentor.test_step(pseudo_collate([data]))
     image = enlarge(load_image(sample.metainfo['img_path']), SIDE)
@@ -76,7 +77,7 @@ def _row(segmentor: GroupViTSegmentor, data: dict) -> list[NDArray[np.uint8]]:
         enlarge(maps.get('data')[0].cpu().numpy(), SIDE)
         for maps in (sample.gt_sem_seg, sample.pred_sem_seg)
     )
-    names = segmentor.decode_head.class_names
+    names = segmentor.class_names
     return [image, *(draw_labels(image, labels, names) for labels in (truth, predicted))]
 
 
@@ -104,5 +105,27 @@ def draw_confusion(matrix: NDArray[np.int64], names: Sequence[str], path: str | 
     axes.set_xlabel('prediction')
     axes.set_ylabel('ground truth')
     figure.colorbar(heatmap, ax=axes, shrink=0.7, label='% of the pixels of a class')
+    kind = Path(path).suffix[1:]
+    write_atomically(path, lambda stream: figure.savefig(stream, dpi=110, format=kind))
+
+
+def draw_reliability(bins: Reliability, path: str | Path) -> None:
+    """Draw accuracy against confidence, and the share of the pixels at each confidence.
+
+    Args:
+        bins (Reliability): Accuracy by confidence.
+        path (str | Path): File of the figure; its suffix decides the format.
+    """
+    figure = Figure(figsize=(4.5, 4.5), layout='constrained')
+    axes = figure.add_subplot()
+    centres = (np.arange(len(bins.pixels)) + 0.5) / len(bins.pixels)
+    shares = np.array(bins.pixels) / sum(bins.pixels)
+    axes.bar(centres, shares, 1 / len(centres), color='lightgrey', label='share of the pixels')
+    points = [(c, a) for c, a in zip(bins.confidence, bins.accuracy) if c is not None]
+    axes.plot(*zip(*points), 'o-', label='accuracy')
+    axes.plot([0, 1], [0, 1], 'k:', label='calibrated')
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel='confidence', ylabel='accuracy')
+    axes.set_title(f'expected calibration error {100 * bins.error:.1f} %', fontsize=10)
+    axes.legend(fontsize=8)
     kind = Path(path).suffix[1:]
     write_atomically(path, lambda stream: figure.savefig(stream, dpi=110, format=kind))

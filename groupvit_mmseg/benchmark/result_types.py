@@ -17,12 +17,20 @@ class ImageResult(TypedDict, total=False):
         pairs (Pairs): Pixels of each (label, prediction) pair, of ``count_pairs``.
         label (int): True class.
         best (list[int]): Up to five classes of the highest scores, in descending order.
+        edges (list[list[int]]): Class, intersection and union of boundaries, if measured.
+        confidence (list[list[int]]): Counts of ``count_confidence``, if measured.
+        queries (list[list[int]]): Class, intersection and union of single queries, if measured.
+        prediction (str): Label map of ``encode_labels``, if kept.
     """
 
     image: str
     pairs: Pairs
     label: int
     best: list[int]
+    edges: list[list[int]]
+    confidence: list[list[int]]
+    queries: list[list[int]]
+    prediction: str
 
 
 class JournalLine(ImageResult, total=False):
@@ -50,6 +58,8 @@ class ProtocolFields(TypedDict, total=False):
     logit_scale: float | None
     pamr_steps: int
     crf_steps: int
+    tta_scales: float | Sequence[float]
+    tta_flip: bool
     alias_pooling: str | None
 
 
@@ -108,7 +118,7 @@ class Scores(TypedDict):
 
 
 class SetResult(Scores):
-    """Content of a result file, ``SET.json``."""
+    """Content of a result file, ``SET.json``; ``measures`` are the details of measures."""
 
     set: str
     protocol: ProtocolRecord
@@ -117,4 +127,5 @@ class SetResult(Scores):
     checkpoint: CheckpointRecord
     precision: str
     batch_size: int
+    measures: dict[str, object]
     versions: dict[str, str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -13,11 +12,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import BaseDataElement
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from groupvit_mmseg.benchmark.evaluation_protocol import ClassSet, Protocol
+from groupvit_mmseg.benchmark.evaluation_protocol import Protocol
 from groupvit_mmseg.benchmark.journal import Journal
+from groupvit_mmseg.benchmark.measures import ImageMeasures
 from groupvit_mmseg.benchmark.pending_images import (
     PendingImages,
     UnreadableImage,
@@ -31,8 +31,8 @@ from groupvit_mmseg.datasets.listing import check_listing
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count
 from groupvit_mmseg.evaluation.confusion import count_pairs
 from groupvit_mmseg.image_size import check_image_size
-from groupvit_mmseg.models.segmentor import GroupViTSegmentor
-from groupvit_mmseg.text.class_file_yaml import ClassFile
+from groupvit_mmseg.inference.loading import EvaluatedSegmentor
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -103,44 +103,21 @@ def build_dataset(
         raise ValueError(f'The data set of {benchmark.data_config}: {error}.') from error
 
 
-def apply_protocol(
-    segmentor: GroupViTSegmentor,
-    protocol: Protocol,
-    class_set: ClassSet,
-    logit_scale: float,
-    classes: ClassFile | None = None,
-) -> None:
-    """Set a segmentor's classes and options to those of a set and a protocol.
-
-    Args:
-        segmentor (GroupViTSegmentor): With weights.
-        protocol (Protocol): Protocol of this set.
-        class_set (str | tuple[str, ...]): A set that ``class_names`` knows, or names.
-        logit_scale (float): Scale of the checkpoint, for protocols without one.
-        classes (ClassFile, optional): Content of a class file, which replaces the set's own
-            spellings. Defaults to None.
-
-    Raises:
-        ValueError: If the classes do not fit the set and the protocol.
-    """
-    head = segmentor.decode_head
-    pooling = head.classes.alias_pooling
-    head.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
-    head.top_k = protocol.top_k
-    head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
-    segmentor.test_cfg = {**segmentor.test_cfg, **protocol.test_cfg()}
-    head.encode_classes()
-
-
 def run_segmentation(
-    segmentor: GroupViTSegmentor, dataset: BaseDataset, journal: Journal, **share: Unpack[Share]
+    segmentor: EvaluatedSegmentor,
+    dataset: BaseDataset,
+    journal: Journal,
+    *,
+    measure: ImageMeasures | None = None,
+    **share: Unpack[Share],
 ) -> Iterator[int]:
     """Segment the images of one process that are not in the journal.
 
     Args:
-        segmentor (GroupViTSegmentor): Set up by :func:`apply_protocol`.
+        segmentor (EvaluatedSegmentor): Set up by :func:`apply_protocol`.
         dataset (BaseDataset): A segmentation data set of MMSegmentation.
         journal (Journal): Receives the results.
+        measure (ImageMeasures, optional): Measures beside mIoU. Defaults to None.
         **share: Fields of :class:`Share`.
 
     Yields:
@@ -153,20 +130,27 @@ def run_segmentation(
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
 
-    def results(batch: dict) -> list[ImageResult]:
-        _check_sizes(batch, segmentor.backbone)
-        return [result(sample) for sample in segmentor.test_step(batch)]
+    network = (
+        segmentor.model if isinstance(segmentor, OpenVocabularySegmentor) else segmentor.backbone
+    )
 
-    def result(sample: SegDataSample) -> ImageResult:
+    def results(batch: dict) -> list[ImageResult]:
+        _check_sizes(batch, network)
+        samples = segmentor.test_step(batch)
+        return [result(*one) for one in zip(batch['inputs'], samples, strict=True)]
+
+    def result(image: Tensor, sample: SegDataSample) -> ImageResult:
         label_map = sample.gt_sem_seg.get('data')[0]
         predicted = sample.pred_sem_seg.get('data')[0].to(label_map.device)
-        return dict(image=image_name(sample), pairs=count_pairs(label_map, predicted, num_classes))
+        pairs = count_pairs(label_map, predicted, num_classes)
+        measured = ImageResult() if measure is None else measure(image, sample)
+        return {'image': image_name(sample), 'pairs': pairs, **measured}
 
     yield from _run(results, dataset, journal, **share)
 
 
 def run_classification(
-    segmentor: GroupViTSegmentor,
+    segmentor: EvaluatedSegmentor,
     dataset: BaseDataset,
     journal: Journal,
     *,
@@ -177,7 +161,7 @@ def run_classification(
     """Classify images zero-shot by the pooled image embedding; as :func:`run_segmentation`.
 
     Args:
-        segmentor (GroupViTSegmentor): With weights.
+        segmentor (EvaluatedSegmentor): With weights.
         dataset (BaseDataset): A classification data set of MMPretrain.
         journal (Journal): Receives the results.
         names (Sequence[str]): Prompt of each class, in the order of the labels.
@@ -188,6 +172,7 @@ def run_classification(
         int: The index of each image when it is done.
     """
     check_class_count(len(names), dataset.metainfo['classes'], type(dataset).__name__)
+    assert not isinstance(segmentor, OpenVocabularySegmentor)  # make_tasks refuses it
     head = segmentor.decode_head
     class_embeds = head.embed_names(names, templates)  # (K, D)
 

@@ -32,7 +32,12 @@ def iou_scores(images: Sequence[JournalLine], names: Sequence[str]) -> Scores:
             f'No pixel of the {len(images)} masks counts: all have the label that is ignored.'
         )
     scores = segmentation_scores(matrix)
-    metrics = dict(mIoU=scores.miou, aAcc=scores.pixel_accuracy, mAcc=scores.mean_accuracy)
+    metrics = dict(
+        mIoU=scores.miou,
+        aAcc=scores.pixel_accuracy,
+        mAcc=scores.mean_accuracy,
+        fwIoU=scores.frequency_weighted_iou,
+    )
     return Scores(metrics=metrics, class_iou=dict(zip(names, scores.class_iou, strict=True)))
 
 

@@ -12,6 +12,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
 
+from groupvit_mmseg.benchmark.further_sets import FURTHER_SETS
 from groupvit_mmseg.benchmark.published import scores_of
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.segmentation_checks import check_class_names_of_set
@@ -130,13 +131,32 @@ _SETS = (
 )
 BENCHMARKS: Mapping[str, Benchmark] = MappingProxyType({one.name: one for one in _SETS})
 """Mapping[str, Benchmark]: The sets by their name on the command line."""
+KNOWN_SETS: Mapping[str, Benchmark] = MappingProxyType(
+    {
+        **BENCHMARKS,
+        **{
+            name: Benchmark(
+                name,
+                each.title,
+                tuple(each.dataset.METAINFO['classes']),
+                each.data_config,
+                each.root,
+                each.num_images,
+            )
+            for name, each in FURTHER_SETS.items()
+        },
+    }
+)
+"""Mapping[str, Benchmark]: The benchmarks, and further sets that are no part of ``all``."""
+IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
+"""dict: Prompt templates by the name of a row of ImageNet."""
 
 
 def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
     """Return sets by name, each once, in the order of the names.
 
     Args:
-        names (Sequence[str]): Names of benchmarks, config files of other sets, or ``all`` for every
+        names (Sequence[str]): Names of sets, config files of other sets, or ``all`` for every
             benchmark.
 
     Raises:
@@ -150,12 +170,12 @@ def select_sets(names: Sequence[str]) -> tuple[Benchmark, ...]:
         52.3
     """
     files = [name for name in dict.fromkeys(names) if name.endswith('.py')]
-    by_name = {**BENCHMARKS, **{file: read_benchmark(file) for file in files}}
+    by_name = {**KNOWN_SETS, **{file: read_benchmark(file) for file in files}}
     unknown = sorted(set(names) - set(by_name) - {'all'})
     if unknown or not names:
         raise ValueError(
             f'Unknown set {", ".join(unknown) or "(none given)"}: use all, some of '
-            f'{", ".join(BENCHMARKS)}, or the config file of a set of your own.'
+            f'{", ".join(KNOWN_SETS)}, or the config file of a set of your own.'
         )
     order = [*BENCHMARKS, *files] if 'all' in names else names
     sets = tuple(by_name[name] for name in dict.fromkeys(order))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from groupvit_mmseg.benchmark.published import PUBLISHED_BY
 from groupvit_mmseg.benchmark.result_types import SetResult
-from groupvit_mmseg.benchmark.sets import BENCHMARKS
+from groupvit_mmseg.benchmark.sets import KNOWN_SETS
 
 Row = dict[str, str]
 
@@ -74,7 +74,7 @@ def result_notes(results: Sequence[SetResult]) -> list[str]:
     notes = []
     for result in results:
         title, protocol = _title(result), result['protocol']
-        evaluated, benchmark = result['images']['evaluated'], BENCHMARKS.get(result['set'])
+        evaluated, benchmark = result['images']['evaluated'], KNOWN_SETS.get(result['set'])
         if benchmark and evaluated != benchmark.num_images:
             notes.append(
                 f'{title}: {evaluated} images, not the split of {benchmark.num_images} that the '
@@ -91,7 +91,7 @@ def result_notes(results: Sequence[SetResult]) -> list[str]:
 def _row(result: SetResult) -> Row:
     """Return the cells of one result."""
     title, protocol, metrics = _title(result), result['protocol'], result['metrics']
-    templates, benchmark = protocol['fields']['templates'], BENCHMARKS.get(result['set'])
+    templates, benchmark = protocol['fields']['templates'], KNOWN_SETS.get(result['set'])
     scores = benchmark.published if benchmark else (None,) * len(PUBLISHED_BY)
     if result['set'] == 'imagenet' and templates != 'subset':  # published with the subset
         title, scores = f'{title}, 80 templates', (None,) * len(PUBLISHED_BY)
@@ -111,7 +111,7 @@ def _row(result: SetResult) -> Row:
 
 def _title(result: SetResult) -> str:
     """Return the name of the set in tables."""
-    benchmark = BENCHMARKS.get(result['set'])
+    benchmark = KNOWN_SETS.get(result['set'])
     return benchmark.title if benchmark else result['set']
 
 

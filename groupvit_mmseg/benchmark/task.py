@@ -8,30 +8,29 @@ from pathlib import Path
 
 from mmpretrain.datasets.categories import IMAGENET_SIMPLE_CATEGORIES
 
+from groupvit_mmseg.benchmark.apply_protocol import apply_protocol
 from groupvit_mmseg.benchmark.evaluation_settings import EvaluationSettings
 from groupvit_mmseg.benchmark.image_files import ImageFiles
 from groupvit_mmseg.benchmark.journal import Journal
+from groupvit_mmseg.benchmark.measures import make_measures, measure_scores
 from groupvit_mmseg.benchmark.option_checks import check_class_file, check_options_are_used
-from groupvit_mmseg.benchmark.protocols import PRESETS, protocol
+from groupvit_mmseg.benchmark.protocols import EVERY_CLASS, PRESETS, protocol
 from groupvit_mmseg.benchmark.report import PACKAGES, versions
 from groupvit_mmseg.benchmark.result_types import ProtocolFields, SetResult
 from groupvit_mmseg.benchmark.run_set import (
     Share,
-    apply_protocol,
     build_dataset,
     digest,
     run_classification,
     run_segmentation,
 )
 from groupvit_mmseg.benchmark.scores import accuracy_scores, iou_scores
-from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
+from groupvit_mmseg.benchmark.sets import IMAGENET_TEMPLATES, Benchmark, select_sets
 from groupvit_mmseg.datasets.segmentation_checks import check_set
-from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.inference.loading import EvaluatedSegmentor
 from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.templates import get_templates
-
-IMAGENET_TEMPLATES = {'imagenet_7': 'subset', 'imagenet_80': 'full'}
 
 
 class EvaluationTask:
@@ -103,7 +102,14 @@ class EvaluationTask:
             batch_size=self.settings.batch_size,
             versions={k: v for k, v in versions().items() if k in PACKAGES},
             **self.digests,
+            **self._measures(),
         )
+
+    def _measures(self) -> dict[str, object]:
+        """Return the measures, and the words of single queries; nothing without measures."""
+        names = () if self.is_classification else self.settings.measures
+        words = {'query_other': self.settings.query_other} if 'single-query' in names else {}
+        return {**({'measures': sorted(names)} if names else {}), **words}
 
     def _label_options(self) -> list[str]:
         """Return unusual options of the labels in the config of a user's set."""
@@ -159,7 +165,7 @@ class EvaluationTask:
         """Whether images are classified instead of segmented."""
         return self.benchmark.name == 'imagenet'
 
-    def set_up(self, segmentor: GroupViTSegmentor, logit_scale: float) -> None:
+    def set_up(self, segmentor: EvaluatedSegmentor, logit_scale: float) -> None:
         """Set a segmentor's classes and options to those of the set and the protocol."""
         apply_protocol(
             segmentor, self.protocol, self.benchmark.class_set, logit_scale, self.classes
@@ -167,7 +173,7 @@ class EvaluationTask:
 
     def run(
         self,
-        segmentor: GroupViTSegmentor,
+        segmentor: EvaluatedSegmentor,
         logit_scale: float,
         *,
         rank: int = 0,
@@ -177,7 +183,7 @@ class EvaluationTask:
         """Run the images of one process that are not in the journal; yield the index of each.
 
         Args:
-            segmentor (GroupViTSegmentor): With weights.
+            segmentor (EvaluatedSegmentor): With weights.
             logit_scale (float): Scale of the checkpoint.
             rank (int): Index of this process. Defaults to 0.
             world (int): Number of processes. Defaults to 1.
@@ -197,7 +203,15 @@ class EvaluationTask:
             )
             return
         self.set_up(segmentor, logit_scale)
-        yield from run_segmentation(segmentor, self.dataset, self.journal, **share)
+        measure = make_measures(segmentor, self.settings.measures, self.settings.query_other)
+        yield from run_segmentation(segmentor, self.dataset, self.journal, measure=measure, **share)
+
+    def _caveat(self) -> str:
+        """Return how the evaluation differs from the source of its protocol."""
+        parts = [self.protocol.caveat]
+        if not self.settings.has_image_embeds and self.protocol.top_k < EVERY_CLASS:
+            parts.append(f'a window keeps all classes, not the {self.protocol.top_k} nearest ones')
+        return '; '.join(part for part in parts if part)
 
     def result(self) -> SetResult:
         """Return the content of the result file.
@@ -211,14 +225,18 @@ class EvaluationTask:
                 f'{self.name} has {len(images)} of {self.num_images} images: a process ended '
                 'early; the same command goes on.'
             )
-        scores = accuracy_scores if self.is_classification else iou_scores
+        compute = accuracy_scores if self.is_classification else iou_scores
+        names = () if self.is_classification else self.settings.measures
+        scores, measures = compute(images, self.names), measure_scores(images, names, self.names)
         return SetResult(
             set=self.benchmark.name,
-            **scores(images, self.names),
+            metrics={**scores['metrics'], **measures.metrics},
+            class_iou=scores['class_iou'],
+            measures=measures.details,
             protocol=dict(
                 name=self.protocol.name,
                 source=self.protocol.source,
-                caveat=self.protocol.caveat,
+                caveat=self._caveat(),
                 changes=self.protocol.changes_from(self.preset),
                 fields=self.protocol.fields(),
             ),
@@ -262,6 +280,10 @@ def make_tasks(
         folder = settings.folder(benchmark)
         if 'all' in names and not folder.is_dir():
             missing.append(f'{benchmark.title}: left out, there is no {folder}.')
+        elif benchmark.name == 'imagenet' and not settings.has_image_embeds:
+            if 'all' not in names:
+                raise ValueError('The model has no embedding of an image: leave imagenet out.')
+            missing.append(f'{benchmark.title}: left out, the model embeds no image.')
         elif benchmark.name == 'imagenet':
             tasks += [
                 EvaluationTask(benchmark, settings, name=name, templates=templates)

@@ -45,12 +45,15 @@ class SegmentationScores(NamedTuple):
             predicted correctly.
         pixel_accuracy (float): Share of all pixels that is predicted correctly.
         class_iou (list[float | None]): IoU by class; None for an absent class.
+        frequency_weighted_iou (float): Mean IoU over all pixels of the masks, each with that of its
+            class.
     """
 
     miou: float
     mean_accuracy: float
     pixel_accuracy: float
     class_iou: list[float | None]
+    frequency_weighted_iou: float
 
 
 def count_labels(
@@ -201,6 +204,9 @@ def segmentation_scores(matrix: NDArray[np.int64]) -> SegmentationScores:
         mean_accuracy=_mean_of_present(accuracy),
         pixel_accuracy=float(100 * areas.intersect.sum() / max(matrix.sum(), 1)),
         class_iou=[None if value != value else value for value in class_iou.tolist()],
+        frequency_weighted_iou=float(
+            (class_iou.nan_to_num(0) * areas.labelled).sum() / max(matrix.sum(), 1)
+        ),
     )
 
 

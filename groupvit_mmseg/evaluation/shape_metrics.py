@@ -45,19 +45,50 @@ class BoundaryIoUMetric(PerClassIoUMetric):
         for sample in data_samples:
             label_map = sample['gt_sem_seg']['data'].squeeze(0).cpu().numpy()
             predicted = sample['pred_sem_seg']['data'].squeeze(0).cpu().numpy()
-            distance = max(1, round(self.dilation_ratio * math.hypot(*label_map.shape)))
-            self.results.append(self._areas(predicted, label_map, distance))
+            self.results.append(
+                boundary_areas(
+                    torch.from_numpy(predicted),
+                    torch.from_numpy(label_map),
+                    len(class_names_of(self)),
+                    dilation_ratio=self.dilation_ratio,
+                    ignore_index=self.ignore_index,
+                )
+            )
 
-    def _areas(self, predicted: NDArray, label_map: NDArray, distance: int) -> ClassAreas:
-        """Return the areas of each class's boundary."""
-        valid = label_map != self.ignore_index
-        areas = torch.zeros(4, len(class_names_of(self)), dtype=torch.float64)
-        for index in np.union1d(label_map[valid], predicted[valid]).tolist():
-            true_edge = boundary((label_map == index) & valid, distance)
-            edge = boundary((predicted == index) & valid, distance)
-            pixels = [true_edge & edge, true_edge | edge, edge, true_edge]
-            areas[:, index] = torch.tensor([int(mask.sum()) for mask in pixels])
-        return ClassAreas(*areas)
+
+def boundary_areas(
+    predicted: Tensor,
+    label_map: Tensor,
+    num_classes: int,
+    *,
+    dilation_ratio: float = 0.02,
+    ignore_index: int = 255,
+) -> ClassAreas:
+    """Return the areas of each class's boundary in one image.
+
+    Args:
+        predicted (Tensor): Class of each pixel ``(H, W)``.
+        label_map (Tensor): True class of each pixel ``(H, W)``.
+        num_classes (int): Number of classes ``K``.
+        dilation_ratio (float): Width of a boundary over the diagonal. Defaults to 0.02.
+        ignore_index (int): Label that is not counted. Defaults to 255.
+
+    Example:
+        >>> predicted, label_map = torch.tensor([[0, 0, 1, 1]]), torch.tensor([[0, 1, 1, 1]])
+        >>> areas = boundary_areas(predicted, label_map, num_classes=2)
+        >>> areas.intersect.tolist(), areas.union.tolist()
+        ([1.0, 2.0], [2.0, 3.0])
+    """
+    truth, prediction = label_map.numpy(), predicted.numpy()
+    distance = max(1, round(dilation_ratio * math.hypot(*truth.shape)))
+    valid = truth != ignore_index
+    areas = torch.zeros(4, num_classes, dtype=torch.float64)
+    for index in np.union1d(truth[valid], prediction[valid]).tolist():
+        true_edge = boundary((truth == index) & valid, distance)
+        edge = boundary((prediction == index) & valid, distance)
+        pixels = [true_edge & edge, true_edge | edge, edge, true_edge]
+        areas[:, index] = torch.tensor([int(mask.sum()) for mask in pixels])
+    return ClassAreas(*areas)
 
 
 def boundary(mask: NDArray[np.bool_], distance: int) -> NDArray[np.bool_]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
 
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.open_model import open_model
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
 
 PRETRAINING_PARTS = (
@@ -36,6 +39,39 @@ def read_model_config(config: str | Path | None, checkpoint: str | Path) -> Conf
         ValueError: If the config cannot be read, or the weights are no whole GroupViT.
     """
     return open_model(checkpoint).config if config is None else read_config(config)
+
+
+def is_open_vocabulary(cfg: Config) -> bool:
+    """Return whether a config's model is an :class:`.OpenVocabularySegmentor`.
+
+    Example:
+        >>> is_open_vocabulary(Config(dict(model=dict(type='OpenVocabularySegmentor'))))
+        True
+    """
+    model = cfg.get('model')
+    return isinstance(model, dict) and model.get('type') in (
+        OpenVocabularySegmentor.__name__,
+        OpenVocabularySegmentor,
+    )
+
+
+def describe_model(cfg: Config) -> str:
+    """Return everything in a config that predictions depend on, as text.
+
+    These are the section of the model and, for a model of other origin, the source of the modules
+    that the config imports.
+
+    Raises:
+        ValueError: If the config has no segmentor.
+    """
+    if not is_open_vocabulary(cfg):
+        model = segmentation_config(cfg).model.to_dict()
+        return json.dumps(model, sort_keys=True, default=str)
+    names = (cfg.get('custom_imports') or {}).get('imports') or []
+    names = [names] if isinstance(names, str) else names
+    files = [getattr(sys.modules.get(name), '__file__', None) for name in names]
+    sources = [Path(file).read_text(encoding='utf-8') for file in files if file]
+    return '\n'.join([json.dumps(cfg.model.to_dict(), sort_keys=True, default=str), *sources])
 
 
 def segmentation_config(cfg: Config) -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from mmengine.config import Config
@@ -14,11 +15,16 @@ from torch import Tensor, nn
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.pretrained import weights_for
+from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.open_model import open_model
-from groupvit_mmseg.inference.config import segmentation_config
+from groupvit_mmseg.inference.config import is_open_vocabulary, segmentation_config
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.text.class_list import ClassList
+
+EvaluatedSegmentor: TypeAlias = GroupViTSegmentor | OpenVocabularySegmentor
+"""TypeAlias: A segmentor that the benchmarks evaluate."""
 
 
 def load_segmentor(
@@ -66,6 +72,40 @@ def load_segmentor(
         load_checkpoint(segmentor, checkpoint)
     else:
         load_weights(segmentor, tensors, source=str(checkpoint))
+    return segmentor.to(device).eval()
+
+
+def load_evaluated(
+    config: str | Path | Config | None,
+    checkpoint: str | Path,
+    *,
+    device: str = 'cpu',
+    **test_cfg: object,
+) -> EvaluatedSegmentor:
+    """Build a segmentor of any model that an evaluation takes, and load weights.
+
+    Args:
+        config (str | Path | Config, optional): As for :func:`load_segmentor`, or a config whose
+            model is an :class:`.OpenVocabularySegmentor`.
+        checkpoint (str | Path): As for :func:`load_segmentor`; an adapter may read other files.
+        device (str): Device to compute on. Defaults to 'cpu'.
+        **test_cfg: As for :func:`load_segmentor`.
+
+    Raises:
+        FileNotFoundError: If there is no such config or checkpoint.
+        ValueError: If there is no such device or option of ``test_cfg``, or a value is out of its
+            range.
+    """
+    if isinstance(config, str | Path):
+        config = read_config(config)
+    if config is None or not is_open_vocabulary(config):
+        return load_segmentor(config, checkpoint, device=device, **test_cfg)
+    check_device(device)
+    init_default_scope('mmseg')
+    model = config.model.to_dict()
+    model['test_cfg'] = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
+    segmentor = MODELS.build(model)
+    segmentor.model.load_checkpoint(locate(checkpoint))
     return segmentor.to(device).eval()
 
 

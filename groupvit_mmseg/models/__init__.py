@@ -12,6 +12,8 @@ from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT, GroupViTOutput
 from groupvit_mmseg.models.image_tower import ImageTower
 from groupvit_mmseg.models.losses import ImageTextContrastiveLoss, MultiLabelContrastiveLoss
+from groupvit_mmseg.models.open_vocabulary_model import OpenVocabularyModel
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.models.patch_clustering import PatchClustering
 from groupvit_mmseg.models.pretrainer import GroupViTPretrainer
 from groupvit_mmseg.models.projector import GroupViTProjector
@@ -32,6 +34,8 @@ __all__ = [
     'ImageTextContrastiveLoss',
     'ImageTower',
     'MultiLabelContrastiveLoss',
+    'OpenVocabularyModel',
+    'OpenVocabularySegmentor',
     'PatchClustering',
     'SimpleFeaturePyramid',
 ]

@@ -5,10 +5,41 @@ Shapes: ``B`` images, ``S`` segments, ``K`` classes without the background.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from groupvit_mmseg.text.class_list import ClassList
+
+
+def pool_words(affinity: Tensor, classes: ClassList) -> Tensor:
+    """Pool affinities to words over the words of each class but the background.
+
+    Args:
+        affinity (Tensor): ``(..., W)`` of the ``W`` words of ``classes.prompts``.
+        classes (ClassList): The classes.
+
+    Returns:
+        Tensor: ``(..., K)``.
+
+    Example:
+        >>> from groupvit_mmseg.text.class_list import make_class_list
+        >>> classes = make_class_list(['cat', 'dog'], aliases={'cat': ['kitten']})
+        >>> pool_words(torch.tensor([0.1, 0.7, 0.2]), classes)
+        tensor([0.7000, 0.2000])
+    """
+    labels, num_classes = classes.word_classes, len(classes.class_names)
+    first = int(classes.with_background)
+    if len(labels) - len(classes.background_words) == num_classes - first:
+        return affinity[..., : num_classes - first]
+    words_of: dict[int, list[int]] = defaultdict(list)
+    for word, label in enumerate(labels):
+        words_of[label].append(word)
+    pool = torch.amax if classes.alias_pooling == 'max' else torch.mean
+    columns = [pool(affinity[..., words_of[label]], dim=-1) for label in range(first, num_classes)]
+    return torch.stack(columns, dim=-1)  # (..., classes but the background)
 
 
 def add_background(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from groupvit_mmseg.models.outputs import GroupViTOutput
+from groupvit_mmseg.models.window_views import WindowView
 from groupvit_mmseg.models.windows import Window, WindowedImage, crop_windows, smallest_integers
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class EncodedWindows(NamedTuple):
 
     Attributes:
         size (tuple[int, int]): Height and width of the image.
-        windows (list[Window]): Rows and columns of each window.
+        windows (list[Window]): Rows and columns of each window, again for each of its views.
         outputs (list[GroupViTOutput]): Of one window each, ``B = 1``.
         group_maps (list[Tensor]): Segment of each pixel of a window, ``(h, w)`` in one byte if
             there are at most 256 segments.
@@ -60,10 +61,9 @@ class EncodedWindows(NamedTuple):
     outputs: list[GroupViTOutput]
     group_maps: list[Tensor]
 
-    def put(self, output: GroupViTOutput) -> None:
-        """Append the output of the next window."""
+    def put(self, output: GroupViTOutput, group_map: Tensor) -> None:
+        """Append the output of the next window, and the segment of each of its pixels."""
         self.outputs.append(output)
-        group_map = output.group_map()[0]  # (h, w)
         self.group_maps.append(smallest_integers(group_map, output.segments.shape[1]))
 
     @property
@@ -96,17 +96,28 @@ def encode_windows(
     """
     size = (image.shape[1], image.shape[2])
     windows = crop_windows(size, {**segmentor.test_cfg, **(test_cfg or {})})
-    encoded = EncodedWindows(size, windows, [], [])
-    batch_size = segmentor.options.window_batch_size
-    for indices, crops in batches_of_one_size([image], [windows], batch_size):
+    options = segmentor.options
+    views = options.views
+    encoded = EncodedWindows(size, [each for each in windows for _ in views], [], [])
+    outputs: dict[int, GroupViTOutput] = {}
+    for indices, crops in batches_of_one_size(
+        [image], [windows], options.window_batch_size, views=views
+    ):
         output = segmentor.extract_feat(crops)
-        for row in range(len(indices)):
-            encoded.put(output.of_image(row))
+        outputs |= {number: output.of_image(row) for row, (_, number) in enumerate(indices)}
+    for number, (rows, columns) in enumerate(encoded.windows):
+        group_map = outputs[number].group_map()[0]
+        window = (rows.stop - rows.start, columns.stop - columns.start)
+        encoded.put(outputs[number], views[number % len(views)].undo_map(group_map, window))
     return encoded
 
 
 def batches_of_one_size(
-    images: Sequence[Tensor], windows: Sequence[Sequence[Window]], batch_size: int
+    images: Sequence[Tensor],
+    windows: Sequence[Sequence[Window]],
+    batch_size: int,
+    *,
+    views: Sequence[WindowView] = (WindowView(),),
 ) -> Iterator[tuple[list[tuple[int, int]], Tensor]]:
     """Yield batches of windows of one size, of one image or of several.
 
@@ -114,17 +125,20 @@ def batches_of_one_size(
         images (Sequence[Tensor]): ``(3, H, W)`` each, of any sizes.
         windows (Sequence[Sequence[Window]]): Windows of each image.
         batch_size (int): Windows per batch.
+        views (Sequence[WindowView]): Views of each window. Defaults to the window itself.
 
     Yields:
-        tuple[list[tuple[int, int]], Tensor]: Index of the image and of its window, and the windows
-        ``(B, 3, h, w)``. Windows of an image are in order if they have one size, as those of
-        :func:`.crop_windows` have.
+        tuple[list[tuple[int, int]], Tensor]: Index of the image and of its view, and the views
+        ``(B, 3, h, w)``; the views of each window follow one another. Without views, windows of an
+        image are in order, because those of :func:`.crop_windows` have one size.
     """
     by_size: dict[tuple[int, ...], list] = defaultdict(list)
     for index, (image, places) in enumerate(zip(images, windows, strict=True)):
         for number, (rows, columns) in enumerate(places):
-            crop = image[:, rows, columns]
-            by_size[tuple(crop.shape)].append(((index, number), crop))
+            for offset, view in enumerate(views):
+                crop = view.apply(image[:, rows, columns])
+                place = (index, number * len(views) + offset)
+                by_size[tuple(crop.shape)].append((place, crop))
     for same_size in by_size.values():
         for start in range(0, len(same_size), batch_size):
             indices, crops = zip(*same_size[start : start + batch_size])

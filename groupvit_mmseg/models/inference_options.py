@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from groupvit_mmseg.models.window_views import WindowView, window_views
+
 PRECISIONS = ('fp32', 'bf16')
+MAX_SCALE = 4
 
 
 class InferenceOptions(NamedTuple):
@@ -30,6 +33,10 @@ class InferenceOptions(NamedTuple):
             Defaults to 0.
         precision (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
             Defaults to ``'fp32'``.
+        tta_scales (tuple[float, ...]): Sizes in which each window is encoded, factors on its sides
+            above 0 and at most 4. Defaults to ``(1.0,)``.
+        tta_flip (bool): Whether each is encoded with left and right exchanged too; the scores of
+            all views are averaged. Defaults to False.
     """
 
     mode: str = 'whole'
@@ -41,6 +48,13 @@ class InferenceOptions(NamedTuple):
     pamr_steps: int = 0
     crf_steps: int = 0
     precision: str = 'fp32'
+    tta_scales: tuple[float, ...] = (1.0,)
+    tta_flip: bool = False
+
+    @property
+    def views(self) -> tuple[WindowView, ...]:
+        """Views of every window."""
+        return window_views(self.tta_scales, self.tta_flip)
 
     def changed(self) -> dict[str, object]:
         """Return the options that differ from their default; window sizes only with windows."""
@@ -71,6 +85,8 @@ def read_options(test_cfg: Mapping[str, object] | None) -> InferenceOptions:
             f'test_cfg has no option {", ".join(unknown)}: it has '
             f'{", ".join(InferenceOptions._fields)}.'
         )
+    if 'tta_scales' in values:
+        values['tta_scales'] = read_scales(values['tta_scales'])
     options = InferenceOptions(**values)  # type: ignore[arg-type]  # checked below
     _check_values(options)
     if options.mode == 'slide':
@@ -80,7 +96,30 @@ def read_options(test_cfg: Mapping[str, object] | None) -> InferenceOptions:
                 "with_group_map=True needs test_cfg mode='whole': in sliding windows each window "
                 'has groups of its own.'
             )
+    if options.with_group_map and len(options.views) > 1:
+        raise ValueError('with_group_map=True needs test_cfg without tta: views have other groups.')
     return options
+
+
+def read_scales(scales: object) -> tuple[float, ...]:
+    """Return the sizes of test-time augmentation as numbers.
+
+    Raises:
+        ValueError: If there is none, one twice, or one out of its range.
+
+    Example:
+        >>> read_scales(1), read_scales([0.75, 1.25])
+        ((1.0,), (0.75, 1.25))
+    """
+    listed = list(scales) if isinstance(scales, (list, tuple)) else [scales]
+    numbers = [each for each in listed if isinstance(each, int | float) and each is not True]
+    in_range = [float(each) for each in numbers if 0 < each <= MAX_SCALE]
+    if not listed or len(in_range) != len(listed) or len(set(in_range)) != len(listed):
+        raise ValueError(
+            f'test_cfg tta_scales = {scales!r} are not different numbers above 0 and at most '
+            f'{MAX_SCALE}.'
+        )
+    return tuple(in_range)
 
 
 def refuse_options(options: InferenceOptions, carried: tuple[str, ...], what: str) -> None:
@@ -106,6 +145,7 @@ def _check_values(options: InferenceOptions) -> None:
         precision=PRECISIONS,
         with_scores=(True, False),
         with_group_map=(True, False),
+        tta_flip=(True, False),
     )
     for name, allowed in choices.items():
         if getattr(options, name) not in allowed:

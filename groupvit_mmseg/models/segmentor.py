@@ -7,31 +7,23 @@ scores at a time.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor, nn
+from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
-from groupvit_mmseg.dataset_meta import dataset_meta_of
-from groupvit_mmseg.datasets.segmentation_checks import check_masks
+from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
 from groupvit_mmseg.models.encoded_windows import batches_of_one_size
-from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.onednn import fast_linears
-from groupvit_mmseg.models.original_size import (
-    pixels_of,
-    resize_scores_to_image,
-    resize_to_image,
-)
+from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
-from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
 from groupvit_mmseg.models.windows import (
     CHUNK_BYTES,
     WindowedImage,
@@ -48,7 +40,9 @@ if TYPE_CHECKING:
 
 
 @MODELS.register_module()
-class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
+class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check its test_cfg
+    PretrainedInit, CheckedSegmentor, EncoderDecoder
+):
     """Zero-shot segmentation, whole or in sliding windows (paper: section 3.3 and 4.1).
 
     Arguments are those of ``EncoderDecoder``; a ``neck`` maps a :class:`GroupViTOutput` to another,
@@ -80,37 +74,10 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
     """
 
     decode_head: GroupViTZeroShotHead
-    data_preprocessor: nn.Module
-    _known_meta: Mapping[str, object] | None = None
-
-    @property
-    def test_cfg(self) -> ConfigDict:
-        """Options of the segmentation; they are checked when set and when used."""
-        return self._test_cfg
-
-    @test_cfg.setter
-    def test_cfg(self, test_cfg: Mapping[str, object] | None) -> None:
-        self._test_cfg = ConfigDict(test_cfg or {})
-        if self.options.crf_steps:
-            load_library()
-
-    @property
-    def options(self) -> InferenceOptions:
-        """``test_cfg`` with its defaults filled in.
-
-        Raises:
-            ValueError: If there is no such option, or a value is out of its range.
-        """
-        return read_options(self._test_cfg)
 
     def _init_decode_head(self, decode_head: dict) -> None:
         """Build the head; its classes may change, so nothing is copied from it."""
         self.decode_head = MODELS.build(decode_head)
-
-    @property
-    def num_classes(self) -> int:
-        """Classes, the background included."""
-        return self.decode_head.num_classes
 
     @property
     def out_channels(self) -> int:
@@ -123,14 +90,14 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         return self.decode_head.align_corners
 
     @property
-    def dataset_meta(self) -> dict[str, list]:
-        """Names and colours of the current classes, for OpenMMLab's tools."""
-        return dataset_meta_of(self.decode_head.class_names, self._known_meta)
+    def class_names(self) -> Sequence[str]:
+        """Names of the classes, the background included."""
+        return self.decode_head.class_names
 
-    @dataset_meta.setter
-    def dataset_meta(self, meta: Mapping[str, object] | None) -> None:
-        """Take a palette if it is of the same classes; OpenMMLab's tools may guess others."""
-        self._known_meta = meta
+    @property
+    def classes(self) -> ClassList:
+        """The classes with everything that is prompted; :meth:`set_classes` changes them."""
+        return self.decode_head.classes
 
     def set_classes(
         self,
@@ -156,27 +123,6 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
             output = self.backbone.encode(inputs)
         return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
 
-    def test_step(self, data: dict | tuple | list) -> list[SegDataSample]:
-        """Segment a batch as ``BaseModel`` does, after checking its masks; image sizes may differ.
-
-        Raises:
-            ValueError: If a mask has colours, or labels without a class.
-        """
-        inputs = data['inputs'] if isinstance(data, dict) else data[0]
-        samples = data['data_samples'] if isinstance(data, dict) else data[1]
-        check_masks(samples, self.num_classes)
-        if isinstance(inputs, Tensor) or len({image.shape for image in inputs}) == 1:
-            return super().test_step(data)
-        batches = [  # of one image each
-            self.data_preprocessor(dict(inputs=[image], data_samples=[sample]), False)
-            for image, sample in zip(inputs, samples, strict=True)
-        ]
-        return self.predict(
-            [one['inputs'][0] for one in batches], [one['data_samples'][0] for one in batches]
-        )
-
-    val_step = test_step
-
     def predict(
         self,
         inputs: Tensor | Sequence[Tensor],
@@ -195,7 +141,7 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
             requests, all at the original size.
         """
         samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
-        predict_one = self._scored if self.options.with_scores else self._labelled
+        predict_one = self._scored if self.options.with_scores else self.label_windows
         windowed = self.segment_windows(inputs)
         return [predict_one(*one) for one in zip(windowed, inputs, samples, strict=True)]
 
@@ -217,42 +163,25 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         Returns:
             list[WindowedImage]: One per image.
         """
-        sizes = [(image.shape[1], image.shape[2]) for image in images]
-        results = [WindowedImage(size, crop_windows(size, self.test_cfg), [], []) for size in sizes]
-        batch_size = self.options.window_batch_size
+        options, sizes = self.options, [(image.shape[1], image.shape[2]) for image in images]
+        windows, views = [crop_windows(size, self.test_cfg) for size in sizes], options.views
+        results = [
+            WindowedImage(size, [each for each in places for _ in views], [], [])
+            for size, places in zip(sizes, windows, strict=True)
+        ]
         for indices, crops in batches_of_one_size(
-            list(images), [image.windows for image in results], batch_size
+            list(images), windows, options.window_batch_size, views=views
         ):
             output = self.extract_feat(crops)  # of (B, 3, h, w)
             # (B, S, num_classes), and below (B, h, w)
             scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
             group_maps = smallest_integers(output.group_map(), scores.shape[1])
-            for (image, window), table, group_map in zip(indices, scores, group_maps, strict=True):
-                results[image].put(window, group_map, table)
+            for (image, number), table, group_map in zip(indices, scores, group_maps, strict=True):
+                rows, columns = results[image].windows[number]
+                size = (rows.stop - rows.start, columns.stop - columns.start)
+                group_map = views[number % len(views)].undo_map(group_map, size)
+                results[image].put(number, group_map, table)
         return results
-
-    def refiner(
-        self, image: Tensor, options: InferenceOptions | None = None
-    ) -> Callable[[Tensor], Tensor]:
-        """Return a function that refines scores ``(C, H, W)`` by an image ``(3, H, W)``.
-
-        Args:
-            image (Tensor): Normalised.
-            options (InferenceOptions, optional): None for those of ``test_cfg``. Defaults to None.
-        """
-        options = options or self.options
-        pamr_steps, crf_steps = options.pamr_steps, options.crf_steps
-        weights = affinities(image) if pamr_steps else None
-
-        def refined(scores: Tensor) -> Tensor:
-            if weights is not None:
-                scores = refine(scores, weights, pamr_steps)
-            if crf_steps:
-                pixels = pixels_of(image, self.data_preprocessor)
-                scores = dense_crf(scores, pixels, num_steps=crf_steps)
-            return scores
-
-        return refined
 
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
@@ -264,10 +193,16 @@ class GroupViTSegmentor(PretrainedInit, EncoderDecoder):
         result.seg_logits = PixelData(data=scores)
         return self._finished(result, windowed, scores.argmax(dim=0))
 
-    def _labelled(
+    def label_windows(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
     ) -> SegDataSample:
-        """Add the label of each pixel to the sample, computed a few classes at a time."""
+        """Add the label of each pixel to a sample, computed a few classes at a time.
+
+        Args:
+            windowed (WindowedImage): Segments and scores of the windows, for any classes.
+            image (Tensor): Normalised ``(3, H, W)``, by which scores are refined.
+            sample (SegDataSample, optional): With the meta of the image; None for a new one.
+        """
         result = SegDataSample() if sample is None else sample
         size = tuple(result.metainfo.get('ori_shape', windowed.size))
         refined = self.refiner(image)

@@ -39,12 +39,12 @@ class WindowedImage(NamedTuple):
 
     @torch.no_grad()
     def put(self, index: int, group_map: Tensor, scores: Tensor) -> None:
-        """Store a window's group map and scores; windows of an image are stored in order.
+        """Store the group map and the scores of a window; all windows have one size.
 
         All windows share two blocks of memory: if small tensors that are kept lay between large
         ones that are freed, the allocator could not return the memory.
         """
-        if index == 0:
+        if not self.group_maps:
             count = len(self.windows)
             self.group_maps.extend(group_map.new_empty(count, *group_map.shape))
             self.scores.extend(scores.new_empty(count, *scores.shape))
@@ -107,18 +107,40 @@ class WindowedImage(NamedTuple):
         per_channel = self.scores[0].element_size() * (
             2 * self.size[0] * self.size[1] + 2 * num_pixels
         )
-        best: Tensor | None = None
-        for channels in _chunks(self.active_channels() or [0], chunk_bytes // per_channel):
-            score, index = finish(self.pixel_scores(channels)).max(dim=0)  # of the final size
-            label = torch.tensor(channels, dtype=torch.int32, device=index.device)[index]
-            del index  # 8 bytes a pixel
-            if best is None:
-                # Where all scores are 0, the first channel of all is the highest.
-                best, labels = score, label.masked_fill_(score == 0, 0)
-                continue
-            torch.where(score > best, label, labels, out=labels)
-            torch.maximum(best, score, out=best)
-        return labels.long()
+        best, labels = best_channels(
+            lambda channels: finish(self.pixel_scores(channels)),
+            self.active_channels() or [0],
+            chunk_bytes // per_channel,
+        )
+        # Where all scores are 0, the first channel of all is the highest.
+        return labels.masked_fill_(best == 0, 0).long()
+
+
+def best_channels(
+    scores_of: Callable[[list[int]], Tensor], channels: list[int], count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the highest score at each pixel and its channel, the lowest of equal ones.
+
+    Args:
+        scores_of (Callable): Returns the scores ``(C, H, W)`` of some channels.
+        channels (list[int]): Channels, ascending.
+        count (int): Channels whose scores exist at a time; at least one.
+
+    Returns:
+        tuple[Tensor, Tensor]: Scores, and channels as int32, ``(H, W)`` each.
+    """
+    best: Tensor | None = None
+    for some in _chunks(channels, count):
+        score, index = scores_of(some).max(dim=0)  # of the final size
+        label = torch.tensor(some, dtype=torch.int32, device=index.device)[index]
+        del index  # 8 bytes a pixel
+        if best is None:
+            best, labels = score, label
+            continue
+        torch.where(score > best, label, labels, out=labels)
+        torch.maximum(best, score, out=best)
+    assert best is not None
+    return best, labels
 
 
 def smallest_integers(group_map: Tensor, num_groups: int) -> Tensor:

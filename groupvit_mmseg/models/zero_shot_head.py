@@ -6,7 +6,6 @@ space, ``H, W`` pixels.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.models.class_embeddings import embed_words
-from groupvit_mmseg.models.class_scores import add_background
+from groupvit_mmseg.models.class_scores import add_background, pool_words
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates
@@ -284,16 +283,4 @@ class GroupViTZeroShotHead(BaseModule):
 
     def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""
-        classes = self.classes if classes is None else classes
-        labels, num_classes = classes.word_classes, len(classes.class_names)
-        first = int(classes.with_background)
-        if len(labels) - len(classes.background_words) == num_classes - first:
-            return affinity[..., : num_classes - first]
-        words_of: dict[int, list[int]] = defaultdict(list)
-        for word, label in enumerate(labels):
-            words_of[label].append(word)
-        pool = torch.amax if classes.alias_pooling == 'max' else torch.mean
-        columns = [
-            pool(affinity[..., words_of[label]], dim=-1) for label in range(first, num_classes)
-        ]
-        return torch.stack(columns, dim=-1)  # (B, S, classes but the background)
+        return pool_words(affinity, self.classes if classes is None else classes)

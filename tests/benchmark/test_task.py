@@ -166,6 +166,8 @@ PROTOCOL_CHANGES = dict(
     logit_scale=7.0,
     pamr_steps=3,
     crf_steps=2,
+    tta_scales=[0.5, 1.0],
+    tta_flip=True,
     alias_pooling='mean',
 )
 SETTINGS_CHANGES = dict(
@@ -174,9 +176,10 @@ SETTINGS_CHANGES = dict(
     precision='bf16',
     device='cuda:1',
     batch_size=2,
+    measures=('boundary',),
 )
 # What images are of, and how many are looked at, is no setting of the results.
-OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit'}
+OF_NO_RESULT = {'out', 'configs', 'data_root', 'roots', 'limit', 'has_image_embeds', 'query_other'}
 CLASS_FILES = dict(
     class_names='background:\ncat\ncow',
     background_words='background: sky\ncat\ndog',

@@ -8,10 +8,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.benchmark.apply_protocol import apply_protocol
 from groupvit_mmseg.benchmark.protocols import Protocol
-from groupvit_mmseg.benchmark.run_set import apply_protocol, segmentation_pipeline
+from groupvit_mmseg.benchmark.run_set import segmentation_pipeline
 from groupvit_mmseg.evaluation import collect_predictions
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
@@ -33,6 +34,8 @@ CHANGES = dict(
     logit_scale=5.0,
     pamr_steps=3,
     crf_steps=2,
+    tta_scales=(0.5, 1.0),
+    tta_flip=True,
     alias_pooling='mean',
 )
 CLASS_CHANGES = dict(

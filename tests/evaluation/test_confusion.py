@@ -41,11 +41,13 @@ def test_scores_are_those_of_numpy(num_classes):
     assert scores.mean_accuracy == np.nanmean(recall)
     assert scores.pixel_accuracy == 100 * right.sum() / matrix.sum()
     assert scores.class_iou == [None if np.isnan(value) else value for value in percent]
+    weighted = np.nansum(percent * labelled) / labelled.sum()
+    assert scores.frequency_weighted_iou == pytest.approx(weighted)
     assert scores.class_iou[-1] is None or num_classes == 2
 
 
 def test_no_pixel_scores_nothing():
-    assert segmentation_scores(np.zeros((2, 2), np.int64)) == (0.0, 0.0, 0.0, [None, None])
+    assert segmentation_scores(np.zeros((2, 2), np.int64)) == (0.0, 0.0, 0.0, [None, None], 0.0)
 
 
 @pytest.mark.parametrize('num_classes', [2, 9, 21])

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options, refuse_options
 from groupvit_mmseg.models.refinement import pamr
 

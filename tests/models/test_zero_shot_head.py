@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 import groupvit_mmseg
 from groupvit_mmseg.datasets import segmentation_checks
 from groupvit_mmseg.engine.hooks import segmentation_checks_hook
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 

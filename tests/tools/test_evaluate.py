@@ -465,9 +465,9 @@ def test_a_journal_knows_configs_of_the_model_apart(
     cfg.dump(tmp_path / 'same.py')
     cfg.merge_from_dict(dict(model=MODEL_CHANGES[name]))
     cfg.dump(tmp_path / 'other.py')
-    described = tool.describe_model(CONFIG, '')
-    assert tool.describe_model(tmp_path / 'same.py', '') == described
-    assert tool.describe_model(tmp_path / 'other.py', '') != described
+    described = tool.describe_model(Config.fromfile(CONFIG))
+    assert tool.describe_model(Config.fromfile(tmp_path / 'same.py')) == described
+    assert tool.describe_model(Config.fromfile(tmp_path / 'other.py')) != described
     assert run(tool, place, everything, f'--config={tmp_path / "other.py"}') == 2
     assert 'begun with another model' in error(capsys)
 

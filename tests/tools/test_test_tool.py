@@ -19,7 +19,7 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from groupvit_mmseg.conversion.open_model import open_model
-from groupvit_mmseg.models import segmentor as segmentor_module
+from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.vocabulary import class_names
 

@@ -23,10 +23,11 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader, Subset
 
+from groupvit_mmseg.benchmark.apply_protocol import apply_protocol
 from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
 from groupvit_mmseg.benchmark.protocols import Protocol, has_background, protocol
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.benchmark.run_set import apply_protocol, build_dataset, digest
+from groupvit_mmseg.benchmark.run_set import build_dataset, digest
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, Benchmark, select_sets
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (

@@ -1,0 +1,138 @@
+"""Views of windows: averaged scores against one pass per view, batches, both kinds of models."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmseg.registry import MODELS
+
+from groupvit_mmseg.models import OpenVocabularyModel, OpenVocabularySegmentor
+from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.inference_options import read_options
+from groupvit_mmseg.models.window_views import WindowView
+
+CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
+SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
+
+
+@pytest.fixture
+def segmentor():
+    model = MODELS.build(Config.fromfile(CONFIG).model).eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=3.0 if 'group_token' in name else 0.5)
+    model.set_classes(['cat', 'dog', 'bus'])
+    return model
+
+
+def scores_of(segmentor, images, **options):
+    segmentor.test_cfg = dict(SLIDE, **options)
+    with torch.no_grad():
+        return [each.pixel_scores() for each in segmentor.segment_windows(images)]
+
+
+def naive(segmentor, image, scales, flips):
+    """Mean over views of the scores of each window, one pass for each view."""
+    total, count = torch.zeros(3, *image.shape[1:]), torch.zeros(image.shape[1:])
+    segmentor.test_cfg = dict(mode='whole')
+    starts = [(y, x) for y in (0, 8) for x in (0, 16)]  # of an image of 40 x 48 pixels
+    for y, x in starts:
+        crop = image[:, y : y + 32, x : x + 32]
+        for scale in scales:
+            for flip in flips:
+                view = crop.flip(-1) if flip else crop
+                side = round(32 * scale)
+                view = F.interpolate(view[None], size=(side, side), mode='bilinear')
+                with torch.no_grad():
+                    (one,) = segmentor.segment_windows(view)
+                scores = F.interpolate(one.pixel_scores()[None], size=(32, 32))[0]
+                total[:, y : y + 32, x : x + 32] += scores.flip(-1) if flip else scores
+                count[y : y + 32, x : x + 32] += 1
+    return total / count
+
+
+@pytest.mark.parametrize(
+    'options, scales, flips',
+    [
+        (dict(tta_flip=True), [1], [False, True]),
+        (dict(tta_scales=[0.75, 1.0, 1.25]), [0.75, 1, 1.25], [False]),
+        (dict(tta_scales=(0.5, 1.0), tta_flip=True), [0.5, 1], [False, True]),
+    ],
+)
+@pytest.mark.parametrize('batch_size', [1, 5])
+def test_scores_are_the_mean_over_views(segmentor, options, scales, flips, batch_size):
+    image = torch.randn(3, 40, 48)
+    (ours,) = scores_of(segmentor, [image], window_batch_size=batch_size, **options)
+    torch.testing.assert_close(ours, naive(segmentor, image, scales, flips))
+    (plain,) = scores_of(segmentor, [image])
+    assert not ours.allclose(plain)
+
+
+def test_views_of_several_images_are_encoded_in_batches(segmentor, monkeypatch):
+    images, batches = [torch.randn(3, 32, 32), torch.randn(3, 64, 64)], []
+    encode = segmentor.backbone.encode
+    monkeypatch.setattr(segmentor.backbone, 'encode', lambda x: batches.append(len(x)) or encode(x))
+    # A window of 64 pixels in half the size is as large as one of 32.
+    segmentor.test_cfg = dict(mode='whole', tta_scales=(1.0, 0.625, 0.5), tta_flip=True)
+    with torch.no_grad():
+        together = segmentor.segment_windows(images)
+    assert max(batches) > 2
+    with torch.no_grad():
+        alone = [segmentor.segment_windows([image])[0] for image in images]
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(one.pixel_scores(), other.pixel_scores())
+
+
+def test_encoded_windows_have_the_same_views(segmentor):
+    image = torch.randn(3, 40, 48)
+    options = dict(tta_scales=(0.75, 1.0), tta_flip=True, window_batch_size=3)
+    (expected,) = scores_of(segmentor, [image], **options)
+    head = segmentor.decode_head
+    embedded = EmbeddedClasses(head.classes, head.encode_classes())
+    scores = encode_windows(segmentor, image).scored(head, embedded).pixel_scores()
+    torch.testing.assert_close(scores, expected)
+
+
+class Local(OpenVocabularyModel):
+    """Logits that depend on single pixels: no flip changes them."""
+
+    def embed_prompts(self, prompts):
+        return torch.randn(len(prompts), 3, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images, prompt_embeds):
+        return torch.einsum('bdhw,kd->bkhw', images, prompt_embeds)
+
+
+def test_other_models_have_views_too():
+    segmentor = OpenVocabularySegmentor(Local()).eval()
+    segmentor.set_classes(['cat', 'dog'])
+    image = torch.randn(3, 40, 48)
+    (plain,) = segmentor.pixel_logits([image])
+    segmentor.test_cfg = dict(SLIDE, tta_flip=True)
+    torch.testing.assert_close(next(segmentor.pixel_logits([image])), plain)
+    segmentor.test_cfg = dict(SLIDE, tta_scales=(1.0, 2.0))
+    twice = next(segmentor.pixel_logits([image]))
+    assert not twice.allclose(plain)
+    assert twice.sub(plain).abs().mean() < plain.abs().mean()
+
+
+def test_undoing_a_view_gives_the_pixels_back():
+    group_map = torch.arange(12).view(3, 4)
+    view = WindowView(scale=2.0, flip=True)
+    doubled = group_map.flip(-1).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    assert torch.equal(view.undo_map(doubled, (3, 4)), group_map)
+
+
+@pytest.mark.parametrize('scales', [[], 0, [1, 1], [5], ['1'], [True], [-1, 1]])
+def test_sizes_out_of_range_are_refused(scales):
+    with pytest.raises(ValueError, match='tta_scales'):
+        read_options(dict(tta_scales=scales))
+
+
+def test_views_have_no_common_groups():
+    with pytest.raises(ValueError, match='views have other groups'):
+        read_options(dict(tta_flip=True, with_group_map=True))
+    with pytest.raises(ValueError, match='tta_flip'):
+        read_options(dict(tta_flip=2))
