@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from mmengine.logging import print_log
 from webdataset.gopen import gopen_schemes
@@ -32,21 +31,6 @@ class ShardSource:
     sizes: tuple[int, ...] | None
     length: int
     weight: float | None = None
-
-
-class _NamedShards(TypedDict):
-    """The part of a source's config that is required."""
-
-    shards: str | Sequence[str]
-
-
-class SourceConfig(_NamedShards, total=False):
-    """A source in a config: the arguments of :func:`open_source`."""
-
-    data_root: str | None
-    length: int | None
-    weight: float | None
-    name: str | None
 
 
 def open_source(
@@ -81,13 +65,18 @@ def open_source(
     paths = expand_shards(shards, data_root)
     name = name or Path(paths[0]).stem.rstrip('0123456789').rstrip('-_') or 'shards'
     _check_shards(name, paths)
-    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
-        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
+    check_weight(name, weight)
     if length is not None and not isinstance(length, int):
         raise ValueError(f'Source "{name}": `length` is {length!r}: give the number of samples.')
     sizes = _read_sizes(name, paths)
     length = _check_length(name, sizes, length)
     return ShardSource(name, paths, sizes, length, weight)
+
+
+def check_weight(name: str, weight: float | None) -> None:
+    """Raise ``ValueError`` if the weight of a source is not positive."""
+    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
+        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
 
 
 def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> tuple[str, ...]:
@@ -107,7 +96,7 @@ def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> 
     paths: list[str] = []
     for spec in [shards] if isinstance(shards, str) else shards:
         for path in expand_urls(spec):
-            paths.extend(_expand_glob(_join(data_root, path)))
+            paths.extend(_expand_glob(join_root(data_root, path)))
     if not paths:
         raise ValueError('A source lists no shards: give `shards` a path, a glob or {0..9} braces.')
     return tuple(paths)
@@ -159,7 +148,7 @@ def _scheme(path: str) -> str:
     return path.partition('://')[0] if '://' in path else 'file'
 
 
-def _join(data_root: str | None, path: str) -> str:
+def join_root(data_root: str | None, path: str) -> str:
     """Put a path into its folder; absolute paths and addresses stay."""
     if data_root is None or is_remote(path):
         return path

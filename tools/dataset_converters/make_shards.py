@@ -23,7 +23,6 @@ counted. The shards appear when all are complete. A folder with shards of the sa
 
 import argparse
 import json
-import os
 import re
 import sqlite3
 import sys
@@ -38,6 +37,7 @@ from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_annotations import read_coco, read_flickr
 from groupvit_mmseg.datasets.caption_folders import class_names, read_classes, read_folder
 from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited, read_json_lines
+from groupvit_mmseg.datasets.image_files import read_image
 from groupvit_mmseg.datasets.image_headers import check_image, image_member
 from groupvit_mmseg.datasets.pair_store import PairStore
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
@@ -74,7 +74,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--images', type=Path, help="folder of a table's images")
     parser.add_argument('--name', help="begins the shards' names; the source's name by default")
     parser.add_argument('--per-shard', type=int, default=10_000, help='samples per shard')
-    parser.add_argument('--image-column', default='image')
+    parser.add_argument(
+        '--image-column', help='the first of image, file_name, filepath and jpg by default'
+    )
     parser.add_argument(
         '--caption-column', help='the first of captions, caption, texts and text by default'
     )
@@ -171,18 +173,6 @@ def open_samples(
         yield from makers.get(args.format, pair_samples)(args, store, rows, images)
     finally:
         store.close()
-
-
-def read_image(name: str, folder: Path) -> bytes:
-    """Read an image's file; raise ``BadSample`` if there is none."""
-    paths = [folder / name, folder / name.replace('\\', '/')]  # a table of Windows
-    path = next(filter(os.path.isfile, paths), None)  # False for names that no file can have
-    if path is None:
-        raise BadSample('the image is missing')
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadSample('the image cannot be read') from error
 
 
 def write_samples(
