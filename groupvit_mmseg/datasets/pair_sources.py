@@ -62,6 +62,7 @@ class SourceConfig(TypedDict, total=False):
             ``caption``, ``texts`` and ``text``.
         data_root (str): Folder that all these paths are in.
         length (int): Samples in all shards, where they have no ``sizes.json``.
+        sizes (str): A file of the samples in each shard, for shards that are no local files.
         weight (float): Share of the mix, above 0.
         name (str): Name in keys and logs.
     """
@@ -75,6 +76,7 @@ class SourceConfig(TypedDict, total=False):
     caption_column: str | None
     data_root: str | None
     length: int | None
+    sizes: str | None
     weight: float | None
     name: str | None
 
@@ -119,6 +121,7 @@ def open_pairs(config: SourceConfig) -> ShardSource:
             length=config.get('length'),
             weight=config.get('weight'),
             name=config.get('name'),
+            sizes=config.get('sizes'),
         )
     return _open_parquet(config) if kinds[0] == 'parquet' else _open_table(config, kinds[0])
 
@@ -141,7 +144,7 @@ def _check_options(config: SourceConfig, kind: str) -> None:
     """Refuse options that a kind of source does not have."""
     shared = {kind, 'data_root', 'weight', 'name'}
     own = {
-        'shards': {'length'},
+        'shards': {'length', 'sizes'},
         'table': {'images', 'image_column', 'caption_column'},
         'folder': set(),
         'parquet': {'images', 'image_column', 'caption_column'},

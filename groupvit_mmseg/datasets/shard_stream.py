@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from webdataset.filters import shuffle
-from webdataset.gopen import gopen
 
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
+from groupvit_mmseg.datasets.remote_shards import open_shard
 from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
 
 # Reasons for a shard without samples, and for one with too few.
@@ -50,7 +50,7 @@ def read_shard_range(shard_range: ShardRange, source_name: str) -> Iterator[RawS
     """
     index, damage = 0, None
     try:
-        with gopen(shard_range.shard) as stream:
+        with open_shard(shard_range.shard) as stream:
             for sample in group_members(read_members(stream)):
                 if shard_range.stop is not None and index >= shard_range.stop:
                     return
