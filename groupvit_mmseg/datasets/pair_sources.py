@@ -23,7 +23,7 @@ from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.packed_rows import PackedRows
 from groupvit_mmseg.datasets.pair_store import PairStore
 from groupvit_mmseg.datasets.parquet_tables import list_parquet, open_parquet
-from groupvit_mmseg.datasets.row_readers import ParquetReader, TableReader
+from groupvit_mmseg.datasets.row_readers import ParquetReader, TableReader, name_caption
 from groupvit_mmseg.datasets.shard_stream import RawSample, read_shard_range
 from groupvit_mmseg.datasets.shards import (
     ShardSource,
@@ -58,8 +58,9 @@ class SourceConfig(TypedDict, total=False):
             table.
         image_column (str): Column of the images. Defaults to the first of ``image``, ``file_name``,
             ``filepath`` and ``jpg`` that is there.
-        caption_column (str): Column of the captions. Defaults to the first of ``captions``,
-            ``caption``, ``texts`` and ``text``.
+        caption_column (str | Sequence[str]): Column of the captions. Defaults to the first of
+            ``captions``, ``caption``, ``texts`` and ``text``. Several columns are captions of
+            several names, see :func:`~groupvit_mmseg.datasets.caption_choice.draw_caption`.
         data_root (str): Folder that all these paths are in.
         length (int): Samples in all shards, where they have no ``sizes.json``.
         sizes (str): A file of the samples in each shard, for shards that are no local files.
@@ -73,7 +74,7 @@ class SourceConfig(TypedDict, total=False):
     parquet: str | Sequence[str]
     images: str | None
     image_column: str | None
-    caption_column: str | None
+    caption_column: str | Sequence[str] | None
     data_root: str | None
     length: int | None
     sizes: str | None
@@ -162,28 +163,33 @@ def _path(config: SourceConfig, value: str) -> Path:
     return Path(join_root(config.get('data_root'), value))
 
 
-def _columns(config: SourceConfig) -> Columns:
-    """Return the columns that a source names."""
-    return Columns(config.get('image_column'), config.get('caption_column'))
+def _columns(config: SourceConfig) -> list[Columns]:
+    """Return the columns that a source names, those of the image with each of the captions."""
+    captions = config.get('caption_column')
+    names = [captions] if captions is None or isinstance(captions, str) else list(captions)
+    return [Columns(config.get('image_column'), name) for name in names]
 
 
 def _open_table(config: SourceConfig, kind: str) -> RowSource:
     """Open a table or a folder."""
     source = _path(config, config['table'] if kind == 'table' else config['folder'])
     name = config.get('name') or source.resolve().stem
-    account = Account('files' if kind == 'folder' else 'rows')
+    accounts = [Account('files' if kind == 'folder' else 'rows')]
     if kind == 'folder':
         if not source.is_dir():
             raise FileNotFoundError(f'Source "{name}": there is no folder "{source}".')
-        images, rows = source, read_folder(source, account)
+        images, rows = source, read_folder(source, accounts[0])
     else:
-        images, rows = source.parent, _read_table(name, source, _columns(config), account)
+        images, columns = source.parent, _columns(config)
+        accounts = [Account(f'rows ({c.caption})' if len(columns) > 1 else 'rows') for c in columns]
+        rows = _read_columns(name, source, columns, accounts)
     folder = config.get('images')
     images = _path(config, folder) if folder else images
     if not images.is_dir():
         raise FileNotFoundError(f'Source "{name}": there is no folder "{images}" of images.')
-    reader = TableReader.open(_joined_rows(rows, account), images)
-    _log_account(name, account)
+    reader = TableReader.open(_joined_rows(rows), images)
+    for account in accounts:
+        _log_account(name, account)
     return _row_source(config, name, reader.parts(str(source)), reader)
 
 
@@ -199,7 +205,17 @@ def _read_table(name: str, source: Path, columns: Columns, account: Account) -> 
     return TABLES[source.suffix.lower()](source, columns, account)
 
 
-def _joined_rows(rows: Iterator[Row], account: Account) -> PackedRows:
+def _read_columns(
+    name: str, source: Path, columns: Sequence[Columns], accounts: Sequence[Account]
+) -> Iterator[Row]:
+    """Read a table once for every column of captions; these have names if there are several."""
+    for one, account in zip(columns, accounts, strict=True):
+        for row in _read_table(name, source, one, account):
+            named = [name_caption(str(one.caption), text) for text in row.captions]
+            yield row._replace(captions=named) if len(columns) > 1 else row
+
+
+def _joined_rows(rows: Iterator[Row]) -> PackedRows:
     """Join the captions of each image, and shuffle the images once and for all."""
     with tempfile.TemporaryDirectory(prefix='groupvit-rows-') as folder:
         store = PairStore(Path(folder, 'pairs.sqlite'), seed=0)
@@ -220,7 +236,8 @@ def _open_parquet(config: SourceConfig) -> RowSource:
     columns = {}
     for file in (file for path in paths for file in list_parquet(path)):
         names = open_parquet(file).schema_arrow.names
-        columns[str(file)] = find_columns(names, _columns(config), str(file))
+        found = [find_columns(names, one, str(file)) for one in _columns(config)]
+        columns[str(file)] = (found[0][0], *(caption for _, caption in found))
     folder = config.get('images')
     reader = ParquetReader(columns, _path(config, folder) if folder else None)
     return _row_source(config, name, reader.parts(), reader)

@@ -25,6 +25,8 @@ from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample
 MAX_PARTS = 2**16
 # Members' names only decide that they are images: decoders look at the content.
 IMAGE_MEMBER = 'jpg'
+# Ends the name of a caption; no caption holds it (captions.text_problem).
+MARK = '\0'
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TableReader:
         for index in range(start + shard_range.first, min(start + stop, len(self.rows))):
             row = self.rows[index]
             key = f'{source_name}/{row.image}'
-            yield _raw_sample(key, row.image, row.captions, self.images)
+            yield _raw_sample(key, row.image, _by_name(row.captions), self.images)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class ParquetReader:
     """Reads Parquet files; a row group takes the place of a shard.
 
     Attributes:
-        columns (Mapping[str, tuple[str, ...]]): By file, the columns of images and captions.
+        columns (Mapping[str, Sequence[str]]): By file, the column of the images and those of the
+            captions.
         images (Path | None): Folder of images that rows name; None takes that of the file.
     """
 
@@ -89,13 +92,15 @@ class ParquetReader:
         folder = self.images or path.parent
         names, index, reason = self.columns[str(path)], 0, 'the row group is too short'
         try:
-            for image, caption in read_row_group(path, _number(shard_range), names):
+            for image, *captions in read_row_group(path, _number(shard_range), names):
                 if shard_range.stop is not None and index >= shard_range.stop:
                     return
                 if index >= shard_range.first:
                     content = image_of_value(image)
                     key = f'{prefix}/{index}'
-                    yield _raw_sample(key, content, caption, folder)
+                    named = dict(zip(names[1:], captions, strict=True))
+                    record = named if len(named) > 1 else captions[0]
+                    yield _raw_sample(key, content, record, folder)
                 index += 1
         except READING_ERRORS as error:
             reason = f'the row group is damaged ({" ".join(str(error).split())[:200]})'
@@ -110,6 +115,22 @@ class ParquetReader:
         """Return a file's name without its ending, with the folders that tell it from others."""
         common = Path(os.path.commonpath([Path(file).parent for file in self.columns]))
         return path.relative_to(common).with_suffix('').as_posix()
+
+
+def name_caption(name: str, caption: str) -> str:
+    """Mark a caption with the name of its column, which captions cannot hold by themselves."""
+    return f'{name}{MARK}{caption}'
+
+
+def _by_name(captions: Sequence[str]) -> object:
+    """Return captions by their names; the captions themselves if they have none."""
+    if MARK not in captions[0]:
+        return captions
+    named: dict[str, list[str]] = {}
+    for text in captions:
+        name, _, caption = text.partition(MARK)
+        named.setdefault(name, []).append(caption)
+    return named
 
 
 def _number(shard_range: ShardRange) -> int:
