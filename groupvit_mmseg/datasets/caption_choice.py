@@ -62,7 +62,7 @@ def draw_caption(members: Mapping[str, bytes], choice: CaptionChoice) -> str:
         >>> members = {'txt': b'img_2041', 'json': b'{"llava": "a dog on a beach"}'}
         >>> random.seed(0)
         >>> [draw_caption(members, {'text': 1, 'llava': 3}) for _ in range(3)]
-        ['a dog on a beach', 'a dog on a beach', 'a dog on a beach']
+        ['a dog on a beach', 'img_2041', 'a dog on a beach']
     """
     if isinstance(choice, str):
         return random.choice(captions_of_members(members, choice))
