@@ -71,7 +71,7 @@ def test_a_wrong_choice_is_one_sentence(choice, message):
 def read(make_dataset, read_epoch, monkeypatch):
     """Captions of some epochs."""
 
-    def captions(source, choice, epochs=40):
+    def captions(source, choice, epochs=20):
         dataset = make_dataset(source, pipeline=[dict(type='LoadImageText', captions=choice)])
         return [
             sample['caption']
@@ -87,7 +87,7 @@ def read(make_dataset, read_epoch, monkeypatch):
 def check_shares(captions):
     counts = Counter(text.split()[0] for text in captions)
     assert counts.keys() == {'old', 'new'}
-    assert counts['new'] / len(captions) == pytest.approx(0.75, abs=0.09)  # four deviations
+    assert counts['new'] / len(captions) == pytest.approx(0.75, abs=0.13)  # four deviations
 
 
 def test_shares_hold_in_epochs_of_shards(tmp_path, write_shard, encode_image, read):

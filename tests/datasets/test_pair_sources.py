@@ -129,8 +129,16 @@ def captions_of(ranks):
 ALL = sorted(caption(n) for n in range(COUNT))
 
 
-@pytest.mark.parametrize('writer', WRITERS)
-@pytest.mark.parametrize('grid', GRIDS, ids=str)
+def on_grids():
+    """Every writer on every grid; most of them with the slow tests."""
+    for writer in WRITERS:
+        for grid in GRIDS:
+            quick = grid == (2, 3) or writer in (write_csv, write_parquet)
+            marks = () if quick else pytest.mark.slow
+            yield pytest.param(writer, grid, marks=marks, id=f'{writer.__name__}-{grid}')
+
+
+@pytest.mark.parametrize('writer, grid', on_grids())
 def test_each_pair_once_per_epoch(
     make_pairs, make_dataset, read_epoch, keys_of, monkeypatch, writer, grid
 ):

@@ -97,7 +97,7 @@ def serve(tmp_path):
             ('127.0.0.1', 0), functools.partial(handler, directory=tmp_path)
         )
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return f'http://127.0.0.1:{server.server_port}', handler
 

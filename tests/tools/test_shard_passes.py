@@ -96,7 +96,7 @@ CASES = {
 
 
 @pytest.mark.parametrize('tool', CASES)
-@pytest.mark.parametrize('processes', [1, 3])
+@pytest.mark.parametrize('processes', [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_merged_parts_print_and_write_the_same(shards, run, tmp_path, tool, processes):
     files, options = shards / '*.tar', CASES[tool]
     expected = run(tool, files, *options, '--processes', 1)
@@ -175,7 +175,10 @@ def test_a_filter_keeps_the_listed_samples_in_shards_of_one_size(shards, run, tm
     assert first.members == {'png': png(0), 'txt': b'a tree near the water'}
 
 
-@pytest.mark.parametrize('count', [1, 2, 4])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize('count', [pytest.param(1, marks=SLOW), 2, pytest.param(4, marks=SLOW)])
 def test_parts_of_a_filter_are_the_same_bytes(shards, run, tmp_path, keys, count):
     words = [shards / '*.tar', *keys, '--per-shard', 2, '--name', 'new']
     run('filter_shards', *words, '--out', tmp_path / 'one', '--processes', 1)
