@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.datasets.shard_ray import ray_results
 
 # What a shard gives: a mapping of anything that JSON has.
 Result = TypeVar('Result', bound=Mapping[str, object])
@@ -67,9 +68,21 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def add_speed_arguments(parser: argparse.ArgumentParser, processes: int = 4) -> None:
+    """Add ``--processes`` and ``--ray``."""
+    parser.add_argument(
+        '--processes', type=positive, default=processes, help='shards read at a time'
+    )
+    parser.add_argument(
+        '--ray',
+        action='store_true',
+        help='read them with Ray, on the cluster of RAY_ADDRESS',
+    )
+
+
 def add_pass_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--processes``, ``--part`` and ``--parts`` to a tool that passes over shards."""
-    parser.add_argument('--processes', type=positive, default=4, help='shards read at a time')
+    add_speed_arguments(parser)
     parser.add_argument(
         '--part',
         type=part_argument,
@@ -94,7 +107,7 @@ class ShardPass(Generic[Result]):
         work (Callable[[str], Result]): Reads a shard; a function that can be pickled.
         options (Mapping[str, object]): What else the result depends on; a part that was made with
             others is refused.
-        processes (int): Shards read at a time.
+        processes (int): Shards read at a time; 0 reads them with Ray.
         fold (Callable[[Iterable[Result]], Result] | None): Adds results to one, which is all that
             the file of a part then holds; the order of results must not matter.
     """
@@ -140,8 +153,12 @@ class ShardPass(Generic[Result]):
 
     def results(self, shards: Sequence[str]) -> Iterator[tuple[str, Result]]:
         """Read shards, some at a time, and print a line of progress every ten seconds."""
+        if self.processes == 0:
+            results: Iterable[Result] = ray_results(self.work, shards)
+            yield from with_progress(zip(shards, results, strict=True), len(shards))
+            return
         if self.processes == 1 or len(shards) < 2:
-            results: Iterable[Result] = map(self.work, shards)
+            results = map(self.work, shards)
             yield from with_progress(zip(shards, results, strict=True), len(shards))
             return
         with ProcessPoolExecutor(min(self.processes, len(shards))) as pool:
@@ -240,5 +257,10 @@ def run_pass(
         Iterator[tuple[str, Result]]: See :meth:`ShardPass.run`.
     """
     bound = functools.partial(work, **options)
-    task = ShardPass(name, shards, bound, options, args.processes, fold)
+    task = ShardPass(name, shards, bound, options, processes_of(args), fold)
     return task.run(args.part, args.parts)
+
+
+def processes_of(args: argparse.Namespace) -> int:
+    """Return the processes of a command line, 0 for those of Ray."""
+    return 0 if args.ray else args.processes

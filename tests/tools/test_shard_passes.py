@@ -3,6 +3,8 @@
 import importlib.util
 import io
 import json
+import os
+import sys
 import tarfile
 from itertools import chain
 from pathlib import Path
@@ -117,6 +119,38 @@ def test_processes_give_what_one_gives(shards, run):
     one, several = (run('check_shards', shards / '*.tar', '--processes', count) for count in (1, 4))
     assert one == several
     assert 'unusable         1' in one[1]
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A Ray cluster of two processes, which the tools find running."""
+    ray = pytest.importorskip('ray', reason='needs pip install ray')
+    monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(ROOT), *sys.path]))
+    monkeypatch.setenv('RAY_AUTH_MODE', 'disabled')
+    ray.init(num_cpus=2, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures('cluster')
+def test_ray_gives_what_one_process_gives(shards, run, tmp_path, keys):
+    expected = run('check_shards', shards / '*.tar', '--processes', 1)
+    assert run('check_shards', shards / '*.tar', '--ray')[:2] == expected[:2]
+    words = [shards / '*.tar', *keys, '--per-shard', 2]
+    run('filter_shards', *words, '--out', tmp_path / 'one', '--processes', 1)
+    run('filter_shards', *words, '--out', tmp_path / 'ray', '--ray')
+    assert tree(tmp_path / 'ray') == tree(tmp_path / 'one')
+    (shards / 'pairs-002.tar').write_bytes(b'<html>' * 200)
+    status, _, error = run('count_shards', shards / '*.tar', '--ray')
+    assert status == 2
+    assert 'pairs-002.tar" is no readable tar' in error
+
+
+def test_without_ray_the_option_is_one_sentence(shards, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    status, _, error = run('count_shards', shards / '*.tar', '--ray')
+    assert (status, error) == (2, "error: --ray needs Ray: pip install 'groupvit-mmseg[ray]'\n")
 
 
 def test_a_part_that_died_is_named_and_done_again_alone(shards, run, tmp_path, monkeypatch):

@@ -24,7 +24,12 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.datasets.shard_passes import ShardPass, part_argument, positive
+from groupvit_mmseg.datasets.shard_passes import (
+    ShardPass,
+    add_speed_arguments,
+    part_argument,
+    processes_of,
+)
 from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.inference.caption_embeddings import embed_captions
 from groupvit_mmseg.output_paths import check_folder
@@ -38,7 +43,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_model_config_argument(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
     parser.add_argument('--captions', choices=['text', 'json'], default='text')
-    parser.add_argument('--processes', type=positive, default=1, help='each loads the model')
+    add_speed_arguments(parser, processes=1)  # each loads the model
     parser.add_argument('--part', type=part_argument, metavar='K/N', help='do one part of N')
     add_device_argument(parser)
     return parser.parse_args(argv)
@@ -71,7 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         captions=args.captions,
     )
     own = shards if args.part is None else args.part.of(shards)
-    results = [r for _, r in ShardPass('embed', own, work, processes=args.processes).results(own)]
+    results = [
+        r for _, r in ShardPass('embed', own, work, processes=processes_of(args)).results(own)
+    ]
     totals = [sum(result[key] for result in results) for key in ('captions', 'samples')]
     print(f'{args.out}: {totals[0]:,} captions of {totals[1]:,} samples in {len(results)} files')
 

@@ -28,7 +28,13 @@ from groupvit_mmseg.datasets.shard_filtering import (
     plan_shards,
     write_planned,
 )
-from groupvit_mmseg.datasets.shard_passes import ShardPass, part_argument, positive
+from groupvit_mmseg.datasets.shard_passes import (
+    ShardPass,
+    add_speed_arguments,
+    part_argument,
+    positive,
+    processes_of,
+)
 from groupvit_mmseg.datasets.shard_sizes import write_sizes
 from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.output_paths import check_folder
@@ -43,7 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--keep', type=Path, metavar='FILE', help='keys of the samples to keep')
     parser.add_argument('--drop', type=Path, metavar='FILE', help='keys of samples to leave out')
     parser.add_argument('--per-shard', type=positive, default=10_000, help='samples per shard')
-    parser.add_argument('--processes', type=positive, default=4, help='shards read at a time')
+    add_speed_arguments(parser)
     parser.add_argument('--part', type=part_argument, metavar='K/N', help='do one part of N')
     args = parser.parse_args(argv)
     if not re.fullmatch(r'\w[\w+-]*', args.name):
@@ -60,7 +66,7 @@ def counting(args: argparse.Namespace, shards: Sequence[str]) -> ShardPass[KeptC
         if file is not None
     }
     work = partial(count_kept, keep=name_of(args.keep), drop=name_of(args.drop))
-    return ShardPass('count', shards, work, digests, args.processes)
+    return ShardPass('count', shards, work, digests, processes_of(args))
 
 
 def name_of(file: Path | None) -> str | None:
@@ -128,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     jobs = plan if args.part is None else args.part.of(plan)
     results = [
-        r for _, r in ShardPass('write', jobs, write, processes=args.processes).results(jobs)
+        r for _, r in ShardPass('write', jobs, write, processes=processes_of(args)).results(jobs)
     ]
     if args.part is None:
         file = write_sizes(args.out, {r['name']: r['samples'] for r in results})
