@@ -25,6 +25,9 @@ OPENMMLAB = [
     'mmcv>=2.0.0,<2.2.0',
     'mmsegmentation>=1.2.2',
     'mmpretrain>=1.2.0',
+    # What these packages were released for; newer OpenCV needs NumPy 2.
+    'numpy<2',
+    'opencv-python<4.12',
 ]
 NLTK = ['nltk>=3.8']
 HUB = ['huggingface_hub>=0.30']
@@ -128,8 +131,8 @@ setup(
         'rich>=13',
         'safetensors>=0.4',
         'textblob>=0.18',
-        'torch>=2.4',
-        'torchvision>=0.19',
+        'torch>=2.1',
+        'torchvision>=0.16',
         'typer>=0.12',
         'webdataset>=0.2.100',
     ],

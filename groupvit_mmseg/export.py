@@ -22,11 +22,14 @@ from groupvit_mmseg.models.inference_options import read_options, refuse_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.text.class_list import ClassList
+from groupvit_mmseg.torch_versions import require_torch
 
 OUTPUTS = ('class_map', 'group_map')
 # Options of the segmentation that do not change the maps of one whole image.
 CARRIED = ('window_batch_size', 'with_scores', 'with_group_map')
 LARGEST_SIDE = 4096
+EXPORTS_FROM = (2, 5)
+"""tuple[int, int]: First PyTorch whose exporter follows the model."""
 
 
 class FrozenSegmentor(nn.Module):
@@ -157,7 +160,12 @@ def metadata_of(segmentor: GroupViTSegmentor, short_side: int) -> ExportMetadata
 
 
 def export_program(model: FrozenSegmentor) -> torch.export.ExportedProgram:
-    """Export the model as a graph for any height and width."""
+    """Export the model as a graph for any height and width.
+
+    Raises:
+        ImportError: If the installed PyTorch is too old.
+    """
+    require_torch(EXPORTS_FROM, 'An export')
     smallest = 2 * model.backbone.patch_size
     height = torch.export.Dim('height', min=smallest, max=LARGEST_SIDE)
     width = torch.export.Dim('width', min=smallest, max=LARGEST_SIDE)

@@ -2,15 +2,55 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
+    from torch.serialization import MAP_LOCATION
 
 VERSION = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
 """tuple[int, int]: Major and minor version of the installed PyTorch."""
+# What `torch.load(weights_only=True)` says of types that it does not read: since 2.4, before.
+UNREAD_TYPES = ('Unsupported global', 'Unsupported class')
+# What it says of a file that is no pickle, before PyTorch 2.4; since then nothing.
+UNREAD_FORMAT = 'Unsupported operand'
+
+
+def require_torch(needed: tuple[int, int], what: str) -> None:
+    """Refuse what the installed PyTorch cannot do.
+
+    Args:
+        needed (tuple[int, int]): First version that can.
+        what (str): What needs it, the beginning of a sentence.
+
+    Raises:
+        ImportError: If the installed version is older.
+
+    Example:
+        >>> require_torch((2, 1), 'An export')
+    """
+    if needed > VERSION:
+        major, minor = needed
+        raise ImportError(
+            f'{what} needs torch {major}.{minor} or newer, this is {torch.__version__}.'
+        )
+
+
+def load_plain_data(path: Path, map_location: MAP_LOCATION, *, mmap: bool | None = None) -> object:
+    """Load a file of ``torch.save`` without running it, by ``torch.load(weights_only=True)``.
+
+    Before PyTorch 2.2 it warns of its own storages, and maps files only if they are named by a
+    text.
+    """
+    with warnings.catch_warnings():
+        if VERSION < (2, 2):
+            warnings.filterwarnings('ignore', message='TypedStorage is deprecated')
+        return torch.load(str(path), map_location=map_location, weights_only=True, mmap=mmap)
 
 
 def is_compiling() -> bool:
@@ -33,15 +73,21 @@ def make_grad_scaler(device_type: str, *, enabled: bool) -> torch.cuda.amp.GradS
     Args:
         device_type (str): ``'cpu'`` or ``'cuda'``.
         enabled (bool): Whether it scales; otherwise it passes everything through.
+
+    Raises:
+        ImportError: If it has to scale on a CPU and PyTorch is older than 2.3.
     """
     if hasattr(torch.amp, 'GradScaler'):
         return torch.amp.GradScaler(device_type, enabled=enabled)  # type: ignore[return-value]  # CUDA's is a subclass
+    if enabled and device_type == 'cpu':
+        require_torch((2, 3), 'Training in float16 on a CPU')
     return torch.cuda.amp.GradScaler(enabled=enabled)
 
 
 def has_fused_optimizers(model: nn.Module) -> bool:
     """Return whether optimisers take ``fused=True`` for a model on its device.
 
-    Before PyTorch 2.4 they do so on CUDA devices only.
+    They do so on CUDA devices, and since PyTorch 2.4 on CPUs.
     """
-    return VERSION >= (2, 4) or all(p.device.type == 'cuda' for p in model.parameters())
+    devices = ('cuda', 'cpu') if VERSION >= (2, 4) else ('cuda',)
+    return all(p.device.type in devices for p in model.parameters())

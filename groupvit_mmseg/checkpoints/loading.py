@@ -18,6 +18,7 @@ from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.torch_archive import check_archive
 from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import STATE_DICT_ENTRIES, WeightFile, read_weights
+from groupvit_mmseg.torch_versions import UNREAD_FORMAT, UNREAD_TYPES, load_plain_data
 
 NUM_SHAPES = 5
 NUM_KEYS = 20
@@ -92,9 +93,10 @@ def _load(path: Path, map_location: MapLocation) -> object:
         return read_weights(path)
     check_archive(path)
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return load_plain_data(path, map_location)
     except pickle.UnpicklingError as error:
-        if 'Unsupported global' not in str(error) or callable(map_location):
+        unread = any(text in str(error) for text in UNREAD_TYPES)
+        if not unread or callable(map_location):
             raise
         return read_plain(path, map_location=map_location)
 
@@ -162,7 +164,7 @@ def _reason(error: Exception) -> str:
     """Return torch's reason without its advice to read the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reasons = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
-    if reasons and not any(reasons):
+    if reasons and (not any(reasons) or reasons[0].startswith(UNREAD_FORMAT)):
         return 'it has another format'
     return (reasons or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
 

@@ -45,7 +45,7 @@ class PerClassIoUMetric(IoUMetric):
     ) -> ClassAreas:
         """As ``IoUMetric``, in float64: sums of float32 over a data set depend on their order."""
         counts = count_labels(pred_label, label, num_classes, num_classes, ignore_index)
-        return class_areas(counts.double().cpu())  # rows are predictions
+        return class_areas(counts.cpu().double())  # rows are predictions
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Print the table, fill ``class_iou`` and return the aggregates, as ``IoUMetric``.

@@ -36,7 +36,7 @@ class BrightnessInferencer:
 
     def batch(self, images):
         if sum(image.size for image in images) > self.memory:
-            raise torch.OutOfMemoryError('CUDA out of memory.')
+            raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
         self.batches.append(len(images))
         return [self(image) for image in images]
 

@@ -42,6 +42,7 @@ def bare(monkeypatch, tmp_path):
     ],
 )
 def test_wrong_input_is_one_sentence_and_status_2(bare, monkeypatch, capsys, args, message):
+    pytest.importorskip('gradio', reason='the extra is not installed')
     assert call(monkeypatch, *args) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from groupvit_mmseg.engine.hooks.block_hook import COMPILES_FROM
 from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.torch_versions import VERSION
 
 NOISY = dict(model=dict(backbone=dict(drop_path_rate=0.5)), train_cfg=dict(max_epochs=1))
 
@@ -42,6 +44,7 @@ def saved_bytes(model):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(VERSION < COMPILES_FROM, reason='compile needs torch 2.5')
 def test_compiled_blocks_train_and_validate_alike(make_runner):
     counted = []
 

@@ -12,10 +12,12 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
+from groupvit_mmseg.engine.hooks.block_hook import COMPILES_FROM, blocks_of, compile_blocks
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.torch_versions import VERSION
 
+pytestmark = pytest.mark.skipif(VERSION < COMPILES_FROM, reason='compile needs torch 2.5')
 TINY = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
 EAGER = dict(backend='aot_eager')  # all of torch.compile but the compiler
 FAST = dict(backend='eager')  # and without the backward pass's graph

@@ -135,6 +135,7 @@ def test_changed_settings_are_named(check, build):
     assert line.endswith(': randomness.seed 0 -> 3; train_cfg.max_epochs 1 -> 5.')
 
 
+@pytest.mark.skipif(not hasattr(torch.amp, 'GradScaler'), reason='needs torch 2.3')
 def test_a_missing_scale_of_gradients_is_noted(check, runner, monkeypatch):
     scaler = torch.amp.GradScaler('cpu')
     monkeypatch.setattr(runner.optim_wrapper, 'scaler', scaler, raising=False)

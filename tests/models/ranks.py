@@ -36,8 +36,9 @@ def run_loss(job, rank, world_size):
         dist.all_reduce(scalar)
     everyone = []
     for gradient in gradients[:-1]:
+        gradient = gradient.double().contiguous()  # old versions of gloo gather no bfloat16
         parts = [torch.empty_like(gradient) for _ in range(world_size)]
-        dist.all_gather(parts, gradient.contiguous())
+        dist.all_gather(parts, gradient)
         everyone.append(torch.cat(parts) / world_size)
     return value / world_size, [*everyone, of_scale / world_size]
 

@@ -1,6 +1,7 @@
 """Two shipped configs, made small, on a drawn VOC; OpenMMLab's own tools, called in process."""
 
 import importlib.util
+import inspect
 import itertools
 import runpy
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.apis import MMSegInferencer
 from mmseg.registry import MODELS
 from PIL import Image
 
@@ -198,3 +200,10 @@ def plugin_tool():
         return module.main([str(argument) for argument in argv])
 
     return run
+
+
+@pytest.fixture
+def quiet():
+    """Options of an MMSegInferencer that draw no progress bar, where it has them."""
+    has_it = 'show_progress' in inspect.signature(MMSegInferencer).parameters
+    return dict(show_progress=False) if has_it else {}

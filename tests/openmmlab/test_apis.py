@@ -64,7 +64,7 @@ def paths_of(voc):
     return [str(path) for path in sorted((voc / 'JPEGImages').iterdir())]
 
 
-def test_model_result_picture_and_inferencer(prompted, voc, tmp_path):
+def test_model_result_picture_and_inferencer(prompted, voc, tmp_path, quiet):
     config, checkpoint = prompted
     model = init_model(str(config), str(checkpoint), device='cpu')
     assert model.dataset_meta['classes'] == VOC
@@ -78,7 +78,7 @@ def test_model_result_picture_and_inferencer(prompted, voc, tmp_path):
     assert picture.shape == (36, 40, 3)
     assert (tmp_path / 'seen.png').is_file()
 
-    inferencer = MMSegInferencer(str(config), str(checkpoint), device='cpu', show_progress=False)
+    inferencer = MMSegInferencer(str(config), str(checkpoint), device='cpu', **quiet)
     seen = inferencer(images, batch_size=3, out_dir=str(tmp_path / 'out'), return_vis=True)
     assert inferencer.visualizer.dataset_meta['classes'] == VOC
     assert len(list((tmp_path / 'out').rglob('*.*'))) == 6
@@ -86,15 +86,15 @@ def test_model_result_picture_and_inferencer(prompted, voc, tmp_path):
         np.testing.assert_array_equal(labels, result.pred_sem_seg.data[0])
 
 
-def test_a_published_file_needs_no_config(publish, zero_shot, pretrained, voc):
+def test_a_published_file_needs_no_config(publish, zero_shot, pretrained, voc, quiet):
     path = publish(zero_shot, pretrained)
-    inferencer = MMSegInferencer(None, str(path), device='cpu', show_progress=False)
+    inferencer = MMSegInferencer(None, str(path), device='cpu', **quiet)
     assert inferencer(paths_of(voc)[0])['predictions'].shape == (36, 40)
     meta = torch.load(path, weights_only=True)['meta']['dataset_meta']
     assert (meta['classes'], len(meta['palette'])) == (VOC, 21)
 
 
-def test_a_pretraining_config_becomes_one_of_segmentation(make_runner, tiny_data, tmp_path):
+def test_a_pretraining_config_becomes_one_of_segmentation(make_runner, tiny_data, tmp_path, quiet):
     runner = make_runner(train_cfg=dict(max_epochs=1))
     runner.train()
     segmentation_config(runner.cfg).dump(tmp_path / 'segment.py')
@@ -104,9 +104,7 @@ def test_a_pretraining_config_becomes_one_of_segmentation(make_runner, tiny_data
     image = str(tiny_data / 'images/0.png')
     result = inference_model(model, image)
     assert show_result_pyplot(model, image, result, show=False).shape == (16, 16, 3)
-    inferencer = MMSegInferencer(
-        str(tmp_path / 'segment.py'), checkpoint, device='cpu', show_progress=False
-    )
+    inferencer = MMSegInferencer(str(tmp_path / 'segment.py'), checkpoint, device='cpu', **quiet)
     assert inferencer(image, return_vis=True)['visualization'].shape == (16, 16, 3)
     # The file names the classes that its validation segments, and not those of the pairs.
     meta = torch.load(checkpoint, weights_only=True)['meta']
@@ -142,7 +140,9 @@ def test_a_palette_counts_for_its_own_classes(zero_shot, pretrained, classes, ke
     assert len(model.dataset_meta['palette']) == 2
 
 
-def test_supervised_checkpoint_and_its_published_file(supervised, random_weights, publish, voc):
+def test_supervised_checkpoint_and_its_published_file(
+    supervised, random_weights, publish, voc, quiet
+):
     meta = {key: list(PascalVOCDataset.METAINFO[key]) for key in ('classes', 'palette')}
     checkpoint = random_weights(supervised, dataset_meta=meta)
     image = paths_of(voc)[0]
@@ -151,7 +151,7 @@ def test_supervised_checkpoint_and_its_published_file(supervised, random_weights
         assert model.dataset_meta['classes'] == meta['classes']
         result = inference_model(model, image)
         assert show_result_pyplot(model, image, result, show=False).shape == (36, 40, 3)
-        inferencer = MMSegInferencer(str(supervised), str(path), device='cpu', show_progress=False)
+        inferencer = MMSegInferencer(str(supervised), str(path), device='cpu', **quiet)
         assert inferencer(image, return_vis=True)['visualization'].shape == (36, 40, 3)
         assert inferencer.visualizer.dataset_meta['classes'] == meta['classes']
 

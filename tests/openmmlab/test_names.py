@@ -246,8 +246,8 @@ def test_mmseg_itself_does_not_know_the_name():
 # Use.
 
 
-def test_inferencer_by_name(cached, repository, pretrained, image, tmp_path, warned):
-    inferencer = MMSegInferencer(NAME, scope='groupvit_mmseg', device='cpu', show_progress=False)
+def test_inferencer_by_name(cached, repository, pretrained, image, tmp_path, warned, quiet):
+    inferencer = MMSegInferencer(NAME, scope='groupvit_mmseg', device='cpu', **quiet)
     assert isinstance(inferencer.model, GroupViTSegmentor)
     assert_loaded(inferencer.model, pretrained)
     assert inferencer.model.dataset_meta['classes'] == VOC
@@ -289,10 +289,10 @@ def test_an_unknown_name_is_one_sentence(cached, zero_shot):
         init_model(str(zero_shot), 'groupvit-gcc-yfc', device='cpu')
 
 
-def open_by(function, zero_shot):
+def open_by(function, zero_shot, quiet):
     """The model that a function of OpenMMLab opens by the name."""
     if function == 'MMSegInferencer':
-        options = dict(scope='groupvit_mmseg', device='cpu', show_progress=False)
+        options = dict(scope='groupvit_mmseg', device='cpu', **quiet)
         return MMSegInferencer(NAME, **options).model
     if function == 'init_model':
         return init_model(str(zero_shot), NAME, device='cpu')
@@ -306,11 +306,11 @@ def open_by(function, zero_shot):
 @pytest.mark.parametrize(
     'function', ['MMSegInferencer', 'init_model', 'load_checkpoint', 'get_model']
 )
-def test_a_name_is_downloaded_once(function, served, repository, zero_shot, pretrained):
+def test_a_name_is_downloaded_once(function, served, repository, zero_shot, pretrained, quiet):
     """From a server on loopback; then from the cache, with the server's address gone."""
     weights = pretrained_weights(pretrained)
     for _ in range(2):
-        model = open_by(function, zero_shot)
+        model = open_by(function, zero_shot, quiet)
         for key, value in model.backbone.state_dict().items():
             assert torch.equal(value, weights[f'backbone.{key}']), key
         assert (served / RELEASED[NAME].file).is_file()

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from groupvit_mmseg.torch_versions import VERSION
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_pretrain.py'
 
@@ -41,6 +43,7 @@ def test_each_variant_is_timed_and_computes_the_same(tool, monkeypatch, capsys):
     assert names == [
         *('as written', *variants),
         *('contiguous', 'again', 'channels_last'),
-        *('fused', 'foreach', 'loop'),
+        *(('fused',) if VERSION >= (2, 4) else ()),
+        *('foreach', 'loop'),
     ]
     assert all(float(row[1]) > 0 for row in rows if row[2].endswith(' x '))

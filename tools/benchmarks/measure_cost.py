@@ -8,8 +8,9 @@ tokens, or as many as the context.
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.registry import init_default_scope
@@ -52,10 +53,31 @@ def make_batch(model: GroupViTPretrainer, args: argparse.Namespace) -> tuple[Ten
     return torch.randn(args.batch_size, 3, side, side), token_ids
 
 
+def attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    """Count the two products of an attention, whose causal half is computed as well.
+
+    Args:
+        query (Sequence[int]): Shape ``(B, H, S, C)``.
+        key (Sequence[int]): Shape ``(B, H, N, C)``.
+        value (Sequence[int]): Shape ``(B, H, N, C)``.
+    """
+    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
+def missing_formulas() -> dict[object, Callable[..., int]]:
+    """Return the formula of the CPU's attention, which torch's counter does not have."""
+    name = '_scaled_dot_product_flash_attention_for_cpu'
+    operator = getattr(torch.ops.aten, name, None)  # PyTorch 2.2
+    return {} if operator is None else {operator: attention_flops}
+
+
 @torch.no_grad()
 def count_flops(model: GroupViTPretrainer, images: Tensor, token_ids: Tensor) -> dict[str, int]:
     """Count the FLOPs of a forward pass, by part of the model."""
-    counters = {part: FlopCounterMode(display=False) for part in PARTS}
+    formulas = missing_formulas()
+    counters = {part: FlopCounterMode(display=False, custom_mapping=formulas) for part in PARTS}
     with counters['backbone']:
         output = model.backbone.encode(images)
     with counters['text_encoder']:

@@ -31,6 +31,7 @@ from groupvit_mmseg.command_line import (
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
+from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 VARIANTS = ('again', 'compile', 'recompute', 'channels_last', 'bfloat16')
 ADAMW = {
@@ -154,9 +155,11 @@ def convolutions(model: nn.Module, images: Tensor) -> dict[str, Callable[[], obj
 
 
 def optimisers(model: nn.Module) -> dict[str, Callable[[], object]]:
-    """Return a step of each kind of AdamW on copies of all parameters."""
+    """Return a step of each kind of AdamW that there is, on copies of all parameters."""
     calls: dict[str, Callable[[], object]] = {}
     for name, adamw in ADAMW.items():
+        if name == 'fused' and not has_fused_optimizers(model):
+            continue
         parameters = [p.detach().clone().requires_grad_() for p in model.parameters()]
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter)

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.torch_versions import require_torch
 
 
 @HOOKS.register_module()
@@ -43,6 +44,10 @@ class TransformerBlocksHook(Hook):
         compile_blocks(getattr(runner.val_loop, 'segmentor', None), self.compile)
 
 
+COMPILES_FROM = (2, 5)
+"""tuple[int, int]: First PyTorch that makes one graph for blocks that differ in a number."""
+
+
 def blocks_of(model: nn.Module) -> Iterator[TransformerBlock]:
     """Return all transformer blocks of a model."""
     return (module for module in model.modules() if isinstance(module, TransformerBlock))
@@ -61,6 +66,8 @@ def compile_blocks(model: nn.Module | None, options: bool | Mapping[str, object]
 
     Raises:
         TypeError: If the options are neither.
+        ImportError: If blocks are to be compiled and PyTorch is older than 2.5, which would make a
+            graph for each.
     """
     if options is not None and not isinstance(options, bool | Mapping):
         raise TypeError(
@@ -68,6 +75,7 @@ def compile_blocks(model: nn.Module | None, options: bool | Mapping[str, object]
         )
     if model is None or options is None or options is False:
         return
+    require_torch(COMPILES_FROM, 'compile')
     for block in blocks_of(model):
         block.compile(**(options if isinstance(options, Mapping) else {}))
 

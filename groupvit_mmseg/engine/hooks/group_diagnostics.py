@@ -109,7 +109,8 @@ class GroupUsageHook(Hook):
         """Make the forward hook of a stage, which counts the tokens that each segment owns."""
 
         def count(_: nn.Module, inputs: tuple, output: tuple[Tensor, Assignment]) -> None:
-            counts = output[1].hard.detach().sum(dim=(0, 2)).double()  # (B, S, N) -> (S,)
+            hard = output[1].hard.detach()  # (B, S, N)
+            counts = hard.sum(dim=(0, 2), dtype=torch.float32)  # (S,), exact below 16 million
             self._patch_counts[stage] = self._patch_counts.get(stage, 0) + counts
 
         return count

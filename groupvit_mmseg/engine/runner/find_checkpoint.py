@@ -5,14 +5,14 @@ import pickle
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.logging import print_log
 
 from groupvit_mmseg.checkpoints.loading import read_checkpoint
 from groupvit_mmseg.checkpoints.plain_pickle import open_plain
+from groupvit_mmseg.torch_versions import load_plain_data
 
 # Names of training checkpoints; best_*.pth hold no optimiser state.
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
@@ -61,6 +61,7 @@ def latest_complete_checkpoint(
 
     Example:
         >>> Path('run').mkdir()
+        >>> import torch
         >>> for step in (1, 2):
         ...     content = {'meta': {'epoch': 0, 'iter': step}, 'state_dict': {}}
         ...     torch.save(content, f'run/iter_{step}.pth')
@@ -154,4 +155,4 @@ def _progress_of(path: Path) -> _Progress:
 
 def _read_head(path: Path) -> dict:
     """Read a checkpoint without the values of its tensors."""
-    return torch.load(path, map_location='meta', weights_only=True, mmap=True)
+    return cast(dict, load_plain_data(path, 'meta', mmap=True))

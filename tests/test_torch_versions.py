@@ -1,0 +1,78 @@
+"""What differs between PyTorch versions: the same behaviour, or one sentence."""
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from groupvit_mmseg.engine.hooks.block_hook import COMPILES_FROM, compile_blocks
+from groupvit_mmseg.export import EXPORTS_FROM, export_program
+from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.torch_versions import (
+    VERSION,
+    has_fused_optimizers,
+    is_autocast_enabled,
+    is_compiling,
+    load_plain_data,
+    make_grad_scaler,
+    require_torch,
+)
+
+
+def test_an_older_version_is_told_what_is_needed():
+    require_torch(VERSION, 'Anything')
+    with pytest.raises(ImportError, match=r'^Time travel needs torch 99.1 or newer, this is \d'):
+        require_torch((99, 1), 'Time travel')
+
+
+@pytest.mark.parametrize(
+    'first,act',
+    [
+        ((2, 3), lambda: make_grad_scaler('cpu', enabled=True)),
+        (COMPILES_FROM, lambda: compile_blocks(TransformerBlock(8, 2), True)),
+        (EXPORTS_FROM, lambda: export_program(None)),
+    ],
+)
+def test_what_a_version_cannot_do_is_one_sentence(first, act):
+    if first <= VERSION:
+        pytest.skip(f'torch {torch.__version__} can do it')
+    with pytest.raises(ImportError, match=f'needs torch {first[0]}.{first[1]} or newer, this is'):
+        act()
+
+
+def test_a_scaler_that_does_not_scale_passes_through_in_every_version():
+    scaler = make_grad_scaler('cpu', enabled=False)
+    loss = torch.tensor(3.0)
+    assert scaler.scale(loss) is loss
+    assert not scaler.is_enabled()
+
+
+def test_autocast_is_asked_for_a_device():
+    assert not is_autocast_enabled('cpu')
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert is_autocast_enabled('cpu')
+        assert not is_autocast_enabled('cuda')
+
+
+def test_nothing_is_compiled_here():
+    assert is_compiling() is False
+
+
+def test_fused_is_true_where_the_optimizer_takes_it():
+    model = nn.Linear(2, 2)
+    if has_fused_optimizers(model):
+        torch.optim.AdamW(model.parameters(), fused=True)
+    else:
+        with pytest.raises(RuntimeError, match='fused'):
+            torch.optim.AdamW(model.parameters(), fused=True)
+
+
+def test_plain_data_is_loaded_without_warnings(tmp_path):
+    torch.save({'w': torch.ones(2)}, tmp_path / 'w.pth')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        found = load_plain_data(tmp_path / 'w.pth', 'cpu')
+        seen = load_plain_data(tmp_path / 'w.pth', 'meta', mmap=True)
+    assert torch.equal(found['w'], torch.ones(2))
+    assert seen['w'].is_meta
