@@ -5,6 +5,9 @@ import http.server
 import importlib.util
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -313,3 +316,67 @@ def test_an_object_store(shards, read, tmp_path, at, monkeypatch):
         assert 'the shard is damaged' in skipped[0]
     finally:
         server.stop()
+
+
+READER = """
+import json, sys
+from mmengine.runner import Runner
+from mmengine.registry import init_default_scope
+import groupvit_mmseg
+
+if __name__ == '__main__':
+    init_default_scope('mmseg')
+    source, start = json.loads(sys.argv[1]), int(sys.argv[2])
+    dataset = dict(
+        type='ImageTextDataset',
+        sources=[source],
+        pipeline=[dict(type='LoadImageText'), dict(type='PackImageText', context_length=12)],
+        shuffle_buffer=4,
+    )
+    loader = Runner.build_dataloader(
+        dict(
+            batch_size=2,
+            num_workers=2,
+            sampler=dict(type='ImageTextSampler'),
+            collate_fn=dict(type='collate_image_text'),
+            dataset=dataset,
+        ),
+        seed=0,
+    )
+    loader.sampler.set_epoch(0, start)
+    for batch in loader:
+        print(json.dumps(batch['keys']), flush=True)
+        sys.stdin.readline()  # the next batch when it is asked for
+"""
+
+
+def read_in_a_process(source, start, count=None):
+    """Batches of keys that another process reads; it is killed after ``count`` of them."""
+    words = [sys.executable, '-c', READER, json.dumps(source), str(start)]
+    batches = []
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        for line in process.stdout:
+            if not line.startswith('['):  # the log
+                continue
+            batches.append(json.loads(line))
+            if len(batches) == count:
+                process.kill()
+                break
+            process.stdin.write('\n')
+            process.stdin.flush()
+    return batches, process.returncode
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_goes_on_from_a_server(shards, serve, at):
+    expected, status = read_in_a_process(shards, 0)
+    assert (len(expected), status) == (6, 0)
+    address, _ = serve(**{'*': [('cut', 8000)]})
+    source = at(f'{address}/far')
+    before, status = read_in_a_process(source, 0, count=2)
+    assert status == -signal.SIGKILL
+    after, status = read_in_a_process(source, 4)
+    assert status == 0
+    assert before + after == expected
