@@ -35,6 +35,9 @@ CLUSTERING = ['scikit-learn>=1.3']
 # Later Pythons compile it no more.
 CRF = ['pydensecrf2>=1.1; python_version < "3.13"']
 PARQUET = ['pyarrow>=14']
+# Passes over shards on a cluster, and shards in object stores.
+RAY = ['ray>=2.40']
+S3 = ['s3fs>=2024.6']
 # Masks as objects of supervision: InferenceResult.to_detections().
 DETECTIONS = ['supervision>=0.20']
 # The page of `groupvit web`.
@@ -145,6 +148,8 @@ setup(
         'onnx': ONNX,
         'openvino': [*ONNX, *OPENVINO],
         'parquet': PARQUET,
+        'ray': RAY,
+        's3': S3,
         'crf': CRF,
         'web': WEB,
         'clustering': CLUSTERING,

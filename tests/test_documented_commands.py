@@ -60,6 +60,19 @@ EXECUTED_BY = {
     r'python tools/analysis_tools/retrieve_groups\.py CHECKPOINT': (
         'tests/tools/test_retrieve_groups.py::test_every_segment_gets_a_row'
     ),
+    r'python tools/dataset_converters/check_shards\.py data/\*\.tar --parts': (
+        'tests/tools/test_shard_passes.py::test_merged_parts_print_and_write_the_same'
+    ),
+    r'python tools/dataset_converters/filter_shards\.py': (
+        'tests/tools/test_shard_passes.py::'
+        'test_a_filter_keeps_the_listed_samples_in_shards_of_one_size'
+    ),
+    r'python tools/dataset_converters/caption_words\.py': (
+        'tests/tools/test_shard_passes.py::test_words_of_captions'
+    ),
+    r'python tools/dataset_converters/embed_captions\.py': (
+        'tests/tools/test_shard_passes.py::test_embeddings_of_captions'
+    ),
     r'python tools/benchmarks/benchmark_inference\.py': (
         'tests/tools/test_benchmark_inference.py::'
         'test_both_ways_give_equal_labels_and_the_official_one_encodes_twice'

@@ -1,14 +1,53 @@
-"""Rows of images and captions from the caption files of COCO, Flickr8k and Flickr30k."""
+"""Rows of images and captions from JSON files, and the caption files of COCO and Flickr."""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from groupvit_mmseg.datasets.account import Account
-from groupvit_mmseg.datasets.caption_tables import Row, make_row
+from groupvit_mmseg.datasets.caption_tables import Columns, Row, make_row, read_object
 from groupvit_mmseg.datasets.captions import CAPTION_KEYS
 from groupvit_mmseg.datasets.delimited import parse
 from groupvit_mmseg.datasets.text_files import read_json, read_lines
+
+
+def read_json_pairs(path: Path, columns: Columns, account: Account) -> Iterator[Row]:
+    """Read a JSON file of images and captions.
+
+    Args:
+        path (Path): A list of objects, an object ``{"name": caption or captions}``, or the captions
+            of COCO.
+        columns (Columns): Keys of the image and the captions in a list of objects.
+        account (Account): Counts the entries.
+
+    Yields:
+        Row: The usable entries.
+
+    Raises:
+        ValueError: If the file is not JSON, has another form, or its first object lacks a key.
+    """
+    content = read_json(path)
+    if isinstance(content, dict) and 'annotations' in content and 'images' in content:
+        yield from read_coco(path, account)
+        return
+    if not isinstance(content, dict | list):
+        raise ValueError(
+            f'{path} holds neither a list of objects, nor an object of names and captions, nor the '
+            'captions of COCO.'
+        )
+    entries = list(content.items()) if isinstance(content, dict) else content
+    for number, entry in enumerate(entries, 1):
+        account.num_read += 1
+        location = f'{path.name}, entry {number}'
+        row = None
+        if isinstance(entry, tuple):
+            row = make_row(entry[0], entry[1], location, account)
+        elif isinstance(entry, dict):
+            row = read_object(entry, columns, location, account, required=number == 1)
+        else:
+            account.drop('no object', location)
+        if row is not None:
+            yield row
 
 
 def read_coco(path: Path, account: Account) -> Iterator[Row]:

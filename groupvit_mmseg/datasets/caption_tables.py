@@ -24,6 +24,8 @@ from groupvit_mmseg.datasets.text_files import read_lines
 IMAGE_NAME = re.compile(
     r'\.(jpe?g?|jfif|png|webp|gif|bmp|p[bgp]m|tiff?|avif|hei[cf]|jp2)$', re.IGNORECASE
 )
+# Columns and keys of an image's file name, in img2dataset's, Hugging Face's and open_clip's tables.
+IMAGE_KEYS = ('image', 'file_name', 'filepath', 'jpg')
 ADDRESS = re.compile(r'^[a-z][a-z0-9+]+://', re.IGNORECASE)
 
 
@@ -45,12 +47,13 @@ class Columns(NamedTuple):
     """Names of the columns, or their numbers from 1 in a table without a header.
 
     Attributes:
-        image (str): Column or key of the image's file name.
+        image (str | None): Column or key of the image's file name; None takes the first of
+            ``image``, ``file_name``, ``filepath`` and ``jpg`` that the table has.
         caption (str | None): Column or key of the caption; None takes the first of ``captions``,
             ``caption``, ``texts`` and ``text`` that the table has.
     """
 
-    image: str = 'image'
+    image: str | None = None
     caption: str | None = None
 
 
@@ -141,7 +144,10 @@ def find_columns(names: Sequence[str], columns: Columns, location: str) -> tuple
         ValueError: If one is missing or there twice.
     """
     matches = []
-    for options in ((columns.image,), (columns.caption,) if columns.caption else CAPTION_KEYS):
+    for options in (
+        (columns.image,) if columns.image else IMAGE_KEYS,
+        (columns.caption,) if columns.caption else CAPTION_KEYS,
+    ):
         try:
             column = find_column(names, options)
         except ValueError as error:
@@ -149,8 +155,8 @@ def find_columns(names: Sequence[str], columns: Columns, location: str) -> tuple
         if column is None:
             raise ValueError(
                 f'{location}: there is no column {" or ".join(map(repr, options))} among '
-                f'{list(names)}; name it with --image-column or --caption-column (a number in a '
-                'table without a header).'
+                f'{list(names)}; name it with --image-column or --caption-column (in a config '
+                '`image_column` or `caption_column`; a number in a table without a header).'
             )
         matches.append(column)
     return matches[0], matches[1]
@@ -196,9 +202,10 @@ def read_delimited(path: Path, delimiter: str, columns: Columns, account: Accoun
 
 def _numbered(columns: Columns, count: int) -> tuple[int, int] | None:
     """Return both columns' indices if they are numbered, which a table without a header needs."""
-    if not (columns.image.isdecimal() and (columns.caption or '').isdecimal()):
+    names = columns.image or '', columns.caption or ''
+    if not all(name.isdecimal() for name in names):
         return None
-    image, caption = int(columns.image) - 1, int(columns.caption or '') - 1
+    image, caption = (int(name) - 1 for name in names)
     if not (0 <= image < count and 0 <= caption < count):
         raise ValueError(f'The table has {count} columns: number them from 1.')
     return image, caption
@@ -213,18 +220,44 @@ def read_json_lines(path: Path, columns: Columns, account: Account) -> Iterator[
         content = _json_object(line.text, location, account)
         if content is None:
             continue
-        try:
-            image, caption = find_columns(list(content), columns, f'{path}, line {line.number}')
-        except ValueError:
-            if first:
-                raise
-            account.drop('no key for the image or the caption', location)
-            continue
+        row = read_object(content, columns, location, account, required=first)
         first = False
-        captions = content[caption] if columns.caption else _with_plain_keys(content)
-        row = make_row(content[image], captions, location, account)
         if row is not None:
             yield row
+
+
+def read_object(
+    content: dict[str, object],
+    columns: Columns,
+    location: str,
+    account: Account,
+    *,
+    required: bool = False,
+) -> Row | None:
+    """Read the image and the captions of a JSON object.
+
+    Args:
+        content (dict[str, object]): The object.
+        columns (Columns): Keys of the image and the captions.
+        location (str): File and line.
+        account (Account): Counts the object as kept or dropped.
+        required (bool): Refuse an object without the keys. Defaults to False.
+
+    Returns:
+        Row | None: The row, None if it cannot be used.
+
+    Raises:
+        ValueError: If a key is missing and ``required``.
+    """
+    try:
+        image, caption = find_columns(list(content), columns, location)
+    except ValueError:
+        if required:
+            raise
+        account.drop('no key for the image or the caption', location)
+        return None
+    captions = content[caption] if columns.caption else _with_plain_keys(content)
+    return make_row(content[image], captions, location, account)
 
 
 def _with_plain_keys(content: dict[str, object]) -> dict[str, object]:

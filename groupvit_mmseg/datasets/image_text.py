@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -19,9 +20,10 @@ from groupvit_mmseg.datasets.epoch_plan import (
     slot_plan,
 )
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress, grids_in_turn, slot_ranges
+from groupvit_mmseg.datasets.pair_sources import SourceConfig, open_pairs, read_range
 from groupvit_mmseg.datasets.seeding import kept_random_states
-from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream, read_shard_range
-from groupvit_mmseg.datasets.shards import SourceConfig, mix_quotas, open_source
+from groupvit_mmseg.datasets.shard_stream import RawSample, mixed_stream
+from groupvit_mmseg.datasets.shards import mix_quotas
 from groupvit_mmseg.datasets.slot_reader import SPARE_SAMPLES, Failures, SlotReader, Transform
 
 # Samples from the beginnings of other shards, for bad ones without a good one near them.
@@ -32,7 +34,7 @@ _ORDER, _RESERVE = 1, 2
 
 @DATASETS.register_module()
 class ImageTextDataset(Dataset):
-    """Image-text pairs from one or several sources of webdataset shards.
+    """Image-text pairs from one or several sources of webdataset shards, tables or Parquet.
 
     Use it with ``sampler=dict(type='ImageTextSampler')``: the sampler passes positions in an epoch
     (:class:`~groupvit_mmseg.datasets.epoch_plan.EpochPosition`), and every worker reads its own
@@ -59,9 +61,8 @@ class ImageTextDataset(Dataset):
     nothing; and at once if no replacement can be found.
 
     Args:
-        sources (Sequence[SourceConfig]): Arguments of
-            :func:`~groupvit_mmseg.datasets.shards.open_source`: ``shards, data_root, length,
-            weight, name``.
+        sources (Sequence[SourceConfig]): The mix: tar shards, tables beside images, folders, or
+            Parquet files, see :class:`~groupvit_mmseg.datasets.pair_sources.SourceConfig`.
         pipeline (Sequence[dict | Transform]): Transforms, from ``dict(key, members, error)``.
         shuffle_buffer (int): Raw samples that a worker holds to draw from. Defaults to 10,000.
         max_failure_share (float): Bad samples, as a share in [0, 1] of the epoch of all workers and
@@ -113,7 +114,7 @@ class ImageTextDataset(Dataset):
             raise TypeError(
                 '`sources` must be a list of dict(shards=..., data_root=..., name=...).'
             )
-        self.sources = [open_source(**source) for source in sources]
+        self.sources = [open_pairs(source) for source in sources]
         self.quotas = mix_quotas(self.sources)
         self.pipeline = Compose([build_transform(transform) for transform in pipeline])
         self.shuffle_buffer = shuffle_buffer
@@ -201,14 +202,12 @@ class ImageTextDataset(Dataset):
 
     def _reserve(self, rng: np.random.Generator) -> Iterator[RawSample]:
         """Read samples from the beginnings of all shards, in this worker's order."""
-        shards = [(source.name, shard) for source in self.sources for shard in source.shards]
+        shards = [(source, shard) for source in self.sources for shard in source.shards]
         order = (shards[i] for i in rng.permutation(len(shards)))
         readable = (
             raw
-            for name, shard in order
-            for raw in islice(
-                read_shard_range(ShardRange(shard, 0, None), name), _RESERVE_PER_SHARD
-            )
+            for source, shard in order
+            for raw in islice(read_range(source, ShardRange(shard, 0, None)), _RESERVE_PER_SHARD)
             if raw.error is None
         )
         return islice(readable, _RESERVE_SAMPLES)
@@ -225,10 +224,13 @@ class ImageTextDataset(Dataset):
                 for part in parts
             )
         plan = slot_plan(self.sources, self.quotas, position, slot, grid)
-        names = [source.name for source in self.sources]
+        streams = [
+            (need, chain.from_iterable(map(partial(read_range, source), ranges)))
+            for (need, ranges), source in zip(plan, self.sources, strict=True)
+        ]
         rank, worker = divmod(slot, grid.num_workers)
         rng = random_generator(position.seed, position.epoch, rank, worker, _ORDER)
-        return mixed_stream(plan, names, shuffle_buffer=self.shuffle_buffer, rng=rng)
+        return mixed_stream(streams, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 
 def build_transform(transform: dict[str, object] | Transform) -> Transform:

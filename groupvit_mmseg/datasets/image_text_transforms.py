@@ -10,7 +10,12 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
-from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
+from groupvit_mmseg.datasets.caption_choice import (
+    CaptionChoice,
+    check_caption_choice,
+    draw_caption,
+)
+from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS
 from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS, decode_image
 from groupvit_mmseg.datasets.image_regions import DecodedRegion
 from groupvit_mmseg.datasets.shard_members import MEMBERS_RULE, describe_members
@@ -37,13 +42,14 @@ class LoadImageText(BaseTransform):
     the first complaint of the decoder.
 
     Args:
-        captions (str): Which member to take where a sample has both: 'text' or 'json'. Defaults to
-            'text'.
+        captions (str | Mapping[str, float]): Which member to take where a sample has both: 'text'
+            or 'json'; or names of captions with their shares, see
+            :func:`~groupvit_mmseg.datasets.caption_choice.draw_caption`. Defaults to 'text'.
         max_pixels (int): Larger images are bad samples; their header is read before anything is
             decoded. Defaults to 50,000,000.
 
     Raises:
-        ValueError: If ``captions`` is neither.
+        ValueError: If ``captions`` is none of these.
 
     Example:
         >>> import cv2
@@ -54,9 +60,10 @@ class LoadImageText(BaseTransform):
         ((4, 6, 3), 'a black wall')
     """
 
-    def __init__(self, captions: str = 'text', *, max_pixels: int = MAX_TRAINING_PIXELS) -> None:
-        if captions not in ('text', 'json'):
-            raise ValueError(f'`captions` is {captions!r}: use "text" or "json".')
+    def __init__(
+        self, captions: CaptionChoice = 'text', *, max_pixels: int = MAX_TRAINING_PIXELS
+    ) -> None:
+        check_caption_choice(captions)
         self.captions = captions
         self.max_pixels = max_pixels
 
@@ -66,7 +73,7 @@ class LoadImageText(BaseTransform):
             raise BadSample(results['error'])
         members = results['members']
         _check_members(members)
-        caption = random.choice(captions_of_members(members, self.captions))
+        caption = draw_caption(members, self.captions)
         results['caption'] = caption[:CAPTION_CHARACTERS]
         name = next(name for name in IMAGE_EXTENSIONS if name in members)
         try:
@@ -91,7 +98,8 @@ def _check_members(members: dict[str, bytes]) -> None:
         'caption member (.txt, .text or .json)': (*TEXT_EXTENSIONS, 'json'),
     }
     for what, extensions in requirements.items():
-        if not any(name in members for name in extensions):
+        endings = members if 'image' in what else {name.rpartition('.')[2] for name in members}
+        if not any(name in endings for name in extensions):
             raise BadSample(f'it has no {what}, only {describe_members(members)}: {MEMBERS_RULE}')
 
 

@@ -83,9 +83,15 @@ class PairStore:
     def _entry(self, number: int, row: Row) -> tuple[int, int, bytes, str, str]:
         """Return a row as it is stored; names of files need not be valid text."""
         rank = number if self._order is None else self._order.getrandbits(62)
-        return number, rank, os.fsencode(_plain(row.image)), json.dumps(row.captions), row.location
+        return (
+            number,
+            rank,
+            os.fsencode(plain_name(row.image)),
+            json.dumps(row.captions),
+            row.location,
+        )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return one spelling of a file's name, which may be written './a.jpg' or 'd//a.jpg'."""
     return str(Path(name)) if './' in name or '//' in name else name

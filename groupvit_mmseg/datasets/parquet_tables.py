@@ -7,7 +7,7 @@ time, and of each some rows, so that a file takes as much memory as some of its 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
+# pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
+READING_ERRORS = (OSError, ValueError, RuntimeError, NotImplementedError)
 
 
 class ParquetRow(NamedTuple):
@@ -53,11 +55,7 @@ class ParquetTable:
     """
 
     def __init__(self, source: Path, columns: Columns) -> None:
-        self._parquet = _import_parquet()
-        files = sorted(source.rglob('*.parquet')) if source.is_dir() else [source]
-        self.files = [path for path in files if not path.name.startswith('.')]
-        if not self.files:
-            raise FileNotFoundError(f'There is no *.parquet in {source}.')
+        self.files = list_parquet(source)
         self._columns = {file: self._find_columns(file, columns) for file in self.files}
 
     def rows(self, account: Account, seed: int = 0) -> Iterator[ParquetRow]:
@@ -78,52 +76,98 @@ class ParquetTable:
 
     def _group_rows(self, path: Path, group: int, account: Account) -> Iterator[ParquetRow]:
         """Read the rows of one row group; count those that cannot be read."""
-        file = self._open(path)
-        metadata = file.metadata
+        metadata = self._open(path).metadata
         first = sum(metadata.row_group(earlier).num_rows for earlier in range(group)) + 1
         size, num_done = metadata.row_group(group).num_rows, 0
         account.num_read += size
         names = self._columns[path]
         try:
-            for batch in file.iter_batches(BATCH, row_groups=[group], columns=list(names)):
-                for image, captions in zip(*(batch[name].to_pylist() for name in names)):
-                    num_done += 1
-                    location = f'{path.name}, row {first + num_done - 1:,}'
-                    row = _make_row(image, captions, location, account)
-                    if row is not None:
-                        yield row
-        # pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
-        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            for image, captions in read_row_group(path, group, names):
+                num_done += 1
+                location = f'{path.name}, row {first + num_done - 1:,}'
+                row = _make_row(image, captions, location, account)
+                if row is not None:
+                    yield row
+        except READING_ERRORS as error:
             location = f'{path.name}, row {first + num_done:,} on: {error}'
             account.drop('the row group is damaged', location, size - num_done)
 
     def _open(self, path: Path) -> ParquetFile:
-        """Open a file; its row groups are read a page at a time."""
-        try:
-            # Without a buffer of fixed size pyarrow loads whole row groups.
-            return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
-        except (OSError, ValueError) as error:
-            raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
+        """Open a file."""
+        return open_parquet(path)
 
     def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
         """Find the columns of one file."""
         return find_columns(self._open(path).schema_arrow.names, columns, str(path))
 
 
+def list_parquet(source: Path) -> list[Path]:
+    """List a file, or the ``*.parquet`` below a folder, sorted, without hidden ones.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    files = sorted(source.rglob('*.parquet')) if source.is_dir() else [source]
+    files = [path for path in files if not path.name.startswith('.')]
+    if not files:
+        raise FileNotFoundError(f'There is no *.parquet in {source}.')
+    return files
+
+
+def open_parquet(path: Path) -> ParquetFile:
+    """Open a file so that its row groups are read a page at a time.
+
+    Raises:
+        ModuleNotFoundError: If pyarrow is missing.
+        ValueError: If it is no Parquet file.
+    """
+    parquet = _import_parquet()
+    try:
+        # Without a buffer of fixed size pyarrow loads whole row groups.
+        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+    except (OSError, ValueError) as error:
+        raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
+
+
+def read_row_group(path: Path, group: int, names: Sequence[str]) -> Iterator[tuple[object, ...]]:
+    """Read the rows of a row group, some at a time.
+
+    Args:
+        path (Path): The file.
+        group (int): Number of the row group, from 0.
+        names (Sequence[str]): Columns.
+
+    Yields:
+        tuple[object, ...]: Values in the order of ``names``.
+    """
+    # Loader workers are forked, after which threads of pyarrow's may be missing.
+    batches = open_parquet(path).iter_batches(
+        BATCH, row_groups=[group], columns=list(names), use_threads=False
+    )
+    for batch in batches:
+        yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+
+
+def image_of_value(value: object) -> bytes | str | None:
+    """Return the content or the file name of an image in a cell; None where there is none."""
+    if isinstance(value, dict):  # Hugging Face's Image: the bytes, or the path where there are none
+        value = value.get('bytes') or value.get('path')
+    return value if isinstance(value, bytes | str) and value else None
+
+
 def _make_row(
     image: object, captions: object, location: str, account: Account
 ) -> ParquetRow | None:
     """Make a row; if it cannot be used, count it and return None."""
-    if isinstance(image, dict):  # Hugging Face's Image: the bytes, or the path where there are none
-        image = image.get('bytes') or image.get('path')
-    if not isinstance(image, bytes | str) or not image:
+    content = image_of_value(image)
+    if content is None:
         account.drop('the image is missing', location)
         return None
     usable = read_captions(captions, location, account)
     if not usable:
         return None
     account.num_kept += 1
-    return ParquetRow(image, usable, location)
+    return ParquetRow(content, usable, location)
 
 
 def _import_parquet() -> ModuleType:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmseg.registry import TRANSFORMS
 
+from groupvit_mmseg.datasets.caption_choice import CaptionChoice
 from groupvit_mmseg.datasets.image_decoding import MAX_TRAINING_PIXELS
 from groupvit_mmseg.datasets.image_regions import Box, DecodedRegion, decode_region
 from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
@@ -31,7 +32,7 @@ class LoadRandomResizedCrop(LoadImageText):
             Defaults to (0.08, 1.0).
         aspect_ratio_range (Sequence[float]): Width by height of the region, drawn uniformly on a
             logarithmic scale. Defaults to (3 / 4, 4 / 3).
-        captions (str): As in ``LoadImageText``. Defaults to 'text'.
+        captions (str | Mapping[str, float]): As in ``LoadImageText``. Defaults to 'text'.
         max_pixels (int): As in ``LoadImageText``. Defaults to 50,000,000.
 
     Raises:
@@ -53,7 +54,7 @@ class LoadRandomResizedCrop(LoadImageText):
         *,
         crop_ratio_range: Sequence[float] = (0.08, 1.0),
         aspect_ratio_range: Sequence[float] = (3 / 4, 4 / 3),
-        captions: str = 'text',
+        captions: CaptionChoice = 'text',
         max_pixels: int = MAX_TRAINING_PIXELS,
     ) -> None:
         super().__init__(captions, max_pixels=max_pixels)

@@ -1,6 +1,7 @@
 """The number of samples in each shard: ``sizes.json`` beside the shards, by file name."""
 
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def write_sizes(folder: Path, sizes: dict[str, int], *, remove: Collection[str] 
     text = json.dumps(dict(sorted({**others, **sizes}.items())), indent=1) + '\n'
     write_atomically(file, lambda stream: stream.write(text.encode()))
     return file
+
+
+def tabled_size(path: str, table: Mapping[str, int]) -> int | None:
+    """Return the size of a shard: that of the last file name in its path, address or command.
+
+    Example:
+        >>> tabled_size('pipe:aws s3 cp s3://bucket/a-0.tar -', {'a-0.tar': 9})
+        9
+    """
+    names = [name for name in re.split(r'[\s/"\'|;?]', path) if name in table]
+    return table[names[-1]] if names else None
 
 
 def read_table(file: Path) -> dict[str, int]:

@@ -2,15 +2,14 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from webdataset.filters import shuffle
-from webdataset.gopen import gopen
 
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
+from groupvit_mmseg.datasets.remote_shards import open_shard
 from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
 
 # Reasons for a shard without samples, and for one with too few.
@@ -51,7 +50,7 @@ def read_shard_range(shard_range: ShardRange, source_name: str) -> Iterator[RawS
     """
     index, damage = 0, None
     try:
-        with gopen(shard_range.shard) as stream:
+        with open_shard(shard_range.shard) as stream:
             for sample in group_members(read_members(stream)):
                 if shard_range.stop is not None and index >= shard_range.stop:
                     return
@@ -106,8 +105,7 @@ def _raw_sample(sample: Sample, source_name: str) -> RawSample:
 
 
 def mixed_stream(
-    plan: Sequence[tuple[int, Iterator[ShardRange]]],
-    names: Sequence[str],
+    sources: Sequence[tuple[int, Iterator[RawSample]]],
     *,
     shuffle_buffer: int,
     rng: np.random.Generator,
@@ -115,20 +113,16 @@ def mixed_stream(
     """Read all samples of a slot, sources mixed evenly over the epoch, shuffled in a buffer.
 
     Args:
-        plan (Sequence[tuple[int, Iterator[ShardRange]]]): Samples and ranges of each source.
-        names (Sequence[str]): Source names.
+        sources (Sequence[tuple[int, Iterator[RawSample]]]): Of each source, how many samples are
+            read, and the samples.
         shuffle_buffer (int): Samples held back to be drawn from; below 2 keeps the order.
         rng (np.random.Generator): Decides the order.
 
     Yields:
-        RawSample: As many as the plan says.
+        RawSample: As many as ``sources`` says.
     """
-    streams = [
-        chain.from_iterable(map(read_shard_range, ranges, repeat(name)))
-        for (_, ranges), name in zip(plan, names, strict=True)
-    ]
-    needs = [need for need, _ in plan]
-    turns = rng.permutation(np.repeat(np.arange(len(plan), dtype=np.uint16), needs))
+    needs, streams = zip(*sources, strict=True)
+    turns = rng.permutation(np.repeat(np.arange(len(needs), dtype=np.uint16), needs))
     samples = (next(streams[turn]) for turn in turns)
     if shuffle_buffer < 2:
         return samples

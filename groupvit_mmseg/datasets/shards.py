@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 from mmengine.logging import print_log
-from webdataset.gopen import gopen_schemes
 from webdataset.shardlists import expand_urls
 
-from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, is_remote, read_table
+from groupvit_mmseg.datasets.remote_shards import check_address
+from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, is_remote, read_table, tabled_size
 
 
 @dataclass(frozen=True)
@@ -34,21 +33,6 @@ class ShardSource:
     weight: float | None = None
 
 
-class _NamedShards(TypedDict):
-    """The part of a source's config that is required."""
-
-    shards: str | Sequence[str]
-
-
-class SourceConfig(_NamedShards, total=False):
-    """A source in a config: the arguments of :func:`open_source`."""
-
-    data_root: str | None
-    length: int | None
-    weight: float | None
-    name: str | None
-
-
 def open_source(
     shards: str | Sequence[str],
     *,
@@ -56,11 +40,13 @@ def open_source(
     length: int | None = None,
     weight: float | None = None,
     name: str | None = None,
+    sizes: str | None = None,
 ) -> ShardSource:
     """Find the shards of one source and how many samples each holds.
 
-    Sizes come from the ``sizes.json`` beside the shards, ``{"file name": samples}``. Where there is
-    none, ``length`` gives the total and whole shards are distributed (see ``ImageTextDataset``).
+    Sizes come from the ``sizes.json`` beside the shards, ``{"file name": samples}``, or from the
+    file ``sizes`` of this form, which shards that are no local files need. Where there is none,
+    ``length`` gives the total and whole shards are distributed (see ``ImageTextDataset``).
 
     Args:
         shards (str | Sequence[str]): A brace expression (``cc3m-{000000..000331}.tar``), a glob
@@ -69,6 +55,7 @@ def open_source(
         length (int, optional): Samples in all shards, used where there is no ``sizes.json``.
         weight (float, optional): Share of the mix, above 0.
         name (str, optional): Defaults to the first shard's name without its number.
+        sizes (str, optional): A local file of sizes, relative to ``data_root`` if that is local.
 
     Returns:
         ShardSource: The source, checked.
@@ -81,13 +68,18 @@ def open_source(
     paths = expand_shards(shards, data_root)
     name = name or Path(paths[0]).stem.rstrip('0123456789').rstrip('-_') or 'shards'
     _check_shards(name, paths)
-    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
-        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
+    check_weight(name, weight)
     if length is not None and not isinstance(length, int):
         raise ValueError(f'Source "{name}": `length` is {length!r}: give the number of samples.')
-    sizes = _read_sizes(name, paths)
-    length = _check_length(name, sizes, length)
-    return ShardSource(name, paths, sizes, length, weight)
+    counts = _sizes_of(name, paths, data_root, sizes) if sizes else _read_sizes(name, paths)
+    length = _check_length(name, counts, length)
+    return ShardSource(name, paths, counts, length, weight)
+
+
+def check_weight(name: str, weight: float | None) -> None:
+    """Raise ``ValueError`` if the weight of a source is not positive."""
+    if weight is not None and not (isinstance(weight, int | float) and weight > 0):
+        raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
 
 
 def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> tuple[str, ...]:
@@ -107,7 +99,7 @@ def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> 
     paths: list[str] = []
     for spec in [shards] if isinstance(shards, str) else shards:
         for path in expand_urls(spec):
-            paths.extend(_expand_glob(_join(data_root, path)))
+            paths.extend(_expand_glob(join_root(data_root, path)))
     if not paths:
         raise ValueError('A source lists no shards: give `shards` a path, a glob or {0..9} braces.')
     return tuple(paths)
@@ -152,14 +144,7 @@ def _proportional(total: int, weights: Sequence[float]) -> list[int]:
     return counts
 
 
-def _scheme(path: str) -> str:
-    """Return the scheme of a path: ``pipe``, ``https``, ...; ``file`` for local ones."""
-    if path.startswith('pipe:'):
-        return 'pipe'
-    return path.partition('://')[0] if '://' in path else 'file'
-
-
-def _join(data_root: str | None, path: str) -> str:
+def join_root(data_root: str | None, path: str) -> str:
     """Put a path into its folder; absolute paths and addresses stay."""
     if data_root is None or is_remote(path):
         return path
@@ -185,12 +170,8 @@ def _check_shards(name: str, paths: tuple[str, ...]) -> None:
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise ValueError(f'Source "{name}" lists "{repeated[0]}" twice: list each shard once.')
-    foreign = [path for path in paths if _scheme(path) not in {'file', *gopen_schemes}]
-    if foreign:
-        raise ValueError(
-            f'Source "{name}" lists "{foreign[0]}", which webdataset cannot open: give a command '
-            f'that prints the shard, such as "pipe:aws s3 cp {foreign[0]} -".'
-        )
+    for path in paths:
+        check_address(path)
     missing = [path for path in paths if not is_remote(path) and not Path(path).is_file()]
     if missing:
         raise FileNotFoundError(
@@ -214,6 +195,21 @@ def _read_sizes(name: str, paths: tuple[str, ...]) -> tuple[int, ...] | None:
                 'samples, or remove the file and set `length`.'
             )
     return tuple(size for size in sizes if size is not None)
+
+
+def _sizes_of(
+    name: str, paths: Sequence[str], data_root: str | None, sizes: str
+) -> tuple[int, ...]:
+    """Read the sizes of shards from a file that a config names."""
+    file = Path(sizes if data_root is None or is_remote(data_root) else join_root(data_root, sizes))
+    if not file.is_file():
+        raise FileNotFoundError(f'Source "{name}": there is no file "{file}" of sizes.')
+    table = read_table(file)
+    counts = [tabled_size(path, table) for path in paths]
+    for path, count in zip(paths, counts, strict=True):
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f'Source "{name}": "{file}" gives no size for "{path}": add it.')
+    return tuple(count for count in counts if count is not None)
 
 
 def _check_length(name: str, sizes: tuple[int, ...] | None, length: int | None) -> int:

@@ -47,6 +47,7 @@ SOURCES = dict(
     cc3m_wds='CC3M (frozen crawl)',
     cc12m_wds='CC12M (frozen crawl)',
     flickr8k='Flickr8k',
+    mine='own pairs',
 )
 BENCHMARK_OF = {
     'Pascal VOC 2012': 'voc21',
@@ -195,7 +196,7 @@ def test_flops_are_the_tools(model):
 
 
 def test_flops_lists_are_not_empty():
-    assert len(COUNTED) == 5
+    assert len(COUNTED) == 6
     assert len(SMALL) == 1
 
 

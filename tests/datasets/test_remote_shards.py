@@ -3,12 +3,21 @@
 import functools
 import http.server
 import os
-import shutil
 import threading
 
 import pytest
 
+from groupvit_mmseg.datasets import remote_shards
+from groupvit_mmseg.datasets.resumed_streams import Retries
 from groupvit_mmseg.datasets.shards import open_source
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """Tries again at once."""
+    monkeypatch.setattr(remote_shards, 'RETRIES', Retries(4, first_wait=0.01, longest_wait=0.02))
+    monkeypatch.setattr(remote_shards, 'COMMAND_RETRIES', Retries(2, first_wait=0.01))
+    monkeypatch.setattr(remote_shards, 'SILENCE', 0.5)
 
 
 @pytest.fixture
@@ -60,7 +69,6 @@ def test_commands_that_print_a_shard(remote, read, command):
     assert read(at(command)) == keys
 
 
-@pytest.mark.skipif(not shutil.which('curl'), reason='webdataset reads https with curl')
 def test_a_web_server(remote, read, address):
     _, keys = remote
     shards = f'{address}/far/far-{{000..002}}.tar'
@@ -84,5 +92,11 @@ def test_a_shard_that_is_not_there_is_named_with_its_command(remote, read):
 
 
 def test_an_unknown_address_is_one_sentence():
-    with pytest.raises(ValueError, match=r'such as "pipe:aws s3 cp s3://b/a-0.tar -"'):
+    with pytest.raises(ValueError, match=r'such as "pipe:cat ftp://b/a-0.tar"'):
+        open_source('ftp://b/a-{0..1}.tar', name='far', length=9)
+
+
+def test_an_object_store_without_its_package_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(remote_shards.OBJECT_STORES, 's3', 'no_such_package')
+    with pytest.raises(ImportError, match=r'pip install no_such_package; .*pipe:aws s3 cp s3://b'):
         open_source('s3://b/a-{0..1}.tar', name='far', length=9)

@@ -17,7 +17,8 @@ Images of tables are paths in --images (the source's folder by default). All cap
 are in one sample, equal ones once. The last lines are the account: everything that was read is in
 the shards, or counted with its reason and the first locations. Images are stored by their true
 format; those that training cannot read (by their header; --check decodes them) are dropped and
-counted. The shards appear when all are complete. A folder with shards of the same name is refused;
+counted. The jobs of an array each take a --part K/N of the images. The shards appear when all are
+complete. A folder with shards of the same name is refused;
 --overwrite replaces those that its sizes.json lists.
 """
 
@@ -27,9 +28,10 @@ import os
 import re
 import sqlite3
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from webdataset.filters import shuffle
 
@@ -38,9 +40,11 @@ from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_annotations import read_coco, read_flickr
 from groupvit_mmseg.datasets.caption_folders import class_names, read_classes, read_folder
 from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited, read_json_lines
+from groupvit_mmseg.datasets.image_files import read_image
 from groupvit_mmseg.datasets.image_headers import check_image, image_member
-from groupvit_mmseg.datasets.pair_store import PairStore
-from groupvit_mmseg.datasets.parquet_tables import ParquetTable
+from groupvit_mmseg.datasets.pair_store import PairStore, plain_name
+from groupvit_mmseg.datasets.parquet_tables import ParquetRow, ParquetTable
+from groupvit_mmseg.datasets.shard_passes import part_argument
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shard_writing import ShardSet
@@ -55,6 +59,9 @@ READERS: dict[str, Callable[[argparse.Namespace, Account], Iterator[Row]]] = {
     'coco': lambda args, account: read_coco(args.source, account),
     'flickr': lambda args, account: read_flickr(args.source, account),
 }
+
+
+AnyRow = TypeVar('AnyRow', Row, ParquetRow)
 
 
 class Sample(NamedTuple):
@@ -74,12 +81,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--images', type=Path, help="folder of a table's images")
     parser.add_argument('--name', help="begins the shards' names; the source's name by default")
     parser.add_argument('--per-shard', type=int, default=10_000, help='samples per shard')
-    parser.add_argument('--image-column', default='image')
+    parser.add_argument(
+        '--image-column', help='the first of image, file_name, filepath and jpg by default'
+    )
     parser.add_argument(
         '--caption-column', help='the first of captions, caption, texts and text by default'
     )
     parser.add_argument('--seed', type=int, default=0, help='samples are shuffled; -1 keeps order')
     parser.add_argument('--check', action='store_true', help='decode every image as training does')
+    parser.add_argument(
+        '--part',
+        type=part_argument,
+        metavar='K/N',
+        help='pack one of N parts of the images, into a folder part-K-of-N',
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace shards of this name')
     args = parser.parse_args(argv)
     check_source(parser, args)
@@ -87,6 +102,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.images = args.images or (args.source if args.source.is_dir() else args.source.parent)
     source = args.source.resolve()
     stem = source.name if source.is_dir() else source.stem
+    if args.part:
+        args.out /= f'part-{args.part.number}-of-{args.part.total}'
     args.name = args.name or re.sub(r'[^\w.+-]', '-', stem).lstrip('.+-') or 'shards'
     return args
 
@@ -112,8 +129,21 @@ def pair_samples(
     args: argparse.Namespace, store: PairStore, rows: Account, images: Account
 ) -> Iterator[Sample]:
     """Read the images of a table or folder, each with its captions."""
-    store.add(READERS[args.format](args, rows))
+    store.add(own_rows(READERS[args.format](args, rows), args, rows))
     yield from stored_samples(store, images)
+
+
+def own_rows(
+    rows: Iterator[AnyRow], args: argparse.Namespace, account: Account
+) -> Iterator[AnyRow]:
+    """Yield the rows of the part that is made: all rows of an image are in one part."""
+    index, count = args.part or (1, 1)
+    for row in rows:
+        name = plain_name(row.image) if isinstance(row.image, str) else row.location
+        if zlib.crc32(os.fsencode(name)) % count == index - 1:
+            yield row
+        else:
+            account.num_read, account.num_kept = account.num_read - 1, account.num_kept - 1
 
 
 def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
@@ -128,7 +158,8 @@ def parquet_samples(
     """Read rows that hold their image, shuffled in a buffer; then the images that rows name."""
 
     def with_content() -> Iterator[Sample]:
-        for row in ParquetTable(args.source, args.columns).rows(rows, args.seed):
+        table = ParquetTable(args.source, args.columns).rows(rows, args.seed)
+        for row in own_rows(table, args, rows):
             if isinstance(row.image, bytes):
                 images.num_read += 1
                 yield Sample(row.image, caption_members(row.captions), row.location)
@@ -154,7 +185,7 @@ def class_samples(
             classes_with_images.add(name)
             yield Row(image, [numbers[name]], image)
 
-    store.add(rows())
+    store.add(own_rows(rows(), args, files))
     for name in numbers.keys() - classes_with_images:
         files.note('classes have no image', name)
     for row in store.samples(images):
@@ -173,23 +204,12 @@ def open_samples(
         store.close()
 
 
-def read_image(name: str, folder: Path) -> bytes:
-    """Read an image's file; raise ``BadSample`` if there is none."""
-    paths = [folder / name, folder / name.replace('\\', '/')]  # a table of Windows
-    path = next(filter(os.path.isfile, paths), None)  # False for names that no file can have
-    if path is None:
-        raise BadSample('the image is missing')
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadSample('the image cannot be read') from error
-
-
 def write_samples(
     shards: ShardSet, samples: Iterator[Sample], images: Account, args: argparse.Namespace
 ) -> int:
     """Write the samples whose image training can read; return the number of captions."""
     num_captions = 0
+    prefix = f'{args.part.number}-' if args.part else ''
     for number, sample in enumerate(samples):
         image, location = sample.image, sample.location
         name = image if isinstance(image, str) else ''
@@ -207,7 +227,7 @@ def write_samples(
         if suffix.replace('jpeg', 'jpg') != member:
             images.note(f'are {member}, whatever their name says', location)
         # A dot ends the key, a folder in it would be part of the key: number the samples.
-        shards.write(f'{number:09d}', {member: data, **sample.members})
+        shards.write(f'{prefix}{number:09d}', {member: data, **sample.members})
         images.num_kept += 1
         record = sample.members.get('json')
         num_captions += len(record['captions']) if isinstance(record, dict) else 1

@@ -3,8 +3,7 @@
 # thirds still answer, so that each new crawl is another set; these stay.
 #   huggingface-cli download --repo-type dataset pixparse/cc3m-wds --local-dir data/cc3m-wds
 #   huggingface-cli download --repo-type dataset pixparse/cc12m-wds --local-dir data/cc12m-wds
-# Streamed instead: data_root=None and shards='https://huggingface.co/datasets/pixparse/cc3m-wds/
-# resolve/main/cc3m-train-{0000..0575}.tar'.
+# Streamed instead: data_root='hf://datasets/pixparse/cc3m-wds' (docs/data_preparation.md).
 _base_ = './image_text_224.py'
 
 cc_sources = [
