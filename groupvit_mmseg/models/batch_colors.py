@@ -68,8 +68,15 @@ def saturate(images: Tensor, strength: Tensor) -> Tensor:
 
 def change_contrast(images: Tensor, strength: Tensor) -> Tensor:
     """Multiply the differences to the mean of the grey image by 1 + strength."""
-    mean = _gray(images).double().mean(dim=(1, 2, 3)).round().view(-1, 1, 1)
-    return _look_up(images, _blend(_values(images), mean, strength.view(-1, 1, 1)))
+    gray = _gray(images).flatten(1)
+    mean = _rounded_ratio(gray.sum(1, dtype=torch.int64), gray.shape[1])
+    return _look_up(images, _blend(_values(images), mean.view(-1, 1, 1), strength.view(-1, 1, 1)))
+
+
+def _rounded_ratio(total: Tensor, count: int) -> Tensor:
+    """Divide integers and round, ties to even, exactly: Apple's GPUs have no float64."""
+    ratio, rest = (2 * total + count) // (2 * count), (2 * total + count) % (2 * count)
+    return (ratio - (rest == 0) * (ratio % 2)).float()
 
 
 def brighten(images: Tensor, strength: Tensor) -> Tensor:
