@@ -14,7 +14,10 @@ TESTS_label_studio := tests/demo/test_label_studio.py
 TESTS_mim := tests/openmmlab/test_mim.py
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+# Property tests and coverage-guided fuzzing need packages that .venv lacks.
+FAULTS := $(EXTRA)/faults
+
+.PHONY: help venv test slow test-integrations test-faults lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,9 +36,12 @@ test: venv ## run the tests
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 slow: venv ## run the slow tests as well
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu'
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu and not faults'
 
 test-integrations: $(INTEGRATIONS:%=$(EXTRA)/%/.passed) ## run the tests of other programs' packages
+
+test-faults: $(FAULTS)/.installed ## faults and hostile input in quantity (20 minutes on two cores)
+	@$(FAULTS)/bin/python -m pytest -q -rs -n 2 --dist loadfile -m 'not gpu' tests/faults
 
 $(EXTRA)/%/.installed: requirements/integrations/%.txt $(STAMP)
 	@echo 'Setting up $(@D) ...'

@@ -12,6 +12,8 @@ from mmengine.config import DictAction
 _SEPARATING_SPACES = re.compile(r'(?<=[,(\[])\s+|\s+(?=[,)\]])')
 _SPACE_MARK = '\0'  # replaces spaces that MMEngine would delete; no argument can contain it
 
+_MAX_DEPTH = 50  # of brackets; MMEngine's parser takes time and stack for each
+
 
 class KeyValueAction(DictAction):
     """``DictAction`` that keeps spaces in values and refuses a wrong form with a usage message.
@@ -41,8 +43,8 @@ class KeyValueAction(DictAction):
                 parser.error(f'{option_string} {text}: write it as KEY=VALUE, without spaces at =.')
             try:
                 options[key] = parse_value(value)
-            except AssertionError:
-                parser.error(f'{option_string} {text}: brackets do not match.')
+            except ValueError as error:
+                parser.error(f'{option_string} {text:.200}: {error}.')
         setattr(namespace, self.dest, options)
 
 
@@ -53,14 +55,30 @@ def parse_value(text: str) -> object:
         text (str): As typed: ``0.5``, ``a,b``, ``[a photo of a {}., a {}.]``, ``(1, 2)``.
 
     Raises:
-        AssertionError: If brackets do not match.
+        ValueError: If brackets do not match, or are nested too deep.
 
     Example:
         >>> parse_value('(1, [hot dog, None])')
         (1, ['hot dog', None])
     """
     marked = _SEPARATING_SPACES.sub('', text.strip()).replace(' ', _SPACE_MARK)
-    return _restore_spaces(DictAction._parse_iterable(marked))
+    if _depth(marked) > _MAX_DEPTH:
+        raise ValueError(f'there are more than {_MAX_DEPTH} brackets in brackets')
+    try:
+        return _restore_spaces(DictAction._parse_iterable(marked))
+    except AssertionError as error:
+        raise ValueError('brackets do not match') from error
+    except RecursionError as error:  # MMEngine splits "a,(1,2)" without end
+        raise ValueError('put the whole list into brackets, [a,(1,2)]') from error
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets are open at most, whatever closes them."""
+    depth = deepest = 0
+    for character in text:
+        depth = max(0, depth + (character in '([') - (character in ')]'))
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _restore_spaces(value: object) -> object:

@@ -50,3 +50,19 @@ def test_every_tool_reads_settings_so():
     sources = {path.name: path.read_text() for path in TOOLS.rglob('*.py')}
     assert any('action=KeyValueAction' in text for text in sources.values())
     assert [name for name, text in sources.items() if 'DictAction' in text] == []
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('x=names=[a,(1, 2)]', 'put the whole list into brackets'),
+        ('x=' + '[' * 51 + ']' * 51, 'more than 50 brackets'),
+        ('x=[1,(2]', 'brackets do not match'),
+    ],
+)
+def test_brackets_that_cannot_be_read_are_one_sentence(text, message, capsys):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--change', nargs='+', action=KeyValueAction)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--change', text])
+    assert message in capsys.readouterr().err

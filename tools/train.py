@@ -29,7 +29,7 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine import leave_process_group
 
 # What missing data and foreign files raise until the first step is done.
@@ -102,7 +102,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         check_options(args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -171,8 +171,10 @@ def _lines(path: Path) -> Iterator[JournalLine]:
     """Read the complete lines after the first."""
     complete, _ = _split(path)
     for number, line in enumerate(complete[1:], start=2):
-        # The index is checked here; the other entries are those that JournalWriter.add wrote.
-        yield cast(JournalLine, _parse(path, line, number, required='index'))
+        content = _parse(path, line, number, required='index')
+        if not _is_result(content):
+            raise _no_journal(path, number)
+        yield cast(JournalLine, content)  # the entries that decide scores are checked
 
 
 def _split(path: Path) -> tuple[list[bytes], bytes]:
@@ -185,11 +187,28 @@ def _parse(path: Path, line: bytes, number: int, *, required: str | None) -> dic
     """Parse one line; raise ``ValueError`` if it is no object or lacks a required entry."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or (required is not None and required not in content):
         raise _no_journal(path, number)
     return content
+
+
+def _is_result(line: Mapping[str, object]) -> bool:
+    """Return whether the numbers of a line have the form that ``JournalWriter.add`` wrote."""
+    pairs, best = line.get('pairs', []), line.get('best', [])
+    return (
+        _are_counts([line['index'], line.get('label', 0)])
+        and isinstance(pairs, list)
+        and all(isinstance(pair, list) and len(pair) == 3 and _are_counts(pair) for pair in pairs)
+        and isinstance(best, list)
+        and _are_counts(best)
+    )
+
+
+def _are_counts(values: Sequence[object]) -> bool:
+    """Return whether values are whole numbers that a journal can hold."""
+    return all(type(value) is int and 0 <= value < 2**63 for value in values)
 
 
 def _no_journal(path: Path, number: int) -> ValueError:
