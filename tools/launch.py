@@ -14,22 +14,30 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import main as torchrun
 
 LAUNCHED = 'GROUPVIT_LAUNCHED'
+RERUN = 75  # EX_TEMPFAIL, as tools/train.py ends
+SIGNALS = 'TORCHELASTIC_SIGNALS_TO_HANDLE'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run torchrun and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ[LAUNCHED] = '1'
+    os.environ.setdefault(SIGNALS, 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1')
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):  # as torchrun and mmengine do, with banners
         os.environ.setdefault(name, '1')
     # It is about copying the record to a launcher of this launcher.
     logging.getLogger('torch.distributed.elastic.multiprocessing.errors').setLevel(logging.CRITICAL)
     try:
         torchrun(args)
+    except SignalException as end:  # the processes have been sent it, and have ended
+        name = end.sigval.name
+        print(f'Ended by {name}: --resume goes on from the last checkpoint.', file=sys.stderr)
+        return RERUN if end.sigval in (signal.SIGTERM, signal.SIGUSR1) else 128 + end.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         print(f'error: {sentence_of(rank, failure)}', file=sys.stderr)

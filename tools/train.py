@@ -31,6 +31,12 @@ from groupvit_mmseg.command_line import (
 )
 from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.engine.preemption import (
+    EXIT_STATUS,
+    Preempted,
+    PreemptionHook,
+    signals_caught,
+)
 
 # What missing data and foreign files raise until the first step is done.
 DATA_ERRORS = (FileNotFoundError, ValueError, UnpicklingError)
@@ -155,7 +161,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = load_config(args)
         runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
         runner.register_hook(start)
-        runner.train()
+        runner.register_hook(PreemptionHook())
+        with signals_caught():
+            runner.train()
+    except Preempted as end:
+        leave_process_group()
+        report_error(end)
+        return EXIT_STATUS
     except SETUP_ERRORS as error:
         if not start.is_input_error(error, runner):
             raise

@@ -357,7 +357,7 @@ BOMBS = {
     'class file, YAML': YAML,
     'class file, JSON': JSON,
     'class file, text': TEXT,
-    '--cfg-options': OPTIONS,
+    'cfg-options': OPTIONS,
     'captions, table.csv': TABLES,
     'captions, flickr.txt': TEXT,
 }

@@ -92,7 +92,7 @@ def corpus(name: str) -> list[bytes]:
 
 def folder_name(name: str) -> str:
     """Return a parser's name as that of a folder."""
-    return name.strip('-').replace(', ', '_').replace(' ', '_')
+    return name.replace(', ', '_').replace(' ', '_')
 
 
 def _run_chunk(name, parser, make, numbers: range, report: Report) -> int:

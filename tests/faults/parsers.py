@@ -420,7 +420,7 @@ Parsers: dict[str, Parser] = {
     'class file, text': Parser(as_file('x.txt', read_class_file), lambda: CLASSES_TEXT),
     'class file, YAML': Parser(as_file('x.yaml', read_class_file), lambda: CLASSES_YAML),
     'class file, JSON': Parser(as_file('x.json', read_class_file), lambda: CLASSES_JSON),
-    '--cfg-options': Parser(options, lambda: OPTIONS, (ValueError,)),
+    'cfg-options': Parser(options, lambda: OPTIONS, (ValueError,)),
     'config text': Parser(config_text, lambda: CONFIGS),
     'sizes.json': Parser(as_file('sizes.json', read_table), lambda: [b'{"a.tar": 3, "b.tar": 9}']),
     **{
