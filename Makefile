@@ -17,7 +17,7 @@ SITE := import site; print(site.getsitepackages()[0])
 # Property tests and coverage-guided fuzzing need packages that .venv lacks.
 FAULTS := $(EXTRA)/faults
 
-.PHONY: help venv test slow test-integrations test-faults lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+.PHONY: help licences sbom audit venv test slow test-integrations test-faults lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -101,6 +101,15 @@ zoo: venv ## write the tables of docs/model_zoo.md and configs/*/README.md from 
 
 lock: ## compile requirements/lock.txt (needs uv)
 	@(head -2 requirements/lock.txt; $(UV) pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header --no-emit-index-url requirements/lock.in --override requirements/overrides.txt) > requirements/lock.new && mv requirements/lock.new requirements/lock.txt
+
+licences: venv ## list the licences of all packages; fail on one that does not fit Apache-2.0
+	@$(BIN)/python tools/licences.py
+
+sbom: $(EXTRA)/sbom/.installed ## write the software bill of materials dist/sbom.json (CycloneDX)
+	@mkdir -p dist && $(EXTRA)/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json $(BIN)/python
+
+audit: $(EXTRA)/sbom/.installed ## ask the public database about known vulnerabilities of the lock (network)
+	@$(EXTRA)/sbom/bin/pip-audit --disable-pip --no-deps --requirement requirements/lock.txt
 
 wheel: venv ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation

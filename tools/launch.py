@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -20,14 +21,13 @@ from torch.distributed.run import main as torchrun
 
 LAUNCHED = 'GROUPVIT_LAUNCHED'
 RERUN = 75  # EX_TEMPFAIL, as tools/train.py ends
-SIGNALS = 'TORCHELASTIC_SIGNALS_TO_HANDLE'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run torchrun and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ[LAUNCHED] = '1'
-    os.environ.setdefault(SIGNALS, 'SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1')
+    signal.signal(signal.SIGUSR1, end_by_signal)  # torchrun handles the others in the same way
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):  # as torchrun and mmengine do, with banners
         os.environ.setdefault(name, '1')
     # It is about copying the record to a launcher of this launcher.
@@ -43,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {sentence_of(rank, failure)}', file=sys.stderr)
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return 0
+
+
+def end_by_signal(number: int, _: FrameType | None) -> None:
+    """Let torchrun send a signal to its processes, wait for them, and end."""
+    name = signal.Signals(number)
+    raise SignalException(f'Process {os.getpid()} got {name}.', sigval=name)
 
 
 def sentence_of(rank: int, failure: ProcessFailure) -> str:
