@@ -5,6 +5,7 @@ python tools/train.py CONFIG --cfg-options load_from=groupvit-gcc-yfcc
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from groupvit_mmseg.engine.preemption import (
     signals_caught,
 )
 
+# What a disk raises that is full or fails, at any time.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 # What missing data and foreign files raise until the first step is done.
 DATA_ERRORS = (FileNotFoundError, ValueError, UnpicklingError)
 # A wrong setting of a config can raise these too while everything is built from it.
@@ -66,6 +69,8 @@ class Start(Hook):
     def is_input_error(self, error: Exception, runner: Runner | None) -> bool:
         """Whether wrong input raised the error: in the set-up, or in the data of the first step."""
         if self.iteration is None or runner is None:
+            return True
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             return True
         return isinstance(error, DATA_ERRORS) and runner.iter == self.iteration
 
