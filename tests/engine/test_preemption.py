@@ -130,7 +130,7 @@ def test_handlers_are_restored():
 
 # Slows the training down, so that a signal meets it in the middle.
 SLOW = """
-import time
+import os, time
 from mmengine.hooks import Hook
 from mmseg.registry import HOOKS
 
@@ -138,7 +138,8 @@ from mmseg.registry import HOOKS
 class SlowHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         print('step', runner.iter, flush=True)
-        time.sleep(0.3)
+        if runner.iter >= 5 and 'SLOW' in os.environ:
+            time.sleep(2)
 """
 
 
@@ -167,7 +168,7 @@ def test_a_signal_to_the_command_ends_it_with_status_75(
     env['PYTHONPATH'] = f'{tmp_path}:{ROOT}'
     run = subprocess.Popen(
         command(ranks, tmp_path / 'config.py', tmp_path / 'run'),
-        env=env,
+        env=dict(env, SLOW='1'),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
