@@ -73,7 +73,7 @@ def judged(name: str) -> tuple[str, str]:
 def licence_of(distribution: metadata.Distribution) -> str:
     """Return the licence that a package states: expression, classifiers, or its text."""
     package = distribution.metadata
-    expression = package.get('License-Expression')
+    (expression,) = package.get_all('License-Expression') or ['']
     if expression:
         return expression
     classifiers = package.get_all('Classifier') or []
@@ -81,7 +81,7 @@ def licence_of(distribution: metadata.Distribution) -> str:
     stated = [one for one in stated if one != 'OSI Approved']
     if stated:
         return ', '.join(stated)
-    text = (package.get('License') or '').strip()
+    text = (package.get_all('License') or [''])[0].strip()
     if 0 < len(text) < 80:
         return text
     files = [file for file in distribution.files or [] if 'LICEN' in file.name.upper()]

@@ -34,7 +34,7 @@ class StrictTarInfo(tarfile.TarInfo):
     """Headers that raise an error if broken; ``tarfile`` takes a broken one for the end."""
 
     @classmethod
-    def frombuf(cls, buf: Buffer, encoding: str, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         """Read a header; refuse one whose name or extension is longer than any real one."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0:
