@@ -14,7 +14,7 @@ TESTS_label_studio := tests/demo/test_label_studio.py
 TESTS_mim := tests/openmmlab/test_mim.py
 SITE := import site; print(site.getsitepackages()[0])
 
-# Property tests and coverage-guided fuzzing need packages that .venv lacks.
+# Property tests need a package that .venv lacks.
 FAULTS := $(EXTRA)/faults
 
 .PHONY: help licences sbom audit venv test slow test-integrations test-faults lint types docs format quickstart scenes notebook real zoo lock wheel clean web

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
+# Of the metadata, for which a damaged file can claim any size.
+MAX_METADATA_STRING, MAX_METADATA_ENTRIES = 2**24, 100_000
 
 
 class ParquetRow(NamedTuple):
@@ -101,7 +103,13 @@ class ParquetTable:
         """Open a file; its row groups are read a page at a time."""
         try:
             # Without a buffer of fixed size pyarrow loads whole row groups.
-            return self._parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+            return self._parquet.ParquetFile(
+                path,
+                pre_buffer=False,
+                buffer_size=BUFFER,
+                thrift_string_size_limit=MAX_METADATA_STRING,
+                thrift_container_size_limit=MAX_METADATA_ENTRIES,
+            )
         except (OSError, ValueError) as error:
             raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
 
