@@ -18,7 +18,10 @@ TESTS_mim := tests/openmmlab/test_mim.py
 MATRIX := openmmlab-torch2.4 newest lock-3.10 lock-3.12 lock-3.13
 SITE := import site; print(site.getsitepackages()[0])
 
-.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu gpu lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+# Property tests need a package that .venv lacks.
+FAULTS := $(EXTRA)/faults
+
+.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu test-faults gpu licences sbom audit lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -37,9 +40,12 @@ test: venv ## run the tests
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 slow: venv ## run the slow tests as well
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu'
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile -m 'not gpu and not faults'
 
 test-integrations: $(INTEGRATIONS:%=$(EXTRA)/%/.passed) ## run the tests of other programs' packages
+
+test-faults: $(FAULTS)/.installed ## faults and hostile input in quantity (20 minutes on two cores)
+	@$(FAULTS)/bin/python -m pytest -q -rs -n 2 --dist loadfile -m 'not gpu' tests/faults
 
 $(EXTRA)/%/.installed: requirements/integrations/%.txt $(STAMP)
 	@echo 'Setting up $(@D) ...'
@@ -112,6 +118,15 @@ zoo: venv ## write the tables of docs/model_zoo.md and configs/*/README.md from 
 
 lock: ## compile requirements/lock.txt (needs uv)
 	@(head -2 requirements/lock.txt; $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --no-header --no-emit-index-url requirements/lock.in --override requirements/overrides.txt) > requirements/lock.new && mv requirements/lock.new requirements/lock.txt
+
+licences: venv ## list the licences of all packages; fail on one that does not fit Apache-2.0
+	@$(BIN)/python tools/licences.py
+
+sbom: $(EXTRA)/sbom/.installed ## write the software bill of materials dist/sbom.json (CycloneDX)
+	@mkdir -p dist && $(EXTRA)/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json $(BIN)/python
+
+audit: $(EXTRA)/sbom/.installed ## ask the public database about known vulnerabilities of the lock (network)
+	@$(EXTRA)/sbom/bin/pip-audit --disable-pip --no-deps --requirement requirements/lock.txt
 
 wheel: venv ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation

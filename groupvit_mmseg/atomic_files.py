@@ -21,12 +21,25 @@ def save_checkpoint(checkpoint: Mapping[str, object], path: str | Path) -> None:
         checkpoint (Mapping): Anything that ``torch.save`` can write.
         path (str | Path): The file; its folder is created.
 
+    Raises:
+        OSError: If the disk is full, or the file cannot be written for another reason.
+
     Example:
         >>> save_checkpoint({'state_dict': {'scale': torch.ones(1)}}, 'run/epoch_1.pth')
         >>> torch.load('run/epoch_1.pth', weights_only=True)
         {'state_dict': {'scale': tensor([1.])}}
     """
-    write_atomically(path, lambda stream: torch.save(checkpoint, stream))
+    try:
+        write_atomically(path, lambda stream: torch.save(checkpoint, stream))
+    except (OSError, RuntimeError) as error:
+        fault = _disk_error(error)
+        if fault is None:
+            raise
+        raise OSError(
+            fault.errno,
+            f'The checkpoint cannot be written ({fault.strerror}); earlier ones are complete',
+            str(path),
+        ) from error
 
 
 def write_atomically(path: str | Path, write: Writer) -> None:
@@ -90,6 +103,16 @@ def remove_unfinished(folder: Path, is_checkpoint_name: Callable[[str], bool]) -
         name = TEMPORARY_NAME.fullmatch(path.name)
         if name and (name[1] == 'last_checkpoint' or is_checkpoint_name(name[1])):
             path.unlink(missing_ok=True)
+
+
+def _disk_error(error: BaseException) -> OSError | None:
+    """Return the error of the system behind an error of ``torch.save``, which hides it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _umask() -> int:

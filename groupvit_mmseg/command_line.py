@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.sources import check_source
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
 from groupvit_mmseg.launch_record import record_sentence
@@ -227,7 +227,7 @@ def pretraining_config(args: argparse.Namespace) -> Config:
     cfg = read_config(args.config)
     if 'train_dataloader' not in cfg:
         raise ValueError(f'"{cfg.filename}" has no `train_dataloader`: give a pretraining config.')
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     if args.shards:
         cfg.train_dataloader.dataset.sources = [dict(shards=args.shards)]
     return cfg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.config import Config
@@ -70,3 +71,27 @@ def _line_of(error: Exception, path: str | Path) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if Path(frame.filename).name == Path(path).name]
     return f', line {lines[-1]}' if lines and not isinstance(error, SyntaxError) else ''
+
+
+def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
+    """Apply settings with dotted keys, as ``--cfg-options`` gives them, to a config in place.
+
+    Args:
+        cfg (Config): The config.
+        options (Mapping[str, object]): Values by key; the number of an entry of a list is a key.
+
+    Raises:
+        ValueError: If a key leads through a value that has no keys, or beyond the end of a list.
+
+    Example:
+        >>> cfg = Config(dict(model=dict(stages=[dict(depth=6)])))
+        >>> merge_options(cfg, {'model.stages.0.depth': 3})
+        >>> cfg.model.stages[0].depth
+        3
+    """
+    for key, value in options.items():
+        try:
+            cfg.merge_from_dict({key: value})
+        # mmengine raises these for keys that fit no value of the config.
+        except (AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:
+            raise ValueError(f'The setting {key} does not fit the config: {error}.') from error

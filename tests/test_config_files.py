@@ -1,9 +1,10 @@
 """Config files that cannot be read, and the configs of sets that cannot be used."""
 
 import pytest
+from mmengine.config import Config
 
 from groupvit_mmseg.benchmark.sets import read_benchmark
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 
 BROKEN = [
     ('a = (\n', r"SyntaxError: '\(' was never closed"),
@@ -54,3 +55,10 @@ def test_the_config_of_a_set_is_refused_in_a_sentence(tmp_path, text, reason):
 def test_a_set_may_be_of_the_new_kind_of_config(tmp_path):
     (tmp_path / 'own.py').write_text(NEW_STYLE)
     assert read_benchmark(tmp_path / 'own.py').class_set == ('cat', 'dog')
+
+
+@pytest.mark.parametrize('key', ['a.3.b', 'a.b.c', 'depth.width', 'a.0.b.c.d', 'a.-1.b'])
+def test_a_setting_that_fits_no_value_is_one_sentence(key):
+    cfg = Config(dict(a=[dict(b=1)], depth=6))
+    with pytest.raises(ValueError, match=f'The setting {key} does not fit the config'):
+        merge_options(cfg, {key: 1})

@@ -13,28 +13,42 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.run import main as torchrun
 
 LAUNCHED = 'GROUPVIT_LAUNCHED'
+RERUN = 75  # EX_TEMPFAIL, as tools/train.py ends
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run torchrun and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ[LAUNCHED] = '1'
+    signal.signal(signal.SIGUSR1, end_by_signal)  # torchrun handles the others in the same way
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):  # as torchrun and mmengine do, with banners
         os.environ.setdefault(name, '1')
     # It is about copying the record to a launcher of this launcher.
     logging.getLogger('torch.distributed.elastic.multiprocessing.errors').setLevel(logging.CRITICAL)
     try:
         torchrun(args)
+    except SignalException as end:  # the processes have been sent it, and have ended
+        name = end.sigval.name
+        print(f'Ended by {name}: --resume goes on from the last checkpoint.', file=sys.stderr)
+        return RERUN if end.sigval in (signal.SIGTERM, signal.SIGUSR1) else 128 + end.sigval
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         print(f'error: {sentence_of(rank, failure)}', file=sys.stderr)
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
     return 0
+
+
+def end_by_signal(number: int, _: FrameType | None) -> None:
+    """Let torchrun send a signal to its processes, wait for them, and end."""
+    name = signal.Signals(number)
+    raise SignalException(f'Process {os.getpid()} got {name}.', sigval=name)
 
 
 def sentence_of(rank: int, failure: ProcessFailure) -> str:

@@ -37,6 +37,7 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
+from groupvit_mmseg.config_files import merge_options
 from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.engine import leave_process_group
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
@@ -89,7 +90,7 @@ def load_config(args: argparse.Namespace) -> Config:
     check_config_and_checkpoint(args.config, args.checkpoint)
     cfg = read_model_config(args.config, args.checkpoint)
     if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     if 'model' not in cfg:
         raise ValueError(
             f'{args.config} has no model: a set of your own is named by --sets of '

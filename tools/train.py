@@ -5,6 +5,7 @@ python tools/train.py CONFIG --cfg-options load_from=groupvit-gcc-yfcc
 """
 
 import argparse
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +30,17 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine import leave_process_group
+from groupvit_mmseg.engine.preemption import (
+    EXIT_STATUS,
+    Preempted,
+    PreemptionHook,
+    signals_caught,
+)
 
+# What a disk raises that is full or fails, at any time.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 # What missing data and foreign files raise until the first step is done.
 DATA_ERRORS = (FileNotFoundError, ValueError, UnpicklingError)
 # A wrong setting of a config can raise these too while everything is built from it.
@@ -60,6 +69,8 @@ class Start(Hook):
     def is_input_error(self, error: Exception, runner: Runner | None) -> bool:
         """Whether wrong input raised the error: in the set-up, or in the data of the first step."""
         if self.iteration is None or runner is None:
+            return True
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             return True
         return isinstance(error, DATA_ERRORS) and runner.iter == self.iteration
 
@@ -102,7 +113,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     if args.cfg_options is not None:
         check_options(args.cfg_options)
-        cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -155,7 +166,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg = load_config(args)
         runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
         runner.register_hook(start)
-        runner.train()
+        runner.register_hook(PreemptionHook())
+        with signals_caught():
+            runner.train()
+    except Preempted as end:
+        leave_process_group()
+        report_error(end)
+        return EXIT_STATUS
     except SETUP_ERRORS as error:
         if not start.is_input_error(error, runner):
             raise

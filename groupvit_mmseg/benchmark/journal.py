@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ImageResult, JournalLine
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 
 class Journal:
@@ -113,7 +120,7 @@ class JournalWriter:
         files (Callable[[int], list[int]], optional): As for :class:`Journal`. Defaults to None.
 
     Raises:
-        ValueError: If the file is no journal.
+        ValueError: If the file is no journal, or another process writes it.
     """
 
     def __init__(
@@ -122,12 +129,16 @@ class JournalWriter:
         settings: Mapping[str, object],
         files: Callable[[int], list[int]] | None = None,
     ) -> None:
-        complete, self._files_of = 0, files
-        if path.is_file():
+        self._files_of = files
+        self._file = path.open('a', encoding='utf-8')
+        try:
+            _lock(self._file, path)
             _header(path, settings)  # raises before anything but a journal is cut
             complete = path.read_bytes().rfind(b'\n') + 1
             os.truncate(path, complete)
-        self._file = path.open('a', encoding='utf-8')
+        except BaseException:
+            self._file.close()
+            raise
         if not complete:
             self._write(settings)
 
@@ -145,6 +156,25 @@ class JournalWriter:
     def _write(self, line: Mapping[str, object]) -> None:
         self._file.write(_text(line))
         self._file.flush()
+
+
+def _lock(file: IO[str], path: Path) -> None:
+    """Lock a file until it is closed, also by the end of the process.
+
+    Raises:
+        ValueError: If another process has locked it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f'{path} is written by another evaluation, which still runs: wait for its end, or name '
+            'another folder.'
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def _files(folder: Path, name: str) -> list[Path]:
@@ -171,8 +201,10 @@ def _lines(path: Path) -> Iterator[JournalLine]:
     """Read the complete lines after the first."""
     complete, _ = _split(path)
     for number, line in enumerate(complete[1:], start=2):
-        # The index is checked here; the other entries are those that JournalWriter.add wrote.
-        yield cast(JournalLine, _parse(path, line, number, required='index'))
+        content = _parse(path, line, number, required='index')
+        if not _is_result(content):
+            raise _no_journal(path, number)
+        yield cast(JournalLine, content)  # the entries that decide scores are checked
 
 
 def _split(path: Path) -> tuple[list[bytes], bytes]:
@@ -185,11 +217,28 @@ def _parse(path: Path, line: bytes, number: int, *, required: str | None) -> dic
     """Parse one line; raise ``ValueError`` if it is no object or lacks a required entry."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or (required is not None and required not in content):
         raise _no_journal(path, number)
     return content
+
+
+def _is_result(line: Mapping[str, object]) -> bool:
+    """Return whether the numbers of a line have the form that ``JournalWriter.add`` wrote."""
+    pairs, best = line.get('pairs', []), line.get('best', [])
+    return (
+        _are_counts([line['index'], line.get('label', 0)])
+        and isinstance(pairs, list)
+        and all(isinstance(pair, list) and len(pair) == 3 and _are_counts(pair) for pair in pairs)
+        and isinstance(best, list)
+        and _are_counts(best)
+    )
+
+
+def _are_counts(values: Sequence[object]) -> bool:
+    """Return whether values are whole numbers that a journal can hold."""
+    return all(type(value) is int and 0 <= value < 2**63 for value in values)
 
 
 def _no_journal(path: Path, number: int) -> ValueError:

@@ -28,7 +28,8 @@ def from_config_text(text: str, where: str) -> Settings:
     """
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    # Brackets in brackets without end raise one of the last two.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Settings(where)
     if any(isinstance(n, ast.With) or _assigns(n, '_base_') for n in tree.body):
         return Settings(where)
@@ -67,7 +68,7 @@ def _literal(node: ast.expr) -> object:
         return ast.unparse(node)
     try:
         return ast.literal_eval(node)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return _UNREADABLE
 
 

@@ -93,12 +93,31 @@ def _load(path: Path, map_location: MapLocation) -> object:
         return read_weights(path)
     check_archive(path)
     try:
-        return load_plain_data(path, map_location)
+        content = load_plain_data(path, map_location)
+        _check_lengths(content)
+        return content
     except pickle.UnpicklingError as error:
         unread = any(text in str(error) for text in UNREAD_TYPES)
         if not unread or callable(map_location):
             raise
         return read_plain(path, map_location=map_location)
+
+
+def _check_lengths(content: object) -> None:
+    """Refuse tensors that repeat their numbers: a file of a few bytes could mean any size.
+
+    Raises:
+        UnpicklingError: If there is such a tensor.
+    """
+    pending, seen = [content], set()
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Tensor):
+            if value.layout == torch.strided and value.nbytes > value.untyped_storage().nbytes():
+                raise pickle.UnpicklingError('a tensor reaches beyond its numbers')
+        elif isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))  # a pickle can put one list into itself
+            pending += value.values() if isinstance(value, Mapping) else value
 
 
 def _official_release(path: Path) -> WeightFile | None:

@@ -52,8 +52,13 @@ class BoundedStream:
         return self.stream.seek(offset, whence)
 
 
-def check_pickle(stream: BoundedStream) -> None:
-    """Inspect the pickle that begins at the stream's position, and return to that position.
+def check_pickle(stream: BoundedStream, *, return_to_start: bool = True) -> None:
+    """Inspect the pickle that begins at the stream's position.
+
+    Args:
+        stream (BoundedStream): Its position is in front of the pickle.
+        return_to_start (bool): Whether to return to that position rather than stay behind the
+            pickle. Defaults to True.
 
     Raises:
         UnpicklingError: If it holds an operation that no file of ``torch.save`` has.
@@ -66,7 +71,8 @@ def check_pickle(stream: BoundedStream) -> None:
         runs_ahead = opcode.name in PUTS and int(argument or 0) > count
         if opcode.name in REFUSED or runs_ahead:
             raise pickle.UnpicklingError('its pickle is not one of torch.save')
-    stream.seek(start)
+    if return_to_start:
+        stream.seek(start)
 
 
 STORAGE_TYPES = {

@@ -20,11 +20,13 @@ from groupvit_mmseg.checkpoints.restricted_unpickler import (
     RestrictedUnpickler,
     Storage,
     StoredTensor,
+    check_pickle,
 )
 
 # Legacy files of torch.save begin with these two numbers.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
+_LEGACY_PICKLES = 5  # the two numbers, the types, the content, the keys
 
 
 class RestrictedFile(NamedTuple):
@@ -83,12 +85,19 @@ def is_zip(path: Path) -> bool:
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a zip archive that unpacks to more than the file itself holds.
+    """Refuse a file of ``torch.save`` that claims to hold more than it does.
+
+    A zip archive may not unpack to more than the file, and a pickle of the legacy format may not
+    have a text that is longer than its rest: ``torch.load`` allocates the claimed length.
 
     Raises:
-        UnpicklingError: For such a zip bomb, or a torn archive.
+        UnpicklingError: For such a bomb, or a torn file.
     """
     if not is_zip(path):
+        with refusing(), path.open('rb') as file:
+            stream = BoundedStream(file, path.stat().st_size)
+            for _ in range(_LEGACY_PICKLES):
+                check_pickle(stream, return_to_start=False)
         return
     with refusing(), zipfile.ZipFile(path) as archive:
         unpacked = sum(entry.file_size for entry in archive.infolist())

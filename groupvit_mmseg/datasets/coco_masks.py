@@ -6,17 +6,23 @@ instances overlap the smaller one is in front; regions marked as crowds lie behi
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypedDict
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from groupvit_mmseg.datasets.coco_instances import (
+    Annotation,
+    Category,
+    Image,
+    Instances,
+    Segmentation,
+    read_instances,
+)
 from groupvit_mmseg.text.vocabulary import class_names
 
 NUM_THINGS = 80
@@ -26,59 +32,10 @@ THING_IDS = [number for number in range(1, 91) if number not in ABSENT_IDS]
 TRAIN_IDS = '_labelTrainIds'  # ends the names of pixel maps that MMSegmentation has converted
 ENLARGED = 9  # odd, so that a pixel has a middle
 
+MAX_COORDINATE = 2**24  # enlarged; OpenCV calculates with integers of 32 bits
+
 MaskMaker = Callable[[], NDArray[np.uint8]]
 """Makes the mask ``(H, W)`` of one image."""
-
-
-class RunLengths(TypedDict):
-    """A mask as the lengths of runs down its columns, which COCO may have compressed to a text."""
-
-    size: list[int]
-    counts: list[int] | str
-
-
-Segmentation = list[list[float]] | RunLengths
-"""Polygons as x, y, x, y, ... or run lengths."""
-
-
-class Image(TypedDict):
-    """An entry of ``images``."""
-
-    id: int
-    file_name: str
-    height: int
-    width: int
-
-
-class _Annotation(TypedDict):
-    """What every entry of ``annotations`` must have."""
-
-    image_id: int
-    category_id: int
-    segmentation: Segmentation
-    area: float
-
-
-class Annotation(_Annotation, total=False):
-    """An entry of ``annotations``: one object."""
-
-    id: int
-    iscrowd: int
-
-
-class Category(TypedDict):
-    """An entry of ``categories``."""
-
-    id: int
-    name: str
-
-
-class Instances(TypedDict):
-    """Content of an ``instances_*.json``."""
-
-    images: list[Image]
-    annotations: list[Annotation]
-    categories: list[Category]
 
 
 def mask_makers(source: Path) -> dict[str, MaskMaker]:
@@ -99,30 +56,11 @@ def mask_makers(source: Path) -> dict[str, MaskMaker]:
     return makers_from_instances(read_instances(source))
 
 
-def read_instances(path: Path) -> Instances:
-    """Read an ``instances_*.json``; of its entries nothing is checked yet."""
-    if not path.is_file():
-        raise FileNotFoundError(f'There are no annotations at {path}.')
-    try:
-        content = json.loads(path.read_text(encoding='utf-8-sig'))
-    except ValueError as error:  # of the encoding, too
-        raise ValueError(f'{path} is no JSON ({error}): give instances_*.json.') from error
-    missing = {'images', 'annotations', 'categories'} - set(content)
-    if missing:
-        raise ValueError(f'{path} has no {", ".join(sorted(missing))}: give instances_*.json.')
-    if not content['images']:
-        raise ValueError(f'{path} lists no image: there is no mask to draw.')
-    return content
-
-
 def makers_from_instances(content: Instances) -> dict[str, MaskMaker]:
     """List the images of an instances file, each with the function that draws its mask."""
     labels = labels_by_category(content['categories'])
     objects: dict[int, list[Annotation]] = defaultdict(list)
     for item in content['annotations']:
-        missing = {'image_id', 'category_id', 'segmentation', 'area'} - set(item)
-        if missing:
-            raise ValueError(f'Annotation {item.get("id")} has no {", ".join(sorted(missing))}.')
         objects[item['image_id']].append(item)
     _check_images(content['images'], objects)
     return {
@@ -175,7 +113,11 @@ def draw_mask(
     for item in sorted(objects, key=lambda item: (not item.get('iscrowd', 0), -item['area'])):
         try:
             mask[decode(item['segmentation'], height, width)] = labels[item['category_id']]
-        except (IndexError, KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise ValueError(
+                f'Annotation {item.get("id")} has the category {error}, which "categories" lacks.'
+            ) from error
+        except (IndexError, OverflowError, TypeError, ValueError, cv2.error) as error:
             name = image['file_name']
             raise ValueError(
                 f'Annotation {item.get("id")} of image {name} cannot be drawn: {error}.'
@@ -188,23 +130,39 @@ def decode(segmentation: Segmentation, height: int, width: int) -> NDArray[np.bo
     if isinstance(segmentation, list):
         return _fill_polygons(segmentation, height, width)
     counts = segmentation['counts']
-    if isinstance(counts, str):
-        return _decompress(segmentation)
-    if sum(counts) != height * width:
+    if list(segmentation.get('size', ())) != [height, width]:
+        raise ValueError(f'its run lengths are not of {height} x {width} pixels')
+    counts = _decompress(counts) if isinstance(counts, str) else counts
+    if min(counts, default=0) < 0 or sum(counts) != height * width:
         raise ValueError(f'its run lengths are {sum(counts)} pixels of {height} x {width}')
     values = np.arange(len(counts)) % 2
     return np.repeat(values, counts).reshape(width, height).T.astype(bool)  # runs go down columns
 
 
-def _decompress(run_lengths: RunLengths) -> NDArray[np.bool_]:
-    """Decode compressed run lengths; those of COCO 2017 are not, other tools' may be."""
-    try:
-        from pycocotools import mask
-    except ImportError as error:
-        raise ValueError(
-            'A run-length mask is compressed, which takes pycocotools: pip install pycocotools'
-        ) from error
-    return mask.decode(run_lengths).astype(bool)
+def _decompress(text: str) -> list[int]:
+    """Return the run lengths of a compressed mask.
+
+    A number is written in characters of 5 bits from the lowest on, of which a sixth bit announces
+    the next, as a difference to the number two before it. pycocotools reads the same, but past the
+    end of a text or a mask.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            raise ValueError('its compressed run lengths are damaged')
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError('its compressed run lengths are torn')
+    return counts
 
 
 def _fill_polygons(polygons: list[list[float]], height: int, width: int) -> NDArray[np.bool_]:
@@ -214,7 +172,9 @@ def _fill_polygons(polygons: list[list[float]], height: int, width: int) -> NDAr
     """
     fine = np.zeros((height * ENLARGED, width * ENLARGED), np.uint8)
     for polygon in polygons:  # one by one: drawn together, their intersection would be a hole
-        corners = np.array(polygon).reshape(-1, 2) * ENLARGED - 0.5
+        corners = np.array(polygon, np.float64).reshape(-1, 2) * ENLARGED - 0.5
+        if not (np.abs(corners) < MAX_COORDINATE).all():
+            raise ValueError(f'a corner of its polygon is far outside of {height} x {width} pixels')
         cv2.fillPoly(fine, [np.rint(corners).astype(np.int32)], 1)
     return fine[ENLARGED // 2 :: ENLARGED, ENLARGED // 2 :: ENLARGED].astype(bool)
 

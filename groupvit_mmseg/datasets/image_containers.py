@@ -83,13 +83,18 @@ def open_container(data: bytes) -> Container:
     Raises:
         ValueError: If the format is not supported, or a part is longer than the file.
     """
-    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
-        return _open_webp(data)
-    kind = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
+    kind = image_format(data)
     if kind is None:
         raise ValueError(f'{_describe(data)}; images are {FORMATS} files')
-    readers = {'JPEG': _open_jpeg, 'PNG': _open_png}
+    readers = {'JPEG': _open_jpeg, 'PNG': _open_png, 'WEBP': _open_webp}
     return readers[kind](data) if kind in readers else Container(kind, data)
+
+
+def image_format(data: bytes) -> str | None:
+    """Return the format of an image by its first bytes; None if it is no known one."""
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return 'WEBP'
+    return next((name for start, name in _SIGNATURES if data.startswith(start)), None)
 
 
 def _describe(data: bytes) -> str:

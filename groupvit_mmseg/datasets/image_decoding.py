@@ -187,8 +187,7 @@ def _decode_with_opencv(container: Container) -> NDArray[np.uint8]:
 def _decode_with_pillow(container: Container, max_pixels: int) -> NDArray[np.uint8]:
     """Decode the first frame, upright, on white."""
     with _opened(container, _PILLOW_FORMATS) as image:
-        check_size(image.size, max_pixels)
-        _check_tiles(image, max_pixels)
+        check_tiles(image, max_pixels)
         image.load()
         upright = ImageOps.exif_transpose(image)
         return np.ascontiguousarray(_on_white(upright, container)[..., ::-1])
@@ -207,8 +206,13 @@ def _opened(container: Container, formats: tuple[str, ...]) -> Iterator[Image.Im
             yield image
 
 
-def _check_tiles(image: Image.Image, max_pixels: int) -> None:
-    """Refuse a TIFF file whose tiles are too large; a tile is allocated whole."""
+def check_tiles(image: Image.Image, max_pixels: int) -> None:
+    """Refuse an opened image that is too large, or a TIFF file whose tiles are: one is allocated.
+
+    Raises:
+        ValueError: If it is.
+    """
+    check_size(image.size, max_pixels)
     tags = getattr(image, 'tag_v2', {})
     tile = (int(tags.get(_TIFF_TILE_WIDTH, 1)), int(tags.get(_TIFF_TILE_LENGTH, 1)))
     check_size(tile, max_pixels)

@@ -16,6 +16,9 @@ from mmseg.registry import TRANSFORMS
 from numpy.typing import NDArray
 from PIL import Image
 
+from groupvit_mmseg.datasets.image_containers import image_format, open_container
+from groupvit_mmseg.datasets.image_decoding import MAX_FILE_PIXELS, check_size, check_tiles
+
 IGNORED = 255
 ORIENTATION = 274  # tag of EXIF
 TURNS = (5, 6, 7, 8)  # orientations that exchange width and height
@@ -102,21 +105,25 @@ class LoadLabelMap(LoadAnnotations):
             )
 
 
-def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDArray[np.uint8]:
+def decode_label_map(
+    data: bytes, path: str, *, backend: str = 'pillow', max_pixels: int = MAX_FILE_PIXELS
+) -> NDArray[np.uint8]:
     """Decode the labels of a mask file, ``(H, W)``: grey of any depth, bits, or palette indices.
 
     Args:
         data (bytes): The file's content.
         path (str): Its name, for messages.
         backend (str): Decoder, as ``mmcv.imfrombytes`` knows it. Defaults to ``'pillow'``.
+        max_pixels (int): Limit of width x height. Defaults to 178,956,970.
 
     Raises:
         ValueError: If the file cannot be decoded, has colours or alpha, or a label that is no whole
             number from 0 to 255.
     """
     try:
+        _check_container(data, max_pixels)
         if backend == 'pillow':
-            labels = _decode_by_pillow(data)
+            labels = _decode_by_pillow(data, max_pixels)
         else:
             labels = mmcv.imfrombytes(data, flag='unchanged', backend=backend)
     # Decoders raise many types on damaged files: SyntaxError, struct.error, EOFError, ...
@@ -133,11 +140,20 @@ def decode_label_map(data: bytes, path: str, *, backend: str = 'pillow') -> NDAr
     return _as_bytes(labels, path)
 
 
-def _decode_by_pillow(data: bytes) -> NDArray:
+def _check_container(data: bytes, max_pixels: int) -> None:
+    """Refuse an image of a known format whose header claims more than the file or the limit has."""
+    if image_format(data) is not None:
+        size = open_container(data).size
+        if size is not None:
+            check_size(size, max_pixels)
+
+
+def _decode_by_pillow(data: bytes, max_pixels: int) -> NDArray:
     """Return the stored pixels; Pillow scales grey of 2 and 4 bits to 0 ... 255."""
     with Image.open(io.BytesIO(data)) as image:
         if image.format == 'JPEG':
             raise ValueError('JPEG changes labels')
+        check_tiles(image, max_pixels)
         depth = 8
         if image.format == 'PNG':
             depth = data[24]  # of the header, which comes first

@@ -22,6 +22,8 @@ BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
 # pyarrow.ArrowException is a ValueError, OSError or RuntimeError by kind.
 READING_ERRORS = (OSError, ValueError, RuntimeError, NotImplementedError)
+# Of the metadata, for which a damaged file can claim any size.
+MAX_METADATA_STRING, MAX_METADATA_ENTRIES = 2**24, 100_000
 
 
 class ParquetRow(NamedTuple):
@@ -124,7 +126,13 @@ def open_parquet(path: Path) -> ParquetFile:
     parquet = _import_parquet()
     try:
         # Without a buffer of fixed size pyarrow loads whole row groups.
-        return parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
+        return parquet.ParquetFile(
+            path,
+            pre_buffer=False,
+            buffer_size=BUFFER,
+            thrift_string_size_limit=MAX_METADATA_STRING,
+            thrift_container_size_limit=MAX_METADATA_ENTRIES,
+        )
     except (OSError, ValueError) as error:
         raise ValueError(f'{path} is no readable Parquet file ({error}).') from error
 

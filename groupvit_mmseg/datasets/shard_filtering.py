@@ -21,10 +21,13 @@ from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.remote_shards import open_shard
 from groupvit_mmseg.datasets.shard_members import (
+    Member,
+    RefusedMember,
     Sample,
-    StrictTarInfo,
     group_members,
+    open_headers,
     read_members,
+    refusal,
 )
 from groupvit_mmseg.datasets.shard_sizes import is_remote
 from groupvit_mmseg.datasets.text_files import read_lines
@@ -109,23 +112,28 @@ def count_kept(shard: str, keep: str | None, drop: str | None) -> KeptCount:
     return {'samples': samples, 'kept': kept, 'twice': twice}
 
 
-def _headers(shard: str) -> Iterator[tuple[str, bytes]]:
+def _headers(shard: str) -> Iterator[Member]:
     """Read the names of members."""
     if is_remote(shard):
         with open_shard(shard) as stream:
-            yield from ((name, b'') for name, _ in read_members(stream))
+            for name, content in read_members(stream):
+                yield name, content if isinstance(content, RefusedMember) else b''
         return
-    with tarfile.open(shard, 'r:*', tarinfo=StrictTarInfo) as tar:
+    with open(shard, 'rb') as stream, open_headers(stream) as tar:
         for header in tar:
             if header.isreg():
-                yield header.name, b''
+                yield header.name, refusal(header) or b''
             tar.members = []  # type: ignore[attr-defined]  # else they pile up
 
 
 def _stays(sample: Sample, shard: str, keep: str | None, drop: str | None) -> bool:
     """Return whether a sample is kept."""
     names = sample.key, f'{Path(shard).name}/{sample.key}'
-    if sample.repeated or (keep and not any(name in key_list(keep) for name in names)):
+    if (
+        sample.problem
+        or sample.repeated
+        or (keep and not any(name in key_list(keep) for name in names))
+    ):
         return False
     return not (drop and any(name in key_list(drop) for name in names))
 

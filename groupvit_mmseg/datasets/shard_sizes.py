@@ -87,7 +87,7 @@ def read_table(file: Path) -> dict[str, int]:
     """Read one ``sizes.json``; raises ``ValueError`` if it is not valid."""
     try:
         table = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f'"{file}" is not valid JSON ({error}): write it anew.') from error
     if not isinstance(table, dict):
         raise ValueError(f'"{file}" must be an object {{"shard.tar": samples}}.')

@@ -97,8 +97,8 @@ def _first_words(error: Exception) -> str:
 
 
 def _raw_sample(sample: Sample, source_name: str) -> RawSample:
-    """Put a sample under its source's name; a member that is there twice makes it a bad one."""
-    key, error = f'{source_name}/{sample.key}', None
+    """Put a sample under its source's name; refused and repeated members make it a bad one."""
+    key, error = f'{source_name}/{sample.key}', sample.problem
     if sample.repeated:
         error = f'the member "{sample.repeated[0]}" is there twice: give samples different names'
     return RawSample(key, sample.members, error)

@@ -125,6 +125,9 @@ def confusion_matrix(pairs: Iterable[Pairs], num_classes: int) -> NDArray[np.int
         pairs (Iterable[Pairs]): Of :func:`count_pairs`, by image.
         num_classes (int): Number of classes ``K``.
 
+    Raises:
+        ValueError: If a pair has another class.
+
     Returns:
         NDArray: Pixels ``(K, K)``: rows are labels, columns predictions.
 
@@ -136,6 +139,11 @@ def confusion_matrix(pairs: Iterable[Pairs], num_classes: int) -> NDArray[np.int
     matrix = np.zeros((num_classes, num_classes), np.int64)
     for image in pairs:
         for label, predicted, count in image:
+            if not (0 <= label < num_classes and 0 <= predicted < num_classes):
+                raise ValueError(
+                    f'The results count label {label} and prediction {predicted}, but there are '
+                    f'{num_classes} classes: evaluate into another folder.'
+                )
             matrix[label, predicted] += count
     return matrix
 

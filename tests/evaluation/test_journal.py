@@ -51,6 +51,42 @@ def test_a_broken_line_within_is_named(tmp_path):
         journal(tmp_path).results()
 
 
+def test_two_evaluations_of_one_folder_do_not_mix_their_lines(tmp_path):
+    with journal(tmp_path).writer(0) as writer:
+        writer.add(0, pairs=[])
+        before = (tmp_path / 'pets.0.jsonl').read_bytes()
+        with pytest.raises(ValueError, match=r'pets\.0\.jsonl is written by another evaluation'):
+            journal(tmp_path).writer(0)
+        assert (tmp_path / 'pets.0.jsonl').read_bytes() == before
+        with journal(tmp_path).writer(1) as other:  # another rank of the same evaluation
+            other.add(1, pairs=[])
+    assert list(journal(tmp_path).results()) == [0, 1]
+    with journal(tmp_path).writer(0) as writer:  # the lock ends with the file
+        writer.add(2, pairs=[])
+
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        b'{"index":"1","pairs":[]}',
+        b'{"index":-1,"pairs":[]}',
+        b'{"index":1,"pairs":[[0,0]]}',
+        b'{"index":1,"pairs":[[0,0,-5]]}',
+        b'{"index":1,"pairs":[[0,0,1e9]]}',
+        b'{"index":1,"pairs":{}}',
+        b'{"index":1,"label":true,"best":[0]}',
+        b'[' * 100_000,
+    ],
+)
+def test_lines_with_other_values_are_refused(tmp_path, line):
+    with journal(tmp_path).writer(0) as writer:
+        writer.add(0, pairs=[[0, 1, 5]])
+    path = tmp_path / 'pets.0.jsonl'
+    path.write_bytes(path.read_bytes() + line + b'\n')
+    with pytest.raises(ValueError, match=r'Line 3 of .*pets\.0\.jsonl is not one'):
+        journal(tmp_path).results()
+
+
 @pytest.mark.parametrize('length', [0, 5, -1, -4])
 def test_what_an_interruption_tore_is_done_again(tmp_path, length):
     with journal(tmp_path).writer(0) as writer:

@@ -26,7 +26,7 @@ from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.output_paths import check_output
 
 STARTS = ('scratch', 'pretrained')
@@ -71,7 +71,7 @@ def split_in_two(args: argparse.Namespace) -> None:
 def make_config(args: argparse.Namespace, start: str, seed: int) -> Config:
     """Return the config of one run."""
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     for loader, part in ((cfg.train_dataloader, 'train'), (cfg.val_dataloader, 'test')):
         loader.dataset.data_root = str(args.data_root)
         loader.dataset.ann_file = str((args.out / f'{part}.txt').resolve())

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.models import GroupViT, GroupViTPretrainer
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Print the tables."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model = MODELS.build(cfg.model)
     images, token_ids = make_batch(model, args)

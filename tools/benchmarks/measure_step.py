@@ -28,7 +28,7 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
 from groupvit_mmseg.torch_versions import has_fused_optimizers
@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     model = MODELS.build(cfg.model).to(args.device).train()
     images, token_ids = make_batch(model, args)

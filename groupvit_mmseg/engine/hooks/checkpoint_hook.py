@@ -17,6 +17,9 @@ from groupvit_mmseg.engine.hooks.run_files import RunFiles, rebase_paths
 from groupvit_mmseg.engine.optimizers.optimizer_check import built_optim_wrapper
 from groupvit_mmseg.engine.runner.find_checkpoint import PATTERNS, latest_complete_checkpoint
 
+INTERIM = 'iter_{}.pth'
+"""str: Name of a checkpoint within an epoch, of a run that saves by epochs."""
+
 
 class _DeferredRemovalBackend(LocalBackend):
     """Local files that are removed only once their replacements are written."""
@@ -200,6 +203,43 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         self._set_last(runner, last_ckpt)
+
+        self._remove_interim()
+
+    def save_now(self, runner: Runner) -> str:
+        """Save after this training iteration, whatever the interval; return the path.
+
+        Within an epoch of a run that saves by epochs the name is ``iter_N.pth``. The run that
+        resumes from such a file removes it once it has written its next checkpoint.
+        """
+        step = runner.iter + 1
+        if not self.by_epoch:
+            path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+            if path != self.last_ckpt:
+                self._save_checkpoint(runner)
+                self._remove_obsolete()
+            return path
+        name = INTERIM.format(step)
+        path = self.file_backend.join_path(self.out_dir, name)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            by_epoch=False,
+            **self.args,
+        )
+        self._set_last(runner, path)
+        return path
+
+    def _remove_interim(self) -> None:
+        """Register the file of :meth:`save_now` from which the run resumed for removal."""
+        source = self.files.resume_file
+        if source is None or not self.by_epoch or not self.files.continues_here:
+            return
+        is_interim = source.match(INTERIM.format('*')) and not self.files.is_user_file(source)
+        if is_interim and is_main_process():
+            self.file_backend.remove(source)
 
     def _set_last(self, runner: Runner, path: str) -> None:
         """Record the last checkpoint, here and in the file ``last_checkpoint``."""
