@@ -1,13 +1,19 @@
 """The captions of a shard without its images, and the words in them."""
 
-import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypedDict
 
 from groupvit_mmseg.datasets.captions import TEXT_EXTENSIONS, captions_of_members
 from groupvit_mmseg.datasets.remote_shards import open_shard
-from groupvit_mmseg.datasets.shard_members import StrictTarInfo, group_members, read_members
+from groupvit_mmseg.datasets.shard_members import (
+    Member,
+    group_members,
+    open_headers,
+    read_content,
+    read_members,
+    refusal,
+)
 from groupvit_mmseg.datasets.shard_sizes import is_remote
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.text import CaptionWords
@@ -49,18 +55,17 @@ def read_captions_of_shard(shard: str, prefer: str = 'text') -> Iterator[SampleC
         raise ValueError(f'"{shard}" is damaged ({reason}): fetch or make it again.') from error
 
 
-def _caption_members(shard: str) -> Iterator[tuple[str, bytes]]:
+def _caption_members(shard: str) -> Iterator[Member]:
     """Read names of members, and the contents of those that may be captions."""
     if is_remote(shard):
         with open_shard(shard) as stream:
             yield from read_members(stream)
         return
-    with tarfile.open(shard, 'r:*', tarinfo=StrictTarInfo) as tar:
+    with open(shard, 'rb') as stream, open_headers(stream) as tar:
         for header in tar:
-            wanted = header.isreg() and header.name.lower().endswith(CAPTION_MEMBERS)
-            file = tar.extractfile(header) if wanted else None
+            wanted = header.name.lower().endswith(CAPTION_MEMBERS)
             if header.isreg():
-                yield header.name, file.read() if file is not None else b''
+                yield header.name, read_content(tar, header) if wanted else refusal(header) or b''
             tar.members = []  # type: ignore[attr-defined]  # else they pile up
 
 

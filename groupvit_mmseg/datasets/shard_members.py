@@ -105,7 +105,7 @@ def read_members(stream: BinaryIO | Pipe) -> Iterator[Member]:
     with open_tar(stream, unpack=not start) as tar:
         for header in tar:
             if header.isreg():
-                yield header.name, _content(tar, header)
+                yield header.name, read_content(tar, header)
             tar.members = []  # type: ignore[attr-defined]  # else they pile up
 
 
@@ -121,7 +121,7 @@ def refusal(header: tarfile.TarInfo) -> RefusedMember | None:
     return None
 
 
-def _content(tar: tarfile.TarFile, header: tarfile.TarInfo) -> bytes | RefusedMember:
+def read_content(tar: tarfile.TarFile, header: tarfile.TarInfo) -> bytes | RefusedMember:
     """Read a file of a tar, unless it is refused."""
     refused = refusal(header)
     file = None if refused else tar.extractfile(header)

@@ -177,9 +177,8 @@ def their_step(cfg: Config, batch: int, args: argparse.Namespace) -> Step:
 
     device, ours = args.device, MODELS.build(cfg.model)
     data = make_batch(ours, batch, args.prompts, device)
-    settings = transformers.GroupViTConfig()
     side = ours.backbone.grid_shape[0] * ours.backbone.patch_size
-    settings.vision_config.image_size = side
+    settings = transformers.GroupViTConfig(vision_config=dict(image_size=side))
     model = transformers.GroupViTModel(settings).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device != 'cpu')
 
