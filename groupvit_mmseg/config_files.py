@@ -94,4 +94,5 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
             cfg.merge_from_dict({key: value})
         # mmengine raises these for keys that fit no value of the config.
         except (AssertionError, AttributeError, KeyError, IndexError, TypeError) as error:
-            raise ValueError(f'The setting {key} does not fit the config: {error}.') from error
+            reason = str(error).partition('. You may set')[0].rstrip('.')
+            raise ValueError(f'The setting {key} does not fit the config: {reason}.') from error

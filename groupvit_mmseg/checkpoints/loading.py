@@ -25,6 +25,8 @@ NUM_KEYS = 20
 """int: Tensors of another shape that a message names; the others are counted."""
 
 
+# What pickletools says of a file that begins with anything else.
+NO_PICKLE = re.compile(r'^at position 0, opcode .* unknown')
 MapLocation: TypeAlias = str | torch.device | Callable[[Storage, str], Storage]
 """TypeAlias: Device of tensors, or a function that moves a storage, as in ``torch.load``."""
 
@@ -183,7 +185,8 @@ def _reason(error: Exception) -> str:
     """Return torch's reason without its advice to read the file unsafely."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reasons = [line.partition('error: ')[2] for line in lines if 'WeightsUnpickler error' in line]
-    if reasons and (not any(reasons) or reasons[0].startswith(UNREAD_FORMAT)):
+    unread = reasons and (not any(reasons) or reasons[0].startswith(UNREAD_FORMAT))
+    if unread or NO_PICKLE.search(str(error)):
         return 'it has another format'
     return (reasons or lines or ['it is empty'])[0].split('. ')[0].rstrip('. ')
 

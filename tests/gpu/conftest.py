@@ -8,6 +8,13 @@ import os
 import pytest
 import torch
 import torch.distributed as dist
+from mmengine.logging import MMLogger
+
+
+@pytest.fixture(autouse=True)
+def _own_log(request):
+    """Models write about their initial weights into the newest log, which may be closed."""
+    MMLogger.get_instance(request.node.nodeid)
 
 
 @pytest.fixture(params=['cpu', pytest.param('cuda', marks=pytest.mark.gpu)])

@@ -468,7 +468,10 @@ def test_a_set_of_other_classes_than_the_head_is_refused(place, tmp_path, capsys
 @pytest.mark.parametrize(
     'setting, reason',
     [
-        ('val_cfg.segmentor.backbone.embed_dims.x=2', 'TypeError: embed_dims='),
+        (
+            'val_cfg.segmentor.backbone.embed_dims.x=2',
+            r'backbone\.embed_dims\.x does not fit the config: .* in base config\.$',
+        ),
         ('val_cfg.segmentor.backbone.nothere=2', "TypeError: .*argument 'nothere'"),
         ('model.decode_head.bg_thresh=.5', 'change val_cfg.segmentor.decode_head'),
     ],
