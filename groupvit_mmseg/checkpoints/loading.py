@@ -26,7 +26,7 @@ NUM_KEYS = 20
 
 
 # What pickletools says of a file that begins with anything else.
-NO_PICKLE = re.compile(r'^at position 0, opcode .* unknown')
+NO_PICKLE = re.compile(r'at position 0, opcode .* unknown')
 MapLocation: TypeAlias = str | torch.device | Callable[[Storage, str], Storage]
 """TypeAlias: Device of tensors, or a function that moves a storage, as in ``torch.load``."""
 
