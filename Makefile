@@ -123,7 +123,7 @@ licences: venv ## list the licences of all packages; fail on one that does not f
 	@$(BIN)/python tools/licences.py
 
 sbom: $(EXTRA)/sbom/.installed ## write the software bill of materials dist/sbom.json (CycloneDX)
-	@mkdir -p dist && $(EXTRA)/sbom/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml --output-file dist/sbom.json $(BIN)/python
+	@mkdir -p dist && $(EXTRA)/sbom/bin/cyclonedx-py environment --output-reproducible --mc-type library --output-file dist/sbom.json $(BIN)/python
 
 audit: $(EXTRA)/sbom/.installed ## ask the public database about known vulnerabilities of the lock (network)
 	@$(EXTRA)/sbom/bin/pip-audit --disable-pip --no-deps --requirement requirements/lock.txt
