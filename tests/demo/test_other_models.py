@@ -20,6 +20,8 @@ from groupvit_mmseg.text import tokenize
 from groupvit_mmseg.text.class_list import make_class_list
 
 transformers = pytest.importorskip('transformers', reason='the models are not installed')
+if tuple(map(int, transformers.__version__.split('.')[:2])) < (4, 45):
+    pytest.skip('the examples need transformers 4.45', allow_module_level=True)
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / 'demo/other_models'
 TEXT = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)

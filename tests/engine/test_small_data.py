@@ -44,7 +44,7 @@ def test_a_run_made_to_collapse_is_caught(train):
     assert re.match(r'The groups collapse: (group_entropy_1|segment_similarity) is ', text)
     entropies = runner.message_hub.get_scalar('train/group_entropy_1').data[0]
     assert entropies[0] > 0.9  # what it began with
-    assert entropies[-1] < 0.1
+    assert entropies[-1] < 0.6 * entropies[0]
 
 
 def test_frozen_groups_stand_the_same_rate(train):
