@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from scipy.io import savemat
 
 from groupvit_mmseg.benchmark.large_sets import LARGE_SETS
+from groupvit_mmseg.benchmark.measures import ImageMeasures
 from groupvit_mmseg.benchmark.sets import KNOWN_SETS, select_sets
 from groupvit_mmseg.datasets.label_set import class_entries
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
@@ -168,10 +169,17 @@ def predict(self, inputs, data_samples=None):
     return list(data_samples)
 
 
+def upper_halves(self, image, sample):
+    found = torch.zeros(SIZE, dtype=torch.int64)
+    found[: SIZE[0] // 2] = 1
+    return [found] * len(self.queries)
+
+
 def test_scores_are_those_worked_out_by_hand(place, tmp_path, monkeypatch):
     """Halves of photographs, 1,000 pixels each; truth left and right, prediction up and down."""
     monkeypatch.setattr(GroupViTSegmentor, 'predict', predict)
-    measures = ('--measures', 'boundary', 'calibration')
+    monkeypatch.setattr(ImageMeasures, '_query_maps', upper_halves)
+    measures = ('--measures', 'boundary', 'calibration', 'single-query')
     assert evaluate(place, LARGE_SETS, tmp_path / 'out', *measures) == 0
     ade = json.loads((tmp_path / 'out/ade847.json').read_text())
     # Truth: label 1, 846 | 845, ignored. Label 1: 500 of 1000 + 1000 - 500; predicted in 500 more
@@ -184,12 +192,21 @@ def test_scores_are_those_worked_out_by_hand(place, tmp_path, monkeypatch):
     assert ade['metrics']['fwIoU'] == pytest.approx((25 + 25 + 0) / 3)
     # 1,000 of 3,000 pixels are right, at a confidence of 0.75
     assert ade['metrics']['ECE'] == pytest.approx(100 * (0.75 - 1 / 3), abs=1e-4)
-    assert 0 < ade['metrics']['boundary_mIoU'] < 100
+    # Contours of one pixel: truth 126 of 40 x 25, prediction 136 of 20 x 50, 45 in both; in the
+    # second photograph only 20 x 25 of the prediction count, 86.
+    edges = 100 * 45 / (126 + 136 - 45 + 86)
+    assert ade['metrics']['boundary_mIoU'] == pytest.approx((edges + edges + 0) / 3)
     context = json.loads((tmp_path / 'out/context459.json').read_text())
-    # Truth: 0, 458 | ignored, 255. 255: 500 / (1000 + 1000 + 500 - 500 + ...)
-    # 255 is predicted in 1,000 + 500 pixels that count and true in 1,000: 500 / 2000; so is 458.
+    # Truth: 0, 458 | ignored, 255. Label 255 is predicted in 1,000 + 500 pixels that count and
+    # true in 1,000, 500 in common: 500 / 2000. So is 458.
     found = {name: value for name, value in context['class_iou'].items() if value is not None}
     assert found == pytest.approx({'kind1': 0.0, 'kind256': 25.0, 'kind459': 25.0})
+    # Every query finds the upper halves: 500 of kind 256 and 1,000 others of the first photograph.
+    queries = context['measures']['single-query']
+    assert len(queries) == 459
+    assert {name: value for name, value in queries.items() if value} == pytest.approx(
+        {'kind1': 25.0, 'kind256': 25.0, 'kind459': 25.0}
+    )
     table = (tmp_path / 'out/table.md').read_text()
     assert 'no sizes are stated for 847 classes: those for ade20k stand in' in table
     assert '| Context459 |' in table
