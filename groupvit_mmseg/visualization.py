@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from groupvit_mmseg.palettes import RGBArray, class_palette, palette
 
 IndexMap = NDArray[np.integer]
-IGNORED = 255
+IGNORED, IGNORED_OF_16_BITS = 255, 65535
 _INK, _PAPER = (33, 33, 33), (255, 255, 255)
 _GAP = 6
 
@@ -76,8 +76,8 @@ def draw_labels(
     """Paint each class over the image and write its name on its largest region.
 
     Classes whose colour is black are left unpainted, such as a first class called "background", as
-    are ignored pixels (255); names that do not fit their region are left out (``legend`` lists them
-    all).
+    are ignored pixels (255 or 65535); names that do not fit their region are left out (``legend``
+    lists them all).
 
     Args:
         image (NDArray): RGB ``(H, W, 3)``.
@@ -98,7 +98,7 @@ def draw_labels(
     """
     _check_sizes(image, label_map)
     is_class = np.asarray(label_map < len(class_names))
-    if not (is_class | (label_map == IGNORED)).all():
+    if not (is_class | np.isin(label_map, (IGNORED, IGNORED_OF_16_BITS))).all():
         raise ValueError(
             f'The label map has class {int(label_map.max())}, but only {len(class_names)} classes '
             'have a name: give all names.'

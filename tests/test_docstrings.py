@@ -14,6 +14,7 @@ import groupvit_mmseg
 WITHOUT_EXAMPLE = {
     'BoundaryIoUMetric',
     'COCOObjectDataset',
+    'ClassFileDataset',
     'EvaluatedSegmentor',  # a type
     'ForegroundIoUMetric',
     'GroupViTOutput',

@@ -181,7 +181,7 @@ def has_background(class_set: ClassSet) -> bool:
     """Return whether the first class is the background: of a known set, or of a list of names."""
     if isinstance(class_set, str):
         return class_set in WITH_BACKGROUND
-    return is_background(class_set[0])
+    return bool(class_set) and is_background(class_set[0])
 
 
 def abbreviated(class_set: ClassSet) -> str:

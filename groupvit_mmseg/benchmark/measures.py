@@ -17,6 +17,7 @@ from torch import Tensor
 
 from groupvit_mmseg.benchmark.result_types import ImageResult, JournalLine
 from groupvit_mmseg.benchmark.stored_predictions import encode_labels
+from groupvit_mmseg.datasets.label_maps import IGNORED
 from groupvit_mmseg.evaluation.reliability import Reliability, count_confidence, reliability
 from groupvit_mmseg.evaluation.shape_metrics import boundary_areas
 from groupvit_mmseg.inference.loading import EvaluatedSegmentor
@@ -49,6 +50,7 @@ class ImageMeasures:
         names (Sequence[str]): Some of ``MEASURES``.
         classes (ClassList): Classes of the set.
         other (Sequence[str]): Words that a single query competes with. Defaults to ``OTHER``.
+        ignored (int): Label that does not count. Defaults to 255.
     """
 
     def __init__(
@@ -58,14 +60,16 @@ class ImageMeasures:
         classes: ClassList,
         *,
         other: Sequence[str] = OTHER,
+        ignored: int = IGNORED,
     ) -> None:
+        self.ignored = ignored
         self.segmentor, self.names, self.classes = segmentor, names, classes
         self.queries: list[EmbeddedClasses] = []
         if 'single-query' in names:
             self.queries = [self._embedded(name, other) for name in classes.foreground]
             self._restore()
         if 'calibration' in names:
-            segmentor.test_cfg = {**segmentor.test_cfg, 'with_scores': True}
+            segmentor.test_cfg = {**segmentor.test_cfg, 'with_confidence': True}
 
     def _embedded(self, name: str, other: Sequence[str]) -> EmbeddedClasses:
         """Return the class list of a query with its embeddings."""
@@ -93,14 +97,17 @@ class ImageMeasures:
         predicted = sample.pred_sem_seg.get('data')[0].cpu()
         result = ImageResult()
         if 'boundary' in self.names:
-            areas = boundary_areas(predicted, label_map, len(self.classes.class_names))
+            areas = boundary_areas(
+                predicted, label_map, len(self.classes.class_names), ignore_index=self.ignored
+            )
             counts = torch.stack([areas.intersect, areas.union], dim=1).long()  # (K, 2)
             present = counts[:, 1].nonzero().flatten()
             result['edges'] = torch.cat([present[:, None], counts[present]], dim=1).tolist()
         if 'calibration' in self.names:
-            scores = sample.seg_logits.get('data').cpu()
-            confidence = _confidence(scores, predicted, self.classes.with_background)
-            result['confidence'] = count_confidence(confidence, predicted, label_map)
+            confidence = sample.get('seg_confidence').get('data')[0].cpu()
+            result['confidence'] = count_confidence(
+                confidence, predicted, label_map, ignore_index=self.ignored
+            )
         if 'predictions' in self.names:
             result['prediction'] = encode_labels(predicted.numpy())
         if self.queries:
@@ -111,7 +118,7 @@ class ImageMeasures:
         """Return class, intersection and union of each query that is in mask or prediction."""
         data = dict(inputs=[image], data_samples=[SegDataSample(metainfo=sample.metainfo)])
         pixels = self.segmentor.data_preprocessor(data, False)['inputs'][0]
-        first, valid, lines = int(self.classes.with_background), label_map != 255, []
+        first, valid, lines = int(self.classes.with_background), label_map != self.ignored, []
         for label, predicted in enumerate(self._query_maps(pixels, sample), start=first):
             found = (predicted.cpu() == 1) & valid
             labelled = label_map == label
@@ -141,18 +148,16 @@ class ImageMeasures:
 
 
 def make_measures(
-    segmentor: EvaluatedSegmentor, names: Sequence[str], other: Sequence[str]
+    segmentor: EvaluatedSegmentor,
+    names: Sequence[str],
+    other: Sequence[str],
+    *,
+    ignored: int = IGNORED,
 ) -> ImageMeasures | None:
     """Make the measures of a segmentor that is set up; None without any."""
-    return ImageMeasures(segmentor, names, segmentor.classes, other=other) if names else None
-
-
-def _confidence(scores: Tensor, predicted: Tensor, with_background: bool) -> Tensor:
-    """Return the score of each pixel's class; of the background one minus the best other score."""
-    if not with_background:
-        return scores.amax(0)
-    best = scores[1:].amax(0)
-    return torch.where(predicted == 0, 1 - best, best)
+    if not names:
+        return None
+    return ImageMeasures(segmentor, names, segmentor.classes, other=other, ignored=ignored)
 
 
 def measure_scores(

@@ -8,6 +8,7 @@ from pathlib import Path
 from pprint import pformat
 
 from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.datasets.label_maps import IGNORED, LARGEST_LABEL
 from groupvit_mmseg.text.class_file import read_class_file
 
 NAME = 'own'
@@ -29,7 +30,8 @@ def write_set_config(
     Args:
         out (str | Path): Folder to write ``own.py`` into.
         images (str | Path): Folder of the images, all with one ending.
-        masks (str | Path): Folder of the masks: label images.
+        masks (str | Path): Folder of the masks: label images, of more than 255 classes with 16
+            bits and 65535 for pixels to ignore.
         classes (str | Path): Class file, a class per label in order.
 
     Returns:
@@ -44,7 +46,7 @@ def write_set_config(
     image_suffix = _one_suffix(image_files, images)
     mask_suffix = _mask_suffix(image_files, mask_files, masks)
     names = read_class_file(classes)['class_names']
-    dataset = dict(
+    dataset: dict[str, object] = dict(
         type='BaseSegDataset',
         metainfo=dict(classes=list(names)),
         data_root=str(Path(images).resolve()),
@@ -52,6 +54,8 @@ def write_set_config(
         img_suffix=image_suffix,
         seg_map_suffix=mask_suffix,
     )
+    if len(names) > IGNORED:  # labels of 16 bits
+        dataset['ignore_index'] = LARGEST_LABEL
     text = f'test_dataloader = dict(dataset={pformat(dataset, sort_dicts=False)})\n'
     path = Path(out) / f'{NAME}.py'
     write_text(path, text)

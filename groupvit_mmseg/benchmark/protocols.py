@@ -217,12 +217,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 """Mapping[str, Preset]: The protocols by name."""
 
 
-def protocol(name: str, class_set: ClassSet, /, **changes: Unpack[ProtocolFields]) -> Protocol:
+def protocol(
+    name: str, class_set: ClassSet, neighbour: str = '', /, **changes: Unpack[ProtocolFields]
+) -> Protocol:
     """Return a preset's protocol for a set.
 
     Args:
         name (str): A key of ``PRESETS``, such as ``official``.
         class_set (str | tuple[str, ...]): A set that ``class_names`` knows, ``imagenet``, or names.
+        neighbour (str): Known set whose sizes stand in where the classes are given by names.
+            Defaults to ``''``, none.
         **changes: Fields of :class:`Protocol` to change; ``bg_thresh`` may also be the name of a
             preset of thresholds.
 
@@ -245,12 +249,15 @@ def protocol(name: str, class_set: ClassSet, /, **changes: Unpack[ProtocolFields
     if name not in PRESETS:
         raise ValueError(f'Unknown protocol {name!r}: use one of {", ".join(PRESETS)}.')
     preset = PRESETS[name]
-    key = class_set if isinstance(class_set, str) else ''  # presets know no sets of users
+    # Presets know no sets by names.
+    key = class_set if isinstance(class_set, str) else neighbour
     threshold = preset.thresholds.get(key)
     fields: ProtocolFields = {'bg_thresh': threshold, **preset.per_set.get(key, {}), **changes}
     if isinstance(fields['bg_thresh'], str):
         fields['bg_thresh'] = background_threshold(fields['bg_thresh'], class_set)
     result = preset.common.changed(**fields)
+    if neighbour:
+        result = _with_stand_in(result, len(class_set), neighbour)
     if not has_background(class_set):
         return dataclasses.replace(result, bg_thresh=None, background_words=())
     if result.bg_thresh is None and not result.background_words:
@@ -259,3 +266,9 @@ def protocol(name: str, class_set: ClassSet, /, **changes: Unpack[ProtocolFields
             'give one with bg_thresh.'
         )
     return result
+
+
+def _with_stand_in(result: Protocol, num_classes: int, neighbour: str) -> Protocol:
+    """Add the set whose sizes stand in to the caveat."""
+    note = f'no sizes are stated for {num_classes} classes: those for {neighbour} stand in'
+    return dataclasses.replace(result, caveat='; '.join(filter(None, (result.caveat, note))))

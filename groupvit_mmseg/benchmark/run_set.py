@@ -26,9 +26,9 @@ from groupvit_mmseg.benchmark.pending_images import (
 from groupvit_mmseg.benchmark.result_types import ImageResult
 from groupvit_mmseg.benchmark.sets import Benchmark, dataset_config
 from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.datasets.label_maps import reading_label_maps
+from groupvit_mmseg.datasets.label_maps import IGNORED, ignored_label, reading_label_maps
 from groupvit_mmseg.datasets.listing import check_listing
-from groupvit_mmseg.datasets.segmentation_checks import check_class_count
+from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_masks
 from groupvit_mmseg.evaluation.confusion import count_pairs
 from groupvit_mmseg.image_size import check_image_size
 from groupvit_mmseg.inference.loading import EvaluatedSegmentor
@@ -94,13 +94,18 @@ def build_dataset(
     dataset = dataset_config(read_config(configs / '_base_/datasets' / benchmark.data_config))
     dataset.update(data_root=str(root), **changes)
     if benchmark.name != 'imagenet':
-        ignored = dataset.get('ignore_index', 255)
+        ignored = dataset.get('ignore_index', IGNORED)
         dataset.pipeline = reading_label_maps(segmentation_pipeline(protocol), ignore_index=ignored)
         check_listing(dataset)
     try:
         return DATASETS.build(dataset)
     except TypeError as error:  # an argument that does not exist, or of another type
         raise ValueError(f'The data set of {benchmark.data_config}: {error}.') from error
+
+
+def ignored_of(dataset: BaseDataset) -> int:
+    """Return the label of the masks that does not count, as :class:`.LoadLabelMap` reads them."""
+    return ignored_label(getattr(dataset, 'ignore_index', IGNORED))
 
 
 def run_segmentation(
@@ -129,6 +134,7 @@ def run_segmentation(
     """
     num_classes = segmentor.num_classes
     check_class_count(num_classes, dataset.metainfo['classes'], type(dataset).__name__)
+    ignored = ignored_of(dataset)
 
     network = (
         segmentor.model if isinstance(segmentor, OpenVocabularySegmentor) else segmentor.backbone
@@ -136,13 +142,15 @@ def run_segmentation(
 
     def results(batch: dict) -> list[ImageResult]:
         _check_sizes(batch, network)
+        if ignored != IGNORED:  # which the segmentor takes for a class
+            check_masks(batch['data_samples'], num_classes, ignored)
         samples = segmentor.test_step(batch)
         return [result(*one) for one in zip(batch['inputs'], samples, strict=True)]
 
     def result(image: Tensor, sample: SegDataSample) -> ImageResult:
         label_map = sample.gt_sem_seg.get('data')[0]
         predicted = sample.pred_sem_seg.get('data')[0].to(label_map.device)
-        pairs = count_pairs(label_map, predicted, num_classes)
+        pairs = count_pairs(label_map, predicted, num_classes, ignored)
         measured = ImageResult() if measure is None else measure(image, sample)
         return {'image': image_name(sample), 'pairs': pairs, **measured}
 

@@ -13,6 +13,7 @@ from mmengine.fileio import list_from_file
 from mmseg.registry import DATASETS
 
 from groupvit_mmseg.benchmark.further_sets import FURTHER_SETS
+from groupvit_mmseg.benchmark.large_sets import LARGE_SETS, read_classes
 from groupvit_mmseg.benchmark.published import scores_of
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.datasets.segmentation_checks import check_class_names_of_set
@@ -25,12 +26,13 @@ class Benchmark(NamedTuple):
         name (str): Name on the command line.
         title (str): Name in tables.
         class_set (str | tuple[str, ...]): Argument of ``class_names`` for its classes, or their
-            names.
+            names; no names for a large set before :meth:`with_classes`.
         data_config (str): Config of its files, relative to ``configs/_base_/datasets``; absolute
             for a set of the user.
         root (str): Folder of its files, relative to the data root; for a set of the user, to the
             working directory.
         num_images (int | None): Images of the whole split; None for a set of the user.
+        neighbour (str): Class set whose sizes in a protocol stand in. Defaults to ``''``, none.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Benchmark(NamedTuple):
     data_config: str
     root: str
     num_images: int | None
+    neighbour: str = ''
 
     @property
     def published(self) -> tuple[float | None, ...]:
@@ -53,6 +56,12 @@ class Benchmark(NamedTuple):
             'data/VOCdevkit/VOC2012'
         """
         return Path(self.root) if self.num_images is None else Path(data_root) / self.root
+
+    def with_classes(self, folder: Path) -> Benchmark:
+        """Return a large set with the class names of its folder; any other set as it is."""
+        if self.class_set:
+            return self
+        return self._replace(class_set=read_classes(self.name, folder))
 
 
 _SETS = (
@@ -144,6 +153,12 @@ KNOWN_SETS: Mapping[str, Benchmark] = MappingProxyType(
                 each.num_images,
             )
             for name, each in FURTHER_SETS.items()
+        },
+        **{
+            name: Benchmark(
+                name, each.title, (), each.data_config, each.root, each.num_images, each.neighbour
+            )
+            for name, each in LARGE_SETS.items()
         },
     }
 )

@@ -21,6 +21,7 @@ from groupvit_mmseg.benchmark.run_set import (
     Share,
     build_dataset,
     digest,
+    ignored_of,
     run_classification,
     run_segmentation,
 )
@@ -70,17 +71,16 @@ class EvaluationTask:
         changes: ProtocolFields = {**settings.changes}
         if templates is not None:  # rows of one set differ in them: they are no change
             defaults['templates'] = changes['templates'] = templates
-        self.preset = protocol(settings.protocol, benchmark.class_set, **defaults)
+        origin = (settings.protocol, benchmark.class_set, benchmark.neighbour)
+        self.preset = protocol(*origin, **defaults)
         fields: ProtocolFields = {**defaults, **changes}
-        self.protocol = protocol(settings.protocol, benchmark.class_set, **fields)
+        self.protocol = protocol(*origin, **fields)
         if not self.is_classification:
             check_class_file(benchmark, self.classes)
-        self.prompted = self._prompted()
-        root = settings.folder(benchmark)
+        self.prompted, root = self._prompted(), settings.folder(benchmark)
         self.dataset = build_dataset(benchmark, root, self.protocol, configs=settings.configs)
         if not self.is_classification:
-            num_classes = len(self._class_list().class_names)
-            check_set(self.dataset, num_classes)
+            check_set(self.dataset, len(self._class_list().class_names))
         self.num_images = min(len(self.dataset), settings.limit or len(self.dataset))
         self.digests = dict(
             classes=digest([*self.names, json.dumps(self.prompted), *self._label_options()]),
@@ -152,8 +152,8 @@ class EvaluationTask:
 
     def _image_paths(self) -> list[str]:
         """List the files of the images in order."""
-        infos = (self.dataset.get_data_info(index) for index in range(len(self.dataset)))
-        return [str(info['img_path']) for info in infos]
+        data = self.dataset
+        return [str(data.get_data_info(index)['img_path']) for index in range(len(data))]
 
     @property
     def names(self) -> Sequence[str]:
@@ -203,7 +203,8 @@ class EvaluationTask:
             )
             return
         self.set_up(segmentor, logit_scale)
-        measure = make_measures(segmentor, self.settings.measures, self.settings.query_other)
+        other, ignored = self.settings.query_other, ignored_of(self.dataset)
+        measure = make_measures(segmentor, self.settings.measures, other, ignored=ignored)
         yield from run_segmentation(segmentor, self.dataset, self.journal, measure=measure, **share)
 
     def _caveat(self) -> str:
@@ -290,7 +291,7 @@ def make_tasks(
                 for name, templates in IMAGENET_TEMPLATES.items()
             ]
         else:
-            tasks.append(EvaluationTask(benchmark, settings))
+            tasks.append(EvaluationTask(benchmark.with_classes(folder), settings))
     if not tasks:
         raise FileNotFoundError(
             f'{settings.data_root} holds none of the sets: name the folder that does with '

@@ -15,7 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.restricted_unpickler import RestrictedUnpickler, StoredTensor
+from groupvit_mmseg.checkpoints.restricted_unpickler import (
+    BoundedStream,
+    RestrictedUnpickler,
+    StoredTensor,
+)
 from groupvit_mmseg.checkpoints.torch_archive import RestrictedFile, open_restricted
 
 HISTORY = ('mmengine.logging.history_buffer', 'HistoryBuffer')
@@ -59,6 +63,43 @@ def read_plain(path: Path, *, map_location: str | torch.device = 'cpu') -> objec
         return file.read(tensor).to(map_location)
 
     return _plain(file.content, read)
+
+
+def read_pickle(path: Path) -> object:
+    """Read a plain pickle of dicts, lists, texts, numbers and NumPy arrays of numbers.
+
+    Args:
+        path (Path): The file; protocol 4 or lower, as ``pickle.dump`` wrote until Python 3.13.
+
+    Returns:
+        object: The content; arrays as tensors.
+
+    Raises:
+        UnpicklingError: If it is no pickle, or holds objects of any other type.
+
+    Example:
+        >>> with open('index.pkl', 'wb') as stream:
+        ...     pickle.dump({'names': ['cat'], 'counts': np.array([[3]])}, stream, protocol=4)
+        >>> read_pickle(Path('index.pkl'))
+        {'names': ['cat'], 'counts': tensor([[3]])}
+    """
+
+    def refuse(tensor: StoredTensor) -> Tensor:
+        raise pickle.UnpicklingError('it holds a tensor')
+
+    skipped: set[str] = set()
+    with path.open('rb') as stream:
+        bounded = BoundedStream(stream, path.stat().st_size)
+        try:
+            content = PlainUnpickler(bounded, skipped).load()
+        # Damaged pickles raise many types.
+        except Exception as error:
+            raise pickle.UnpicklingError(f'{path} is no pickle of data ({error})') from error
+    if skipped:
+        raise pickle.UnpicklingError(
+            f'{path} holds objects of {", ".join(sorted(skipped))}, which are no plain data'
+        )
+    return _plain(content, refuse)
 
 
 def open_plain(path: Path) -> RestrictedFile:

@@ -14,11 +14,16 @@ from groupvit_mmseg.datasets.label_maps import LoadLabelMap
 from groupvit_mmseg.datasets.rand_augment import TimmRandAugment
 from groupvit_mmseg.datasets.random_erasing import RandomHorizontalFlip, RandomPixelErasing
 from groupvit_mmseg.datasets.random_resized_crop import LoadRandomResizedCrop
-from groupvit_mmseg.datasets.segmentation import COCOObjectDataset, PascalVOC20Dataset
+from groupvit_mmseg.datasets.segmentation import (
+    ClassFileDataset,
+    COCOObjectDataset,
+    PascalVOC20Dataset,
+)
 
 __all__ = [
     'COCOObjectDataset',
     'CaptionPrompts',
+    'ClassFileDataset',
     'ImageTextBatch',
     'ImageTextDataHook',
     'ImageTextDataset',

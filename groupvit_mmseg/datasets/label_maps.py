@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import mmcv
 import numpy as np
@@ -20,6 +20,9 @@ from groupvit_mmseg.datasets.image_containers import image_format, open_containe
 from groupvit_mmseg.datasets.image_decoding import MAX_FILE_PIXELS, check_size, check_tiles
 
 IGNORED = 255
+"""int: Label of pixels to ignore, in files and in memory, of labels of 8 bits."""
+LARGEST_LABEL = 2**16 - 1
+"""int: Largest label of 16 bits, that of pixels to ignore in memory."""
 ORIENTATION = 274  # tag of EXIF
 TURNS = (5, 6, 7, 8)  # orientations that exchange width and height
 SAVE_AS = 'save it as an 8-bit PNG of labels, grey or with a palette.'
@@ -37,12 +40,16 @@ class LoadLabelMap(LoadAnnotations):
     leaves the masks out at inference.
 
     Args:
-        ignore_index (int): Label of the files that does not count; it becomes 255. Defaults to 255.
+        ignore_index (int): Label of the files that does not count; it becomes 255. One above 255,
+            up to 65535, says that labels have 16 bits; it becomes 65535. Defaults to 255.
         **kwargs: Arguments of ``LoadAnnotations``.
 
+    Attributes:
+        ignored (int): Label of ``gt_seg_map`` that does not count.
+
     Raises:
-        ValueError: With the file's name, if it is no map of labels 0 to 255, or of another size
-            than its image.
+        ValueError: With the file's name, if it is no map of labels 0 to 255 (of 16 bits: 65535), or
+            of another size than its image.
 
     Example:
         >>> import cv2
@@ -55,20 +62,23 @@ class LoadLabelMap(LoadAnnotations):
     def __init__(self, *, ignore_index: int = IGNORED, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ignore_index = ignore_index
+        self.ignored = ignored_label(ignore_index)
         self._warned_of_orientation = False
 
     def _load_seg_map(self, results: dict) -> None:
-        """Read one mask into ``gt_seg_map``, uint8 ``(H, W)``."""
+        """Read one mask into ``gt_seg_map``, uint8 or uint16 ``(H, W)``."""
         path = results['seg_map_path']
         data = fileio.get(path, backend_args=self.backend_args)
-        labels = decode_label_map(data, path, backend=self.imdecode_backend)
+        bits: Literal[8, 16] = 8 if self.ignored == IGNORED else 16
+        labels = decode_label_map(data, path, backend=self.imdecode_backend, bits=bits)
         self._check_size(path, labels.shape, results.get('img_path'), results.get('ori_shape'))
-        if self.ignore_index != IGNORED:
-            labels = np.where(labels == self.ignore_index, IGNORED, labels).astype(np.uint8)
+        dtype, ignored = labels.dtype, self.ignored
+        if self.ignore_index != ignored:
+            labels = np.where(labels == self.ignore_index, ignored, labels).astype(dtype)
         if self._reduces_zero_label(results['reduce_zero_label']):
-            labels = np.where(np.isin(labels, (0, IGNORED)), IGNORED, labels - 1).astype(np.uint8)
+            labels = np.where(np.isin(labels, (0, ignored)), ignored, labels - 1).astype(dtype)
         if results.get('label_map') is not None:
-            labels = _relabelling(results['label_map'])[labels]
+            labels = _relabelling(results['label_map'], dtype)[labels]
         results['gt_seg_map'] = labels
         results['seg_fields'].append('gt_seg_map')
 
@@ -105,9 +115,34 @@ class LoadLabelMap(LoadAnnotations):
             )
 
 
+def ignored_label(ignore_index: int) -> int:
+    """Return the label in memory of the pixels that have the label ``ignore_index`` in files.
+
+    Args:
+        ignore_index (int): Of a data set; one above 255 says that labels have 16 bits.
+
+    Raises:
+        ValueError: If it is above 65535.
+
+    Example:
+        >>> ignored_label(0), ignored_label(1000)
+        (255, 65535)
+    """
+    if ignore_index > LARGEST_LABEL:
+        raise ValueError(
+            f'ignore_index = {ignore_index} is above {LARGEST_LABEL}, the largest label of 16 bits.'
+        )
+    return LARGEST_LABEL if ignore_index > IGNORED else IGNORED
+
+
 def decode_label_map(
-    data: bytes, path: str, *, backend: str = 'pillow', max_pixels: int = MAX_FILE_PIXELS
-) -> NDArray[np.uint8]:
+    data: bytes,
+    path: str,
+    *,
+    backend: str = 'pillow',
+    max_pixels: int = MAX_FILE_PIXELS,
+    bits: Literal[8, 16] = 8,
+) -> NDArray[np.unsignedinteger]:
     """Decode the labels of a mask file, ``(H, W)``: grey of any depth, bits, or palette indices.
 
     Args:
@@ -115,10 +150,11 @@ def decode_label_map(
         path (str): Its name, for messages.
         backend (str): Decoder, as ``mmcv.imfrombytes`` knows it. Defaults to ``'pillow'``.
         max_pixels (int): Limit of width x height. Defaults to 178,956,970.
+        bits (int): Bits of a label of the result, 8 or 16. Defaults to 8.
 
     Raises:
         ValueError: If the file cannot be decoded, has colours or alpha, or a label that is no whole
-            number from 0 to 255.
+            number of so many bits.
     """
     try:
         _check_container(data, max_pixels)
@@ -137,7 +173,7 @@ def decode_label_map(
         raise ValueError(
             f'The mask {path} has colours instead of labels (shape {labels.shape}): {SAVE_AS}'
         )
-    return _as_bytes(labels, path)
+    return as_labels(labels, path, np.uint8 if bits == 8 else np.uint16)
 
 
 def _check_container(data: bytes, max_pixels: int) -> None:
@@ -163,17 +199,30 @@ def _decode_by_pillow(data: bytes, max_pixels: int) -> NDArray:
         return pixels // (255 // (2**depth - 1)) if image.mode == 'L' and depth < 8 else pixels
 
 
-def _as_bytes(labels: NDArray, path: str) -> NDArray[np.uint8]:
-    """Convert labels of any type to uint8; refuse those that would change."""
-    if labels.dtype in (np.uint8, np.bool_):
-        return labels.astype(np.uint8)
+def as_labels(
+    labels: NDArray, path: str, dtype: type[np.unsignedinteger]
+) -> NDArray[np.unsignedinteger]:
+    """Convert labels to an unsigned type of 8 or 16 bits.
+
+    Args:
+        labels (NDArray): Numbers of any type.
+        path (str): The file that they are of, for messages.
+        dtype (type): ``np.uint8`` or ``np.uint16``.
+
+    Raises:
+        ValueError: If a label would change.
+    """
+    if labels.dtype in (np.uint8, np.bool_, dtype):
+        return labels.astype(dtype)
     with np.errstate(invalid='ignore'):
-        small = labels.astype(np.uint8)
+        small = labels.astype(dtype)
     wrong = labels[small != labels]
     if wrong.size:
+        largest = np.iinfo(dtype).max
+        more = '' if largest > IGNORED else '; of 16 bits with ignore_index=65535 in the data set'
         raise ValueError(
             f'The mask {path} ({labels.dtype}) has label {wrong.flat[0]}: labels are whole numbers '
-            f'from 0 to 254, and {IGNORED} for pixels to ignore.'
+            f'from 0 to {largest - 1}, and {largest} for pixels to ignore{more}.'
         )
     return small
 
@@ -205,9 +254,9 @@ def exif_orientation(path: str | Path) -> int:
         return 1
 
 
-def _relabelling(label_map: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Return the new label of each old one, ``(256,)``; those that are not named stay."""
-    table = np.arange(256, dtype=np.uint8)
+def _relabelling(label_map: Mapping[int, int], dtype: np.dtype) -> NDArray[np.unsignedinteger]:
+    """Return the new label of each old one of a type; those that are not named stay."""
+    table = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
     for old, new in label_map.items():
         if old < len(table):
             table[old] = new

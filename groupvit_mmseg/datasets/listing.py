@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from groupvit_mmseg.datasets.label_maps import reading_label_maps
+from groupvit_mmseg.datasets.label_maps import IGNORED, reading_label_maps
 from groupvit_mmseg.datasets.segmentation import COCOObjectDataset
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
@@ -32,8 +32,22 @@ def checked_loader(loader: LoaderT) -> LoaderT:
         return loader
     for dataset in _parts(loader['dataset']):
         check_listing(dataset)
-    changed = reading_label_maps(loader['dataset'])
+    changed = reading_label_maps(loader['dataset'], **_options_of_16_bits(loader['dataset']))
     return type(loader)({**loader, 'dataset': changed})
+
+
+def _options_of_16_bits(dataset: dict[str, Any]) -> dict[str, int]:
+    """Return ``ignore_index`` where that of a data set, or of its parts, says 16-bit masks."""
+    ignored = {part.get('ignore_index', IGNORED) for part in _parts(dataset)}
+    largest = max(ignored, default=IGNORED)
+    if largest <= IGNORED:
+        return {}
+    if len(ignored) > 1:
+        raise ValueError(
+            f'The data sets of one loader have ignore_index={sorted(ignored)}: sets of 16-bit '
+            'masks need the same one.'
+        )
+    return {'ignore_index': largest}
 
 
 def check_listing(dataset: dict[str, Any]) -> None:

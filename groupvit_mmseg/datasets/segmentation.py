@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from mmseg.datasets import BaseSegDataset, PascalVOCDataset
 from mmseg.registry import DATASETS
 
+from groupvit_mmseg.text.class_file import read_class_file
 from groupvit_mmseg.text.vocabulary import class_names
 
 
@@ -80,3 +81,24 @@ class PascalVOC20Dataset(PascalVOCDataset):
 
     def __init__(self, ann_file: str, *, reduce_zero_label: bool = True, **kwargs: Any) -> None:
         super().__init__(ann_file=ann_file, reduce_zero_label=reduce_zero_label, **kwargs)
+
+
+@DATASETS.register_module()
+class ClassFileDataset(BaseSegDataset):
+    """Images and masks whose classes a class file names, as the sets of very many classes have.
+
+    Masks of more than 255 classes have 16 bits, and an ``ignore_index`` above 255.
+
+    Args:
+        class_file (str): Class file below ``data_root``; a class per label, in order.
+        data_root (str): Folder of the set. Defaults to ''.
+        **kwargs: Arguments of ``BaseSegDataset``.
+
+    Raises:
+        FileNotFoundError: If there is no class file.
+        ValueError: If it is no class file.
+    """
+
+    def __init__(self, class_file: str, *, data_root: str = '', **kwargs: Any) -> None:
+        names = read_class_file(Path(data_root) / class_file)['class_names']
+        super().__init__(data_root=data_root, metainfo=dict(classes=names), **kwargs)

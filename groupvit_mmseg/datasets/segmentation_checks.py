@@ -16,13 +16,13 @@ from mmseg.structures import SegDataSample
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from groupvit_mmseg.datasets.label_maps import LoadLabelMap, size_sentence
+from groupvit_mmseg.datasets.label_maps import IGNORED, LARGEST_LABEL, LoadLabelMap, size_sentence
 
 
 def check_masks(
     samples: Iterable[SegDataSample],
     num_classes: int,
-    ignore_index: int = 255,
+    ignore_index: int | None = None,
     *,
     at_original_size: bool = True,
 ) -> None:
@@ -31,7 +31,8 @@ def check_masks(
     Args:
         samples (Iterable[SegDataSample]): Those without a mask are skipped.
         num_classes (int): Classes, the background included.
-        ignore_index (int): Label that does not count. Defaults to 255.
+        ignore_index (int, optional): Label that does not count; None for 255 and, of 16 bits,
+            65535. Defaults to None.
         at_original_size (bool): Whether masks have the size of the image's file, as they have in
             an evaluation; in training they are cropped. Defaults to True.
 
@@ -54,24 +55,28 @@ def check_masks(
         if at_original_size and tuple(mask[0].shape) != size:
             image = meta.get('img_path', 'of the sample')
             raise ValueError(size_sentence(name, mask[0].shape, image, size))
+        ignored = IGNORED if ignore_index is None else ignore_index
         label = _label_without_class(mask.cpu().numpy(), num_classes, ignore_index)
         if label is not None:
             shifted = meta.get('reduce_zero_label')
             in_file = f' ({label + 1} in the file, by reduce_zero_label)' if shifted else ''
             raise ValueError(
                 f'{name} has label {label}{in_file}, but there are only {num_classes} classes: use '
-                f'labels 0 to {num_classes - 1} without gaps, and {ignore_index} for pixels to '
-                'ignore.'
+                f'labels 0 to {num_classes - 1} without gaps, and {ignored} for '
+                'pixels to ignore.'
             )
 
 
-def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int) -> int | None:
+def _label_without_class(labels: NDArray, num_classes: int, ignore_index: int | None) -> int | None:
     """Find a label without a class; NumPy compares int64 four times as fast as PyTorch on CPUs."""
-    wrong = (labels >= num_classes) & (labels != ignore_index)
+    ignored = IGNORED if ignore_index is None else ignore_index
+    wrong = (labels >= num_classes) & (labels != ignored)
+    if ignore_index is None and wrong.any():
+        wrong &= labels != LARGEST_LABEL
     if wrong.any():
         return int(labels[wrong].max())
     lowest = int(labels.min()) if labels.size else 0
-    return lowest if lowest < 0 and lowest != ignore_index else None
+    return lowest if lowest < 0 and lowest != ignored else None
 
 
 def check_set(dataset: Dataset, num_classes: int, *, for_training: bool = False) -> None:
@@ -168,7 +173,8 @@ def check_files(data_list: Sequence[Mapping[str, str]]) -> None:
 def check_labels_occur(dataset: BaseDataset) -> None:
     """Refuse a set whose masks have no label but 0 and the ignored one.
 
-    Masks of 0 and 255 are common for one class; here 255 is ignored, so that no class would occur.
+    Masks of 0 and 255 are common for one class; here 255 is ignored, so that no class would occur;
+    in masks of 16 bits another label is.
 
     Raises:
         ValueError: If all masks are binary, or ignored as a whole.
@@ -177,20 +183,21 @@ def check_labels_occur(dataset: BaseDataset) -> None:
     load = next((step for step in steps if type(step) in (LoadAnnotations, LoadLabelMap)), None)
     if load is None:  # masks that are read in another way, or within a TestTimeAug
         return
+    ignored = getattr(load, 'ignored', IGNORED)
     counts: Counter[int] = Counter()
     for index in range(len(dataset)):
         labels = load(dict(dataset.get_data_info(index), seg_fields=[]))['gt_seg_map']
         values = np.unique(labels).tolist()
-        if set(values) - {0, 255}:
+        if set(values) - {0, ignored}:
             return
         counts.update(values)
     count = f'all {len(dataset)} masks of the data set'
     if 0 not in counts:
-        raise ValueError(f'In {count} every pixel has the label 255, which is ignored.')
-    if 255 in counts:
+        raise ValueError(f'In {count} every pixel has the label {ignored}, which is ignored.')
+    if ignored in counts:
         raise ValueError(
-            f'The labels in {count} are 0 and 255 only, and 255 is ignored: save binary masks with '
-            'the labels 0 and 1.'
+            f'The labels in {count} are 0 and {ignored} only, and {ignored} is ignored: save '
+            'binary masks with the labels 0 and 1.'
         )
 
 

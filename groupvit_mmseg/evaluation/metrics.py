@@ -91,7 +91,7 @@ class OracleIoUMetric(PerClassIoUMetric):
                 "GroupViTSegmentor with test_cfg=dict(mode='whole')."
             )
         group_map = sample['pred_group_map']['data'].squeeze(0)
-        label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map)
+        label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map.device)
         num_classes = len(class_names_of(self))
         classes = best_classes(group_map, label_map, num_classes, self.ignore_index)
         return {**sample, 'pred_sem_seg': {'data': classes[group_map][None]}}

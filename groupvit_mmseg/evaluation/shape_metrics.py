@@ -150,7 +150,7 @@ class MaskProbingMetric(BaseMetric):
                 )
             check_first_class(self)
             group_map = sample['pred_group_map']['data'].squeeze(0)
-            label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map)
+            label_map = sample['gt_sem_seg']['data'].squeeze(0).to(group_map.device)
             overlap = best_overlap(group_map, label_map, self.ignore_index)
             self.results.append(math.nan if overlap is None else overlap)
 

@@ -24,6 +24,8 @@ class InferenceOptions(NamedTuple):
             several. Defaults to 8.
         with_scores (bool): Whether results hold ``seg_logits``, a value per class and pixel.
             Without them memory does not grow with the number of classes. Defaults to True.
+        with_confidence (bool): Whether results hold ``seg_confidence``, the score of each pixel's
+            class; of the background, one minus the best other score. Defaults to False.
         with_group_map (bool): Whether results hold ``pred_group_map``, the segment of each pixel;
             needs ``mode='whole'``. Defaults to False.
         pamr_steps (int): Iterations of PAMR on the scores, by the image. It holds 192 bytes a
@@ -44,6 +46,7 @@ class InferenceOptions(NamedTuple):
     stride: tuple[int, int] | None = None
     window_batch_size: int = 8
     with_scores: bool = True
+    with_confidence: bool = False
     with_group_map: bool = False
     pamr_steps: int = 0
     crf_steps: int = 0
@@ -144,6 +147,7 @@ def _check_values(options: InferenceOptions) -> None:
         mode=('whole', 'slide'),
         precision=PRECISIONS,
         with_scores=(True, False),
+        with_confidence=(True, False),
         with_group_map=(True, False),
         tta_flip=(True, False),
     )

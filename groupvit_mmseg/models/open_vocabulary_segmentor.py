@@ -21,7 +21,7 @@ from groupvit_mmseg.models.class_scores import pool_words
 from groupvit_mmseg.models.encoded_windows import batches_of_one_size
 from groupvit_mmseg.models.open_vocabulary_model import ACTIVATIONS, OpenVocabularyModel
 from groupvit_mmseg.models.original_size import resize_scores_to_image
-from groupvit_mmseg.models.windows import CHUNK_BYTES, best_channels, crop_windows
+from groupvit_mmseg.models.windows import CHUNK_BYTES, best_channels, confidence_of, crop_windows
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 if TYPE_CHECKING:
@@ -215,6 +215,11 @@ class OpenVocabularySegmentor(CheckedSegmentor):
             labels = labels.masked_fill(best < self.classes.bg_thresh, 0)
         if self.classes.class_thresholds:
             labels = labels.masked_fill(best <= 0, 0)
+        if self.options.with_confidence:
+            foreground = list(range(int(self.classes.with_background), self.num_classes))
+            highest = best_channels(finished, foreground, at_a_time)[0]
+            confidence = confidence_of(labels, highest, self.classes.with_background)
+            result.seg_confidence = PixelData(data=confidence[None])
         if self.options.with_scores:
             result.seg_logits = PixelData(data=finished(list(range(self.num_classes))))
         result.pred_sem_seg = PixelData(data=labels[None].long())

@@ -27,6 +27,7 @@ from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
 from groupvit_mmseg.models.windows import (
     CHUNK_BYTES,
     WindowedImage,
+    confidence_of,
     crop_windows,
     smallest_integers,
 )
@@ -191,7 +192,11 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         scores = self.refiner(image)(windowed.pixel_scores())  # (num_classes, H, W)
         scores = resize_scores_to_image(scores, result)
         result.seg_logits = PixelData(data=scores)
-        return self._finished(result, windowed, scores.argmax(dim=0))
+        labels = scores.argmax(dim=0)
+        if self.options.with_confidence:
+            best = scores[int(self.classes.with_background) :].amax(dim=0)
+            self._add_confidence(result, labels, best)
+        return self._finished(result, windowed, labels)
 
     def label_windows(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
@@ -206,13 +211,27 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         result = SegDataSample() if sample is None else sample
         size = tuple(result.metainfo.get('ori_shape', windowed.size))
         refined = self.refiner(image)
-        labels = windowed.label_map(
-            lambda scores: resize_scores_to_image(refined(scores), result),
-            size[0] * size[1],
-            # A CRF compares all classes with each other.
-            chunk_bytes=sys.maxsize if self.options.crf_steps else CHUNK_BYTES,
-        )
+
+        def finish(scores: Tensor) -> Tensor:
+            return resize_scores_to_image(refined(scores), result)
+
+        num_pixels = size[0] * size[1]
+        # A CRF compares all classes with each other.
+        chunk_bytes = sys.maxsize if self.options.crf_steps else CHUNK_BYTES
+        labels = windowed.label_map(finish, num_pixels, chunk_bytes=chunk_bytes)
+        if self.options.with_confidence:
+            first = int(self.classes.with_background)
+            if self.options.crf_steps:
+                best = finish(windowed.pixel_scores())[first:].amax(dim=0)
+            else:
+                best = windowed.best_scores(finish, num_pixels, first=first)
+            self._add_confidence(result, labels, best)
         return self._finished(result, windowed, labels)
+
+    def _add_confidence(self, result: SegDataSample, labels: Tensor, best: Tensor) -> None:
+        """Add the score of each pixel's class to the sample, as :func:`.confidence_of`."""
+        confidence = confidence_of(labels, best, self.classes.with_background)
+        result.seg_confidence = PixelData(data=confidence[None])
 
     def _finished(
         self, result: SegDataSample, windowed: WindowedImage, labels: Tensor

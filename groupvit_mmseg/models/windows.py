@@ -104,16 +104,41 @@ class WindowedImage(NamedTuple):
         Returns:
             Tensor: int64, of the final size.
         """
-        per_channel = self.scores[0].element_size() * (
-            2 * self.size[0] * self.size[1] + 2 * num_pixels
-        )
+        count = chunk_bytes // self._channel_bytes(num_pixels)
         best, labels = best_channels(
             lambda channels: finish(self.pixel_scores(channels)),
             self.active_channels() or [0],
-            chunk_bytes // per_channel,
+            count,
         )
         # Where all scores are 0, the first channel of all is the highest.
         return labels.masked_fill_(best == 0, 0).long()
+
+    def best_scores(
+        self,
+        finish: Callable[[Tensor], Tensor],
+        num_pixels: int,
+        *,
+        first: int = 0,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> Tensor:
+        """Return the highest score at each pixel, in the memory of :meth:`label_map`.
+
+        Args:
+            finish (Callable): As for :meth:`label_map`.
+            num_pixels (int): Pixels of the final size.
+            first (int): Channels below it are left out. Defaults to 0.
+            chunk_bytes (int): Bytes of pixel scores at a time. Defaults to 256 MiB.
+
+        Returns:
+            Tensor: Of the final size.
+        """
+        channels = [channel for channel in self.active_channels() if channel >= first] or [first]
+        count = chunk_bytes // self._channel_bytes(num_pixels)
+        return best_channels(lambda some: finish(self.pixel_scores(some)), channels, count)[0]
+
+    def _channel_bytes(self, num_pixels: int) -> int:
+        """Bytes of the pixel scores of one channel, before and after they are finished."""
+        return self.scores[0].element_size() * (2 * self.size[0] * self.size[1] + 2 * num_pixels)
 
 
 def best_channels(
@@ -141,6 +166,22 @@ def best_channels(
         torch.maximum(best, score, out=best)
     assert best is not None
     return best, labels
+
+
+def confidence_of(labels: Tensor, best: Tensor, with_background: bool) -> Tensor:
+    """Return the score of each pixel's class; of the background, one minus the best other score.
+
+    Args:
+        labels (Tensor): Class of each pixel ``(H, W)``.
+        best (Tensor): Highest score of each pixel ``(H, W)``, that of the background left out.
+        with_background (bool): Whether class 0 is the background.
+
+    Example:
+        >>> labels, best = torch.tensor([[0, 2]]), torch.tensor([[0.25, 0.75]])
+        >>> confidence_of(labels, best, with_background=True)
+        tensor([[0.7500, 0.7500]])
+    """
+    return torch.where(labels == 0, 1 - best, best) if with_background else best
 
 
 def smallest_integers(group_map: Tensor, num_groups: int) -> Tensor:

@@ -132,3 +132,11 @@ def test_half_a_set_is_refused(tool, weights, tmp_path, capsys):
         run(tool, weights, tmp_path / 'out', '--images', weights['images'])
     assert stop.value.code == 2
     assert 'takes --images DIR --masks DIR --classes FILE' in capsys.readouterr().err
+
+
+def test_masks_of_more_than_255_classes_have_16_bits(folders, tmp_path):
+    names = [f'kind {number}' for number in range(256)]
+    for count, ignored in ((255, None), (256, 65535)):
+        folders['classes'].write_text('\n'.join(names[:count]))
+        dataset = Config.fromfile(write_set_config(tmp_path, **folders)).test_dataloader.dataset
+        assert dataset.get('ignore_index') == ignored

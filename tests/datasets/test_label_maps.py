@@ -204,3 +204,40 @@ def test_a_pipeline_reads_by_it_wherever_the_step_stands():
     assert found[2] == dict(type='mmseg.LoadLabelMap', imdecode_backend='cv2')
     assert found[3] == pipeline[3]
     assert pipeline[2]['type'] == 'LoadAnnotations'
+
+
+WIDE = np.array([[0, 1, 255, 256], [300, 846, 65535, 1000]], np.uint16)
+
+
+def wide_labels(tmp_path, kind='PNG', reduce_zero_label=False, label_map=None, **options):
+    path = tmp_path / f'mask.{kind.lower()}'
+    Image.fromarray(WIDE).save(path, kind)
+    results = dict(seg_map_path=str(path), reduce_zero_label=reduce_zero_label, seg_fields=[])
+    return LoadLabelMap(**options)(dict(results, label_map=label_map))['gt_seg_map']
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'TIFF'])
+@pytest.mark.parametrize('backend', ['pillow', 'cv2'])
+def test_an_ignored_label_above_255_means_labels_of_16_bits(tmp_path, kind, backend):
+    labels = wide_labels(tmp_path, kind, ignore_index=65535, imdecode_backend=backend)
+    assert labels.dtype == np.uint16
+    assert (labels == WIDE).all()  # 255 is a class
+    other = wide_labels(tmp_path, kind, ignore_index=1000, imdecode_backend=backend)
+    assert other.tolist() == [[0, 1, 255, 256], [300, 846, 65535, 65535]]
+
+
+def test_labels_of_16_bits_are_counted_from_zero_and_renumbered(tmp_path):
+    labels = wide_labels(tmp_path, reduce_zero_label=True, ignore_index=65535)
+    assert labels.tolist() == [[65535, 0, 254, 255], [299, 845, 65535, 999]]
+    labels = wide_labels(tmp_path, label_map={846: 2, 0: 400}, ignore_index=65535)
+    assert labels.tolist() == [[400, 1, 255, 256], [300, 2, 65535, 1000]]
+
+
+def test_labels_of_16_bits_are_refused_where_8_are_meant(tmp_path):
+    with pytest.raises(ValueError, match=r'has label 256.*of 16 bits with ignore_index=65535'):
+        wide_labels(tmp_path)
+    data = encode(Image.fromarray(np.array([[65536, -1]], np.int32)), 'TIFF')
+    with pytest.raises(ValueError, match=r'has label 65536: .* from 0 to 65534, and 65535'):
+        decode_label_map(data, 'mask.tif', bits=16)
+    with pytest.raises(ValueError, match='ignore_index = 65536 is above 65535'):
+        LoadLabelMap(ignore_index=65536)

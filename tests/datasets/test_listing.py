@@ -104,3 +104,16 @@ def test_a_loader_reads_masks_exactly_and_its_config_is_not_changed(folder):
     assert changed.dataset.pipeline[0].type == 'mmseg.LoadLabelMap'
     assert loader.dataset.pipeline[0].type == 'LoadAnnotations'
     assert checked_loader('a loader that is built') == 'a loader that is built'
+
+
+def test_a_set_of_16_bit_labels_is_read_as_such(folder):
+    fill(folder, 'a.jpg')
+    narrow = config(folder, pipeline=[dict(type='LoadAnnotations')])
+    wide = dict(narrow, ignore_index=65535)
+    assert checked_loader(dict(dataset=wide))['dataset']['pipeline'] == [
+        dict(type='mmseg.LoadLabelMap', ignore_index=65535)
+    ]
+    assert 'ignore_index' not in checked_loader(dict(dataset=narrow))['dataset']['pipeline'][0]
+    both = dict(type='ConcatDataset', datasets=[wide, narrow])
+    with pytest.raises(ValueError, match=r'ignore_index=\[255, 65535\]'):
+        checked_loader(dict(dataset=both))

@@ -15,18 +15,19 @@ from groupvit_mmseg.error_messages import error_text
 def make_set(root, masks, classes=('wall', 'cat', 'dog'), **changes):
     """A data set of images with these masks."""
     for folder in ('images', 'masks'):
-        (root / folder).mkdir(exist_ok=True)
+        (root / folder).mkdir(parents=True, exist_ok=True)
     for index, mask in enumerate(masks):
         Image.fromarray(np.zeros((*np.shape(mask), 3), np.uint8)).save(
             root / f'images/p{index}.png'
         )
-        Image.fromarray(np.array(mask, np.uint8)).save(root / f'masks/p{index}.png')
+        values = np.array(mask, np.uint16 if np.max(mask) > 255 else np.uint8)
+        Image.fromarray(values).save(root / f'masks/p{index}.png')
     return BaseSegDataset(
         data_root=str(root),
         data_prefix=dict(img_path='images', seg_map_path='masks'),
         img_suffix='.png',
         metainfo=dict(classes=classes),
-        pipeline=[dict(type='LoadLabelMap')],
+        pipeline=[dict(type='LoadLabelMap', ignore_index=changes.get('ignore_index', 255))],
         **changes,
     )
 
@@ -178,3 +179,18 @@ class Broken(torch.utils.data.Dataset):
             raise OSError('inner')
         except OSError as error:
             raise ValueError('m.png is broken: mend it.') from error
+
+
+def test_masks_of_16_bits_ignore_65535_and_show_255(tmp_path):
+    check_set(make_set(tmp_path / 'class', [[[255, 65535]]], ignore_index=65535), 3)
+    masks = [[[0, 65535]]]
+    with pytest.raises(ValueError, match='are 0 and 65535 only, and 65535 is ignored'):
+        check_set(make_set(tmp_path / 'nothing', masks, ignore_index=65535), 3)
+
+
+@pytest.mark.parametrize('ignored, label', [(65535, 255), (255, 65535)])
+def test_a_stated_ignored_label_is_the_only_one(ignored, label):
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.tensor([[[0, label, ignored]]])))
+    check_masks([sample], 3)  # a model does not know which masks are of 16 bits
+    with pytest.raises(ValueError, match=f'has label {label}.* and {ignored} for pixels to ignore'):
+        check_masks([sample], 3, ignored)

@@ -179,3 +179,26 @@ def test_foreground_is_what_a_set_without_background_scores():
         without = torch.where(label == 0, 255, label - 1)
         plain.process({}, [sample(scores[1:].argmax(0).tolist(), without.tolist())])
     assert foreground.evaluate(5)['foreground/mIoU'] == plain.evaluate(5)['mIoU']
+
+
+def test_the_oracle_keeps_labels_above_255():
+    """Group maps have one byte a pixel: 300 would become 44 in it, and 65535 255."""
+    metric = OracleIoUMetric(ignore_index=65535)
+    metric.dataset_meta = {'classes': [str(label) for label in range(301)]}
+    group_map = torch.tensor([[[0, 0, 1, 1]]])
+    label = torch.tensor([[[300, 300, 255, 65535]]])
+    data = {'gt_sem_seg': {'data': label}, 'pred_sem_seg': {'data': torch.zeros_like(label)}}
+    metric.process({}, [{**data, 'pred_group_map': {'data': group_map}}])
+    metric.evaluate(1)
+    assert {name: v for name, v in metric.class_iou.items() if v is not None} == {
+        '255': 100.0,
+        '300': 100.0,
+    }
+    probing = MaskProbingMetric(ignore_index=65535)
+    probing.dataset_meta = {'classes': ['background', *map(str, range(1, 301))]}
+    sample = {
+        'pred_group_map': {'data': group_map.to(torch.uint8)},
+        'gt_sem_seg': {'data': torch.tensor([[[256, 512, 0, 65535]]])},
+    }
+    probing.process({}, [sample])
+    assert probing.evaluate(1)['probing/jaccard'] == 100.0

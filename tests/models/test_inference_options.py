@@ -173,3 +173,27 @@ def test_left_over_windows_are_no_change_of_whole_images():
     with pytest.raises(ValueError, match=r'without crf_steps, but model\.test_cfg has crf_steps=1'):
         refuse_options(InferenceOptions(crf_steps=1), ('pamr_steps',), 'Something works')
     refuse_options(InferenceOptions(pamr_steps=1), ('pamr_steps',), 'Something works')
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize('with_background', [True, False])
+def test_the_confidence_is_that_of_the_scores_bit_for_bit(
+    make_segmentor, image, change, with_background
+):
+    change = {name: value for name, value in change.items() if name != 'with_scores'}
+    segmentor = make_segmentor(dict(ONE_WINDOW, crop_size=(40, 40), stride=(20, 20), **change))
+    names = ['background', *NAMES] if with_background else NAMES
+    options = dict(with_background=True, bg_thresh=0.4) if with_background else {}
+    segmentor.set_classes(names, **options)
+    (full,) = segmentor.predict(image[None])
+    segmentor.test_cfg = {**segmentor.test_cfg, 'with_scores': False, 'with_confidence': True}
+    (small,) = segmentor.predict(image[None])
+    assert 'seg_logits' not in small
+    scores, labels = full.seg_logits.data, full.pred_sem_seg.data[0]
+    assert torch.equal(small.pred_sem_seg.data[0], labels)
+    best = scores[1:].amax(0) if with_background else scores.amax(0)
+    expected = torch.where(labels == 0, 1 - best, best) if with_background else best
+    assert torch.equal(small.seg_confidence.data[0], expected)
+    segmentor.test_cfg = {**segmentor.test_cfg, 'with_scores': True}
+    assert torch.equal(segmentor.predict(image[None])[0].seg_confidence.data[0], expected)

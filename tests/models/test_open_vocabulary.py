@@ -132,3 +132,18 @@ def test_mean_over_templates_normalises_each_sentence_first():
     prompts = [Prompt('cat', 0, ('{}', 'a {}')), Prompt('dog', 1, ('{}', 'a {}'))]
     embeds = mean_over_templates(prompts, lambda texts: torch.tensor([table[t] for t in texts]))
     torch.testing.assert_close(embeds, torch.tensor([[0.5**0.5, 0.5**0.5], [0.0, 1.0]]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('with_background', [True, False])
+def test_the_confidence_is_that_of_the_scores(segmentor, with_background):
+    first = ['background'] if with_background else []
+    options = dict(with_background=True, bg_thresh=0.4) if with_background else {}
+    segmentor.set_classes([*first, 'cat', 'dog', 'bus'], **options)
+    segmentor.test_cfg = dict(with_scores=True, with_confidence=True)
+    (result,) = segmentor.predict(torch.randn(1, 3, 20, 24), [sample(30, 36)])
+    labels = result.pred_sem_seg.data[0]
+    best = result.seg_logits.data[int(with_background) :].amax(0)
+    expected = torch.where(labels == 0, 1 - best, best) if with_background else best
+    assert torch.equal(result.seg_confidence.data[0], expected)
+    assert len(labels.unique()) > 1

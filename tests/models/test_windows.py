@@ -237,3 +237,21 @@ def test_171_classes_at_4096_pixels_take_less_than_768_mebibytes():
     kibibytes, shape = done.stdout.strip().split(maxsplit=1)
     assert shape == 'torch.Size([1, 4096, 4096])'
     assert int(kibibytes) < 768 * 2**10  # all scores at once are 11 GiB
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('chunk_bytes', [1, 100_000, 10**9])
+def test_the_best_score_needs_few_classes_at_a_time(chunk_bytes, monkeypatch):
+    (image,) = images((45, 61))
+    (windowed,) = with_background().segment_windows([image])
+    expected = windowed.pixel_scores()[1:].amax(0)
+    held, pixel_scores = [], WindowedImage.pixel_scores
+
+    def watched(self, channels=None):
+        held.append(len(channels))
+        return pixel_scores(self, channels)
+
+    monkeypatch.setattr(WindowedImage, 'pixel_scores', watched)
+    best = windowed.best_scores(lambda s: s, 45 * 61, first=1, chunk_bytes=chunk_bytes)
+    assert torch.equal(best, expected)
+    assert max(held) <= max(1, chunk_bytes // (4 * 4 * 45 * 61))
