@@ -165,9 +165,9 @@ def _check_text(key: str, value: object) -> None:
     texts = list(value) if listed and isinstance(value, list | tuple) else [value]
     wrong = [item for item in texts if not isinstance(item, str)]
     if wrong and value is not None and key not in ('length', 'weight'):
+        form = 'texts' if listed else 'a text'
         raise ValueError(
-            f'`{key}` of a source holds {wrong[0]!r}: write {"texts" if listed else "a text"}, such '
-            f'as {str(wrong[0])!r}.'
+            f'`{key}` of a source holds {wrong[0]!r}: write {form}, such as {str(wrong[0])!r}.'
         )
 
 
