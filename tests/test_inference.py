@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 from PIL import Image
 
+from groupvit_mmseg.checkpoints.loading import NotFiniteError
 from groupvit_mmseg.inference import (
     GroupViTInferencer,
     load_image,
@@ -254,6 +255,17 @@ def test_options_that_are_not_there_are_refused(checkpoint):
         GroupViTInferencer(ZERO_SHOT, checkpoint, device='gpu')
     with pytest.raises(ValueError, match='no option refine_step'):
         load_segmentor(ZERO_SHOT, checkpoint, refine_step=10)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_of_a_diverged_training_are_refused(checkpoint, tmp_path, value):
+    content = torch.load(checkpoint, weights_only=False)
+    weights = content['state_dict']
+    name = next(key for key in weights if key.endswith('qkv.weight'))
+    weights[name].flatten()[-1] = value
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(NotFiniteError, match=r'a\.pth has .*qkv.weight.*: its training diverged'):
+        load_segmentor(ZERO_SHOT, tmp_path / 'a.pth')
 
 
 def test_a_segmentor_without_words_keeps_what_is_of_no_class(checkpoint):

@@ -27,8 +27,11 @@ from groupvit_mmseg.benchmark.watched_checkpoints import (
     last_checkpoint_name,
     named_checkpoints,
 )
+from groupvit_mmseg.checkpoints.loading import NotFiniteError
 
 BEST = 'best.pth'
+# Errors of a checkpoint that no repetition mends; the watch goes on without it.
+USELESS = (UnpicklingError, NotFiniteError)
 
 
 class CheckpointScores(NamedTuple):
@@ -130,8 +133,8 @@ class CheckpointWatch:
             return None
         try:
             self.evaluate(held, folder)
-        except (FileNotFoundError, UnpicklingError, RuntimeError) as error:
-            if held.exists() and not isinstance(error, UnpicklingError):
+        except (FileNotFoundError, *USELESS, RuntimeError) as error:
+            if held.exists() and not isinstance(error, USELESS):
                 raise
             self._skipped[each.path] = identity
             print(f'{each.path.name} is left out: {error}', flush=True)

@@ -222,6 +222,28 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor], *, source: 
         raise RuntimeError(_misfit_message(model, error, source)) from None
 
 
+class NotFiniteError(ValueError):
+    """Weights that are infinite or not numbers."""
+
+
+def check_finite(model: nn.Module, source: str | Path) -> None:
+    """Refuse weights with which every prediction is the first class, and no error is raised.
+
+    Args:
+        model (nn.Module): With its weights.
+        source (str | Path): Their origin, for the message.
+
+    Raises:
+        NotFiniteError: If a weight is infinite or not a number.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise NotFiniteError(
+                f'{source} has weights that are no finite numbers (in {name}): its training '
+                'diverged, so take an earlier checkpoint.'
+            )
+
+
 def _misfit_message(model: nn.Module, error: RuntimeError, source: str) -> str:
     """Count the misfits that torch reports, and list the first keys and shapes."""
     entries = [entry.strip() for entry in str(error).split('\n\t')[1:]]

@@ -49,8 +49,9 @@ def draw_caption(members: Mapping[str, bytes], choice: CaptionChoice) -> str:
         members (Mapping[str, bytes]): Contents by extension, without the dot.
         choice (str | Mapping[str, float]): 'text' or 'json', the member to take where there are
             both; or names with their shares, in any unit. A name is ``text`` or ``json`` for these
-            members, that of a text member ``.NAME.txt``, or a key of the JSON member. A name that a
-            sample lacks leaves its share to the others.
+            members, that of a text member ``.NAME.txt``, or a key of the JSON member, which may be
+            ``text`` where there is no text member. A name that a sample lacks leaves its share to
+            the others.
 
     Returns:
         str: The caption; of several captions of a name each is as likely.
@@ -97,13 +98,13 @@ def _written_captions(members: Mapping[str, bytes], name: str) -> list[str]:
         for extension in TEXT_EXTENSIONS:
             if f'{stem}{extension}' in members:
                 return [decode_text(members[f'{stem}{extension}'])]
-    if name == TEXT or 'json' not in members:
+    if 'json' not in members:
         return []
     try:
         content = json.loads(decode_text(members['json']))
     except (ValueError, RecursionError) as error:
         raise BadSample('the JSON member is not valid') from error
-    if name == JSON:
-        return captions_of_value(content)
     value = content.get(name) if isinstance(content, dict) else None
-    return captions_of_value(value) if isinstance(value, str | list) else []
+    if isinstance(value, str | list):
+        return captions_of_value(value)
+    return captions_of_value(content) if name == JSON else []

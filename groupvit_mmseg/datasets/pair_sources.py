@@ -156,6 +156,19 @@ def _check_options(config: SourceConfig, kind: str) -> None:
                 f'A source of `{kind}` has no option `{key}`: it has '
                 f'{", ".join(sorted((shared | own) - {kind}))}.'
             )
+        _check_text(key, value)
+
+
+def _check_text(key: str, value: object) -> None:
+    """Refuse a path or a column of another type than text, such as the number of a column."""
+    listed = key in ('shards', 'parquet', 'caption_column') and isinstance(value, list | tuple)
+    texts = list(value) if listed and isinstance(value, list | tuple) else [value]
+    wrong = [item for item in texts if not isinstance(item, str)]
+    if wrong and value is not None and key not in ('length', 'weight'):
+        form = 'texts' if listed else 'a text'
+        raise ValueError(
+            f'`{key}` of a source holds {wrong[0]!r}: write {form}, such as {str(wrong[0])!r}.'
+        )
 
 
 def _path(config: SourceConfig, value: str) -> Path:
@@ -167,6 +180,8 @@ def _columns(config: SourceConfig) -> list[Columns]:
     """Return the columns that a source names, those of the image with each of the captions."""
     captions = config.get('caption_column')
     names = [captions] if captions is None or isinstance(captions, str) else list(captions)
+    if not names:
+        raise ValueError('`caption_column` is an empty list: name a column, or leave it out.')
     return [Columns(config.get('image_column'), name) for name in names]
 
 
@@ -208,11 +223,11 @@ def _read_table(name: str, source: Path, columns: Columns, account: Account) -> 
 def _read_columns(
     name: str, source: Path, columns: Sequence[Columns], accounts: Sequence[Account]
 ) -> Iterator[Row]:
-    """Read a table once for every column of captions; these have names if there are several."""
+    """Read a table once for every column of captions; these have its name if a config gives it."""
     for one, account in zip(columns, accounts, strict=True):
         for row in _read_table(name, source, one, account):
             named = [name_caption(str(one.caption), text) for text in row.captions]
-            yield row._replace(captions=named) if len(columns) > 1 else row
+            yield row._replace(captions=named) if one.caption else row
 
 
 def _joined_rows(rows: Iterator[Row]) -> PackedRows:

@@ -25,6 +25,8 @@ from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample
 MAX_PARTS = 2**16
 # Members' names only decide that they are images: decoders look at the content.
 IMAGE_MEMBER = 'jpg'
+# The key of all captions in the JSON member, whatever their columns are called.
+ALL = 'captions'
 # Ends the name of a caption; no caption holds it (captions.text_problem).
 MARK = '\0'
 
@@ -99,8 +101,7 @@ class ParquetReader:
                     content = image_of_value(image)
                     key = f'{prefix}/{index}'
                     named = dict(zip(names[1:], captions, strict=True))
-                    record = named if len(named) > 1 else captions[0]
-                    yield _raw_sample(key, content, record, folder)
+                    yield _raw_sample(key, content, named, folder)
                 index += 1
         except READING_ERRORS as error:
             reason = f'the row group is damaged ({" ".join(str(error).split())[:200]})'
@@ -122,15 +123,15 @@ def name_caption(name: str, caption: str) -> str:
     return f'{name}{MARK}{caption}'
 
 
-def _by_name(captions: Sequence[str]) -> object:
-    """Return captions by their names; the captions themselves if they have none."""
+def _by_name(captions: Sequence[str]) -> dict[str, object]:
+    """Return captions by their names; under ``captions`` if they have none."""
     if MARK not in captions[0]:
-        return captions
+        return {ALL: list(captions)}
     named: dict[str, list[str]] = {}
     for text in captions:
         name, _, caption = text.partition(MARK)
         named.setdefault(name, []).append(caption)
-    return named
+    return dict(named)
 
 
 def _number(shard_range: ShardRange) -> int:
@@ -138,16 +139,26 @@ def _number(shard_range: ShardRange) -> int:
     return int(shard_range.shard.rpartition('#')[2])
 
 
-def _raw_sample(key: str, image: bytes | str | None, captions: object, folder: Path) -> RawSample:
-    """Make a raw sample as a shard has it: an image and a JSON member."""
+def _raw_sample(
+    key: str, image: bytes | str | None, captions: Mapping[str, object], folder: Path
+) -> RawSample:
+    """Make a raw sample as a shard has it: an image and a JSON member with captions by name."""
     try:
         if image is None:
             raise BadSample('the image is missing')
         content = read_image(image, folder) if isinstance(image, str) else image
-        record = captions if isinstance(captions, dict) else {'captions': captions}
+        record = {ALL: _joined(list(captions.values())), **captions}
         return RawSample(key, {IMAGE_MEMBER: content, 'json': json.dumps(record).encode()})
     except TypeError:  # a value that JSON has not, such as bytes or a date
         reason = 'the caption is neither a string nor a list of strings'
         return RawSample(key, {}, reason)
     except BadSample as error:
         return RawSample(key, {}, str(error))
+
+
+def _joined(columns: Sequence[object]) -> object:
+    """Return the captions of all columns in one list; a single column as it is."""
+    if len(columns) == 1:
+        return columns[0]
+    cells = (cell if isinstance(cell, list) else [cell] for cell in columns)
+    return [text for cell in cells for text in cell if isinstance(text, str)]

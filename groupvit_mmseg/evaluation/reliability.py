@@ -15,6 +15,7 @@ from torch import Tensor
 NUM_BINS = 15
 UNIT = 10**6
 """int: Confidences are summed in millionths, so that the order of the images never matters."""
+ROUNDING = 1e-3  # of resized and refined scores
 
 ConfidenceCounts = list[list[int]]
 """list: By bin: pixels, correct pixels, sum of the confidences in millionths."""
@@ -49,13 +50,22 @@ def count_confidence(
         label_map (Tensor): True class of each pixel ``(H, W)``.
         ignore_index (int): Label that is not counted. Defaults to 255.
 
+    Raises:
+        ValueError: If a score is not in [0, 1], and so no confidence.
+
     Example:
         >>> confidence, ones = torch.tensor([[0.95, 0.99, 0.5]]), torch.ones(1, 3)
         >>> count_confidence(confidence, ones, torch.tensor([[1, 0, 1]]))[-1]
         [2, 1, 1940000]
     """
     valid = label_map != ignore_index
-    values = confidence[valid].double().clamp(0, 1)
+    values = confidence[valid].double()
+    if not ((values > -ROUNDING) & (values < 1 + ROUNDING)).all():
+        raise ValueError(
+            f'A calibration needs scores from 0 to 1, and those of an image are '
+            f'{float(values.min()):.3g} to {float(values.max()):.3g}.'
+        )
+    values = values.clamp(0, 1)
     bins = (values * NUM_BINS).long().clamp(max=NUM_BINS - 1)
     correct = (predicted[valid] == label_map[valid]).long()
     counts = torch.zeros(NUM_BINS, 3, dtype=torch.int64)

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
+from groupvit_mmseg.checkpoints.loading import check_finite, load_weights, read_checkpoint
 from groupvit_mmseg.checkpoints.module_settings import check_checkpoint
 from groupvit_mmseg.checkpoints.pretrained import weights_for
 from groupvit_mmseg.checkpoints.sources import locate
@@ -50,8 +50,8 @@ def load_segmentor(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If there is no such device or option of ``test_cfg``, or a value is out of its
-            range.
+        ValueError: If there is no such device or option of ``test_cfg``, a value is out of its
+            range, or a weight is not finite.
     """
     check_device(device)
     tensors: Mapping[str, Tensor] | None = None
@@ -72,6 +72,7 @@ def load_segmentor(
         load_checkpoint(segmentor, checkpoint)
     else:
         load_weights(segmentor, tensors, source=str(checkpoint))
+    check_finite(segmentor, checkpoint)
     return segmentor.to(device).eval()
 
 
@@ -93,8 +94,8 @@ def load_evaluated(
 
     Raises:
         FileNotFoundError: If there is no such config or checkpoint.
-        ValueError: If there is no such device or option of ``test_cfg``, or a value is out of its
-            range.
+        ValueError: If there is no such device or option of ``test_cfg``, a value is out of its
+            range, or a weight is not finite.
     """
     if isinstance(config, str | Path):
         config = read_config(config)
@@ -106,6 +107,7 @@ def load_evaluated(
     model['test_cfg'] = {**(model.get('test_cfg') or {}), 'mode': 'whole', **test_cfg}
     segmentor = MODELS.build(model)
     segmentor.model.load_checkpoint(locate(checkpoint))
+    check_finite(segmentor, checkpoint)
     return segmentor.to(device).eval()
 
 

@@ -172,6 +172,8 @@ class OpenVocabularySegmentor(CheckedSegmentor):
                 f'{len(crops)} windows and {len(embeds)} prompts: return '
                 f'({len(crops)}, {len(embeds)}, height, width).'
             )
+        if logits.isnan().any():  # infinite ones may exclude words
+            raise ValueError(f'{type(self.model).__name__} returned logits that are not numbers.')
         size = crops.shape[-2:]
         return F.interpolate(logits.float(), size=size, mode='bilinear', align_corners=False)
 

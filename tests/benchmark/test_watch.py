@@ -13,6 +13,7 @@ import torch
 from groupvit_mmseg.benchmark.watch import CheckpointWatch, follow
 from groupvit_mmseg.benchmark.watch_report import CurveReport
 from groupvit_mmseg.benchmark.watched_checkpoints import is_complete, last_checkpoint_name
+from groupvit_mmseg.checkpoints.loading import NotFiniteError
 
 
 class Training:
@@ -92,6 +93,16 @@ def test_half_a_checkpoint_waits_until_it_is_whole(training):
     assert list(watch.run_pending()) == []
     path.write_bytes(content)
     assert [each.mean for each in watch.run_pending()] == [20.0]
+
+
+def test_a_diverged_checkpoint_is_left_out(training, capsys):
+    def evaluate(checkpoint, out):
+        raise NotFiniteError('it diverged.')
+
+    training.save(1, 20.0)
+    assert list(CheckpointWatch(training.work_dir, training.out, evaluate).run_pending()) == []
+    assert capsys.readouterr().out == 'epoch_1.pth is left out: it diverged.\n'
+    assert [each.mean for each in training.watch().run_pending()] == [20.0]
 
 
 def test_a_damaged_checkpoint_is_left_out_until_it_changes(training, capsys):

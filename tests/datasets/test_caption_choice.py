@@ -124,3 +124,29 @@ def test_shares_hold_in_epochs_of_tables(tmp_path, encode_image, read, form):
     kind = 'parquet' if form == 'parquet' else 'table'
     source = {kind: str(path), 'caption_column': ['old', 'new']}
     check_shares(read(source, dict(old=0.25, new=0.75)))
+    assert {text[:3] for text in read(source, 'text')} == {'old', 'new'}  # without shares
+
+
+@pytest.mark.parametrize('form', ['csv', 'parquet'])
+def test_columns_have_their_names_also_if_they_are_text_and_json(
+    tmp_path, encode_image, read, form
+):
+    """`text` is the column of Hugging Face's imagefolder."""
+    (tmp_path / 'a.png').write_bytes(encode_image())
+    rows = [dict(image='a.png', text='old', json='new', third='third')]
+    path = tmp_path / f'pairs.{form}'
+    if form == 'csv':
+        path.write_text('image,text,json,third\na.png,old,new,third\n')
+    else:
+        pa = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    kind = 'parquet' if form == 'parquet' else 'table'
+    three = {kind: str(path), 'caption_column': ['text', 'json', 'third']}
+    assert set(read(three, dict(text=1, gone=9))) == {'old'}
+    assert set(read(three, dict(json=1, gone=9))) == {'new'}
+    for column in ('third', ['third']):
+        one = {kind: str(path), 'caption_column': column}
+        assert set(read(one, dict(third=1, gone=9))) == {'third'}
+        assert set(read(one, dict(json=1, gone=9))) == {'third'}

@@ -311,6 +311,11 @@ def test_rows_that_cannot_be_used_are_logged_with_their_reasons(tmp_path, monkey
         (dict(folder='gone'), r'there is no folder ".*gone"'),
         (dict(parquet='gone.parquet'), r'there is no ".*gone.parquet"'),
         (dict(parquet='gone-*.parquet'), r'No shard matches ".*gone-\*.parquet"'),
+        (dict(table='a.csv', caption_column=[]), r'`caption_column` is an empty list'),
+        (dict(table='a.csv', caption_column=2), r"`caption_column` .* 2: write a text, such as '2"),
+        (dict(table='a.csv', caption_column=['caption', 2]), r"2: write texts, such as '2'"),
+        (dict(table=['a.csv']), r'`table` of a source holds \[.a.csv.\]: write a text'),
+        (dict(folder=3), r'`folder` of a source holds 3: write a text'),
     ],
 )
 def test_a_wrong_source_is_one_sentence(tmp_path, config, message):

@@ -48,3 +48,13 @@ def test_limits_and_empty_bins():
     assert (bins.accuracy[0], bins.confidence[0]) == (1.0, 0.0)
     with pytest.raises(ValueError, match='No pixel counts'):
         reliability([])
+
+
+@pytest.mark.parametrize('score', [1.2, -0.2, float('nan')])
+def test_scores_that_are_no_confidences_are_refused(score):
+    """As of an adapter whose activation is 'identity'; an ignored pixel may have any."""
+    ones = torch.ones(1, 2)
+    scores = torch.tensor([[0.5, score]])
+    with pytest.raises(ValueError, match='needs scores from 0 to 1, and those of an image are'):
+        count_confidence(scores, ones, ones)
+    assert sum(count[0] for count in count_confidence(scores, ones, torch.tensor([[1, 255]]))) == 1

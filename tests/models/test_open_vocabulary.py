@@ -116,6 +116,11 @@ def test_wrong_adapters_are_told(segmentor, monkeypatch):
     monkeypatch.setattr(segmentor.model, 'forward', lambda images, embeds: images)
     with pytest.raises(ValueError, match=r'Colours returned logits of shape \(1, 3, 4, 4\)'):
         segmentor.predict(torch.zeros(1, 3, 4, 4))
+    monkeypatch.setattr(
+        segmentor.model, 'forward', lambda images, embeds: torch.full((1, 1, 2, 2), torch.nan)
+    )
+    with pytest.raises(ValueError, match='Colours returned logits that are not numbers'):
+        segmentor.predict(torch.zeros(1, 3, 4, 4))
     monkeypatch.setattr(segmentor.model, 'embed_prompts', lambda prompts: torch.zeros(7, 8))
     with pytest.raises(ValueError, match='returned 7 rows for 1 prompts'):
         segmentor.encode_classes()
