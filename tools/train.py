@@ -133,7 +133,8 @@ def check_options(options: Mapping[str, object]) -> None:
         if str(first).startswith(('{"', "{'")):  # not {000..331}.tar
             raise ValueError(
                 f'--cfg-options {name} is a dict: give its values one by one, as in '
-                f'{name}.key=value.'
+                f'{name}.key=value, or write a list of dicts into a config that has this one as '
+                'its _base_.'
             )
 
 

@@ -10,7 +10,7 @@ from mmengine.hooks.hook import DATA_BATCH
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.epoch_plan import WorkerGrid
@@ -45,11 +45,12 @@ class ImageTextDataHook(Hook):
         self.skipped_by_source: Counter[str] = Counter()
 
     def before_train(self, runner: Runner) -> None:
-        """Check that every rank gets batches and every worker shards."""
+        """Check that ranks get batches and workers shards, and images one augmentation."""
         loader = runner.train_loop.dataloader
         dataset = _image_text_dataset(loader)
         if dataset is not None:
             check_loader(loader, get_world_size())
+            check_augmented_once(runner.model, dataset)
             self.epoch_length, self.max_share = _epoch_length(loader), dataset.max_failure_share
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -180,6 +181,33 @@ def _log_idle_or_shared(loader: DataLoader, dataset: ImageTextDataset, slots: in
 def _source_of(key: str) -> str:
     """Return the source of a key ``source/key``."""
     return key.partition('/')[0]
+
+
+# Transforms that a model's preprocessor does in their place; MMPretrain's have these names too.
+AUGMENTATIONS = frozenset(
+    ('RandomHorizontalFlip', 'TimmRandAugment', 'RandomPixelErasing')
+    + ('RandomFlip', 'RandAugment', 'RandomErasing')
+)
+
+
+def check_augmented_once(model: nn.Module, dataset: ImageTextDataset) -> None:
+    """Check that images are not augmented by the loader and again on the device.
+
+    Args:
+        model (nn.Module): The model, or its wrapper.
+        dataset (ImageTextDataset): The training set.
+
+    Raises:
+        ValueError: If both do; names the transforms to remove.
+    """
+    preprocessor = getattr(getattr(model, 'module', model), 'data_preprocessor', None)
+    names = [type(step).__name__ for step in dataset.pipeline.transforms]
+    twice = [name for name in names if name in AUGMENTATIONS]
+    if twice and hasattr(preprocessor, 'augment'):
+        raise ValueError(
+            f'{type(preprocessor).__name__} augments on the device what {", ".join(twice)} did in '
+            'the loader already: remove them from the pipeline of train_dataloader.dataset.'
+        )
 
 
 def _image_text_dataset(loader: DataLoader) -> ImageTextDataset | None:

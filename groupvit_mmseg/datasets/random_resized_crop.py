@@ -21,8 +21,8 @@ class LoadRandomResizedCrop(LoadImageText):
 
     In place of ``LoadImageText`` and ``mmpretrain.RandomResizedCrop(backend='pillow')``: the same
     random numbers give the same region, and .3 % of the values of its pixels differ, by 1. A
-    region of more than 1.5 times the size per side is decoded at a reduced size, see
-    :func:`.decode_region`.
+    JPEG region of more than 3 times the size per side is decoded at a reduced size, to whose
+    pixels its edges are rounded; see :func:`.decode_region`.
 
     Required keys: key, members, error. Added keys: img, img_shape, ori_shape, caption, damaged.
 

@@ -169,3 +169,24 @@ def test_a_gpu_gives_what_the_cpu_gives():
     on_gpu = augment(images.cuda(), seed=3).cpu()
     difference = (on_gpu.int() - augment(images, seed=3).int()).abs()
     assert (difference > 1).float().mean() < 0.01
+
+
+def test_images_are_not_augmented_in_the_loader_as_well(make_runner):
+    preprocessor = dict(type='AugmentingPreprocessor', mean=MEAN, std=STD)
+    pipeline = [
+        dict(type='LoadImageText'),
+        dict(type='RandomHorizontalFlip'),
+        dict(type='TimmRandAugment'),
+        dict(type='CaptionPrompts', num_prompts=2),
+        dict(type='PackImageText', context_length=12),
+    ]
+    runner = make_runner(
+        model=dict(data_preprocessor=dict(_delete_=True, **preprocessor)),
+        train_dataloader=dict(dataset=dict(pipeline=pipeline)),
+        train_cfg=dict(max_epochs=1),
+    )
+    sentence = (
+        'AugmentingPreprocessor augments on the device what RandomHorizontalFlip, TimmRandAug'
+    )
+    with pytest.raises(ValueError, match=sentence):
+        runner.train()

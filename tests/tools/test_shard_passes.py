@@ -209,6 +209,14 @@ def test_a_filter_keeps_the_listed_samples_in_shards_of_one_size(shards, run, tm
     assert first.members == {'png': png(0), 'txt': b'a tree near the water'}
 
 
+def test_a_filter_does_not_write_beside_what_it_reads(shards, run):
+    before = sorted(path.name for path in shards.iterdir())
+    status, _, said = run('filter_shards', shards / '*.tar', '--out', shards)
+    assert status == 2
+    assert 'which is read: choose a folder of its own' in said
+    assert sorted(path.name for path in shards.iterdir()) == before
+
+
 SLOW = pytest.mark.slow
 
 

@@ -90,6 +90,21 @@ def count_all(
     return None
 
 
+def check_place(folder: Path, name: str, shards: Sequence[str]) -> None:
+    """Refuse to write beside the shards that are read: a glob of all would give pairs twice."""
+    own = re.compile(rf'{re.escape(name)}-\d{{6}}\.tar')
+    here = [
+        shard
+        for shard in shards
+        if Path(shard).resolve().parent == folder.resolve() and not own.fullmatch(Path(shard).name)
+    ]
+    if here:
+        raise ValueError(
+            f'--out {folder} holds {here[0]}, which is read: choose a folder of its own, or pairs '
+            'would be there twice.'
+        )
+
+
 def check_plan(args: argparse.Namespace, plan: Sequence[str], task: ShardPass[KeptCount]) -> None:
     """Refuse a folder with shards of this name that another command has made."""
     text = f'{task.fingerprint()} {hashlib.sha256(repr(plan).encode()).hexdigest()}\n'
@@ -111,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Count what stays, then write it."""
     args = parse_args(argv)
     shards = expand_shards(args.shards)
+    check_place(args.out, args.name, shards)
     for file in filter(None, (args.keep, args.drop)):
         print(f'{file}: {len(key_list(str(file))):,} keys')
     parts = args.out / f'.{args.name}.parts'
