@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
     from torch.serialization import MAP_LOCATION
 
 VERSION = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
@@ -65,6 +65,18 @@ def is_autocast_enabled(device_type: str) -> bool:
     if VERSION >= (2, 4):
         return torch.is_autocast_enabled(device_type)
     return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()
+
+
+def all_gather_with_grad(local: Tensor) -> tuple[Tensor, ...]:
+    """Gather tensors of one shape from all ranks, with their gradients.
+
+    PyTorch 2.15 announces that this function will go, in favour of a private one.
+    """
+    from torch.distributed.nn.functional import all_gather  # not where PyTorch has no ranks
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', r'torch\.distributed\.nn\.functional', FutureWarning)
+        return tuple(all_gather(local))
 
 
 def make_grad_scaler(device_type: str, *, enabled: bool) -> torch.cuda.amp.GradScaler:

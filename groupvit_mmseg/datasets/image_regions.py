@@ -115,7 +115,7 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     """Resize with the antialiased bilinear filter of Pillow, in a fifth of its time.
 
     PyTorch computes it with the same integer weights; .3 % of the values differ, by 1 (a fifth with
-    PyTorch 2.4).
+    PyTorch 2.4 and 2.15).
 
     Args:
         image (NDArray): ``(H, W, 3)``, uint8; may be a region of a larger array.

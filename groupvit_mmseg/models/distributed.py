@@ -3,7 +3,8 @@
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
+
+from groupvit_mmseg.torch_versions import all_gather_with_grad
 
 
 def world_size() -> int:
@@ -25,7 +26,7 @@ def gather_with_grad(local: Tensor) -> Tensor:
     Returns:
         Tensor: ``(R * B, ...)``; gradients flow back to every rank's rows.
     """
-    return torch.cat(all_gather(local.contiguous())) if world_size() > 1 else local
+    return torch.cat(all_gather_with_grad(local.contiguous())) if world_size() > 1 else local
 
 
 def gather(local: Tensor) -> Tensor:

@@ -248,6 +248,7 @@ def test_the_sentence_reaches_the_main_process(make_loader, good_samples):
 class RunnerStub:
     def __init__(self, loader):
         self.train_loop = type('Loop', (), {'dataloader': loader})()
+        self.model = None
 
 
 @pytest.fixture

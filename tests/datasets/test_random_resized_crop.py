@@ -74,8 +74,8 @@ FILES = {
 ALONE = {'4:2:0', '4:2:2', '4:4:4', 'grey', 'upright', 'upright, big-endian'}
 
 
-# Share of the values that may differ, by 1.
-ROUNDED_OTHERWISE = 0.3 if VERSION == (2, 4) else 0.02
+# Share of the values that may differ, by 1: .3 % with PyTorch 2.1 and 2.11, 21 % with 2.4 and 2.15.
+ROUNDED_OTHERWISE = 0.02 if VERSION in ((2, 1), (2, 11)) else 0.3
 
 
 @pytest.mark.parametrize('name', FILES)

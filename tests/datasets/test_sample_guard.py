@@ -226,6 +226,7 @@ class Stub:
         loader = type('Loader', (), dict(dataset=dataset, batch_size=2, num_workers=0))()
         type(loader).__len__ = lambda self: len(dataset) // 2
         self.train_loop = type('Loop', (), {'dataloader': loader})()
+        self.model = None
 
 
 def test_the_hook_adds_up_what_all_ranks_skipped(
