@@ -35,7 +35,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     ('py:class', r'(?!groupvit_mmseg).*'),
     ('py:exc', '.*'),
-    ('py:class', r'groupvit_mmseg\..*\.(ConfigT|Content|LoaderT|Output)'),  # type variables
+    # Type variables.
+    ('py:(class|obj)', r'groupvit_mmseg\..*\.(ConfigT|Content|LoaderT|Output|Result)'),
 ]
 
 PACKAGE = Path(groupvit_mmseg.__file__).parent

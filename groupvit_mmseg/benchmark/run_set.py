@@ -119,7 +119,7 @@ def run_segmentation(
     """Segment the images of one process that are not in the journal.
 
     Args:
-        segmentor (EvaluatedSegmentor): Set up by :func:`apply_protocol`.
+        segmentor (EvaluatedSegmentor): Set up by :func:`.apply_protocol`.
         dataset (BaseDataset): A segmentation data set of MMSegmentation.
         journal (Journal): Receives the results.
         measure (ImageMeasures, optional): Measures beside mIoU. Defaults to None.

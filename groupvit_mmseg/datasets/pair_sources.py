@@ -48,8 +48,8 @@ class SourceConfig(TypedDict, total=False):
     """A source in a config.
 
     Attributes:
-        shards (str | Sequence[str]): Tar shards, see :func:`~groupvit_mmseg.datasets.shards
-            .open_source`. Every source has this or one of the next three.
+        shards (str | Sequence[str]): Tar shards, see :func:`.open_source`. Every source has this
+            or one of the next three.
         table (str): A table of images and captions: ``.csv``, ``.tsv``, ``.jsonl``, ``.json``, or
             Flickr's ``.txt``.
         folder (str): A folder of images with captions beside them.
