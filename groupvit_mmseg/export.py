@@ -26,7 +26,7 @@ from groupvit_mmseg.torch_versions import require_torch
 
 OUTPUTS = ('class_map', 'group_map')
 # Options of the segmentation that do not change the maps of one whole image.
-CARRIED = ('window_batch_size', 'with_scores', 'with_group_map')
+CARRIED = ('window_batch_size', 'with_scores', 'with_confidence', 'with_group_map')
 LARGEST_SIDE = 4096
 EXPORTS_FROM = (2, 5)
 """tuple[int, int]: First PyTorch whose exporter follows the model."""

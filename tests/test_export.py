@@ -317,6 +317,7 @@ def test_options_that_change_no_map_do_not_stop_an_export(segmentor):
     other.test_cfg = dict(
         mode='whole',
         crop_size=(32, 32),  # left over from sliding windows
+        with_confidence=True,
         stride=(16, 16),
         window_batch_size=2,
         with_scores=False,
