@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 VERSION = tuple(int(part) for part in torch.__version__.split('+')[0].split('.')[:2])
 """tuple[int, int]: Major and minor version of the installed PyTorch."""
-# What `torch.load(weights_only=True)` says of types that it does not read: since 2.4, before.
+# What `torch.load(weights_only=True)` says of a type that it does not read: the first since
+# PyTorch 2.4, the second before.
 UNREAD_TYPES = ('Unsupported global', 'Unsupported class')
 # What it says of a file that is no pickle, before PyTorch 2.4; since then nothing.
 UNREAD_FORMAT = 'Unsupported operand'

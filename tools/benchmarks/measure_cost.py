@@ -8,20 +8,19 @@ tokens, or as many as the context.
 """
 
 import argparse
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.models import GroupViT, GroupViTPretrainer
+from groupvit_mmseg.models.flops import flop_counter
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
 
@@ -53,31 +52,10 @@ def make_batch(model: GroupViTPretrainer, args: argparse.Namespace) -> tuple[Ten
     return torch.randn(args.batch_size, 3, side, side), token_ids
 
 
-def attention_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
-) -> int:
-    """Count the two products of an attention, whose causal half is computed as well.
-
-    Args:
-        query (Sequence[int]): Shape ``(B, H, S, C)``.
-        key (Sequence[int]): Shape ``(B, H, N, C)``.
-        value (Sequence[int]): Shape ``(B, H, N, C)``.
-    """
-    return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
-
-
-def missing_formulas() -> dict[object, Callable[..., int]]:
-    """Return the formula of the CPU's attention, which torch's counter does not have."""
-    name = '_scaled_dot_product_flash_attention_for_cpu'
-    operator = getattr(torch.ops.aten, name, None)  # PyTorch 2.2
-    return {} if operator is None else {operator: attention_flops}
-
-
 @torch.no_grad()
 def count_flops(model: GroupViTPretrainer, images: Tensor, token_ids: Tensor) -> dict[str, int]:
     """Count the FLOPs of a forward pass, by part of the model."""
-    formulas = missing_formulas()
-    counters = {part: FlopCounterMode(display=False, custom_mapping=formulas) for part in PARTS}
+    counters = {part: flop_counter() for part in PARTS}
     with counters['backbone']:
         output = model.backbone.encode(images)
     with counters['text_encoder']:

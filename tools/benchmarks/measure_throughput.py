@@ -14,12 +14,11 @@ large matrices reaches here and now.
 """
 
 import argparse
-import contextlib
 import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +31,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from groupvit_mmseg.command_line import (
     add_config_options_argument,
@@ -43,6 +41,7 @@ from groupvit_mmseg.command_line import (
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
+from groupvit_mmseg.models.flops import flop_counter
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/groupvit_pretrain.py'
 COMPILE_MODES = {
@@ -153,19 +152,9 @@ def our_step(
 @torch.no_grad()
 def count_flops(model: GroupViTPretrainer, data: dict) -> float:
     """Count the FLOPs of a batch's forward pass."""
-    # Attention outside of the CPU's fused operator, which the counter does not know.
-    with sdpa_as_products(), FlopCounterMode(display=False) as counter:
+    with flop_counter() as counter:
         model(**model.data_preprocessor(data, training=True), mode='loss')
     return counter.get_total_flops()
-
-
-@contextlib.contextmanager
-def sdpa_as_products() -> Iterator[None]:
-    """Compute attention by plain products, all of which PyTorch's counter counts."""
-    attention = getattr(torch.nn, 'attention', None)  # PyTorch 2.3; older counters know all
-    math = attention and attention.sdpa_kernel(attention.SDPBackend.MATH)
-    with math or contextlib.nullcontext():
-        yield
 
 
 def their_step(cfg: Config, batch: int, args: argparse.Namespace) -> Step:
@@ -235,6 +224,7 @@ def measure(
     """Measure one row."""
     device = args.device
     if device.startswith('cuda'):
+        torch.cuda.empty_cache()  # what the row before left
         torch.cuda.reset_peak_memory_stats()
     if 'transformers' in switches:
         step, flops = their_step(cfg, batch, args), 0.0
