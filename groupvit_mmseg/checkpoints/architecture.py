@@ -20,10 +20,18 @@ class _BackboneConfig(TypedDict):
     mlp_ratio: float
 
 
+class StemConfig(TypedDict):
+    """Config of a :class:`.ConvStem`."""
+
+    channels: list[int]
+    num_blocks: list[int]
+
+
 class BackboneConfig(_BackboneConfig, total=False):
     """Config of a :class:`GroupViT`."""
 
     assign_scale: float
+    conv_stem: StemConfig
 
 
 class TextEncoderConfig(TypedDict):

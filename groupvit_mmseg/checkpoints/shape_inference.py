@@ -11,7 +11,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from groupvit_mmseg.checkpoints.architecture import BackboneConfig, ProjectorConfig, Structure
+from groupvit_mmseg.checkpoints.architecture import (
+    BackboneConfig,
+    ProjectorConfig,
+    StemConfig,
+    Structure,
+)
 from groupvit_mmseg.checkpoints.architecture_hints import IMAGENET, Hints
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -108,9 +113,11 @@ def _require_heads(
     return list(image_heads), text_heads
 
 
+PATCHES = 'backbone.patch_embed.proj.weight'
+STEM = 'backbone.patch_embed.levels.'
 # The structure cannot be inferred without these.
 REQUIRED = (
-    'backbone.patch_embed.proj.weight',
+    PATCHES,
     'backbone.pos_embed',
     'backbone.norm.weight',
     'text_encoder.pos_embed',
@@ -153,7 +160,10 @@ def _backbone(
     shapes: Shapes, tower: _ImageTower, num_heads: list[int], hints: Hints
 ) -> BackboneConfig:
     """Return the config of the image tower."""
-    width, in_channels, patch_size, _ = shapes['backbone.patch_embed.proj.weight']
+    width, in_channels, patch_size, _ = shapes[PATCHES]
+    stem = infer_stem(shapes)
+    if stem is not None:
+        in_channels, patch_size = shapes[f'{STEM}0.conv.weight'][1], 2 ** len(stem['channels'])
     config = BackboneConfig(
         type='GroupViT',
         img_size=_img_size(shapes['backbone.pos_embed'][1], patch_size, hints),
@@ -169,7 +179,23 @@ def _backbone(
     )
     if hints.assign_scale is not None and hints.assign_scale != 1.0:
         config['assign_scale'] = hints.assign_scale
+    if stem is not None:
+        config['conv_stem'] = stem
     return config
+
+
+def infer_stem(shapes: Shapes) -> StemConfig | None:
+    """Return the config of the stem; None where there is a patch embedding."""
+    levels = range(_count(shapes, re.escape(STEM) + r'(\d+)\.'))
+    if not levels:
+        return None
+    missing = [key for i in levels if (key := f'{STEM}{i}.conv.weight') not in shapes]
+    if missing:
+        raise MissingTensorsError(missing)
+    return StemConfig(
+        channels=[shapes[f'{STEM}{i}.conv.weight'][0] for i in levels],
+        num_blocks=[_count(shapes, re.escape(f'{STEM}{i}.blocks.') + r'(\d+)\.') for i in levels],
+    )
 
 
 def _output_groups(shapes: Shapes, stages: Sequence[str]) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """Transforms of a shard's raw members into an image, a caption, prompts and token ids."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import cv2
@@ -108,7 +108,8 @@ class CaptionPrompts(BaseTransform):
     """Prompts from the nouns and verbs of a caption (arXiv 2202.11094, section 3.3).
 
     ``P`` of the words are drawn without replacement, and each is put into a random template. If the
-    caption has fewer than ``P`` words, the caption itself is used for the remaining prompts.
+    caption has fewer than ``P`` words, the caption itself is used for the remaining prompts, or with
+    ``repeat_words`` the words once more.
 
     Required key: caption. Added key: prompts.
 
@@ -117,6 +118,12 @@ class CaptionPrompts(BaseTransform):
         templates (str | Sequence[str]): A set of ``groupvit_mmseg.text.TEMPLATE_SETS`` or
             sentences with ``{}``. Defaults to 'full', the 80 templates of ImageNet.
         tagger (str): 'textblob' (offline) or 'nltk'. Defaults to 'textblob'.
+        repeat_words (bool): Whether words fill up the prompts, unless there is none. Defaults to
+            False, as in the paper.
+        singular (bool): Whether plurals become singular, so that both are one prompt. Defaults to
+            False.
+        ignored_words (Collection[str]): Words no prompt is made of, as ``ignored`` of
+            :class:`.CaptionWords`. Defaults to none.
 
     Raises:
         ValueError: If ``num_prompts`` is negative, or the set or the tagger is unknown.
@@ -133,12 +140,16 @@ class CaptionPrompts(BaseTransform):
         *,
         templates: str | Sequence[str] = 'full',
         tagger: str = 'textblob',
+        repeat_words: bool = False,
+        singular: bool = False,
+        ignored_words: Collection[str] = (),
     ) -> None:
         if num_prompts < 0:
             raise ValueError(f'`num_prompts` is {num_prompts}: it must be 0 or more.')
         self.num_prompts = num_prompts
         self.templates = get_templates(templates)
-        self.find_words = CaptionWords(tagger)
+        self.repeat_words = repeat_words
+        self.find_words = CaptionWords(tagger, singular=singular, ignored=ignored_words)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the prompts of one caption."""
@@ -149,6 +160,8 @@ class CaptionPrompts(BaseTransform):
         """Make ``P`` prompts."""
         words = self.find_words(caption)
         sample = random.sample(words, min(self.num_prompts, len(words)))
+        if self.repeat_words and sample:
+            sample = [sample[i % len(sample)] for i in range(self.num_prompts)]
         prompts = [self._fill_template(word) for word in sample]
         return prompts + [caption] * (self.num_prompts - len(prompts))
 

@@ -21,7 +21,7 @@ from groupvit_mmseg.models.outputs import (
     feature_level,
     hard_assignments,
 )
-from groupvit_mmseg.models.patch_embed import PatchEmbed, check_image_shape
+from groupvit_mmseg.models.patch_embed import build_embedding, check_image_shape
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 from groupvit_mmseg.models.stages import (
     build_stages,
@@ -60,6 +60,8 @@ class GroupViT(PretrainedInit, BaseModule):
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         group_token_std (float): Initial standard deviation of the first stage's group tokens.
             Defaults to 0.02.
+        conv_stem (dict, optional): ``channels`` and ``num_blocks`` of a :class:`.ConvStem` in place
+            of the patch embedding, for small data. Defaults to None, the paper's.
         out_indices (Sequence[int], optional): Stage, counted from 0, of each level that
             :meth:`forward` returns; a stage may be named twice. Defaults to the last.
         out_type (str | Sequence[str]): Type of all levels, or of each. ``'featmap'``: at each
@@ -108,6 +110,7 @@ class GroupViT(PretrainedInit, BaseModule):
         drop_path_rate: float = 0.1,
         assign_scale: float = 1.0,
         group_token_std: float = 0.02,
+        conv_stem: dict | None = None,
         out_indices: Sequence[int] | None = None,
         out_type: str | Sequence[str] = 'featmap',
         frozen_stages: int = -1,
@@ -122,7 +125,7 @@ class GroupViT(PretrainedInit, BaseModule):
         self.grid_shape = (height // patch_size, width // patch_size)
         self.patch_size = patch_size
         self.embed_dims = widths[-1]
-        self.patch_embed = PatchEmbed(in_channels, embed_dims, patch_size)
+        self.patch_embed = build_embedding(in_channels, embed_dims, patch_size, conv_stem)
         num_patches = self.grid_shape[0] * self.grid_shape[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dims))
         self.stages = build_stages(

@@ -37,6 +37,9 @@ class ImageTextContrastiveLoss(BaseModule):
         loss_weight (float): Factor on the loss. Defaults to 1.0.
         chunk_size (int): Rows of logits that exist at a time; a batch of more is computed in
             chunks, each of them twice. Defaults to 1024.
+        match_equal_captions (bool): Whether equal captions of a batch are positives of each
+            other's images, with equal targets; for captions that are made of labels. Defaults to
+            False, the paper's.
 
     Example:
         >>> import torch
@@ -49,36 +52,70 @@ class ImageTextContrastiveLoss(BaseModule):
     """
 
     def __init__(
-        self, temperature: float = 0.07, *, loss_weight: float = 1.0, chunk_size: int = 1024
+        self,
+        temperature: float = 0.07,
+        *,
+        loss_weight: float = 1.0,
+        chunk_size: int = 1024,
+        match_equal_captions: bool = False,
     ) -> None:
         super().__init__()
         self.logit_scale = new_logit_scale(temperature)
         self.loss_weight = loss_weight
         self.chunk_size = chunk_size
+        self.match_equal_captions = match_equal_captions
 
-    def forward(self, image_embeds: Tensor, text_embeds: Tensor) -> Tensor:
+    def forward(
+        self, image_embeds: Tensor, text_embeds: Tensor, caption_ids: Tensor | None = None
+    ) -> Tensor:
         """Return the loss of this rank's ``B`` pairs against all ranks' ``R * B``.
 
         Args:
             image_embeds (Tensor): ``(B, D)``, not normalised.
             text_embeds (Tensor): ``(B, D)``, not normalised; row ``i`` belongs to image ``i``.
+            caption_ids (Tensor, optional): Token ids ``(B, L)`` that are compared to find equal
+                captions; read only with ``match_equal_captions``. Defaults to None.
 
         Returns:
             Tensor: Scalar.
+
+        Raises:
+            ValueError: If ``caption_ids`` are needed and missing.
         """
         with autocast_disabled(image_embeds):
             images, texts = normalize(image_embeds, text_embeds)  # (B, D) each
             scale = clamped_exp(self.logit_scale)
-            image_to_text = self._directional_loss(images, gather_with_grad(texts), scale)
-            text_to_image = self._directional_loss(texts, gather_with_grad(images), scale)
+            numbers = self._caption_numbers(caption_ids)
+            image_to_text = self._directional_loss(images, gather_with_grad(texts), scale, numbers)
+            text_to_image = self._directional_loss(texts, gather_with_grad(images), scale, numbers)
             return self.loss_weight * (image_to_text + text_to_image) / 2
 
-    def _directional_loss(self, rows: Tensor, columns: Tensor, scale: Tensor) -> Tensor:
+    def _caption_numbers(self, caption_ids: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Return numbers equal for equal captions, ``(B, 1)`` local and ``(R * B, 1)`` of all."""
+        if not self.match_equal_captions:
+            return None
+        if caption_ids is None:
+            raise ValueError('match_equal_captions=True needs the token ids of the captions.')
+        return unique_prompt_ids(caption_ids[:, None])
+
+    def _directional_loss(
+        self,
+        rows: Tensor,
+        columns: Tensor,
+        scale: Tensor,
+        numbers: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
         """Return the cross-entropy of ``rows (B, D)`` among ``columns (R * B, D)``."""
-        labels = rank() * len(rows) + torch.arange(len(rows), device=rows.device)
+        if numbers is None:
+            labels = rank() * len(rows) + torch.arange(len(rows), device=rows.device)
+        else:
+            labels, all_labels = numbers[0], numbers[1].flatten()  # (B, 1), (R * B,)
 
         def logits_and_targets(rows: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-            return scale * rows @ columns.T, labels  # (n, R * B), (n,)
+            logits = scale * rows @ columns.T  # (n, R * B)
+            if numbers is None:
+                return logits, labels  # (n,)
+            return logits, uniform_targets(positive_mask(labels, all_labels), logits.dtype)
 
         return chunked_cross_entropy(logits_and_targets, rows, labels, chunk_size=self.chunk_size)
 

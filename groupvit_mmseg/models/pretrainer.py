@@ -189,7 +189,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         embeds = self.embed(inputs, token_ids)
         captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]  # (B, D), (B, P, D)
         losses = dict(
-            loss_contrastive=self.loss_contrastive(embeds.image_embeds, captions),
+            loss_contrastive=self.loss_contrastive(embeds.image_embeds, captions, token_ids[:, 0]),
             logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
         )
         if self.loss_multi_label is not None:

@@ -1,6 +1,6 @@
 """The words of a caption that prompts are made of: its nouns and verbs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 # The Penn Treebank tags that prompts are made of (arXiv 2202.11094, section 3.3, and its release).
 WORD_TAGS = frozenset({'NN', 'NNS', 'NNP', 'VB', 'VBD', 'VBG', 'VBN', 'VBP', 'VBZ'})
@@ -15,6 +15,10 @@ class CaptionWords:
         tagger (str): ``'textblob'`` is TextBlob's pattern tagger: it carries its lexicon in the
             package and needs no download. ``'nltk'`` is NLTK's perceptron tagger, whose data must
             be installed. Defaults to 'textblob'.
+        singular (bool): Whether plurals of nouns become singular, by TextBlob's rules. Defaults to
+            False, as in the paper.
+        ignored (Collection[str]): Words to leave out, in lower case and, with ``singular``, in the
+            singular. Defaults to none.
 
     Raises:
         ValueError: If the tagger is neither of the two.
@@ -23,14 +27,19 @@ class CaptionWords:
     Example:
         >>> CaptionWords()('two brown dogs playing in the water')
         ['dogs', 'playing', 'water']
+        >>> CaptionWords(singular=True, ignored=['playing'])('two brown dogs playing in the water')
+        ['dog', 'water']
     """
 
-    def __init__(self, tagger: str = 'textblob') -> None:
+    def __init__(
+        self, tagger: str = 'textblob', *, singular: bool = False, ignored: Collection[str] = ()
+    ) -> None:
         loaders = {'textblob': _textblob_tagger, 'nltk': _nltk_tagger}
         if tagger not in loaders:
             raise ValueError(f'There is no tagger {tagger!r}: use "textblob" or "nltk".')
         self.tagger = tagger
         self._tag = loaders[tagger]()
+        self.singular, self.ignored = singular, frozenset(ignored)
 
     def __call__(self, caption: str) -> list[str]:
         """Return the words tagged ``NN NNS NNP VB VBD VBG VBN VBP VBZ``.
@@ -41,11 +50,19 @@ class CaptionWords:
         Returns:
             list[str]: The words; empty if there are none.
         """
-        return [
-            word
+        words = [
+            self._in_singular(word) if self.singular and tag == 'NNS' else word
             for word, tag in self._tag(caption)
             if tag in WORD_TAGS and any(map(str.isalnum, word))
         ]
+        return [word for word in words if word.lower() not in self.ignored]
+
+    @staticmethod
+    def _in_singular(word: str) -> str:
+        """Return the singular of a plural noun."""
+        from textblob.en.inflect import singularize
+
+        return singularize(word)
 
 
 def _textblob_tagger() -> _Tagger:

@@ -11,7 +11,7 @@ from groupvit_mmseg.checkpoints.architecture_hints import (
     merge_settings,
 )
 from groupvit_mmseg.checkpoints.config_text import from_config_text
-from groupvit_mmseg.checkpoints.shape_inference import infer_structure
+from groupvit_mmseg.checkpoints.shape_inference import MissingTensorsError, infer_structure
 from groupvit_mmseg.conversion.model_configs import pretrainer_config
 
 PROJECTOR = dict(type='GroupViTProjector', in_channels=24, out_channels=6)
@@ -25,6 +25,10 @@ CASES = {
     'odd widths': dict(
         embed_dims=9, embed_factors=(1, 7 / 9, 24 / 9), depths=(1, 1, 2), num_heads=(3, 7, 2),
         num_group_tokens=(5, 4, 0), mlp_ratio=2.5, in_channels=1, patch_size=4,
+    ),
+    'a stem': dict(
+        embed_dims=24, depths=(1,), num_heads=(2,), num_group_tokens=(5,), in_channels=1,
+        conv_stem=dict(channels=(4, 6, 8), num_blocks=(0, 2, 1)),
     ),
 }  # fmt: skip
 
@@ -68,6 +72,15 @@ def state_dict_of(backbone, text):
     )
     with torch.device('meta'):
         return MODELS.build(config).state_dict()
+
+
+def test_a_stem_without_its_convolutions_is_incomplete():
+    stem = dict(channels=(4, 6, 8), num_blocks=(0, 0, 0))
+    backbone = dict(CASES['one stage'], conv_stem=stem, num_output_groups=(4,))
+    tensors = state_dict_of(backbone, dict(embed_dims=8))
+    del tensors['backbone.patch_embed.levels.1.conv.weight']
+    with pytest.raises(MissingTensorsError, match=r'levels\.1\.conv\.weight'):
+        infer_structure(tensors, Hints((2,), 2))
 
 
 def test_heads_that_shapes_do_not_tell_are_asked_for():

@@ -139,3 +139,13 @@ def test_batch_structure():
 def test_all_types_are_registered_where_mmseg_configs_look():
     for name in ('LoadImageText', 'CaptionPrompts', 'PackImageText'):
         assert TRANSFORMS.get(name).__name__ == name
+
+
+def test_words_fill_up_the_prompts():
+    make = CaptionPrompts(5, templates='simple', repeat_words=True, ignored_words=['photo'])
+    prompts = make(dict(caption='a photo of a dog and a cat'))['prompts']
+    assert sorted(prompts) in (
+        ['a photo of a cat.'] * 2 + ['a photo of a dog.'] * 3,
+        ['a photo of a cat.'] * 3 + ['a photo of a dog.'] * 2,
+    )
+    assert make(dict(caption='on and on'))['prompts'] == ['on and on'] * 5

@@ -60,6 +60,39 @@ def test_contrastive_by_hand():
     assert float(loss(eye, 3 * eye).detach()) == pytest.approx(math.log(math.e + 1) - 1)
 
 
+def naive_equal_captions(images, texts, ids, scale):
+    """Cross-entropy by loops, uniform over all captions equal to an image's own."""
+    cosines = F.normalize(images, dim=-1) @ F.normalize(texts, dim=-1).T
+    loss = 0.0
+    for logits in (scale * cosines, scale * cosines.T):
+        for i, row in enumerate(logits.log_softmax(-1)):
+            positives = [j for j in range(len(ids)) if torch.equal(ids[i], ids[j])]
+            loss -= row[positives].mean() / len(ids) / 2
+    return loss
+
+
+@pytest.mark.parametrize('chunk_size', [2, 1024])
+def test_equal_captions_against_loops(chunk_size):
+    loss = build('ImageTextContrastiveLoss', match_equal_captions=True, chunk_size=chunk_size)
+    images, texts = draw(B, D), draw(B, D)
+    ids = torch.tensor([[1, 2], [1, 3], [1, 2], [4, 0], [1, 2]])
+    expected = naive_equal_captions(images, texts, ids, loss.logit_scale.exp())
+    assert_equal_with_gradients(loss(images, texts, ids), expected, [images, texts])
+
+
+def test_captions_that_all_differ_are_compared_as_in_the_paper():
+    ours = build('ImageTextContrastiveLoss', match_equal_captions=True)
+    papers = build('ImageTextContrastiveLoss')
+    images, texts, ids = draw(B, D), draw(B, D), torch.arange(B)[:, None]
+    assert_equal_with_gradients(ours(images, texts, ids), papers(images, texts), [images, texts])
+
+
+def test_equal_captions_need_the_token_ids():
+    loss = build('ImageTextContrastiveLoss', match_equal_captions=True)
+    with pytest.raises(ValueError, match='needs the token ids of the captions'):
+        loss(draw(B, D), draw(B, D))
+
+
 def test_contrastive_is_lowest_for_the_right_order():
     loss, images = build('ImageTextContrastiveLoss'), torch.randn(6, D, dtype=torch.float64)
     right = loss(images, images)

@@ -51,3 +51,13 @@ def test_nltk_keeps_the_same_tags(monkeypatch):
 def test_unknown_tagger():
     with pytest.raises(ValueError, match="no tagger 'spacy'"):
         CaptionWords('spacy')
+
+
+def test_plurals_become_singular_and_words_that_end_in_s_stay():
+    words = CaptionWords(singular=True)('dogs on grass beside a bus and two women in dresses')
+    assert words == ['dog', 'grass', 'bus', 'woman', 'dress']
+
+
+def test_ignored_words_are_left_out_in_any_case():
+    find = CaptionWords(singular=True, ignored=['photo', 'dog'])
+    assert find('A Photo of two dogs and a cat') == ['cat']
