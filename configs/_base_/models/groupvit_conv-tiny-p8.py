@@ -3,7 +3,7 @@
 embed_dims = 192
 backbone = dict(
     type='GroupViT',
-    img_size=64,
+    img_size=48,
     patch_size=8,
     embed_dims=embed_dims,
     depths=(1,),
@@ -13,7 +13,7 @@ backbone = dict(
     drop_path_rate=0.0,
     assign_scale=8.0,
     group_token_std=1.0,
-    conv_stem=dict(channels=(32, 64, 192), num_blocks=(0, 1, 1)),
+    conv_stem=dict(channels=(48, 96, 192), num_blocks=(0, 1, 1)),
 )
 text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=1)
 image_projector = dict(

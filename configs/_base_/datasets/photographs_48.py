@@ -1,4 +1,4 @@
-# Three small sets of real photographs as one mix of image-text pairs, at 64 px:
+# Three small sets of real photographs as one mix of image-text pairs, at 48 px:
 #   flickr8k_128      7,500 photographs, each with five captions that people wrote
 #   tiny_imagenet_64  30,000 photographs, captions made of the name of their class
 #   voc_words_128     2,663 photographs of Pascal VOC that are not of its validation split,
@@ -11,7 +11,7 @@ ignored_words = (
     'background camera close-up front group photo picture side top'
 ).split()
 train_pipeline = [
-    dict(type='LoadRandomResizedCrop', scale=64, crop_ratio_range=(0.2, 1.0), captions='json'),
+    dict(type='LoadRandomResizedCrop', scale=48, crop_ratio_range=(0.2, 1.0), captions='json'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='mmpretrain.ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
     # One template and only words of the captions, so that equal words make equal prompts.
