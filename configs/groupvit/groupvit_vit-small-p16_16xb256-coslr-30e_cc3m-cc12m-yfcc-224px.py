@@ -1,5 +1,5 @@
-# The paper's recipe on the frozen crawls of CC3M and CC12M with YFCC14M, 28.5 M pairs: the sets of the
-# paper's 52.3, of which the crawls and today's YFCC14M are others.
+# The paper's recipe on the frozen crawls of CC3M and CC12M with YFCC14M, 28.5 M pairs: the sets of
+# the paper's 52.3, but with the pairs of other crawls.
 #
 # Command:  tools/dist_train.sh THIS_FILE 8     (on each of two machines, with NNODES=2)
 # Hardware: 16 GPUs x 256 pairs

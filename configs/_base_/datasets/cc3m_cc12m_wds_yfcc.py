@@ -1,5 +1,5 @@
 # The frozen crawls of CC3M and CC12M with YFCC14M, 28,489,992 pairs an epoch. YFCC14M has no frozen
-# crawl: its shards are made of the published table (tools/dataset_converters/url_tables.py yfcc14m).
+# crawl: its shards are made of the published table (url_tables.py of tools/dataset_converters).
 _base_ = './cc3m_cc12m_wds.py'
 
 yfcc14m = dict(
