@@ -163,7 +163,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         ),
         'ovsegmentor': Preset(
             Protocol('ovsegmentor', 'OVSegmentor', caveat=PROMPTS_OURS),
-            dict(zip(WITH_BACKGROUND, (0.9, 0.35, 0.9))),
+            dict(zip(WITH_BACKGROUND, (0.95, 0.35, 0.9))),
         ),
         'trident': _of_a_peer(
             'trident',

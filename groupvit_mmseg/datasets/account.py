@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 EXAMPLES, LONGEST_LOCATION = 3, 120
 
@@ -23,6 +24,15 @@ class Tally:
         self.count += count
         if location and len(self.locations) < EXAMPLES:
             self.locations.append(shortened(location))
+
+
+class AccountRecord(TypedDict):
+    """An account as JSON: its numbers, and count and locations by reason."""
+
+    read: int
+    kept: int
+    drops: dict[str, tuple[int, list[str]]]
+    notes: dict[str, tuple[int, list[str]]]
 
 
 class Account:
@@ -57,6 +67,24 @@ class Account:
     def num_dropped(self) -> int:
         """Number of things that are not used."""
         return sum(tally.count for tally in self.drops.values())
+
+    def record(self) -> AccountRecord:
+        """Return the account as JSON has it."""
+        drops, notes = (
+            {reason: (tally.count, tally.locations) for reason, tally in tallies.items()}
+            for tallies in (self.drops, self.notes)
+        )
+        return {'read': self.num_read, 'kept': self.num_kept, 'drops': drops, 'notes': notes}
+
+    def add(self, record: AccountRecord) -> None:
+        """Add the account of further things of the same kind."""
+        self.num_read += record['read']
+        self.num_kept += record['kept']
+        for tallies, added in ((self.drops, record['drops']), (self.notes, record['notes'])):
+            for reason, (count, locations) in added.items():
+                tally = tallies[reason]
+                tally.count += count
+                tally.locations += locations[: EXAMPLES - len(tally.locations)]
 
     def lines(self) -> list[str]:
         """Describe the account: totals, then every reason and remark with the first locations."""

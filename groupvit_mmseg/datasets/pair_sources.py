@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
@@ -21,7 +22,7 @@ from groupvit_mmseg.datasets.caption_tables import (
 )
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.packed_rows import PackedRows
-from groupvit_mmseg.datasets.pair_store import PairStore
+from groupvit_mmseg.datasets.pair_store import PairStore, read_images
 from groupvit_mmseg.datasets.parquet_tables import list_parquet, open_parquet
 from groupvit_mmseg.datasets.row_readers import ParquetReader, TableReader, name_caption
 from groupvit_mmseg.datasets.shard_stream import RawSample, read_shard_range
@@ -233,23 +234,25 @@ def _read_columns(
 def _joined_rows(rows: Iterator[Row]) -> PackedRows:
     """Join the captions of each image, and shuffle the images once and for all."""
     with tempfile.TemporaryDirectory(prefix='groupvit-rows-') as folder:
-        store = PairStore(Path(folder, 'pairs.sqlite'), seed=0)
-        try:
+        file = Path(folder, 'pairs.sqlite')
+        with closing(PairStore(file, seed=0)) as store:
             store.add(rows)
-            return PackedRows(store.samples(Account('images')))
-        finally:
-            store.close()
+            store.arrange()
+        return PackedRows(read_images(file, Account('images')))
 
 
 def _open_parquet(config: SourceConfig) -> RowSource:
     """Open Parquet files."""
-    paths = [Path(path) for path in expand_shards(config['parquet'], config.get('data_root'))]
+    root = config.get('data_root')
+    paths = [Path(path) for path in expand_shards(config['parquet'], root, kind='parquet')]
     name = config.get('name') or paths[0].resolve().stem
     for path in paths:
         if not path.exists():
             raise FileNotFoundError(f'Source "{name}": there is no "{path}".')
     columns = {}
     for file in (file for path in paths for file in list_parquet(path)):
+        if str(file) in columns:
+            raise ValueError(f'Source "{name}" lists "{file}" twice: list each file once.')
         names = open_parquet(file).schema_arrow.names
         found = [find_columns(names, one, str(file)) for one in _columns(config)]
         columns[str(file)] = (found[0][0], *(caption for _, caption in found))

@@ -1,5 +1,6 @@
 """Rows grouped by image and shuffled on disk, so that memory does not grow with the table."""
 
+import hashlib
 import json
 import os
 import random
@@ -25,6 +26,7 @@ class PairStore:
     def __init__(self, file: Path, seed: int = 0) -> None:
         self._numbers = count()
         self._order = random.Random(seed) if seed >= 0 else None
+        self._digest = hashlib.sha256()
         self._database = sqlite3.connect(file)
         self._sort_in(str(file.parent))
         self._database.executescript(
@@ -42,33 +44,21 @@ class PairStore:
                 map(self._entry, self._numbers, rows),
             )
 
-    def samples(self, account: Account) -> Iterator[Row]:
-        """Read the images in their order, each with the captions of all its rows.
-
-        Args:
-            account (Account): Counts the images as read, and captions that an image has twice.
-
-        Yields:
-            Row: An image; its location is that of its first row.
-        """
-        query = (
-            'SELECT image, captions, location FROM (SELECT *, min(rank) OVER (PARTITION BY image) '
-            'AS first FROM pairs) ORDER BY first, image, number'
+    def arrange(self) -> int:
+        """Put the images in their order, after the last row; return their number."""
+        self._database.executescript(
+            'CREATE TABLE arranged AS SELECT dense_rank() OVER (ORDER BY first, image) AS place, '
+            'image, captions, location FROM (SELECT *, min(rank) OVER (PARTITION BY image) AS '
+            'first FROM pairs) ORDER BY first, image, number; DROP TABLE pairs;'
+            'CREATE INDEX places ON arranged (place)'
         )
-        for image, entries in groupby(self._database.execute(query), key=lambda entry: entry[0]):
-            rows = [(json.loads(captions), location) for _, captions, location in entries]
-            account.num_read += 1
-            name, location = os.fsdecode(image), rows[0][1]
-            captions = [caption for texts, _ in rows for caption in texts]
-            distinct = list(dict.fromkeys(captions))
-            if len(rows) > 1:
-                account.note('images are in several rows, whose captions are joined', name)
-            if len(distinct) < len(captions):
-                num_repeated = len(captions) - len(distinct)
-                account.note(
-                    'captions are dropped: their image has the same one', name, num_repeated
-                )
-            yield Row(name, distinct, location)
+        (last,) = self._database.execute('SELECT max(place) FROM arranged').fetchone()
+        return last or 0
+
+    @property
+    def digest(self) -> str:
+        """Hash of all rows."""
+        return self._digest.hexdigest()
 
     def close(self) -> None:
         """Close the file."""
@@ -83,13 +73,49 @@ class PairStore:
     def _entry(self, number: int, row: Row) -> tuple[int, int, bytes, str, str]:
         """Return a row as it is stored; names of files need not be valid text."""
         rank = number if self._order is None else self._order.getrandbits(62)
-        return (
-            number,
-            rank,
-            os.fsencode(plain_name(row.image)),
-            json.dumps(row.captions),
-            row.location,
-        )
+        image, captions = os.fsencode(plain_name(row.image)), json.dumps(row.captions)
+        self._digest.update(image + b'\0' + captions.encode() + b'\n')
+        return number, rank, image, captions, row.location
+
+
+def read_images(
+    file: Path, account: Account, first: int = 0, stop: int | None = None
+) -> Iterator[Row]:
+    """Read images of a closed, arranged store, each with the captions of all its rows.
+
+    Args:
+        file (Path): The store, which any number of processes may read.
+        account (Account): Counts the images as read, and captions that an image has twice.
+        first (int): The first image, from 0. Defaults to 0.
+        stop (int, optional): The image after the last. Defaults to the end.
+
+    Yields:
+        Row: An image; its location is that of its first row.
+    """
+    query = (
+        'SELECT image, captions, location FROM arranged WHERE place > ? AND place <= ? '
+        'ORDER BY place, rowid'
+    )
+    database = sqlite3.connect(f'{file.resolve().as_uri()}?mode=ro', uri=True)
+    try:
+        entries = database.execute(query, (first, 2**62 if stop is None else stop))
+        for image, rows in groupby(entries, key=lambda entry: entry[0]):
+            yield _joined(os.fsdecode(image), [entry[1:] for entry in rows], account)
+    finally:
+        database.close()
+
+
+def _joined(name: str, rows: list[tuple[str, str]], account: Account) -> Row:
+    """Join the captions of an image's rows."""
+    account.num_read += 1
+    captions = [caption for texts, _ in rows for caption in json.loads(texts)]
+    distinct = list(dict.fromkeys(captions))
+    if len(rows) > 1:
+        account.note('images are in several rows, whose captions are joined', name)
+    if len(distinct) < len(captions):
+        num_repeated = len(captions) - len(distinct)
+        account.note('captions are dropped: their image has the same one', name, num_repeated)
+    return Row(name, distinct, rows[0][1])
 
 
 def plain_name(name: str) -> str:

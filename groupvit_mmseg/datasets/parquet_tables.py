@@ -16,7 +16,7 @@ from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, read_captions
 
 if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
+    from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
@@ -40,6 +40,20 @@ class ParquetRow(NamedTuple):
     location: str
 
 
+class RowGroup(NamedTuple):
+    """A row group of a file.
+
+    Attributes:
+        file (str): The file.
+        number (int): Of the group, from 0.
+        rows (int): Its rows.
+    """
+
+    file: str
+    number: int
+    rows: int
+
+
 class ParquetTable:
     """Parquet files of one table.
 
@@ -60,6 +74,18 @@ class ParquetTable:
         self.files = list_parquet(source)
         self._columns = {file: self._find_columns(file, columns) for file in self.files}
 
+    def groups(self, seed: int = 0) -> list[RowGroup]:
+        """List the row groups in the order of the seed; below 0 they keep theirs."""
+        metadata = {file: open_parquet(file).metadata for file in self.files}
+        groups = [
+            RowGroup(str(file), number, content.row_group(number).num_rows)
+            for file, content in metadata.items()
+            for number in range(content.num_row_groups)
+        ]
+        if seed >= 0:
+            random.Random(seed).shuffle(groups)
+        return groups
+
     def rows(self, account: Account, seed: int = 0) -> Iterator[ParquetRow]:
         """Read the rows that can be used.
 
@@ -70,21 +96,17 @@ class ParquetTable:
         Yields:
             ParquetRow: The rows, in their order within a row group.
         """
-        groups = [(f, g) for f in self.files for g in range(self._open(f).num_row_groups)]
-        if seed >= 0:
-            random.Random(seed).shuffle(groups)
-        for file, group in groups:
-            yield from self._group_rows(file, group, account)
+        for group in self.groups(seed):
+            yield from self.group_rows(group, account)
 
-    def _group_rows(self, path: Path, group: int, account: Account) -> Iterator[ParquetRow]:
+    def group_rows(self, group: RowGroup, account: Account) -> Iterator[ParquetRow]:
         """Read the rows of one row group; count those that cannot be read."""
-        metadata = self._open(path).metadata
-        first = sum(metadata.row_group(earlier).num_rows for earlier in range(group)) + 1
-        size, num_done = metadata.row_group(group).num_rows, 0
-        account.num_read += size
-        names = self._columns[path]
+        path, num_done = Path(group.file), 0
+        metadata = open_parquet(path).metadata
+        first = sum(metadata.row_group(earlier).num_rows for earlier in range(group.number)) + 1
+        account.num_read += group.rows
         try:
-            for image, captions in read_row_group(path, group, names):
+            for image, captions in read_row_group(path, group.number, self._columns[path]):
                 num_done += 1
                 location = f'{path.name}, row {first + num_done - 1:,}'
                 row = _make_row(image, captions, location, account)
@@ -92,15 +114,21 @@ class ParquetTable:
                     yield row
         except READING_ERRORS as error:
             location = f'{path.name}, row {first + num_done:,} on: {error}'
-            account.drop('the row group is damaged', location, size - num_done)
+            account.drop('the row group is damaged', location, group.rows - num_done)
 
-    def _open(self, path: Path) -> ParquetFile:
-        """Open a file."""
-        return open_parquet(path)
+    def names_images(self, group: RowGroup) -> bool:
+        """Return whether a row group has names of images only, and no content."""
+        parquet_file, (name, _) = open_parquet(Path(group.file)), self._columns[Path(group.file)]
+        if str(parquet_file.schema_arrow.field(name).type) in ('string', 'large_string'):
+            return True
+        content = parquet_file.metadata.row_group(group.number)
+        columns = (content.column(index) for index in range(content.num_columns))
+        nulls = [c.statistics.null_count for c in columns if _holds_content(c, name)]
+        return nulls == [group.rows]
 
     def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
         """Find the columns of one file."""
-        return find_columns(self._open(path).schema_arrow.names, columns, str(path))
+        return find_columns(open_parquet(path).schema_arrow.names, columns, str(path))
 
 
 def list_parquet(source: Path) -> list[Path]:
@@ -161,6 +189,16 @@ def image_of_value(value: object) -> bytes | str | None:
     if isinstance(value, dict):  # Hugging Face's Image: the bytes, or the path where there are none
         value = value.get('bytes') or value.get('path')
     return value if isinstance(value, bytes | str) and value else None
+
+
+def _holds_content(column: ColumnChunkMetaData, name: str) -> bool:
+    """Return whether a column has the bytes of Hugging Face's images, and counts of its nulls."""
+    statistics = column.statistics
+    return (
+        column.path_in_schema == f'{name}.bytes'
+        and statistics is not None
+        and bool(statistics.has_null_count)
+    )
 
 
 def _make_row(

@@ -24,6 +24,7 @@ from groupvit_mmseg.datasets.shard_ray import ray_results
 # What a shard gives: a mapping of anything that JSON has.
 Result = TypeVar('Result', bound=Mapping[str, object])
 SECONDS_BETWEEN_LINES = 10.0
+NO_FOLDER = '--part {} needs --parts FOLDER for its file.'
 
 
 class Part(NamedTuple):
@@ -68,8 +69,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def add_speed_arguments(parser: argparse.ArgumentParser, processes: int = 4) -> None:
-    """Add ``--processes`` and ``--ray``."""
+def add_pass_arguments(parser: argparse.ArgumentParser, processes: int = 4) -> None:
+    """Add ``--processes``, ``--ray``, ``--part`` and ``--parts`` to a tool."""
     parser.add_argument(
         '--processes', type=positive, default=processes, help='shards read at a time'
     )
@@ -78,11 +79,6 @@ def add_speed_arguments(parser: argparse.ArgumentParser, processes: int = 4) -> 
         action='store_true',
         help='read them with Ray, on the cluster of RAY_ADDRESS',
     )
-
-
-def add_pass_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add ``--processes``, ``--part`` and ``--parts`` to a tool that passes over shards."""
-    add_speed_arguments(parser)
     parser.add_argument(
         '--part',
         type=part_argument,
@@ -95,6 +91,12 @@ def add_pass_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='FOLDER',
         help='folder of the parts; without --part they are merged to the result',
     )
+
+
+def check_parts(args: argparse.Namespace) -> None:
+    """Raise ``ValueError`` if a command line has ``--part`` without ``--parts``."""
+    if args.part and not args.parts:
+        raise ValueError(NO_FOLDER.format(args.part))
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class ShardPass(Generic[Result]):
             yield from self.merged(folder) if folder else self.results(self.shards)
             return
         if folder is None:
-            raise ValueError(f'--part {part} needs --parts FOLDER for its file.')
+            raise ValueError(NO_FOLDER.format(part))
         own = part.of(self.shards)
         results = dict(self.results(own)) if self.fold is None else self._folded(part, own)
         content = {'pass': self.fingerprint(), 'part': str(part), 'results': results}

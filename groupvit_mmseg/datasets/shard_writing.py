@@ -46,15 +46,13 @@ class ShardSet:
         self.staging = folder / f'.{name}.unfinished'
         self._per_shard = per_shard
         self._sizes: Counter[str] = Counter()
+        self._writer: ShardWriter | None = None
         self._check_folder()
 
     def __enter__(self) -> 'ShardSet':
         if self.overwrite:
             shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
-        # webdataset takes the path for a template of printf's kind.
-        path = str((self.staging / self.name).resolve()).replace('%', '%%')
-        self._writer = ShardWriter(f'{path}-%06d.tar', maxcount=self._per_shard, verbose=0)
         return self
 
     def __exit__(
@@ -64,7 +62,7 @@ class ShardSet:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._writer.finish()
+            self._close()
         finally:
             shutil.rmtree(self.staging, ignore_errors=True)
 
@@ -76,8 +74,31 @@ class ShardSet:
             members (Mapping[str, object]): Contents by extension: bytes, a text, or a value that
                 webdataset encodes for the extension.
         """
+        if self._writer is None:
+            # webdataset takes the path for a template of printf's kind.
+            path = str((self.staging / self.name).resolve()).replace('%', '%%')
+            self._writer = ShardWriter(f'{path}-%06d.tar', maxcount=self._per_shard, verbose=0)
         self._writer.write({'__key__': key, **members})
         self._sizes[Path(str(self._writer.fname)).name] += 1
+
+    def add(self, tar: Path, samples: int) -> None:
+        """Take a complete tar as the next shard; it stays where it is as well.
+
+        Args:
+            tar (Path): The tar.
+            samples (int): Samples in it.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+        """
+        shard = f'{self.name}-{len(self._sizes):06d}.tar'
+        try:
+            os.link(tar, self.staging / shard)
+        except FileNotFoundError:
+            raise
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(tar, self.staging / shard)
+        self._sizes[shard] = samples
 
     def finish(self, extra: Mapping[str, str] | None = None) -> Path:
         """Move the shards to their folder.
@@ -89,7 +110,7 @@ class ShardSet:
         Returns:
             Path: The sizes.json of the folder.
         """
-        self._writer.finish()
+        self._close()
         old = self._listed()
         # From here until the new sizes are written, the folder lists no shard of this name.
         if old:
@@ -106,6 +127,11 @@ class ShardSet:
     def sizes(self) -> dict[str, int]:
         """Samples by shard, so far."""
         return dict(self._sizes)
+
+    def _close(self) -> None:
+        """Complete the shard that is being written."""
+        if self._writer is not None:
+            self._writer.finish()
 
     def _listed(self) -> set[str]:
         """List the shards of this name in the folder's sizes.json."""

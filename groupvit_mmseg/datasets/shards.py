@@ -13,6 +13,8 @@ from webdataset.shardlists import expand_urls
 from groupvit_mmseg.datasets.remote_shards import check_address
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, is_remote, read_table, tabled_size
 
+FILES = {'shards': 'shards', 'parquet': 'Parquet files'}
+
 
 @dataclass(frozen=True)
 class ShardSource:
@@ -82,12 +84,15 @@ def check_weight(name: str, weight: float | None) -> None:
         raise ValueError(f'Source "{name}": `weight` is {weight!r}, it must be above 0.')
 
 
-def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> tuple[str, ...]:
+def expand_shards(
+    shards: str | Sequence[str], data_root: str | None = None, *, kind: str = 'shards'
+) -> tuple[str, ...]:
     """Expand brace expressions and globs, in the order given, globs sorted.
 
     Args:
         shards (str | Sequence[str]): Brace expressions, globs, paths or addresses.
         data_root (str, optional): Folder that relative paths are in.
+        kind (str): Key of the source, for messages. Defaults to 'shards'.
 
     Returns:
         tuple[str, ...]: Paths or addresses of the tars, at least one.
@@ -99,9 +104,11 @@ def expand_shards(shards: str | Sequence[str], data_root: str | None = None) -> 
     paths: list[str] = []
     for spec in [shards] if isinstance(shards, str) else shards:
         for path in expand_urls(spec):
-            paths.extend(_expand_glob(join_root(data_root, path)))
+            paths.extend(_expand_glob(join_root(data_root, path), kind))
     if not paths:
-        raise ValueError('A source lists no shards: give `shards` a path, a glob or {0..9} braces.')
+        raise ValueError(
+            f'A source lists no {FILES[kind]}: give `{kind}` a path, a glob or {{0..9}} braces.'
+        )
     return tuple(paths)
 
 
@@ -153,14 +160,15 @@ def join_root(data_root: str | None, path: str) -> str:
     return str(Path(data_root, path))
 
 
-def _expand_glob(path: str) -> list[str]:
+def _expand_glob(path: str, kind: str) -> list[str]:
     """List the files that a glob matches, sorted; a path without wildcards stays."""
     if is_remote(path) or not glob.has_magic(path):
         return [path]
     matches = sorted(glob.glob(path))
     if not matches:
         raise FileNotFoundError(
-            f'No shard matches "{path}": check `data_root` and `shards`, or prepare the data first.'
+            f'No {FILES[kind][:-1]} matches "{path}": check `data_root` and `{kind}`, or prepare '
+            'the data first.'
         )
     return matches
 

@@ -30,7 +30,7 @@ from groupvit_mmseg.text.vocabulary import class_names
         ('segclip', 'pascal_voc', 224, 224, 224, 0.8),
         ('segclip', 'pascal_context', 224, 224, 224, 0.25),
         ('segclip', 'coco_object', 224, 224, 224, 0.65),
-        ('ovsegmentor', 'pascal_voc', 448, 448, 224, 0.9),
+        ('ovsegmentor', 'pascal_voc', 448, 448, 224, 0.95),
         ('ovsegmentor', 'pascal_context', 448, 448, 224, 0.35),
         ('ovsegmentor', 'coco_object', 448, 448, 224, 0.9),
         ('trident', 'pascal_voc', 448, 224, 112, 0.2),

@@ -208,11 +208,16 @@ def test_paper_recipe_is_complete(path):
     [
         ('gcc-yfcc', dict(gcc3m=2_891_445, gcc12m=11_156_203, yfcc14m=14_615_499), 3),
         ('cc3m-cc12m', dict(cc3m_wds=2_905_954, cc12m_wds=10_968_539), 3),
+        (
+            'cc3m-cc12m-yfcc',
+            dict(cc3m_wds=2_905_954, cc12m_wds=10_968_539, yfcc14m=14_615_499),
+            3,
+        ),
         ('gcc-redcap', dict(gcc3m=2_891_445, gcc12m=11_156_203, redcap12m=11_866_987), 0),
     ],
 )
 def test_paper_data(data, sizes, prompts):
-    (path,) = (p for p in PAPER if f'_{data}-' in p.stem)
+    (path,) = (p for p in PAPER if f'_{data}-224px' in p.stem)
     cfg = load(path)
     dataset = cfg.train_dataloader.dataset
     assert {source.name: source.length for source in dataset.sources} == sizes

@@ -310,7 +310,11 @@ def test_rows_that_cannot_be_used_are_logged_with_their_reasons(tmp_path, monkey
         (dict(table='empty.csv'), r'"empty" has no sample that can be used'),
         (dict(folder='gone'), r'there is no folder ".*gone"'),
         (dict(parquet='gone.parquet'), r'there is no ".*gone.parquet"'),
-        (dict(parquet='gone-*.parquet'), r'No shard matches ".*gone-\*.parquet"'),
+        (
+            dict(parquet='gone-*.parquet'),
+            r'No Parquet file matches ".*gone-\*.parquet": .*`parquet`',
+        ),
+        (dict(parquet=[]), r'lists no Parquet files: give `parquet` a path'),
         (dict(table='a.csv', caption_column=[]), r'`caption_column` is an empty list'),
         (dict(table='a.csv', caption_column=2), r"`caption_column` .* 2: write a text, such as '2"),
         (dict(table='a.csv', caption_column=['caption', 2]), r"2: write texts, such as '2'"),
@@ -324,6 +328,13 @@ def test_a_wrong_source_is_one_sentence(tmp_path, config, message):
     (tmp_path / 'a.parquet').write_bytes(b'')
     with pytest.raises((ValueError, OSError), match=message):
         open_pairs(config | dict(data_root=str(tmp_path)))
+
+
+def test_a_parquet_file_that_is_listed_twice_is_refused(make_pairs):
+    config = make_pairs(write_parquet)
+    for paths in (['data/*.parquet', 'data/train-00000.parquet'], ['data', 'data']):
+        with pytest.raises(ValueError, match=r'lists ".*train-00000.parquet" twice'):
+            open_pairs(config | dict(parquet=paths))
 
 
 def test_a_run_trains_on_a_table(make_pairs, make_dataset):

@@ -4,15 +4,19 @@ import sqlite3
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Row
-from groupvit_mmseg.datasets.pair_store import PairStore
+from groupvit_mmseg.datasets.pair_store import PairStore, read_images
 
 
 def samples(tmp_path, rows, seed):
     account, store = Account('images'), PairStore(tmp_path / f'{seed}.sqlite', seed)
     store.add(rows)
-    found = list(store.samples(account))
+    count = store.arrange()
     store.close()
-    assert account.num_read == len(found)
+    file = tmp_path / f'{seed}.sqlite'
+    found = list(read_images(file, account))
+    parts = [list(read_images(file, Account('images'), n, n + 3)) for n in range(0, count, 3)]
+    assert account.num_read == len(found) == count
+    assert [row for part in parts for row in part] == found
     return found, account
 
 

@@ -73,6 +73,8 @@ def test_a_row_per_protocol_and_the_spread(tool, place, capsys):
     assert float(rows[tool.SPREAD]['VOC21']) == pytest.approx(spread, abs=0.01)
     text = (place / 'out/protocols.md').read_text()
     assert 'Protocol tcl: the 7-template subset' in text
+    assert '| TCL + PAMR | tcl | 55.0 | 83.2 |' in text
+    assert '| PGSeg | its own | 53.2 | - |' in text
     assert text in capsys.readouterr().out
 
 

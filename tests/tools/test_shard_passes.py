@@ -224,14 +224,33 @@ SLOW = pytest.mark.slow
 def test_parts_of_a_filter_are_the_same_bytes(shards, run, tmp_path, keys, count):
     words = [shards / '*.tar', *keys, '--per-shard', 2, '--name', 'new']
     run('filter_shards', *words, '--out', tmp_path / 'one', '--processes', 1)
-    several = [*words, '--out', tmp_path / 'parts', '--processes', 2]
+    out = tmp_path / 'several'
+    several = [*words, '--out', out, '--processes', 2, '--parts', tmp_path / 'parts']
     for _ in range(2):
         for k in range(1, count + 1):
             assert run('filter_shards', *several, '--part', f'{k}/{count}')[0] == 0
-    (tmp_path / 'parts/new-000001.tar').unlink()  # that of a job that died
+    assert not (out / 'sizes.json').exists()
     assert run('filter_shards', *several)[0] == 0
-    assert tree(tmp_path / 'parts') == tree(tmp_path / 'one')
+    assert tree(out) == tree(tmp_path / 'one')
     assert len(read_keys(tmp_path / 'one')) == 4
+
+
+def test_a_part_of_a_filter_that_died_is_done_again_alone(shards, run, tmp_path):
+    words = [shards / '*.tar', '--per-shard', 4, '--processes', 1]
+    run('filter_shards', *words, '--out', tmp_path / 'one')
+    several = [*words, '--out', tmp_path / 'out', '--parts', tmp_path / 'parts']
+    for k in (1, 2):
+        run('filter_shards', *several, '--part', f'{k}/2')
+    run('filter_shards', *several, '--part', '1/2')
+    error = run('filter_shards', *several)[2]
+    assert error == 'error: Part 2/2 is missing: run it again with --part 2/2.\n'
+    run('filter_shards', *several, '--part', '2/2')
+    (tmp_path / 'out/filtered-000001.tar').unlink()
+    assert 'lacks 1 shards that the parts have written' in run('filter_shards', *several)[2]
+    run('filter_shards', *several, '--part', '2/2')
+    assert run('filter_shards', *several)[0] == 0
+    assert tree(tmp_path / 'out') == tree(tmp_path / 'one')
+    assert 'needs --parts FOLDER' in run('filter_shards', *words, '--out', 'x', '--part', '1/2')[2]
 
 
 def test_shards_are_cut_anew_without_a_list(shards, run, tmp_path):
@@ -293,9 +312,12 @@ def test_embeddings_of_captions(shards, run, tmp_path, checkpoint):
     words += ['--device', 'cpu']
     _, printed, _ = run(*words, '--out', tmp_path / 'one')
     assert '15 captions of 15 samples in 5 files' in printed
-    for k in (2, 1):
-        run(*words, '--out', tmp_path / 'parts', '--part', f'{k}/2')
-    assert tree(tmp_path / 'parts') == tree(tmp_path / 'one')
+    several = [*words, '--out', tmp_path / 'several', '--parts', tmp_path / 'parts']
+    run(*several, '--part', '2/2')
+    assert 'Part 1/2 is missing' in run(*several)[2]
+    run(*several, '--part', '1/2')
+    assert '15 captions of 15 samples in 5 files' in run(*several)[1]
+    assert tree(tmp_path / 'several') == tree(tmp_path / 'one')
     content = np.load(tmp_path / 'one/pairs-001.npz')
     assert content['keys'].tolist() == [f'd/{n:03d}' for n in range(3, 8)]
     assert content['counts'].tolist() == [1] * 5
@@ -309,36 +331,6 @@ def test_embeddings_of_captions(shards, run, tmp_path, checkpoint):
     run(*words, '--out', tmp_path / 'one')
     same = [path for path, time in before.items() if path.stat().st_mtime_ns == time]
     assert len(same) == 4
-    assert tree(tmp_path / 'parts') == tree(tmp_path / 'one')
-
-
-@pytest.mark.parametrize('count', [1, 3])
-def test_parts_of_a_conversion_hold_each_image_once(run, tmp_path, count):
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    lines = ['image,caption']
-    for n in range(12):
-        (folder / f'{n}.png').write_bytes(png(n))
-        lines += [f'{n}.png,a dog {n}', f'./{n}.png,a cat {n}']
-    (folder / 'pairs.csv').write_text('\n'.join(lines))
-
-    def pairs(out):
-        return {
-            (raw.members['png'], raw.members['json'])
-            for path in out.rglob('*.tar')
-            for raw in read_shard_range(ShardRange(str(path), 0, None), 'x')
-        }
-
-    words = ['csv', folder / 'pairs.csv', '--per-shard', 3, '--out']
-    run('make_shards', *words, tmp_path / 'one')
-    for k in range(1, count + 1):
-        run('make_shards', *words, tmp_path / 'parts', '--part', f'{k}/{count}')
-    assert pairs(tmp_path / 'parts') == pairs(tmp_path / 'one')
-    shards = sorted((tmp_path / 'parts').rglob('*.tar'))
-    found = [
-        raw.key for path in shards for raw in read_shard_range(ShardRange(str(path), 0, None), 'x')
-    ]
-    assert len(set(found)) == len(found) == 12
-    sizes = [json.loads(p.read_text()) for p in (tmp_path / 'parts').rglob('sizes.json')]
-    assert sum(sum(table.values()) for table in sizes) == 12
-    assert len(sizes) == count
+    assert tree(tmp_path / 'several') == tree(tmp_path / 'one')
+    (tmp_path / 'several/pairs-003.npz').unlink()
+    assert 'lacks 1 files' in run(*several)[2]

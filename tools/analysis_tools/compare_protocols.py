@@ -5,7 +5,8 @@ python tools/analysis_tools/compare_protocols.py CHECKPOINT --sets voc20 --proto
 
 Further options are those of tools/evaluate.py, which evaluates each protocol into DIR/PROTOCOL; the
 same command continues after an interruption. DIR gets protocols.md and protocols.csv: a row per
-protocol, mIoU of each set, and their spread. Sets that a protocol states no background threshold
+protocol, mIoU of each set, and their spread; protocols.md has the published scores in a table of
+their own, each with its protocol. Sets that a protocol states no background threshold
 for are left out of its row; --change bg_thresh=0.5 gives them one.
 """
 
@@ -23,6 +24,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.protocols import PRESETS, protocol
+from groupvit_mmseg.benchmark.published import PUBLISHED
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.benchmark.sets import Benchmark, select_sets
 from groupvit_mmseg.benchmark.tables import csv_table, markdown_table, result_notes
@@ -141,11 +143,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         scores[name] = read_scores(args.out / name, fitting)
         notes += read_notes(args.out / name, fitting)
     rows = make_rows(scores, [benchmark.title for benchmark in sets])
-    tables = {'protocols.md': markdown_table(rows, notes), 'protocols.csv': csv_table(rows)}
+    text = '\n'.join(filter(None, [markdown_table(rows, notes), published_table(sets)]))
+    tables = {'protocols.md': text, 'protocols.csv': csv_table(rows)}
     for name, text in tables.items():
         write_text(args.out / name, text)
     print(tables['protocols.md'])
     return 0
+
+
+def published_table(sets: Sequence[Benchmark]) -> str:
+    """Return the published scores of the sets, each method with its protocol; empty for none."""
+    rows = []
+    for each in PUBLISHED:
+        scores = {s.title: f'{each.scores[s.name]:.1f}' for s in sets if s.name in each.scores}
+        if scores:
+            cells = {s.title: scores.get(s.title, '-') for s in sets}
+            rows.append({'published': each.method, 'protocol': each.protocol, **cells})
+    return markdown_table(rows, ["Their authors' numbers, none measured here."]) if rows else ''
 
 
 def read_notes(folder: Path, sets: Sequence[Benchmark]) -> list[str]:

@@ -4,7 +4,8 @@ python tools/dataset_converters/embed_captions.py 'data/*.tar' --checkpoint CHEC
 
 Writes NAME.npz for each shard NAME.tar: keys of the samples, counts of their captions, and embeds,
 normalised, in half precision. Files that are there are complete and stay, so that a job that died
-is started again; jobs of an array take --part K/N. Images are passed over.
+is started again. Images are passed over. For the jobs of an array: --part K/N --parts FOLDER in
+each, then --parts FOLDER, which says whether all shards have their file.
 """
 
 import argparse
@@ -26,12 +27,12 @@ from groupvit_mmseg.command_line import (
 )
 from groupvit_mmseg.datasets.shard_passes import (
     ShardPass,
-    add_speed_arguments,
-    part_argument,
+    add_pass_arguments,
+    check_parts,
     processes_of,
 )
 from groupvit_mmseg.datasets.shards import expand_shards
-from groupvit_mmseg.inference.caption_embeddings import embed_captions
+from groupvit_mmseg.inference.caption_embeddings import EmbeddedShard, embed_captions, file_hash
 from groupvit_mmseg.output_paths import check_folder
 
 
@@ -43,8 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_model_config_argument(parser)
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder to write')
     parser.add_argument('--captions', choices=['text', 'json'], default='text')
-    add_speed_arguments(parser, processes=1)  # each loads the model
-    parser.add_argument('--part', type=part_argument, metavar='K/N', help='do one part of N')
+    add_pass_arguments(parser, processes=1)  # each loads the model
     add_device_argument(parser)
     return parser.parse_args(argv)
 
@@ -59,10 +59,23 @@ def check_names(shards: Sequence[str]) -> None:
         )
 
 
+def report(folder: Path, results: Sequence[EmbeddedShard]) -> None:
+    """Print the totals; raise ``FileNotFoundError`` if a file of the parts is gone."""
+    missing = [result['file'] for result in results if not (folder / result['file']).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{folder} lacks {len(missing)} files that the parts have written, the first is '
+            f'{missing[0]}: run every part again; files that are there stay.'
+        )
+    captions, samples = (sum(result[key] for result in results) for key in ('captions', 'samples'))
+    print(f'{folder}: {captions:,} captions of {samples:,} samples in {len(results)} files')
+
+
 @tool_main()
 def main(argv: Sequence[str] | None = None) -> None:
     """Embed the captions."""
     args = parse_args(argv)
+    check_parts(args)
     check_source(args.checkpoint)
     check_folder(args.out)
     shards = expand_shards(args.shards)
@@ -75,12 +88,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=args.device,
         captions=args.captions,
     )
-    own = shards if args.part is None else args.part.of(shards)
-    results = [
-        r for _, r in ShardPass('embed', own, work, processes=processes_of(args)).results(own)
-    ]
-    totals = [sum(result[key] for result in results) for key in ('captions', 'samples')]
-    print(f'{args.out}: {totals[0]:,} captions of {totals[1]:,} samples in {len(results)} files')
+    options = {'model': file_hash(args.checkpoint), 'captions': args.captions}
+    task = ShardPass('embed', shards, work, options, processes_of(args))
+    results = [result for _, result in task.run(args.part, args.parts)]
+    if args.part is None:
+        report(args.out, results)
 
 
 if __name__ == '__main__':

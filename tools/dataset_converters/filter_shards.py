@@ -6,14 +6,14 @@ A list has a key a line, as in the tars ("000012"), or one of a single shard ("a
 Without a list the samples are only cut into shards of --per-shard. Their order stays, and the
 result is the same, byte by byte, with any number of processes and parts.
 
-For the jobs of an array: --part K/N in each, twice (the first time they count, the second time they
-write), then once without. Shards that are there are complete: a job that died is started again.
+For the jobs of an array: --part K/N --parts FOLDER in each, twice (the first time they count, the
+second time they write), then --parts FOLDER. Shards that are there are complete: a job that died is
+started again.
 """
 
 import argparse
 import hashlib
 import re
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -23,6 +23,7 @@ from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.shard_filtering import (
     KeptCount,
+    NewShard,
     count_kept,
     key_list,
     plan_shards,
@@ -30,8 +31,8 @@ from groupvit_mmseg.datasets.shard_filtering import (
 )
 from groupvit_mmseg.datasets.shard_passes import (
     ShardPass,
-    add_speed_arguments,
-    part_argument,
+    add_pass_arguments,
+    check_parts,
     positive,
     processes_of,
 )
@@ -49,8 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--keep', type=Path, metavar='FILE', help='keys of the samples to keep')
     parser.add_argument('--drop', type=Path, metavar='FILE', help='keys of samples to leave out')
     parser.add_argument('--per-shard', type=positive, default=10_000, help='samples per shard')
-    add_speed_arguments(parser)
-    parser.add_argument('--part', type=part_argument, metavar='K/N', help='do one part of N')
+    add_pass_arguments(parser)
     args = parser.parse_args(argv)
     if not re.fullmatch(r'\w[\w+-]*', args.name):
         parser.error(f'--name {args.name!r}: use letters, digits, "-" and "_"')
@@ -74,20 +74,38 @@ def name_of(file: Path | None) -> str | None:
     return None if file is None else str(file)
 
 
-def count_all(
-    args: argparse.Namespace, task: ShardPass[KeptCount], folder: Path
-) -> dict[str, KeptCount] | None:
+def count_all(args: argparse.Namespace, task: ShardPass[KeptCount]) -> dict[str, KeptCount] | None:
     """Count the kept samples of all shards; with ``--part`` those of the part, unless all are."""
-    if args.part is None and not any(folder.glob('*.json')):
-        return dict(task.run(None, None))
     if args.part is None or all(
-        (folder / f'count-{n}-of-{args.part.total}.json').is_file()
+        (args.parts / f'count-{n}-of-{args.part.total}.json').is_file()
         for n in range(1, args.part.total + 1)
     ):
-        return dict(task.run(None, folder))
-    list(task.run(args.part, folder))
+        return dict(task.run(None, args.parts))
+    list(task.run(args.part, args.parts))
     print('Every part counts first: run the same commands again when all of them have.')
     return None
+
+
+def writing(
+    args: argparse.Namespace, plan: Sequence[str], task: ShardPass[KeptCount]
+) -> ShardPass[NewShard]:
+    """Return the pass that writes the planned shards."""
+    work = partial(
+        write_planned, folder=str(args.out), keep=name_of(args.keep), drop=name_of(args.drop)
+    )
+    return ShardPass('write', plan, work, {'count': task.fingerprint()}, processes_of(args))
+
+
+def write_all(args: argparse.Namespace, task: ShardPass[NewShard]) -> dict[str, int]:
+    """Write the shards of the part, or all; return the samples of all by name."""
+    sizes = {result['name']: result['samples'] for _, result in task.run(args.part, args.parts)}
+    missing = [name for name in sizes if not (args.out / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f'{args.out} lacks {len(missing)} shards that the parts have written, the first is '
+            f'{missing[0]}: run every part again; those that are there stay.'
+        )
+    return sizes
 
 
 def check_place(folder: Path, name: str, shards: Sequence[str]) -> None:
@@ -125,13 +143,13 @@ def check_plan(args: argparse.Namespace, plan: Sequence[str], task: ShardPass[Ke
 def main(argv: Sequence[str] | None = None) -> None:
     """Count what stays, then write it."""
     args = parse_args(argv)
+    check_parts(args)
     shards = expand_shards(args.shards)
     check_place(args.out, args.name, shards)
     for file in filter(None, (args.keep, args.drop)):
         print(f'{file}: {len(key_list(str(file))):,} keys')
-    parts = args.out / f'.{args.name}.parts'
     task = counting(args, shards)
-    counts = count_all(args, task, parts)
+    counts = count_all(args, task)
     if counts is None:
         return
     read, kept, twice = (
@@ -142,22 +160,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise ValueError('No sample is kept: compare the keys with those of the shards.')
     plan = plan_shards({s: c['kept'] for s, c in counts.items()}, args.name, args.per_shard)
     check_plan(args, plan, task)
-    write = partial(
-        write_planned,
-        folder=str(args.out),
-        keep=name_of(args.keep),
-        drop=name_of(args.drop),
-    )
-    jobs = plan if args.part is None else args.part.of(plan)
-    results = [
-        r for _, r in ShardPass('write', jobs, write, processes=processes_of(args)).results(jobs)
-    ]
+    sizes = write_all(args, writing(args, plan, task))
     if args.part is None:
-        file = write_sizes(args.out, {r['name']: r['samples'] for r in results})
-        shutil.rmtree(parts, ignore_errors=True)
-        print(f'{file}: {kept:,} samples in {len(plan)} shards')
-    else:
-        print(f'part {args.part}: {len(results)} of {len(plan)} shards are written')
+        print(f'{write_sizes(args.out, sizes)}: {kept:,} samples in {len(plan)} shards')
 
 
 if __name__ == '__main__':

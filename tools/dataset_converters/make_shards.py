@@ -17,40 +17,51 @@ Images of tables are paths in --images (the source's folder by default). All cap
 are in one sample, equal ones once. The last lines are the account: everything that was read is in
 the shards, or counted with its reason and the first locations. Images are stored by their true
 format; those that training cannot read (by their header; --check decodes them) are dropped and
-counted. The jobs of an array each take a --part K/N of the images. The shards appear when all are
-complete. A folder with shards of the same name is refused;
+counted. The shards appear when all are complete. A folder with shards of the same name is refused;
 --overwrite replaces those that its sizes.json lists.
+
+Any number of processes and parts gives the same shards, byte by byte. For the jobs of an array:
+--part K/N --parts FOLDER in each, then --parts FOLDER; every job reads the table, and packs the
+images of its part into FOLDER.
 """
 
 import argparse
+import functools
 import json
-import os
 import re
 import sqlite3
 import sys
-import zlib
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-from webdataset.filters import shuffle
+from typing import NamedTuple
 
 from groupvit_mmseg.command_line import INPUT_ERRORS, tool_main, tool_parser
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_annotations import read_coco, read_flickr
 from groupvit_mmseg.datasets.caption_folders import class_names, read_classes, read_folder
 from groupvit_mmseg.datasets.caption_tables import Columns, Row, read_delimited, read_json_lines
-from groupvit_mmseg.datasets.image_files import read_image
-from groupvit_mmseg.datasets.image_headers import check_image, image_member
-from groupvit_mmseg.datasets.pair_store import PairStore, plain_name
-from groupvit_mmseg.datasets.parquet_tables import ParquetRow, ParquetTable
-from groupvit_mmseg.datasets.shard_passes import part_argument
+from groupvit_mmseg.datasets.pair_packing import (
+    PackedUnit,
+    Packing,
+    image_units,
+    pack_unit,
+    row_group_units,
+)
+from groupvit_mmseg.datasets.pair_store import PairStore
+from groupvit_mmseg.datasets.parquet_tables import ParquetTable, RowGroup
+from groupvit_mmseg.datasets.shard_passes import (
+    ShardPass,
+    add_pass_arguments,
+    check_parts,
+    positive,
+    processes_of,
+)
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
-from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shard_writing import ShardSet
 
 CLASSES_FILE = 'classes.json'
-BUFFER = 1000  # images that are held to be shuffled where they come with their table
 READERS: dict[str, Callable[[argparse.Namespace, Account], Iterator[Row]]] = {
     'folder': lambda args, account: read_folder(args.source, account),
     'csv': lambda args, account: read_delimited(args.source, ',', args.columns, account),
@@ -61,15 +72,12 @@ READERS: dict[str, Callable[[argparse.Namespace, Account], Iterator[Row]]] = {
 }
 
 
-AnyRow = TypeVar('AnyRow', Row, ParquetRow)
+class Plan(NamedTuple):
+    """Units of the conversion, how they are packed, and a hash of the rows."""
 
-
-class Sample(NamedTuple):
-    """An image, by content or by file name, and the other members of its sample."""
-
-    image: bytes | str
-    members: dict[str, str | dict[str, list[str]]]
-    location: str
+    units: list[str]
+    packing: Packing
+    digest: str
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -80,7 +88,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     parser.add_argument('--images', type=Path, help="folder of a table's images")
     parser.add_argument('--name', help="begins the shards' names; the source's name by default")
-    parser.add_argument('--per-shard', type=int, default=10_000, help='samples per shard')
+    parser.add_argument(
+        '--per-shard',
+        type=positive,
+        default=10_000,
+        help='images per shard; it has fewer samples where some are dropped',
+    )
     parser.add_argument(
         '--image-column', help='the first of image, file_name, filepath and jpg by default'
     )
@@ -89,12 +102,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=0, help='samples are shuffled; -1 keeps order')
     parser.add_argument('--check', action='store_true', help='decode every image as training does')
-    parser.add_argument(
-        '--part',
-        type=part_argument,
-        metavar='K/N',
-        help='pack one of N parts of the images, into a folder part-K-of-N',
-    )
+    add_pass_arguments(parser)
     parser.add_argument('--overwrite', action='store_true', help='replace shards of this name')
     args = parser.parse_args(argv)
     check_source(parser, args)
@@ -102,8 +110,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.images = args.images or (args.source if args.source.is_dir() else args.source.parent)
     source = args.source.resolve()
     stem = source.name if source.is_dir() else source.stem
-    if args.part:
-        args.out /= f'part-{args.part.number}-of-{args.part.total}'
     args.name = args.name or re.sub(r'[^\w.+-]', '-', stem).lstrip('.+-') or 'shards'
     return args
 
@@ -120,118 +126,79 @@ def check_source(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         parser.error(f'there is no folder {args.images}')
 
 
-def caption_members(captions: list[str]) -> dict[str, str | dict[str, list[str]]]:
-    """Return the member that holds the captions: a text for one, JSON for several."""
-    return {'txt': captions[0]} if len(captions) == 1 else {'json': {'captions': captions}}
-
-
-def pair_samples(
-    args: argparse.Namespace, store: PairStore, rows: Account, images: Account
-) -> Iterator[Sample]:
-    """Read the images of a table or folder, each with its captions."""
-    store.add(own_rows(READERS[args.format](args, rows), args, rows))
-    yield from stored_samples(store, images)
-
-
-def own_rows(
-    rows: Iterator[AnyRow], args: argparse.Namespace, account: Account
-) -> Iterator[AnyRow]:
-    """Yield the rows of the part that is made: all rows of an image are in one part."""
-    index, count = args.part or (1, 1)
-    for row in rows:
-        name = plain_name(row.image) if isinstance(row.image, str) else row.location
-        if zlib.crc32(os.fsencode(name)) % count == index - 1:
-            yield row
-        else:
-            account.num_read, account.num_kept = account.num_read - 1, account.num_kept - 1
-
-
-def stored_samples(store: PairStore, images: Account) -> Iterator[Sample]:
-    """Read images with captions from the store."""
-    for row in store.samples(images):
-        yield Sample(row.image, caption_members(row.captions), row.location)
-
-
-def parquet_samples(
-    args: argparse.Namespace, store: PairStore, rows: Account, images: Account
-) -> Iterator[Sample]:
-    """Read rows that hold their image, shuffled in a buffer; then the images that rows name."""
-
-    def with_content() -> Iterator[Sample]:
-        table = ParquetTable(args.source, args.columns).rows(rows, args.seed)
-        for row in own_rows(table, args, rows):
-            if isinstance(row.image, bytes):
-                images.num_read += 1
-                yield Sample(row.image, caption_members(row.captions), row.location)
-            else:
-                store.add([Row(row.image, row.captions, row.location)])
-
-    samples = with_content()
-    if args.seed >= 0:
-        samples = shuffle(BUFFER, initial=BUFFER, seed=args.seed)(samples)
-    yield from samples
-    yield from stored_samples(store, images)
-
-
-def class_samples(
-    args: argparse.Namespace, store: PairStore, files: Account, images: Account
-) -> Iterator[Sample]:
-    """Read images with their class number."""
-    numbers = {name: str(number) for number, name in enumerate(class_names(args.source))}
+def class_rows(source: Path, files: Account) -> Iterator[Row]:
+    """Read images with their class number as the caption."""
+    numbers = {name: str(number) for number, name in enumerate(class_names(source))}
     classes_with_images = set()
-
-    def rows() -> Iterator[Row]:
-        for image, name in read_classes(args.source, files):
-            classes_with_images.add(name)
-            yield Row(image, [numbers[name]], image)
-
-    store.add(own_rows(rows(), args, files))
-    for name in numbers.keys() - classes_with_images:
+    for image, name in read_classes(source, files):
+        classes_with_images.add(name)
+        yield Row(image, [numbers[name]], image)
+    for name in sorted(numbers.keys() - classes_with_images):
         files.note('classes have no image', name)
-    for row in store.samples(images):
-        yield Sample(row.image, {'cls': row.captions[0]}, row.location)
 
 
-def open_samples(
-    args: argparse.Namespace, staging: Path, rows: Account, images: Account
-) -> Iterator[Sample]:
-    """Read the samples of any format; their rows are sorted in a file."""
-    store = PairStore(staging / 'pairs.sqlite', args.seed)
-    makers = {'imagenet': class_samples, 'parquet': parquet_samples}
-    try:
-        yield from makers.get(args.format, pair_samples)(args, store, rows, images)
-    finally:
-        store.close()
+def named_rows(table: ParquetTable, groups: Sequence[RowGroup], rows: Account) -> Iterator[Row]:
+    """Read the rows of Parquet that name their image."""
+    for group in groups:
+        for row in table.group_rows(group, rows):
+            if isinstance(row.image, str):
+                yield Row(row.image, row.captions, row.location)
 
 
-def write_samples(
-    shards: ShardSet, samples: Iterator[Sample], images: Account, args: argparse.Namespace
-) -> int:
-    """Write the samples whose image training can read; return the number of captions."""
-    num_captions = 0
-    prefix = f'{args.part.number}-' if args.part else ''
-    for number, sample in enumerate(samples):
-        image, location = sample.image, sample.location
-        name = image if isinstance(image, str) else ''
-        if name and name != location:
-            location = f'{name}, {location}'
-        try:
-            data = read_image(image, args.images) if isinstance(image, str) else image
-            member = image_member(data)
-            if args.check:
-                check_image(data, member)
-        except BadSample as error:
-            images.drop(str(error), location)
-            continue
-        suffix = Path(name).suffix.lower()[1:] if name else member
-        if suffix.replace('jpeg', 'jpg') != member:
-            images.note(f'are {member}, whatever their name says', location)
-        # A dot ends the key, a folder in it would be part of the key: number the samples.
-        shards.write(f'{prefix}{number:09d}', {member: data, **sample.members})
-        images.num_kept += 1
-        record = sample.members.get('json')
-        num_captions += len(record['captions']) if isinstance(record, dict) else 1
-    return num_captions
+def read_units(args: argparse.Namespace, store: PairStore, rows: Account) -> list[str]:
+    """Read the table into the store; return the units of its images."""
+    groups: list[RowGroup] = []
+    if args.format == 'parquet':
+        table = ParquetTable(args.source, args.columns)
+        groups = table.groups(args.seed)
+        named = [group for group in groups if table.names_images(group)]
+        store.add(named_rows(table, named, rows))
+        groups = [group for group in groups if group not in named]
+    elif args.format == 'imagenet':
+        store.add(class_rows(args.source, rows))
+    else:
+        store.add(READERS[args.format](args, rows))
+    number = sum(group.rows for group in groups)
+    return [
+        *row_group_units(groups, args.per_shard),
+        *image_units(store.arrange(), args.per_shard, number),
+    ]
+
+
+def make_plan(args: argparse.Namespace, folder: Path, staging: Path, rows: Account) -> Plan:
+    """Read the table, which is sorted in a file, and divide the images into units.
+
+    Args:
+        args (argparse.Namespace): The command line.
+        folder (Path): Where the units are packed.
+        staging (Path): Folder of the file, which the caller removes.
+        rows (Account): Counts the rows that hold no image themselves.
+
+    Returns:
+        Plan: The plan.
+    """
+    file = staging / 'pairs.sqlite'
+    with closing(PairStore(file, args.seed)) as store:
+        units, digest = read_units(args, store, rows), store.digest
+    packing = Packing(
+        folder=str(folder),
+        store=str(file),
+        images=str(args.images.resolve()),
+        per_shard=args.per_shard,
+        seed=args.seed,
+        check=args.check,
+        columns=args.columns,
+        classes=args.format == 'imagenet',
+    )
+    return Plan(units, packing, digest)
+
+
+def packing_pass(args: argparse.Namespace, plan: Plan) -> ShardPass[PackedUnit]:
+    """Return the pass that packs the units."""
+    packing = plan.packing._replace(folder='', store='')  # the job's own
+    options = {'digest': plan.digest, **packing._asdict()}
+    work = functools.partial(pack_unit, packing=plan.packing)
+    return ShardPass('make', plan.units, work, options, processes_of(args))
 
 
 def class_names_file(args: argparse.Namespace) -> dict[str, str]:
@@ -247,14 +214,27 @@ def class_names_file(args: argparse.Namespace) -> dict[str, str]:
     return {CLASSES_FILE: text}
 
 
+def pack_part(args: argparse.Namespace) -> None:
+    """Pack the images of one part into the folder of the parts."""
+    args.parts.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.parts, prefix='.plan-') as staging:
+        plan = make_plan(args, args.parts, Path(staging), Account('rows'))
+        list(packing_pass(args, plan).run(args.part, args.parts))
+
+
 def convert(args: argparse.Namespace) -> None:
-    """Read, write and print the account."""
+    """Pack all images, or merge the parts, and print the account."""
     rows = Account('files' if args.format in ('folder', 'imagenet') else 'rows')
-    images, extra = Account('images'), class_names_file(args)
-    options = dict(per_shard=args.per_shard, overwrite=args.overwrite)
-    with ShardSet(args.out, args.name, **options) as shards:
-        samples = open_samples(args, shards.staging, rows, images)
-        num_captions = write_samples(shards, samples, images, args)
+    images, extra, num_captions = Account('images'), class_names_file(args), 0
+    with ShardSet(args.out, args.name, overwrite=args.overwrite) as shards:
+        folder = args.parts or shards.staging
+        plan = make_plan(args, folder, shards.staging, rows)
+        for _, unit in packing_pass(args, plan).run(None, args.parts):
+            rows.add(unit['rows'])
+            images.add(unit['images'])
+            num_captions += unit['captions']
+            for tar, samples in unit['tars'].items():
+                shards.add(folder / tar, samples)
         print('\n'.join([*rows.lines(), *images.lines()]))
         if not shards.sizes:
             raise ValueError(f'{args.source} gave no sample: check --images and the columns.')
@@ -271,7 +251,12 @@ def convert(args: argparse.Namespace) -> None:
 @tool_main(errors=(*INPUT_ERRORS, sqlite3.Error))
 def main(argv: Sequence[str] | None = None) -> None:
     """Pack the images and captions."""
-    convert(parse_args(argv))
+    args = parse_args(argv)
+    check_parts(args)
+    if args.part:
+        pack_part(args)
+    else:
+        convert(args)
 
 
 if __name__ == '__main__':
