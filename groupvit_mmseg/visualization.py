@@ -136,7 +136,7 @@ def legend(
     entries, x, y = [], _GAP, _GAP // 2
     for index in present[order]:
         share = counts[index] / label_map.size
-        text = f'{class_names[index]} {share:.0%}'
+        text = f'{class_names[index]} {share:.0%}' if share >= 0.01 else f'{class_names[index]} <1%'
         step = int(font.getlength(text)) + 34
         if x > _GAP and x + step > width:
             x, y = _GAP, y + line

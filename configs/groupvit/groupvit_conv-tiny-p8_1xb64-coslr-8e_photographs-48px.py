@@ -15,7 +15,8 @@ _base_ = [
 # Twice the size of the training images, as in the paper; whole photographs.
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 96), keep_ratio=True),
+    # averages pixels: others leave them out when a photograph becomes so small
+    dict(type='Resize', scale=(2048, 96), keep_ratio=True, interpolation='area'),
     # after Resize: the masks keep the size they are compared at
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),

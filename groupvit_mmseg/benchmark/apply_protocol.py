@@ -40,7 +40,7 @@ def apply_protocol(
     head = segmentor.decode_head
     pooling = head.classes.alias_pooling
     head.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
-    head.top_k = protocol.top_k
+    head.top_k, head.affinity = protocol.top_k, protocol.affinity
     head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
     head.encode_classes()
 

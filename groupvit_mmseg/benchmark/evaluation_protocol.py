@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.models.inference_options import is_count, read_options, read_scales
+from groupvit_mmseg.models.zero_shot_head import AFFINITIES
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import ClassChanges, ClassList, make_class_list
 from groupvit_mmseg.text.vocabulary import as_words, is_background
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 WITH_BACKGROUND = ('pascal_voc', 'pascal_context', 'coco_object')
 """tuple[str, ...]: Class sets whose label 0 is the background."""
 MAX_LOGIT_SCALE = 100
+EVERY_CLASS = 10**6
+"""int: ``top_k`` of protocols in which a window keeps all classes."""
 
 ClassSet = str | tuple[str, ...]
 
@@ -37,6 +40,8 @@ class Protocol:
         bg_thresh (float | None): Background threshold in [0, 1]; None without a background.
         background_words (tuple[str, ...]): Words whose pixels are background.
         top_k (int): Number of classes that a window keeps.
+        affinity (str): Affinity of a segment to a word, ``softmax`` or ``cosine``; see
+            :class:`.GroupViTZeroShotHead`.
         logit_scale (float | None): Factor on the similarities; None for that of the checkpoint.
         pamr_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
@@ -59,6 +64,7 @@ class Protocol:
     bg_thresh: float | None = None
     background_words: tuple[str, ...] = ()
     top_k: int = 5
+    affinity: str = 'softmax'
     logit_scale: float | None = None
     pamr_steps: int = 0
     crf_steps: int = 0
@@ -75,6 +81,8 @@ class Protocol:
         for name in ('short_side', 'top_k'):
             if not is_count(getattr(self, name)):
                 raise ValueError(f'{name} = {getattr(self, name)!r} must be a positive number.')
+        if self.affinity not in AFFINITIES:
+            raise ValueError(f'affinity = {self.affinity!r} is none of {", ".join(AFFINITIES)}.')
         scale = self.logit_scale
         is_number = isinstance(scale, Real) and not isinstance(scale, bool)
         if scale is not None and not (is_number and 0 < scale <= MAX_LOGIT_SCALE):
@@ -149,6 +157,15 @@ class Protocol:
                 f'The class file has the background words {", ".join(words)}, the protocol '
                 f'{", ".join(self.background_words) or "none"}: give them in one place.'
             )
+
+    def unmet_by_adapters(self) -> list[str]:
+        """Return the settings that models which score the classes themselves do not follow."""
+        settings = []
+        if self.top_k < EVERY_CLASS:
+            settings.append(f'a window keeps all classes, not the {self.top_k} nearest ones')
+        if self.affinity != AFFINITIES[0]:
+            settings.append(f'the model scores classes itself, not by {self.affinity}')
+        return settings
 
     def changed(self, **changes: Unpack[ProtocolFields]) -> Protocol:
         """Return the protocol with some fields changed.

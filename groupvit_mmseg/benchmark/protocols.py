@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from groupvit_mmseg.benchmark.evaluation_protocol import (
+    EVERY_CLASS,
     WITH_BACKGROUND,
     ClassSet,
     Protocol,
@@ -25,8 +26,6 @@ from groupvit_mmseg.text.vocabulary import parse_class_names
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-EVERY_CLASS = 10**6
 
 # Common surroundings of objects in photographs; none of them is a class of VOC or COCO.
 SURROUNDINGS = parse_class_names(

@@ -101,6 +101,7 @@ def describe_protocol(cfg: Config, head: nn.Module) -> dict[str, object]:
         'resize': [dict(step) for step in resize],
         'inference': dict(segmentor.get('test_cfg') or {}),
         'top_k': getattr(head, 'top_k', None),
+        'affinity': getattr(head, 'affinity', None),
         'tta': describe_tta(pipeline),
     }
 

@@ -55,6 +55,7 @@ class ProtocolFields(TypedDict, total=False):
     bg_thresh: float | str | None
     background_words: str | Sequence[str] | None
     top_k: int
+    affinity: str
     logit_scale: float | None
     pamr_steps: int
     crf_steps: int

@@ -14,7 +14,7 @@ from groupvit_mmseg.benchmark.image_files import ImageFiles
 from groupvit_mmseg.benchmark.journal import Journal
 from groupvit_mmseg.benchmark.measures import make_measures, measure_scores
 from groupvit_mmseg.benchmark.option_checks import check_class_file, check_options_are_used
-from groupvit_mmseg.benchmark.protocols import EVERY_CLASS, PRESETS, protocol
+from groupvit_mmseg.benchmark.protocols import PRESETS, protocol
 from groupvit_mmseg.benchmark.report import PACKAGES, versions
 from groupvit_mmseg.benchmark.result_types import ProtocolFields, SetResult
 from groupvit_mmseg.benchmark.run_set import (
@@ -210,8 +210,8 @@ class EvaluationTask:
     def _caveat(self) -> str:
         """Return how the evaluation differs from the source of its protocol."""
         parts = [self.protocol.caveat]
-        if not self.settings.has_image_embeds and self.protocol.top_k < EVERY_CLASS:
-            parts.append(f'a window keeps all classes, not the {self.protocol.top_k} nearest ones')
+        if not self.settings.has_image_embeds:
+            parts += self.protocol.unmet_by_adapters()
         return '; '.join(part for part in parts if part)
 
     def result(self) -> SetResult:

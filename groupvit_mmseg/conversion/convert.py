@@ -182,8 +182,8 @@ def encode(model: Model, key_format: KeyFormat) -> tuple[Tensors, dict[str, str]
     if key_format is not PLUGIN:
         if 'conv_stem' in model.structure.backbone:
             raise ValueError(
-                f'{key_format.title} has no convolutional stem: a model with conv_stem stays in the '
-                f'format of {PLUGIN.title}.'
+                f'{key_format.title} has no convolutional stem: a model with conv_stem stays in '
+                f'the format of {PLUGIN.title}.'
             )
         tensors = _with_scale_in_weights(tensors, model.structure.assign_scale)
     lost = {key: reason for key, reason in key_format.lost.items() if key in tensors}

@@ -108,8 +108,8 @@ class CaptionPrompts(BaseTransform):
     """Prompts from the nouns and verbs of a caption (arXiv 2202.11094, section 3.3).
 
     ``P`` of the words are drawn without replacement, and each is put into a random template. If the
-    caption has fewer than ``P`` words, the caption itself is used for the remaining prompts, or with
-    ``repeat_words`` the words once more.
+    caption has fewer than ``P`` words, the caption itself is used for the remaining prompts, or
+    with ``repeat_words`` the words once more.
 
     Required key: caption. Added key: prompts.
 

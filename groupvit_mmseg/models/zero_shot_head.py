@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from groupvit_mmseg.text.class_list import ClassOptions
 
+AFFINITIES = ('softmax', 'cosine')
+"""tuple[str, ...]: Affinities of a segment to a word; see :class:`GroupViTZeroShotHead`."""
+
 
 def _of_the_class_list(field: str) -> property:
     """Make a read-only property of a field of ``self.classes``; ``set_classes`` changes it."""
@@ -48,6 +51,9 @@ class GroupViTZeroShotHead(BaseModule):
             order; a background has index 0 and is never prompted.
         top_k (int): Number of classes that a crop may contain: those nearest to its image
             embedding. Defaults to 5.
+        affinity (str): Affinity of a segment to a word: ``'softmax'``, the paper's, compares the
+            words with each other; ``'cosine'``, ``(1 + cos) / 2``, depends on no other word, so
+            that a threshold tells things from what no word names. Defaults to 'softmax'.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,
@@ -87,18 +93,21 @@ class GroupViTZeroShotHead(BaseModule):
         text_projector: dict,
         class_names: str | Sequence[str],
         top_k: int = 5,
+        affinity: str = 'softmax',
         init_cfg: dict | None = None,
         **class_options: Unpack[ClassOptions],
     ) -> None:
         super().__init__(init_cfg)
         if not isinstance(top_k, int) or top_k < 1:
             raise ValueError(f'top_k = {top_k} lets no class through: give a positive number.')
+        if affinity not in AFFINITIES:
+            raise ValueError(f'affinity = {affinity!r} is none of {", ".join(AFFINITIES)}.')
         self.text_encoder = MODELS.build(text_encoder)
         self.image_projector = MODELS.build(image_projector)
         self.text_projector = MODELS.build(text_projector)
         self.logit_scale = new_logit_scale(0.07)
         self.align_corners = False
-        self.top_k = top_k
+        self.top_k, self.affinity = top_k, affinity
         self.register_buffer('class_embeds', None, persistent=False)
         self.set_classes(class_names, **class_options)
 
@@ -237,7 +246,8 @@ class GroupViTZeroShotHead(BaseModule):
         """Compute the affinity of every segment to every prompted word.
 
         The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
-        softmax over all words.
+        softmax over all words; or with ``affinity='cosine'`` each word has the cosine alone, as
+        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``.
 
         Args:
             output (GroupViTOutput): Output for one crop of ``B`` images.
@@ -257,6 +267,9 @@ class GroupViTZeroShotHead(BaseModule):
         top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices  # (B, 1, top_k)
         # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
         hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
+        if self.affinity == 'cosine':
+            cosines = segment_logits / clamped_exp(self.logit_scale)
+            return ((1 + cosines) / 2).masked_fill(hidden, 0.0)
         among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
         return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)
 

@@ -163,6 +163,7 @@ PROTOCOL_CHANGES = dict(
     bg_thresh=0.25,
     background_words='sky',
     top_k=2,
+    affinity='cosine',
     logit_scale=7.0,
     pamr_steps=3,
     crf_steps=2,

@@ -31,6 +31,7 @@ CHANGES = dict(
     bg_thresh=0.1,
     background_words=('sky',),
     top_k=2,
+    affinity='cosine',
     logit_scale=5.0,
     pamr_steps=3,
     crf_steps=2,

@@ -70,7 +70,7 @@ def test_frozen_embeddings_keep_their_statistics():
 
 
 @pytest.mark.parametrize(
-    ('changes', 'message'),
+    'changes, message',
     [
         (dict(patch_size=16), r'3 levels, which make patches of 8 px, but patch_size = 16'),
         (dict(conv_stem=dict(channels=(8, 8, 8), num_blocks=(1,))), 'blocks for each level'),

@@ -251,12 +251,38 @@ def test_group_map_in_windows_is_refused():
             'bac',
         ),
         (dict(top_k=0), 'top_k = 0'),
+        (dict(affinity='cosines'), "'cosines' is none of softmax, cosine"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, message):
     with pytest.raises(ValueError, match=message) as error:
         segmentor(**settings)
     assert '\n' not in str(error.value)
+
+
+@torch.no_grad()
+def test_cosine_affinity_by_definition():
+    model = segmentor(affinity='cosine', top_k=2).eval()
+    head, output = model.decode_head, model.extract_feat(torch.randn(2, 3, 32, 48))
+    words = F.normalize(head.encode_classes(), dim=-1)
+    pooled = F.normalize(head.image_projector(output.pooled), dim=-1)
+    affinity = head.segment_affinity(output)
+    for i, segments in enumerate(F.normalize(head.image_projector(output.segments), dim=-1)):
+        kept = (pooled[i] @ words.T).topk(2).indices
+        for s, segment in enumerate(segments):
+            for k, word in enumerate(words):
+                expected = (1 + float(segment @ word)) / 2 if k in kept else 0.0
+                assert float(affinity[i, s, k]) == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+def test_cosine_affinity_ignores_the_other_words():
+    """A word has the same affinity in every list, so that a threshold keeps its meaning."""
+    model = segmentor(affinity='cosine', class_names=['cat', 'dog'], top_k=9).eval()
+    output = model.extract_feat(torch.randn(1, 3, 32, 48))
+    pair = model.decode_head.segment_affinity(output)
+    model.set_classes(['cat', 'bus', 'sofa', 'dog'])
+    assert torch.allclose(model.decode_head.segment_affinity(output)[..., [0, 3]], pair, atol=1e-6)
 
 
 def test_the_head_learns_nothing_from_masks():

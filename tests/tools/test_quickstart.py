@@ -11,7 +11,12 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-WAYS = ('things_and_grounds', 'things_and_background', 'things_and_background_words')
+WAYS = (
+    'things_and_grounds',
+    'things_and_background',
+    'things_and_background_pamr',
+    'things_and_background_words',
+)
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +64,7 @@ def test_the_picture_is_one_to_look_at(run):
 def test_the_terminal_shows_progress_tables_and_no_warning(run):
     text = run[0].stdout + run[0].stderr
     assert 'Epoch(train)' in text
-    assert text.count(' heart ') == 4  # the validation's table, then one per way
+    assert text.count(' heart ') == 5  # the validation's table, then one per way
     assert 'mIoU on unseen scenes' in text
     assert 'Warning' not in text
     assert 'WARNING' not in text

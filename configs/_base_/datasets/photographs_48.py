@@ -6,10 +6,10 @@
 # Captions made of labels are weak labels of images: say so wherever a number of them is given.
 # Another folder: --cfg-options train_dataloader.dataset.sources.0.data_root=FOLDER, 1 and 2 too.
 # Words that say nothing about the picture, and the frame of captions made of labels.
-ignored_words = (
-    'am are be been being had has have is was were '
-    'background camera close-up front group photo picture side top'
-).split()
+ignored_words = [
+    *('am', 'are', 'be', 'been', 'being', 'had', 'has', 'have', 'is', 'was', 'were'),
+    *('background', 'camera', 'close-up', 'front', 'group', 'photo', 'picture', 'side', 'top'),
+]
 train_pipeline = [
     dict(type='LoadRandomResizedCrop', scale=48, crop_ratio_range=(0.2, 1.0), captions='json'),
     dict(type='RandomHorizontalFlip', prob=0.5),

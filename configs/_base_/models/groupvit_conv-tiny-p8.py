@@ -50,7 +50,8 @@ segmentor = dict(
         text_projector=text_projector,
         class_names='pascal_voc',
         with_background=True,
-        bg_thresh='official',
+        bg_thresh=0.5,
+        affinity='cosine',
     ),
     test_cfg=dict(mode='whole'),
 )

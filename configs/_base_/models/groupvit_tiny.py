@@ -48,6 +48,7 @@ segmentor = dict(
         text_encoder=text_encoder,
         image_projector=projector,
         text_projector=projector,
+        affinity='cosine',  # trained softmax affinities end near 1: no threshold tells things apart
     ),
     test_cfg=dict(mode='whole', with_group_map=True),
 )

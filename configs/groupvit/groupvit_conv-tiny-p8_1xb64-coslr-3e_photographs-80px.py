@@ -1,0 +1,36 @@
+# The second step of the training on photographs: larger images, from the weights of the first.
+#
+# Command:  python tools/train.py THIS_FILE, after the first step
+# Data: as for the first step
+# Hardware: two CPU cores
+# Expected: not yet measured
+_base_ = ['./groupvit_conv-tiny-p8_1xb64-coslr-8e_photographs-48px.py']
+first = 'work_dirs/groupvit_conv-tiny-p8_1xb64-coslr-8e_photographs-48px/epoch_8.pth'
+size = 80
+train_pipeline = _base_.train_pipeline
+train_pipeline[0].scale = size
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+backbone = dict(img_size=size)
+# Positions are resized to the larger grid.
+model = dict(backbone=backbone, init_cfg=dict(type='Pretrained', checkpoint=first))
+val_cfg = dict(segmentor=dict(backbone=backbone))
+# Short side of the photographs.
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = (2048, 2 * size)
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+max_epochs = 3
+optim_wrapper = dict(optimizer=dict(lr=3e-4))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.02,
+        begin=0,
+        end=max_epochs,
+        T_max=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(max_epochs=max_epochs, val_interval=1)
