@@ -4,9 +4,9 @@
 # Paper (VOC 2012, CC12M, one stage, with the multi-label loss): hard 39.3 mIoU, soft 25.1.
 # Time: about 15 runs of 6 minutes on one thread
 # Numbers: not yet measured
+_base_ = '../_base_/studies/scenes.py'
 title = 'Assignment'
 question = 'Do segments need the hard assignment, its Gumbel noise, and an eps of 1 in their mean?'
-config = '../groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
 variants = {
     'hard': {},
     'soft': {'model.backbone.assignment.kind': 'soft'},
@@ -17,5 +17,3 @@ variants = {
     },
     'eps-1e-10': {'model.backbone.assignment.eps': 1e-10},
 }
-seeds = [0, 1, 2]
-metrics = ['mIoU', 'oracle/mIoU', 'boundary/mIoU', 'tag/mIoU']

@@ -18,12 +18,12 @@ class Estimate(NamedTuple):
         mean (float): Mean.
         spread (float, optional): Standard deviation of scores, or standard error of a difference;
             None for fewer than two seeds.
-        count (int): Number of seeds.
+        num_seeds (int): Number of seeds.
     """
 
     mean: float
     spread: float | None
-    count: int
+    num_seeds: int
 
     def text(self, *, digits: int = 2, signed: bool = False) -> str:
         """Return ``mean ± spread``, with a sign for a difference."""
@@ -66,7 +66,7 @@ def paired_difference(scores: Scores, baseline: Scores) -> Estimate | None:
     estimate = mean_and_deviation(differences)
     if estimate is None or estimate.spread is None:
         return estimate
-    return estimate._replace(spread=estimate.spread / math.sqrt(estimate.count))
+    return estimate._replace(spread=estimate.spread / math.sqrt(estimate.num_seeds))
 
 
 def seed_table(scores: Mapping[str, Scores], *, baseline: str, head: str = 'variant') -> str:
@@ -82,7 +82,7 @@ def seed_table(scores: Mapping[str, Scores], *, baseline: str, head: str = 'vari
         >>> print(seed_table(rows, baseline='hard'))
         | variant | mean ± deviation | difference to hard ± error | seeds | seed 0 | seed 1 |
         |---|---|---|---|---|---|
-        | hard | 5.00 ± 1.41 | – | 2 | 4.00 | 6.00 |
+        | hard | 5.00 ± 1.41 | - | 2 | 4.00 | 6.00 |
         | soft | 6.50 ± 2.12 | +1.50 ± 0.50 | 2 | 5.00 | 8.00 |
     """
     seeds = sorted({seed for each in scores.values() for seed in each})
@@ -93,7 +93,7 @@ def seed_table(scores: Mapping[str, Scores], *, baseline: str, head: str = 'vari
         difference = None
         if name != baseline:
             difference = paired_difference(each, scores.get(baseline, {}))
-        per_seed = [f'{each[seed]:.2f}' if seed in each else '–' for seed in seeds]
+        per_seed = [f'{each[seed]:.2f}' if seed in each else '-' for seed in seeds]
         cells = [_text(mean), _text(difference, signed=True), str(len(each))]
         rows.append([name, *cells, *per_seed])
     return markdown_table([*titles, *(f'seed {seed}' for seed in seeds)], rows)
@@ -114,7 +114,7 @@ def mean_table(
         | variant | mIoU |
         |---|---|
         | hard | 5.00 ± 1.41 |
-        | soft | – |
+        | soft | - |
     """
     rows = [
         [name, *(_text(mean_and_deviation(scores.get(name, {}))) for scores in columns.values())]
@@ -132,4 +132,4 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _text(estimate: Estimate | None, *, signed: bool = False) -> str:
     """Return an estimate as a cell."""
-    return '–' if estimate is None else estimate.text(signed=signed)
+    return '-' if estimate is None else estimate.text(signed=signed)

@@ -21,6 +21,8 @@ FIELDS = {
     'metrics',
     'evaluations',
 }
+
+
 class Variant(NamedTuple):
     """One variant of a study.
 
@@ -101,7 +103,8 @@ def read_study(path: str | Path) -> Study:
     if missing or unknown or not content['variants']:
         raise ValueError(
             f'The study {path} needs title, question, config, variants and metrics, and may have '
-            f'seeds, baseline and evaluations: correct {", ".join(missing + unknown) or "variants"}.'
+            f'seeds, baseline and evaluations: correct '
+            f'{", ".join(missing + unknown) or "variants"}.'
         )
     folder = Path(path).parent
     variants: dict[str, Variant] = {}

@@ -118,7 +118,7 @@ def _digest(content: Mapping[str, object]) -> str:
 
 
 def move_data(cfg: Config, data_root: str | Path) -> Config:
-    """Return a config that reads the data from another folder than the config's ``data_root``, wherever it names it.
+    """Return a config whose ``data_root`` is another folder, wherever a path begins with it.
 
     Raises:
         ValueError: If the config has no ``data_root``.

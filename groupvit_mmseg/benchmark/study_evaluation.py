@@ -39,6 +39,7 @@ METRIC_TYPES: dict[str, dict[str, object]] = {
 }
 """dict[str, dict]: Config of the metric behind each prefix of a metric's name."""
 
+NUM_PICTURES = 6
 NEED_BACKGROUND = ('foreground', 'tag_foreground', 'probing')
 
 
@@ -92,10 +93,13 @@ def build_segmentor(cfg: Config, checkpoint: str | Path) -> GroupViTSegmentor:
     segmentor: GroupViTSegmentor = MODELS.build(cfg.val_cfg.segmentor)
     weights = read_checkpoint(checkpoint)['state_dict']
     load_weights(segmentor, weights, source=str(checkpoint))
-    return segmentor.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    segmentor.to('cuda' if torch.cuda.is_available() else 'cpu').eval()
+    return segmentor
 
 
-def evaluate(cfg: Config, checkpoint: str | Path, names: Sequence[str]) -> Scores:
+def evaluate(
+    cfg: Config, checkpoint: str | Path, names: Sequence[str], *, pictures: Path | None = None
+) -> Scores:
     """Evaluate a checkpoint on the validation set of a config.
 
     Metrics of the foreground are left out of a set without a background.
@@ -105,6 +109,8 @@ def evaluate(cfg: Config, checkpoint: str | Path, names: Sequence[str]) -> Score
             the images for the threshold, if it is to be calibrated.
         checkpoint (str | Path): Of the pretrainer.
         names (Sequence[str]): Metrics, without the name of an evaluation.
+        pictures (Path, optional): File of :func:`save_pictures`, None for no file.
+            Defaults to None.
     """
     segmentor = build_segmentor(cfg, checkpoint)
     threshold = None
@@ -112,18 +118,24 @@ def evaluate(cfg: Config, checkpoint: str | Path, names: Sequence[str]) -> Score
         threshold = _calibrated(cfg, segmentor)
         segmentor.set_classes(segmentor.classes, bg_thresh=threshold)
     loader = _loader(cfg)
-    classes = cast(BaseSegDataset, loader.dataset).metainfo['classes']
-    prefixes = dict.fromkeys(['', *(split_name(name)[1] for name in names)])
-    if not is_background(classes[0]):
-        prefixes = {key: None for key in prefixes if key not in NEED_BACKGROUND}
-    metrics: list[BaseMetric] = [METRICS.build(dict(METRIC_TYPES[key])) for key in prefixes]
+    dataset = cast(BaseSegDataset, loader.dataset)
+    metrics = build_metrics(names, is_background(dataset.metainfo['classes'][0]))
     values = evaluate_segmentor(segmentor, loader, metrics)
+    if pictures is not None:
+        save_pictures(segmentor, dataset, pictures)
     class_iou = {
         metric.prefix or 'IoU': metric.class_iou
         for metric in metrics
         if isinstance(metric, PerClassIoUMetric)
     }
     return Scores({k: _finite(v) for k, v in values.items()}, class_iou, threshold)
+
+
+def build_metrics(names: Iterable[str], with_background: bool) -> list[BaseMetric]:
+    """Build the metrics behind names; those that need a background only with one."""
+    prefixes = dict.fromkeys(['', *(split_name(name)[1] for name in names)])
+    usable = [key for key in prefixes if with_background or key not in NEED_BACKGROUND]
+    return [METRICS.build(dict(METRIC_TYPES[key])) for key in usable]
 
 
 def changed(cfg: Config, changes: Mapping[str, object]) -> Config:
@@ -150,20 +162,18 @@ def _calibrated(cfg: Config, segmentor: GroupViTSegmentor) -> float:
 
 
 @torch.no_grad()
-def save_pictures(cfg: Config, checkpoint: str | Path, count: int, path: Path) -> None:
-    """Save truth, groups and prediction of images spread over the validation set.
+def save_pictures(segmentor: GroupViTSegmentor, dataset: BaseSegDataset, path: Path) -> None:
+    """Save truth, groups and prediction of six images spread over a data set.
 
     Args:
-        cfg (Config): Config of the run.
-        checkpoint (str | Path): Of the pretrainer.
-        count (int): Number of images.
+        segmentor (GroupViTSegmentor): With the classes of the data set.
+        dataset (BaseSegDataset): Images with masks.
         path (Path): The file, ``.npz`` with ``image_I``, ``truth_I``, ``groups_I`` and
             ``prediction_I``; without groups where the segmentor has none.
     """
-    segmentor = build_segmentor(cfg, checkpoint)
-    dataset = cast(BaseSegDataset, _loader(cfg).dataset)
     arrays: dict[str, NDArray] = {'classes': np.array(dataset.metainfo['classes'])}
-    indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int).tolist()
+    count = min(NUM_PICTURES, len(dataset))
+    indices = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
     for place, index in enumerate(indices):
         (sample,) = segmentor.test_step(pseudo_collate([dataset[index]]))
         arrays[f'image_{place}'] = load_image(sample.metainfo['img_path'])
@@ -172,7 +182,7 @@ def save_pictures(cfg: Config, checkpoint: str | Path, count: int, path: Path) -
             if field in sample:
                 labels = sample.get(field).get('data')[0].cpu().numpy()
                 arrays[f'{name}_{place}'] = labels.astype(np.int32)
-    write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,7 @@ python -m groupvit_mmseg.benchmark.study_process FOLDER
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import sys
 import time
@@ -28,7 +29,6 @@ from groupvit_mmseg.benchmark.study_evaluation import (
     Scores,
     changed,
     evaluate,
-    save_pictures,
     split_name,
 )
 from groupvit_mmseg.benchmark.study_types import (
@@ -76,9 +76,8 @@ class ProgressHook(Hook):
         batch_size = runner.train_dataloader.batch_sampler.batch_size
         self.seconds += time.monotonic() - self.start
         self.pairs += (runner.iter - self.first_step) * batch_size
-        self.progress.update(
-            pairs=self.pairs, seconds=self.seconds, steps=runner.iter, batch_size=batch_size
-        )
+        self.progress['pairs'], self.progress['seconds'] = self.pairs, self.seconds
+        self.progress['steps'], self.progress['batch_size'] = runner.iter, batch_size
         self.write()
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -129,6 +128,8 @@ def train(cfg: Config, run: Run) -> None:
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.work_dir, cfg.launcher, cfg.resume = str(run.weights()), 'none', 'auto'
     cfg.setdefault('runner_type', 'GroupViTRunner')
+    # mmengine keeps loggers and visualizers by name for the life of the process.
+    cfg.experiment_name = cfg.visualizer.name = str(run.folder)
     runner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
     runner.register_hook(ProgressHook(run.folder / PROGRESS))
     runner.register_hook(PreemptionHook())
@@ -147,8 +148,8 @@ def evaluate_run(cfg: Config, run: Run, task: Task) -> RunResult:
         wanted = [metric for metric in task['metrics'] if split_name(metric)[0] == name]
         if wanted or not name:
             plain = [metric.rpartition(': ')[2] for metric in wanted]
-            scores[name] = evaluate(changed(cfg, changes), checkpoint, plain)
-    save_pictures(cfg, checkpoint, task['num_pictures'], run.folder / PICTURES)
+            pictures = None if name else run.folder / PICTURES
+            scores[name] = evaluate(changed(cfg, changes), checkpoint, plain, pictures=pictures)
     progress = read_progress(run.folder / PROGRESS)
     speed = progress['pairs'] / progress['seconds'] if progress['seconds'] else 0.0
     pairs = progress['steps'] * progress['batch_size']
@@ -177,6 +178,7 @@ def _join(evaluation: str, metric: str) -> str:
 @tool_main(errors=INPUT_ERRORS, interrupted='Interrupted: the same command goes on.')
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one run, or the rest of it."""
+    gc.freeze()  # mmengine collects garbage for every data set: not through all that is imported
     (folder,) = map(Path, sys.argv[1:] if argv is None else argv)
     cfg = read_config(folder / CONFIG)
     task = Run('', 0, folder).task()

@@ -20,7 +20,6 @@ from groupvit_mmseg.benchmark.study import Study
 from groupvit_mmseg.benchmark.study_configs import move_data, run_config, settings_of
 from groupvit_mmseg.benchmark.study_types import CONFIG, LOG, RESULT, TASK, Run, RunResult, Task
 
-NUM_PICTURES = 6
 _POLL_SECONDS = 0.2
 
 
@@ -80,7 +79,6 @@ def prepare(study: Study, run: Run, options: StudyOptions) -> None:
         metrics=study.metrics,
         evaluations=study.evaluations,
         weights_from=None if run.source is None else str(run.source),
-        num_pictures=NUM_PICTURES,
     )
     write_json(task, run.folder / TASK)
 
@@ -160,7 +158,7 @@ class Queue:
         left = minutes_left(self.results, [*self.waiting, *self.active], self.options.jobs)
         print(
             f'run {len(self.results) + len(self.failed)} of {self.total}: {run.name}, '
-            f'mIoU {"–" if score is None else format(score, ".2f")}, {minutes:.1f} minutes; '
+            f'mIoU {"-" if score is None else format(score, ".2f")}, {minutes:.1f} minutes; '
             f'about {left:.0f} minutes left',
             flush=True,
         )
@@ -180,9 +178,7 @@ def duration(result: RunResult) -> float:
     return result['minutes'] + result['evaluation_minutes']
 
 
-def minutes_left(
-    results: dict[Run, RunResult], unfinished: Sequence[Run], num_jobs: int
-) -> float:
+def minutes_left(results: dict[Run, RunResult], unfinished: Sequence[Run], num_jobs: int) -> float:
     """Estimate the minutes until all runs are finished from those that are.
 
     A run takes as long as others of its variant, or else as others that train, or evaluate only.

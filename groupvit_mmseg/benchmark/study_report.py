@@ -92,7 +92,9 @@ def study_content(study: Study, results: Results) -> dict[str, object]:
         baseline=study.baseline,
         metrics=list(study.metrics),
         statistics=statistics,
-        runs={name: {str(seed): run for seed, run in each.items()} for name, each in results.items()},
+        runs={
+            name: {str(seed): run for seed, run in each.items()} for name, each in results.items()
+        },
     )
 
 

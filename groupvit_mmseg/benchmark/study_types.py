@@ -28,7 +28,6 @@ class Task(TypedDict):
         metrics (Sequence[str]): Names of the metrics, those of further evaluations included.
         evaluations (Mapping[str, Mapping[str, object]]): Further evaluations, as in a study.
         weights_from (str | None): Folder of the run whose weights are evaluated; None to train.
-        num_pictures (int): Test images whose predictions are kept.
     """
 
     variant: str
@@ -37,7 +36,6 @@ class Task(TypedDict):
     metrics: Sequence[str]
     evaluations: Mapping[str, Mapping[str, object]]
     weights_from: str | None
-    num_pictures: int
 
 
 class Progress(TypedDict):
