@@ -40,7 +40,7 @@ def test_head_has_command_time_and_state(path):
     check_metrics(study.metrics, study.evaluations)
 
 
-@pytest.mark.parametrize(('path', 'name'), VARIANTS, ids=lambda value: getattr(value, 'stem', value))
+@pytest.mark.parametrize('path, name', VARIANTS, ids=lambda value: getattr(value, 'stem', value))
 def test_every_variant_builds_and_has_a_loss(path, name):
     study = read_study(path)
     cfg = run_config(study, name, seed=0)
@@ -62,7 +62,7 @@ def test_every_variant_builds_and_has_a_loss(path, name):
         assert cfg.model[part] == place[part]
 
 
-@pytest.mark.parametrize(('path', 'name'), VARIANTS, ids=lambda value: getattr(value, 'stem', value))
+@pytest.mark.parametrize('path, name', VARIANTS, ids=lambda value: getattr(value, 'stem', value))
 def test_variants_of_a_study_differ(path, name):
     study = read_study(path)
     settings = {
@@ -83,7 +83,7 @@ def write(tmp_path, **fields):
 
 
 @pytest.mark.parametrize(
-    ('fields', 'sentence'),
+    'fields, sentence',
     [
         (dict(question=None), 'correct question'),
         (dict(typo=1), 'correct typo'),
