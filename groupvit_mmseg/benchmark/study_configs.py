@@ -107,12 +107,11 @@ def settings_of(study: Study, cfg: Config) -> RunSettings:
     content = cfg.to_dict()
     training = {key: content.get(key) for key in TRAINING}
     evaluation = {key: content.get(key) for key in EVALUATION}
-    return RunSettings(
-        _digest(training), _digest(dict(evaluation, metrics=study.metrics, more=study.evaluations))
-    )
+    further = dict(metrics=study.metrics, evaluations=study.evaluations)
+    return RunSettings(digest_of(training), digest_of({**evaluation, **further}))
 
 
-def _digest(content: Mapping[str, object]) -> str:
+def digest_of(content: Mapping[str, object]) -> str:
     """Return a digest of settings."""
     return digest([json.dumps(content, sort_keys=True, default=str)])
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn
 from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study import Study
-from groupvit_mmseg.benchmark.study_configs import move_data, run_config, settings_of
+from groupvit_mmseg.benchmark.study_configs import digest_of, move_data, run_config, settings_of
 from groupvit_mmseg.benchmark.study_types import CONFIG, LOG, RESULT, TASK, Run, RunResult, Task
 
 _POLL_SECONDS = 0.2
@@ -71,10 +71,13 @@ def prepare(study: Study, run: Run, options: StudyOptions) -> None:
     result = run.result()
     if result is not None and result['settings']['evaluation'] != settings.evaluation:
         (run.folder / RESULT).unlink()
-    write_text(run.folder / CONFIG, cfg.pretty_text)
+    begun, config = run.task(), digest_of(cfg.to_dict())
+    if begun is None or begun['config'] != config:
+        write_text(run.folder / CONFIG, cfg.pretty_text)  # its layout takes a second
     task = Task(
         variant=run.variant,
         seed=run.seed,
+        config=config,
         settings=settings._asdict(),
         metrics=study.metrics,
         evaluations=study.evaluations,

@@ -26,6 +26,7 @@ Results = Mapping[str, Mapping[int, RunResult]]
 """Mapping[str, Mapping[int, RunResult]]: Result of each finished run, by variant and seed."""
 
 SIDE = 160
+"""int: Pixels that the shorter side of a picture has at least, and at most almost twice."""
 
 
 def collect_results(study: Study, runs: Sequence[Run]) -> dict[str, dict[int, RunResult]]:
@@ -178,8 +179,7 @@ def _column(pictures: Mapping[str, np.ndarray], name: str) -> list[RGBArray]:
     classes = pictures['classes'].tolist()
     drawn = []
     for index in range(sum(key.startswith(f'{name}_') for key in pictures)):
-        image = enlarge(pictures[f'image_{index}'], SIDE)
-        values = enlarge(pictures[f'{name}_{index}'], SIDE)
+        image, values = (_display_size(pictures[f'{key}_{index}']) for key in ('image', name))
         if name == 'image':
             drawn.append(image)
         elif name == 'groups':
@@ -187,3 +187,9 @@ def _column(pictures: Mapping[str, np.ndarray], name: str) -> list[RGBArray]:
         else:
             drawn.append(draw_labels(image, values, classes, opacity=0.8))
     return drawn
+
+
+def _display_size(array: np.ndarray) -> np.ndarray:
+    """Enlarge a small image or map, or take every n-th pixel of a large one."""
+    step = max(1, min(array.shape[:2]) // SIDE)
+    return enlarge(array[::step, ::step], SIDE)

@@ -24,6 +24,7 @@ class Task(TypedDict):
     Attributes:
         variant (str): Name of the variant.
         seed (int): Seed.
+        config (str): Digest of the config with its folders.
         settings (dict[str, str]): Fields of :class:`.RunSettings`.
         metrics (Sequence[str]): Names of the metrics, those of further evaluations included.
         evaluations (Mapping[str, Mapping[str, object]]): Further evaluations, as in a study.
@@ -32,6 +33,7 @@ class Task(TypedDict):
 
     variant: str
     seed: int
+    config: str
     settings: dict[str, str]
     metrics: Sequence[str]
     evaluations: Mapping[str, Mapping[str, object]]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
+from groupvit_mmseg.benchmark.study_evaluation import METRIC_TYPES
 from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
     ImageTagIoUMetric,
@@ -244,3 +245,24 @@ def test_the_tag_needs_scores():
     metric.dataset_meta = {'classes': CLASSES}
     with pytest.raises(KeyError, match='with_scores=True'):
         metric.process({}, [sample([[1]], [[1]])])
+
+
+def test_every_metric_of_a_study_works_in_the_validation_loop(make_runner):
+    """In ``ZeroShotValLoop``, on things + background: the first class is taken for it."""
+    names = ['background', 'green', 'blue']
+    evaluator = [dict(config, _scope_='mmseg') for config in METRIC_TYPES.values()]
+    runner = make_runner(
+        val_evaluator=evaluator,
+        default_hooks=dict(checkpoint=None),  # saves the best during training
+        val_dataloader=dict(dataset=dict(metainfo=dict(classes=names))),
+        val_cfg=dict(
+            segmentor=dict(
+                decode_head=dict(class_names=names, with_background=True, bg_thresh=0.5),
+                test_cfg=dict(mode='whole', with_group_map=True),
+            )
+        ),
+    )
+    values = runner.val()
+    prefixes = {name.rpartition('/')[0] for name in values}
+    assert prefixes == set(METRIC_TYPES)
+    assert values['tag/mIoU'] <= values['oracle/mIoU']
