@@ -98,14 +98,7 @@ def read_study(path: str | Path) -> Study:
         ('hard', (0, 1, 2))
     """
     content = read_config(path).to_dict()
-    missing = sorted({'title', 'question', 'config', 'variants', 'metrics'} - set(content))
-    unknown = sorted(set(content) - FIELDS)
-    if missing or unknown or not content['variants']:
-        raise ValueError(
-            f'The study {path} needs title, question, config, variants and metrics, and may have '
-            f'seeds, baseline and evaluations: correct '
-            f'{", ".join(missing + unknown) or "variants"}.'
-        )
+    _check_fields(content, path)
     folder = Path(path).parent
     variants: dict[str, Variant] = {}
     for name, changes in content['variants'].items():
@@ -122,6 +115,18 @@ def read_study(path: str | Path) -> Study:
     if study.baseline not in variants:
         raise ValueError(f'The study {path} has no variant {study.baseline}, its baseline.')
     return study
+
+
+def _check_fields(content: Mapping[str, object], path: str | Path) -> None:
+    """Refuse a study file without a field, or with an unknown one."""
+    missing = sorted({'title', 'question', 'config', 'variants', 'metrics'} - set(content))
+    unknown = sorted(set(content) - FIELDS)
+    if missing or unknown or not content['variants']:
+        raise ValueError(
+            f'The study {path} needs title, question, config, variants and metrics, and may have '
+            f'seeds, baseline and evaluations: correct '
+            f'{", ".join(missing + unknown) or "variants"}.'
+        )
 
 
 def _variant(

@@ -12,7 +12,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -137,9 +137,8 @@ def train(cfg: Config, run: Run) -> None:
         runner.train()
 
 
-def evaluate_run(cfg: Config, run: Run, task: Task) -> RunResult:
-    """Evaluate the weights of a run in every way, save pictures, and return the result."""
-    start = time.monotonic()
+def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, Scores]:
+    """Evaluate the weights of a run in every way and save pictures; return scores by evaluation."""
     checkpoint = latest_complete_checkpoint(run.weights())
     if checkpoint is None:
         raise FileNotFoundError(f'There is no checkpoint in {run.weights()}.')
@@ -150,6 +149,11 @@ def evaluate_run(cfg: Config, run: Run, task: Task) -> RunResult:
             plain = [metric.rpartition(': ')[2] for metric in wanted]
             pictures = None if name else run.folder / PICTURES
             scores[name] = evaluate(changed(cfg, changes), checkpoint, plain, pictures=pictures)
+    return scores
+
+
+def make_result(run: Run, task: Task, scores: Mapping[str, Scores], minutes: float) -> RunResult:
+    """Return the result of a run from its scores by evaluation, which took some minutes."""
     progress = read_progress(run.folder / PROGRESS)
     speed = progress['pairs'] / progress['seconds'] if progress['seconds'] else 0.0
     pairs = progress['steps'] * progress['batch_size']
@@ -162,7 +166,7 @@ def evaluate_run(cfg: Config, run: Run, task: Task) -> RunResult:
         curve=progress['curve'],
         steps=progress['steps'],
         minutes=round(pairs / speed / 60, 3) if speed else 0.0,
-        evaluation_minutes=round((time.monotonic() - start) / 60, 3),
+        evaluation_minutes=round(minutes, 3),
         pairs_per_s=round(speed, 1),
         threads=torch.get_num_threads(),
         settings=task['settings'],
@@ -191,7 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with only_process(folder):
             if source is None and not read_progress(folder / PROGRESS)['finished']:
                 train(cfg, run)
-            write_json(evaluate_run(cfg, run, task), folder / RESULT)
+            start = time.monotonic()
+            scores = evaluate_run(cfg, run, task)
+            minutes = (time.monotonic() - start) / 60
+            write_json(make_result(run, task, scores, minutes), folder / RESULT)
     except Preempted as end:
         report_error(end)
         return EXIT_STATUS

@@ -17,7 +17,13 @@ from typing import NamedTuple, NoReturn
 from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study import Study
-from groupvit_mmseg.benchmark.study_configs import digest_of, move_data, run_config, settings_of
+from groupvit_mmseg.benchmark.study_configs import (
+    RunSettings,
+    digest_of,
+    move_data,
+    run_config,
+    settings_of,
+)
 from groupvit_mmseg.benchmark.study_types import CONFIG, LOG, RESULT, TASK, Run, RunResult, Task
 
 _POLL_SECONDS = 0.2
@@ -60,17 +66,9 @@ def prepare(study: Study, run: Run, options: StudyOptions) -> None:
     """
     cfg = run_config(study, run.variant, run.seed, max_epochs=options.max_epochs)
     settings = settings_of(study, cfg)
-    for earlier in (run.task(), run.result()):
-        if earlier is not None and earlier['settings']['training'] != settings.training:
-            raise ValueError(
-                f'{run.folder} was trained with other settings: choose another --out, or remove '
-                'that folder.'
-            )
+    check_earlier(run, settings)
     if options.data_root is not None:
         cfg = move_data(cfg, options.data_root)
-    result = run.result()
-    if result is not None and result['settings']['evaluation'] != settings.evaluation:
-        (run.folder / RESULT).unlink()
     begun, config = run.task(), digest_of(cfg.to_dict())
     if begun is None or begun['config'] != config:
         write_text(run.folder / CONFIG, cfg.pretty_text)  # its layout takes a second
@@ -84,6 +82,19 @@ def prepare(study: Study, run: Run, options: StudyOptions) -> None:
         weights_from=None if run.source is None else str(run.source),
     )
     write_json(task, run.folder / TASK)
+
+
+def check_earlier(run: Run, settings: RunSettings) -> None:
+    """Refuse a folder of another training; remove the result of another evaluation."""
+    begun, result = run.task(), run.result()
+    for earlier in (begun, result):
+        if earlier is not None and earlier['settings']['training'] != settings.training:
+            raise ValueError(
+                f'{run.folder} was trained with other settings: choose another --out, or remove '
+                'that folder.'
+            )
+    if result is not None and result['settings']['evaluation'] != settings.evaluation:
+        (run.folder / RESULT).unlink()
 
 
 class Queue:
