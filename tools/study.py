@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return print_runs(study, runs)
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
     options = StudyOptions(out, args.data_root, threads, args.jobs, args.max_epochs)
-    for run in runs:
-        prepare(study, run, options)
+    prepare(study, runs, options)
     try:
         Queue(runs, options).run()
     finally:

@@ -90,6 +90,8 @@ def run_config(study: Study, name: str, seed: int, *, max_epochs: int | None = N
 
 def set_epochs(cfg: Config, epochs: int) -> None:
     """Change the length of a training; schedules that end with it end with the new one."""
+    if 'max_epochs' not in cfg.train_cfg:
+        raise ValueError(f'{cfg.filename} trains for iterations, not epochs: set max_iters.')
     before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, epochs
     interval = cfg.train_cfg.get('val_interval', 1)
     cfg.train_cfg.val_interval = max(1, min(epochs, round(interval * epochs / before)))

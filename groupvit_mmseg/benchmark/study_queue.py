@@ -14,6 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple, NoReturn
 
+from mmengine.config import Config
+
 from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study import Study
@@ -58,18 +60,38 @@ def make_runs(study: Study, variants: Sequence[str], seeds: Sequence[int], out: 
     return runs
 
 
-def prepare(study: Study, run: Run, options: StudyOptions) -> None:
-    """Write the config and the task of a run; drop a result of an earlier evaluation.
+def prepare(study: Study, runs: Sequence[Run], options: StudyOptions) -> None:
+    """Write the config and the task of every run; nothing is changed if one is refused.
 
     Raises:
-        ValueError: If the folder holds a run of other settings, or a change does not fit.
+        ValueError: If a folder holds a run of other settings, or a change does not fit.
     """
-    cfg = run_config(study, run.variant, run.seed, max_epochs=options.max_epochs)
-    settings = settings_of(study, cfg)
-    check_earlier(run, settings)
-    if options.data_root is not None:
-        cfg = move_data(cfg, options.data_root)
-    begun, config = run.task(), digest_of(cfg.to_dict())
+    configs = [
+        run_config(study, run.variant, run.seed, max_epochs=options.max_epochs) for run in runs
+    ]
+    settings = [settings_of(study, cfg) for cfg in configs]
+    for run, own in zip(runs, settings):
+        check_earlier(run, own)
+    for run, cfg, own in zip(runs, configs, settings):
+        moved = cfg if options.data_root is None else move_data(cfg, options.data_root)
+        write_task(study, run, moved, own)
+
+
+def check_earlier(run: Run, settings: RunSettings) -> None:
+    """Raise ``ValueError`` for a folder of another training."""
+    for earlier in (run.task(), run.result()):
+        if earlier is not None and earlier['settings']['training'] != settings.training:
+            raise ValueError(
+                f'{run.folder} was trained with other settings: choose another --out, or remove '
+                'that folder.'
+            )
+
+
+def write_task(study: Study, run: Run, cfg: Config, settings: RunSettings) -> None:
+    """Write the config and the task of a run; remove the result of another evaluation."""
+    begun, result, config = run.task(), run.result(), digest_of(cfg.to_dict())
+    if result is not None and result['settings']['evaluation'] != settings.evaluation:
+        (run.folder / RESULT).unlink()
     if begun is None or begun['config'] != config:
         write_text(run.folder / CONFIG, cfg.pretty_text)  # its layout takes a second
     task = Task(
@@ -82,19 +104,6 @@ def prepare(study: Study, run: Run, options: StudyOptions) -> None:
         weights_from=None if run.source is None else str(run.source),
     )
     write_json(task, run.folder / TASK)
-
-
-def check_earlier(run: Run, settings: RunSettings) -> None:
-    """Refuse a folder of another training; remove the result of another evaluation."""
-    begun, result = run.task(), run.result()
-    for earlier in (begun, result):
-        if earlier is not None and earlier['settings']['training'] != settings.training:
-            raise ValueError(
-                f'{run.folder} was trained with other settings: choose another --out, or remove '
-                'that folder.'
-            )
-    if result is not None and result['settings']['evaluation'] != settings.evaluation:
-        (run.folder / RESULT).unlink()
 
 
 class Queue:

@@ -121,6 +121,9 @@ def test_one_epoch_keeps_the_warm_up_alone():
     set_epochs(cfg, 1)
     assert [part.type for part in cfg.param_scheduler] == ['LinearLR']
     assert cfg.train_cfg.val_interval == 1
+    del cfg.train_cfg.max_epochs
+    with pytest.raises(ValueError, match='trains for iterations, not epochs'):
+        set_epochs(cfg, 1)
 
 
 def test_settings_depend_on_seed_and_evaluation_and_not_on_folders(tmp_path):
