@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.palettes import RGBArray, class_palette, palette
 
 IndexMap = NDArray[np.integer]
@@ -194,14 +195,14 @@ def panel(
 
 
 def save_figure(figure: RGBArray, path: str | Path) -> None:
-    """Write a figure to a file.
+    """Write a figure to a file atomically.
 
     Args:
         figure (NDArray): RGB ``(H, W, 3)`` uint8.
         path (str | Path): The file; its folder is made, its suffix decides the format.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(figure).save(path)
+    kind = Image.registered_extensions()[Path(path).suffix.lower()]
+    write_atomically(path, lambda stream: Image.fromarray(figure).save(stream, format=kind))
 
 
 def _check_sizes(image: RGBArray, index_map: IndexMap) -> None:

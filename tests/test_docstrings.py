@@ -17,6 +17,7 @@ WITHOUT_EXAMPLE = {
     'ClassFileDataset',
     'EvaluatedSegmentor',  # a type
     'ForegroundIoUMetric',
+    'ImageTagIoUMetric',
     'GroupViTOutput',
     'ImageTextBatch',
     'ImageTextDataHook',

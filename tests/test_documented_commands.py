@@ -86,6 +86,7 @@ EXECUTED_BY = {
     r'python tools/benchmarks/measure_step\.py CONFIG': (
         'tests/tools/test_measure_step.py::test_each_variant_is_timed_and_computes_the_same'
     ),
+    r'python tools/study\.py \w+': ('tests/tools/test_study.py::test_a_study_from_begin_to_end'),
     r'python tools/train\.py CONFIG': (
         'tests/tools/test_train.py::test_run_says_nothing_that_could_be_prevented'
     ),

@@ -32,6 +32,7 @@ class BackboneConfig(_BackboneConfig, total=False):
 
     assign_scale: float
     conv_stem: StemConfig
+    assignment: dict[str, object]
 
 
 class TextEncoderConfig(TypedDict):

@@ -36,6 +36,8 @@ class Hints(NamedTuple):
         img_size (tuple[int, int], optional): ``H, W`` in pixels of the position embedding.
         assign_scale (float, optional): Factor on the assignment logits.
         normalization (Normalization, optional): Of the input images.
+        assignment (tuple[tuple[str, object], ...], optional): Options of the assignment that differ
+            from the paper's, sorted by name.
     """
 
     num_heads: Sequence[int] | None = None
@@ -43,6 +45,7 @@ class Hints(NamedTuple):
     img_size: tuple[int, int] | None = None
     assign_scale: float | None = None
     normalization: Normalization | None = None
+    assignment: tuple[tuple[str, object], ...] | None = None
 
     def completed(self, other: 'Hints') -> 'Hints':
         """Fill unset fields from another."""
@@ -81,6 +84,7 @@ class Settings(NamedTuple):
             _img_size(self.where, self.backbone.get('img_size')),
             _assign_scale(self.where, self.backbone.get('assign_scale')),
             self.normalization,
+            _assignment(self.where, self.backbone.get('assignment')),
         )
 
 
@@ -112,6 +116,16 @@ def _assign_scale(where: str, value: object) -> float | None:
     if value is None or isinstance(value, int | float):
         return value
     raise _wrong_type(where, 'assign_scale', value, 'a number')
+
+
+def _assignment(where: str, value: object) -> tuple[tuple[str, object], ...] | None:
+    """Return the options of the assignment that differ from the paper's."""
+    if value is None:
+        return None
+    paper: dict[str, object] = dict(kind='hard', gumbel_noise=True, eps=1.0)
+    if not isinstance(value, Mapping) or not set(value) <= set(paper):
+        raise _wrong_type(where, 'assignment', value, f'a dict with keys of {", ".join(paper)}')
+    return tuple(sorted((key, v) for key, v in value.items() if v != paper[key]))
 
 
 def _are_counts(values: Iterable[object]) -> bool:

@@ -63,7 +63,9 @@ def _literals(node: ast.Call | ast.Dict) -> dict[str, object]:
 
 
 def _literal(node: ast.expr) -> object:
-    """Return a plain value; a class by its name."""
+    """Return a plain value; a class by its name, the values in ``dict(...)``."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        return _literals(node)
     if isinstance(node, ast.Name | ast.Attribute):
         return ast.unparse(node)
     try:

@@ -41,8 +41,13 @@ class _Block(Protocol):
     attn: _Attention
 
 
+class _Options(Protocol):
+    def _asdict(self) -> dict[str, object]: ...
+
+
 class _Assignment(Protocol):
     scale: float
+    options: _Options
     q_proj: nn.Linear
 
 
@@ -61,6 +66,7 @@ class ModuleSettings(TypedDict, total=False):
     num_heads: tuple[int, ...]
     text_heads: int
     assign_scale: float
+    assignment: tuple[tuple[str, object], ...]
     normalization: Normalization
 
 
@@ -69,8 +75,8 @@ def check_module(
 ) -> None:
     """Compare a module with the settings that belong to its weights.
 
-    Other attention heads are an error. Another ``assign_scale`` or normalisation may be intended
-    at the start of a training, and is logged; so are heads that no place contains.
+    Other attention heads are an error. Another ``assign_scale``, assignment or normalisation may
+    be intended at the start of a training, and is logged; so are heads that no place contains.
 
     Args:
         module (nn.Module): A GroupViT, a part of one, or a model that holds one.
@@ -143,6 +149,7 @@ def module_settings(module: nn.Module) -> ModuleSettings:
             scale = _assign_scale(towers)
             if scale is not None:
                 own['assign_scale'] = scale
+                own['assignment'] = _assignment_options(towers)
         elif isinstance(blocks, nn.ModuleList) and hasattr(part, 'context_length'):
             own['text_heads'] = _heads(cast(Sequence[_Block], blocks))  # a text encoder's
     preprocessor = getattr(module, 'data_preprocessor', None)
@@ -165,6 +172,13 @@ def _assign_scale(stages: Sequence[_Stage]) -> float | None:
             assign = stage.grouping.assign
             return round(assign.scale * assign.q_proj.in_features**0.5, 6)
     return None
+
+
+def _assignment_options(stages: Sequence[_Stage]) -> tuple[tuple[str, object], ...]:
+    """Return the options of the assignment that differ from the paper's."""
+    groupings = [stage.grouping for stage in stages if stage.grouping is not None]
+    options = groupings[0].assign.options._asdict()
+    return Settings('the module', dict(assignment=options)).hints.assignment or ()
 
 
 def settings_of_weights(path: Path, weights: WeightFile) -> MergedSettings:

@@ -181,6 +181,8 @@ def _backbone(
         config['assign_scale'] = hints.assign_scale
     if stem is not None:
         config['conv_stem'] = stem
+    if hints.assignment:
+        config['assignment'] = dict(hints.assignment)
     return config
 
 

@@ -87,10 +87,29 @@ def decode(
         raise ValueError(f'{where}: {error}') from error
     for each in settings:
         check_belongs(each, structure)
+    check_assignment(structure, where)
     check_complete(renamed.tensors, structure, key_format, where=where)
     plain = renamed.tensors if key_format is PLUGIN else without_prefix(tensors, key_format)
     source = {key: value for key, value in plain.items() if key not in renamed.dropped}
     return Model(renamed.tensors, structure, source, renamed.dropped, origins)
+
+
+def check_assignment(structure: Structure, where: str | Path) -> None:
+    """Refuse a model whose segments are not those of the paper's assignment.
+
+    Noise is not used after training, so a model trained without it is one that can be converted.
+
+    Raises:
+        ValueError: If its assignment is soft, or has another eps.
+    """
+    options = structure.backbone.get('assignment', {})
+    others = {key: value for key, value in options.items() if key != 'gumbel_noise'}
+    if others:
+        changes = ', '.join(f'{key}={value!r}' for key, value in others.items())
+        raise ValueError(
+            f'{where} was trained with the assignment {changes}, which only this plugin computes: '
+            'load its checkpoint with its config.'
+        )
 
 
 def _key_in(key_format: KeyFormat, key: str) -> str:

@@ -9,6 +9,7 @@ from groupvit_mmseg.evaluation.confusion import count_labels
 from groupvit_mmseg.evaluation.evaluate import evaluate_segmentor
 from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
+    ImageTagIoUMetric,
     OracleIoUMetric,
     PerClassIoUMetric,
     best_classes,
@@ -19,6 +20,7 @@ from groupvit_mmseg.evaluation.shape_metrics import BoundaryIoUMetric, MaskProbi
 __all__ = [
     'BoundaryIoUMetric',
     'ForegroundIoUMetric',
+    'ImageTagIoUMetric',
     'MaskProbingMetric',
     'OracleIoUMetric',
     'PerClassIoUMetric',

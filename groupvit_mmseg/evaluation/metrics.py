@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.evaluator import BaseMetric
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
@@ -126,6 +127,61 @@ class ForegroundIoUMetric(PerClassIoUMetric):
             **sample,
             'pred_sem_seg': {'data': foreground},
             'gt_sem_seg': {'data': label_map.masked_fill(label_map == 0, self.ignore_index)},
+        }
+
+
+@METRICS.register_module()
+class ImageTagIoUMetric(PerClassIoUMetric):
+    """IoU of a prediction that knows *what* but not *where*: one word over the whole image.
+
+    The word is the foreground class of the largest smooth maximum of its pixels' scores,
+    ``log mean exp(beta * score)``: pixels have the scores of their segments, so this weights each
+    segment by its share. A background class is never painted. Reads ``seg_logits``.
+
+    Args:
+        foreground_only (bool): Whether pixels of the background, class 0, are left out. The prefix
+            is then ``'tag_foreground'``. Defaults to False.
+        smooth_max_beta (float): Sharpness of the maximum; 0 is near the mean. Defaults to 10.0.
+        **kwargs: Arguments of ``IoUMetric``.
+    """
+
+    default_prefix = 'tag'
+
+    def __init__(
+        self,
+        *,
+        foreground_only: bool = False,
+        smooth_max_beta: float = 10.0,
+        **kwargs: Any,  # of the base class
+    ) -> None:
+        if foreground_only:
+            kwargs.setdefault('prefix', 'tag_foreground')
+        super().__init__(**kwargs)
+        self.foreground_only = foreground_only
+        self.smooth_max_beta = smooth_max_beta
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Paint each image's best word over it and count as ``IoUMetric``."""
+        super().process(data_batch, [self._painted(sample) for sample in data_samples])
+
+    def _painted(self, sample: dict) -> dict:
+        """Return the sample with its best word as the prediction."""
+        if 'seg_logits' not in sample:
+            raise KeyError(
+                'ImageTagIoUMetric found no seg_logits in a data sample: evaluate with '
+                'test_cfg=dict(with_scores=True).'
+            )
+        label_map = sample['gt_sem_seg']['data']
+        first = int(is_background(class_names_of(self)[0]))
+        scores = sample['seg_logits']['data'][first:].flatten(1)  # (K, H W)
+        word = int((self.smooth_max_beta * scores).logsumexp(dim=1).argmax()) + first
+        if self.foreground_only:
+            check_first_class(self)
+            label_map = label_map.masked_fill(label_map == 0, self.ignore_index)
+        return {
+            **sample,
+            'pred_sem_seg': {'data': torch.full_like(label_map, word)},
+            'gt_sem_seg': {'data': label_map},
         }
 
 

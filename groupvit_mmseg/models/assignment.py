@@ -4,6 +4,7 @@ All of them take logits ``(..., S, N)`` and assign each of the ``N`` tokens to o
 segments, so they normalise over axis -2. Paper: section 3.1, equations 3 to 5.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -57,12 +58,77 @@ def gumbel_assignment(logits: Tensor, *, noise: Tensor | None = None, tau: float
     return hard_assignment((logits + noise) / tau)
 
 
+class AssignmentOptions(NamedTuple):
+    """Options of a grouping block; the defaults are the paper's.
+
+    Attributes:
+        kind (str): ``'hard'`` (equation 4), or ``'soft'``: segments are computed with the
+            probabilities themselves (equation 3), in training and in inference.
+            Defaults to ``'hard'``.
+        gumbel_noise (bool): Whether training adds Gumbel noise to the logits. Defaults to True.
+        eps (float): Tokens that are added to those of each segment in its mean, above 0. With
+            1e-10 an empty segment is a quotient of two rounding errors. Defaults to 1.0.
+    """
+
+    kind: str = 'hard'
+    gumbel_noise: bool = True
+    eps: float = 1.0
+
+
+PAPER_ASSIGNMENT = AssignmentOptions()
+
+
+def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOptions:
+    """Read and check options of the assignment.
+
+    Args:
+        values (Mapping[str, object], optional): Some of the fields of :class:`AssignmentOptions`.
+
+    Raises:
+        ValueError: If there is no such option, or a value is out of its range.
+
+    Example:
+        >>> read_assignment_options(dict(kind='soft'))
+        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0)
+    """
+    values = dict(values or {})
+    unknown = sorted(set(values) - set(AssignmentOptions._fields))
+    if unknown:
+        raise ValueError(
+            f'assignment has no option {", ".join(unknown)}: it has '
+            f'{", ".join(AssignmentOptions._fields)}.'
+        )
+    options = AssignmentOptions(**values)  # type: ignore[arg-type]  # checked below
+    if options.kind not in ('hard', 'soft'):
+        raise ValueError(f"assignment kind must be 'hard' or 'soft', not {options.kind!r}.")
+    if not isinstance(options.gumbel_noise, bool):
+        raise ValueError(f'assignment gumbel_noise = {options.gumbel_noise!r} must be a bool.')
+    if not isinstance(options.eps, int | float) or not options.eps > 0:
+        raise ValueError(f'assignment eps = {options.eps!r} must be a number above 0.')
+    return options._replace(eps=float(options.eps))
+
+
+def assign(logits: Tensor, options: AssignmentOptions, *, training: bool) -> Tensor:
+    """Return the assignment ``(..., S, N)`` that segments are computed with.
+
+    Args:
+        logits (Tensor): ``(..., S, N)``.
+        options (AssignmentOptions): Its options.
+        training (bool): Whether Gumbel noise may be added.
+    """
+    if training and options.gumbel_noise:
+        if options.kind == 'hard':
+            return gumbel_assignment(logits)
+        return soft_assignment(logits + gumbel_noise(logits))
+    return hard_assignment(logits) if options.kind == 'hard' else soft_assignment(logits)
+
+
 class Assignment(NamedTuple):
     """Assignment of tokens to segments, ``(B, S, N)`` each.
 
     Attributes:
-        hard (Tensor): One-hot over ``S`` in value, drawn with Gumbel noise while training; the
-            segments are computed with it.
+        hard (Tensor): The segments are computed with it. One-hot over ``S`` in value, drawn with
+            Gumbel noise while training; with ``kind='soft'`` probabilities.
         soft (Tensor): Softmax over ``S`` without noise; segmentation uses it.
     """
 

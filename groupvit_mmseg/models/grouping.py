@@ -7,9 +7,10 @@ Paper: section 3.1 and figure 2 (right). Shapes: ``B`` images, ``N`` tokens, ``G
 from torch import Tensor, nn
 
 from groupvit_mmseg.models.assignment import (
+    PAPER_ASSIGNMENT,
     Assignment,
-    gumbel_assignment,
-    hard_assignment,
+    AssignmentOptions,
+    assign,
     soft_assignment,
 )
 from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
@@ -43,31 +44,36 @@ class AssignAttention(nn.Module):
         embed_dims (int): Width ``C``.
         assign_scale (float): Factor on the assignment logits; above 1 the assignments are sharper
             from the start. Defaults to 1.0, the paper's.
+        options (AssignmentOptions): Kind, noise and eps. Defaults to the paper's.
     """
 
-    # Deliberately 1: with 1e-10 the row of an empty segment overflows and training diverges.
-    SUM_EPS = 1.0
-
-    def __init__(self, embed_dims: int, *, assign_scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        embed_dims: int,
+        *,
+        assign_scale: float = 1.0,
+        options: AssignmentOptions = PAPER_ASSIGNMENT,
+    ) -> None:
         super().__init__()
         self.q_proj = nn.Linear(embed_dims, embed_dims)
         self.k_proj = nn.Linear(embed_dims, embed_dims)
         self.v_proj = nn.Linear(embed_dims, embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.scale = assign_scale * embed_dims**-0.5
+        self.options = options
 
     def assign(self, query: Tensor, x: Tensor) -> Assignment:
         """Assign tokens ``(B, N, C)`` to queries ``(B, S, C)``; return ``(B, S, N)`` each."""
         q, k = upcast_half(self.q_proj(query), self.k_proj(x))  # (B, S, C), (B, N, C)
         with autocast_disabled(q):
             logits = q @ k.transpose(1, 2) * self.scale  # (B, S, N)
-            hard = gumbel_assignment(logits) if self.training else hard_assignment(logits)
-            return Assignment(hard, soft_assignment(logits))
+            used = assign(logits, self.options, training=self.training)
+            return Assignment(used, soft_assignment(logits))
 
     def forward(self, query: Tensor, x: Tensor) -> tuple[Tensor, Assignment]:
         """Return the segments ``(B, S, C)`` and the assignment that they were computed with."""
         assignment = self.assign(query, x)
-        weights = assignment.hard / (assignment.hard.sum(-1, keepdim=True) + self.SUM_EPS)
+        weights = assignment.hard / (assignment.hard.sum(-1, keepdim=True) + self.options.eps)
         value = self.v_proj(x)  # (B, N, C); weights (B, S, N)
         return self.proj(weights.to(value.dtype) @ value), assignment
 
@@ -83,6 +89,7 @@ class GroupingBlock(nn.Module):
         out_channels (int, optional): Width of the segments. Defaults to ``embed_dims``.
         mlp_ratio (float): Hidden width of the channel MLPs over ``embed_dims``. Defaults to 4.0.
         assign_scale (float): See :class:`AssignAttention`. Defaults to 1.0.
+        options (AssignmentOptions): Options of the assignment. Defaults to the paper's.
 
     Example:
         >>> import torch
@@ -105,6 +112,7 @@ class GroupingBlock(nn.Module):
         out_channels: int | None = None,
         mlp_ratio: float = 4.0,
         assign_scale: float = 1.0,
+        options: AssignmentOptions = PAPER_ASSIGNMENT,
     ) -> None:
         super().__init__()
         out_channels = out_channels or embed_dims
@@ -113,7 +121,7 @@ class GroupingBlock(nn.Module):
         self.group_mlp = TokenMlp(num_group_tokens, embed_dims // 2, num_output_groups)
         self.norm_query = nn.LayerNorm(embed_dims)
         self.cross_attention = CrossAttentionBlock(embed_dims, num_heads, mlp_ratio=mlp_ratio)
-        self.assign = AssignAttention(embed_dims, assign_scale=assign_scale)
+        self.assign = AssignAttention(embed_dims, assign_scale=assign_scale, options=options)
         self.norm_out = nn.LayerNorm(embed_dims)
         self.mlp_out = Mlp(embed_dims, int(embed_dims * mlp_ratio), out_channels)
         self.reduce = reduction(embed_dims, out_channels)

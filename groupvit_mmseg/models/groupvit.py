@@ -4,7 +4,7 @@ Paper: section 3.1; every number in the defaults is the paper's ViT-S sized mode
 images, ``C`` channels, ``h, w`` patch grid, ``N = h * w`` patches, ``S`` segments.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.assignment import read_assignment_options
 from groupvit_mmseg.models.outputs import (
     FeatureLevels,
     GroupViTOutput,
@@ -58,6 +59,9 @@ class GroupViT(PretrainedInit, BaseModule):
         drop_path_rate (float): Drop-path rate of the last block, growing linearly from 0 at the
             first. Defaults to 0.1.
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
+        assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
+            ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``. Defaults to None,
+            the paper's hard assignment with noise and eps 1.
         group_token_std (float): Initial standard deviation of the first stage's group tokens.
             Defaults to 0.02.
         conv_stem (dict, optional): ``channels`` and ``num_blocks`` of a :class:`.ConvStem` in place
@@ -109,6 +113,7 @@ class GroupViT(PretrainedInit, BaseModule):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
         assign_scale: float = 1.0,
+        assignment: Mapping[str, object] | None = None,
         group_token_std: float = 0.02,
         conv_stem: dict | None = None,
         out_indices: Sequence[int] | None = None,
@@ -137,6 +142,7 @@ class GroupViT(PretrainedInit, BaseModule):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             assign_scale=assign_scale,
+            assignment=read_assignment_options(assignment),
         )
         self.norm = nn.LayerNorm(self.embed_dims)
         self.depths = tuple(depths)

@@ -41,13 +41,19 @@ class PatchClustering(BaseModule):
       of them.
     - ``'spectral'``: normalised cuts of the graph whose edges are ``exp(-|a - b|^2)``.
 
+    With ``features='colours'`` the clusters depend on no network: a patch is its mean colour, as
+    normalised for the network, and the row and column of its centre in [-1, 1]. Tokens still give
+    the segments' embeddings, and thus their names.
+
     Args:
         method (str): One of the three.
         num_clusters (int): Largest number of segments of a crop. Defaults to 8, as a GroupViT has.
+        features (str): ``'tokens'`` or ``'colours'``, which is for k-means and mean shift.
+            Defaults to ``'tokens'``.
 
     Raises:
         ImportError: If scikit-learn is not installed.
-        ValueError: If there is no such method, or no cluster.
+        ValueError: If there is no such method, no cluster, or no such features.
 
     Example:
         >>> import torch
@@ -59,8 +65,13 @@ class PatchClustering(BaseModule):
         (torch.Size([1, 2, 5]), tensor([0, 1]))
     """
 
-    def __init__(self, method: str, *, num_clusters: int = 8) -> None:
+    def __init__(self, method: str, *, num_clusters: int = 8, features: str = 'tokens') -> None:
         super().__init__()
+        if features not in ('tokens', 'colours') or (features, method) == ('colours', 'spectral'):
+            raise ValueError(
+                f"PatchClustering: features must be 'tokens', or with kmeans and mean_shift "
+                f"'colours', not {features!r} with {method!r}."
+            )
         if method not in METHODS:
             raise ValueError(
                 f'PatchClustering: method must be one of {sorted(METHODS)}, not {method!r}; leave '
@@ -74,13 +85,16 @@ class PatchClustering(BaseModule):
             )
         self.method = method
         self.num_clusters = num_clusters
+        self.features = features
 
     @torch.no_grad()
-    def forward(self, output: GroupViTOutput) -> GroupViTOutput:
+    def forward(self, output: GroupViTOutput, images: Tensor | None = None) -> GroupViTOutput:
         """Merge the tokens of each crop into segments.
 
         Args:
             output (GroupViTOutput): Output of a tower that does not group.
+            images (Tensor, optional): The images ``(B, 3, H, W)``; read only for colours. Defaults
+                to None.
 
         Returns:
             GroupViTOutput: With ``num_clusters`` segments and one assignment ``(B, S, N)``. If a
@@ -88,14 +102,14 @@ class PatchClustering(BaseModule):
             change no maximum over segments.
 
         Raises:
-            ValueError: If the tower groups.
+            ValueError: If the tower groups, or there are no images for the colours.
         """
         if output.hard_assignments:
             raise ValueError(
                 'PatchClustering makes segments for a tower without groups, such as an ImageTower: '
                 'leave the neck out where the backbone is a GroupViT.'
             )
-        (points,) = normalize(output.segments)  # (B, N, C)
+        points = self._points(output, images)  # (B, N, C)
         labels = torch.stack([self._labels(crop) for crop in points]).to(points.device)  # (B, N)
         membership = F.one_hot(labels, self.num_clusters)  # (B, N, S)
         membership = membership.transpose(1, 2).to(points.dtype)  # (B, S, N)
@@ -107,6 +121,14 @@ class PatchClustering(BaseModule):
             soft_assignments=(membership,),
         )
 
+    def _points(self, output: GroupViTOutput, images: Tensor | None) -> Tensor:
+        """Return the points to cluster, ``(B, N, C)``: tokens, or colours and positions."""
+        if self.features == 'tokens':
+            return normalize(output.segments)[0]
+        if images is None:
+            raise ValueError("PatchClustering: features='colours' needs the images.")
+        return colours_and_positions(images, output.patch_shape)
+
     def _labels(self, points: Tensor) -> Tensor:
         """Return the cluster of each point ``(N, C)``, int64 ``(N,)``; cluster 0 is not empty."""
         distinct, copies = np.unique(points.cpu().numpy(), axis=0, return_inverse=True)
@@ -114,6 +136,31 @@ class PatchClustering(BaseModule):
             return torch.from_numpy(copies.reshape(-1))
         labels = METHODS[self.method](points.cpu().numpy(), self.num_clusters)
         return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1))
+
+
+def colours_and_positions(images: Tensor, patch_shape: tuple[int, int]) -> Tensor:
+    """Return the mean colour, row and column of each patch.
+
+    Args:
+        images (Tensor): ``(B, 3, H, W)``.
+        patch_shape (tuple[int, int]): ``h, w``.
+
+    Returns:
+        Tensor: ``(B, N, 5)``; rows and columns are those of the centres, in [-1, 1].
+
+    Example:
+        >>> colours_and_positions(torch.ones(1, 3, 4, 8), (1, 2))
+        tensor([[[ 1.0000,  1.0000,  1.0000,  0.0000, -0.5000],
+                 [ 1.0000,  1.0000,  1.0000,  0.0000,  0.5000]]])
+    """
+    colours = F.adaptive_avg_pool2d(images, patch_shape)  # (B, 3, h, w)
+    rows, columns = (
+        (2 * torch.arange(count, device=images.device, dtype=images.dtype) + 1) / count - 1
+        for count in patch_shape
+    )  # (h,), (w,)
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing='ij'))  # (2, h, w)
+    points = torch.cat([colours, grid.expand(len(images), -1, -1, -1)], dim=1)  # (B, 5, h, w)
+    return points.flatten(2).transpose(1, 2)  # (B, N, 5)
 
 
 def kmeans(points: Points, num_clusters: int) -> Labels:

@@ -46,10 +46,10 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
 ):
     """Zero-shot segmentation, whole or in sliding windows (paper: section 3.3 and 4.1).
 
-    Arguments are those of ``EncoderDecoder``; a ``neck`` maps a :class:`GroupViTOutput` to another,
-    as :class:`PatchClustering` does for towers that do not group. Checkpoints of
-    :class:`GroupViTPretrainer` can be loaded directly. ``test_cfg`` has the fields of
-    :class:`InferenceOptions`: MMSegmentation's ``mode``, ``crop_size`` and ``stride``, and more.
+    Arguments are those of ``EncoderDecoder``; a ``neck`` maps a :class:`GroupViTOutput` and the
+    images to another output, as :class:`PatchClustering` does for towers that do not group.
+    Checkpoints of :class:`GroupViTPretrainer` can be loaded directly. ``test_cfg`` has the fields
+    of :class:`InferenceOptions`: MMSegmentation's ``mode``, ``crop_size`` and ``stride``, and more.
     A whole image is one window: every option means the same in both modes.
 
     Raises:
@@ -113,7 +113,7 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
     ) -> GroupViTOutput:
         """Compute segments and assignments of images ``(B, 3, H, W)`` in one pass, float32."""
         output = self._encode(inputs)
-        return self.neck(output) if self.with_neck else output
+        return self.neck(output, inputs) if self.with_neck else output
 
     def _encode(self, inputs: Tensor) -> GroupViTOutput:
         """Run the backbone in the precision of ``test_cfg``."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from groupvit_mmseg.models.assignment import AssignmentOptions
 from groupvit_mmseg.models.grouping import GroupingBlock, reduction
 from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
 from groupvit_mmseg.models.outputs import StageOutput
@@ -98,6 +99,7 @@ def build_stages(
     mlp_ratio: float,
     drop_path_rate: float,
     assign_scale: float,
+    assignment: AssignmentOptions,
 ) -> nn.ModuleList:
     """Build all stages of a :class:`GroupViT`; grouping blocks output the next stage's width."""
     drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
@@ -118,6 +120,7 @@ def build_stages(
             out_channels=widths[i + 1] if i + 1 < len(widths) else width,
             mlp_ratio=mlp_ratio,
             assign_scale=assign_scale,
+            options=assignment,
         )
         projector = None
         if i > 0:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.checkpoints.config_text import from_config_text
 from groupvit_mmseg.inference import GroupViTInferencer, load_segmentor
 
 
@@ -129,3 +130,21 @@ def test_a_config_that_is_not_the_checkpoints_is_refused(convert, trained, tmp_p
                 read(heads, checkpoint)
             with pytest.raises(ValueError, match=f'disagree on assign_scale, {scales}'):
                 read(other, checkpoint)
+
+
+def test_the_assignment_travels_or_is_refused(convert, trained, cfg, logged, tmp_path, capsys):
+    options = dict(kind='soft', eps=0.5)
+    source, _ = trained('soft/soft.pth', backbone=dict(assignment=options))
+    text = torch.load(source, weights_only=True)['meta']['cfg']
+    settings = from_config_text(text, 'the config')
+    assert settings.hints.assignment == (('eps', 0.5), ('kind', 'soft'))
+    # A tower of the paper's assignment may begin with these weights: it is said.
+    load(cfg.backbone, source)
+    assert 'disagree on assignment' in logged[0]
+    load(Config.fromstring(text, '.py').model.backbone, source)
+    assert len(logged) == 1
+    for tool in ('plugin_to_official', 'plugin_to_hf'):
+        assert convert(tool, source, tmp_path / tool / 'w.pth') == 2
+        assert "eps=0.5, kind='soft', which only this plugin computes" in capsys.readouterr().err
+    quiet, _ = trained('quiet/quiet.pth', backbone=dict(assignment=dict(gumbel_noise=False)))
+    assert not convert('plugin_to_official', quiet, tmp_path / 'o.pth')  # noise is of training

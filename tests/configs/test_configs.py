@@ -27,7 +27,12 @@ from groupvit_mmseg.engine import GuardedOptimWrapper, MixedPrecisionOptimWrappe
 from groupvit_mmseg.openmmlab_entries import tta_pipeline
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-LEAVES = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
+# Studies are no configs of a model: tests/benchmark/test_study.py reads them.
+LEAVES = sorted(
+    path
+    for path in CONFIGS.rglob('*.py')
+    if not {'_base_', 'studies'} & set(path.relative_to(CONFIGS).parts)
+)
 NAME = re.compile(
     r'groupvit_(?P<model>[a-z-]+)-p(?P<patch>\d+)_(?P<gpus>\d+)xb(?P<batch>\d+)'
     r'-(?P<schedule>[a-z]+)-(?P<epochs>\d+)e_(?P<data>[a-z0-9-]+)-(?P<size>\d+)px'

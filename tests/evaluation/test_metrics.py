@@ -4,8 +4,10 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
+from groupvit_mmseg.benchmark.study_evaluation import METRIC_TYPES
 from groupvit_mmseg.evaluation.metrics import (
     ForegroundIoUMetric,
+    ImageTagIoUMetric,
     OracleIoUMetric,
     PerClassIoUMetric,
     best_classes,
@@ -202,3 +204,65 @@ def test_the_oracle_keeps_labels_above_255():
     }
     probing.process({}, [sample])
     assert probing.evaluate(1)['probing/jaccard'] == 100.0
+
+
+def tagged(scores, label):
+    data = sample(label, label)
+    data['seg_logits'] = {'data': torch.tensor(scores)}
+    return data
+
+
+def test_the_best_word_is_painted_over_the_whole_image():
+    # Channels: background, cat, dog, bus. The cat is weak everywhere, the dog strong on a half.
+    scores = [[[1.0, 0.0]], [[0.5, 0.5]], [[0.0, 0.99]], [[0.1, 0.1]]]
+    label = [[0, 2]]
+    metric = ImageTagIoUMetric(iou_metrics=['mIoU'])
+    result = evaluate(metric, [tagged(scores, label)])
+    assert metric.class_iou == {'background': 0.0, 'cat': None, 'dog': 50.0, 'bus': None}
+    assert result['tag/mIoU'] == 25.0
+    foreground = ImageTagIoUMetric(foreground_only=True)
+    assert evaluate(foreground, [tagged(scores, label)])['tag_foreground/mIoU'] == 100.0
+    # Near the mean, which is .5 for the cat and .495 for the dog.
+    mean = ImageTagIoUMetric(smooth_max_beta=1e-3)
+    evaluate(mean, [tagged(scores, label)])
+    assert mean.class_iou['cat'] == 0.0
+
+
+def test_without_a_background_every_class_is_a_word():
+    metric = ImageTagIoUMetric()
+    metric.dataset_meta = {'classes': ('sand', 'ball')}
+    metric.process({}, [tagged([[[0.9, 0.9]], [[0.1, 0.1]]], [[0, 1]])])
+    metric.evaluate(1)
+    assert metric.class_iou == {'sand': 50.0, 'ball': 0.0}
+    metric = ImageTagIoUMetric(foreground_only=True)
+    metric.dataset_meta = {'classes': ('sand', 'ball')}
+    with pytest.raises(ValueError, match="label 0, which is 'sand'"):
+        metric.process({}, [tagged([[[0.9, 0.9]], [[0.1, 0.1]]], [[0, 1]])])
+
+
+def test_the_tag_needs_scores():
+    metric = ImageTagIoUMetric()
+    metric.dataset_meta = {'classes': CLASSES}
+    with pytest.raises(KeyError, match='with_scores=True'):
+        metric.process({}, [sample([[1]], [[1]])])
+
+
+def test_every_metric_of_a_study_works_in_the_validation_loop(make_runner):
+    """In ``ZeroShotValLoop``, on things + background: the first class is taken for it."""
+    names = ['background', 'green', 'blue']
+    evaluator = [dict(config, _scope_='mmseg') for config in METRIC_TYPES.values()]
+    runner = make_runner(
+        val_evaluator=evaluator,
+        default_hooks=dict(checkpoint=None),  # saves the best during training
+        val_dataloader=dict(dataset=dict(metainfo=dict(classes=names))),
+        val_cfg=dict(
+            segmentor=dict(
+                decode_head=dict(class_names=names, with_background=True, bg_thresh=0.5),
+                test_cfg=dict(mode='whole', with_group_map=True),
+            )
+        ),
+    )
+    values = runner.val()
+    prefixes = {name.rpartition('/')[0] for name in values}
+    assert prefixes == set(METRIC_TYPES)
+    assert values['tag/mIoU'] <= values['oracle/mIoU']

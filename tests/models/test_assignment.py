@@ -1,10 +1,14 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
 from groupvit_mmseg.models.assignment import (
+    AssignmentOptions,
+    assign,
     gumbel_assignment,
     gumbel_noise,
     hard_assignment,
+    read_assignment_options,
     soft_assignment,
 )
 
@@ -43,3 +47,35 @@ def test_noise_is_gumbel():
     noise = gumbel_noise(torch.empty(200_000))
     assert abs(float(noise.mean()) - 0.5772) < 0.01  # Euler's constant
     assert abs(float(noise.var()) - torch.pi**2 / 6) < 0.03
+
+
+def test_assignments_of_the_options():
+    logits = torch.randn(2, 5, 7)
+    options = AssignmentOptions()
+    assert torch.equal(assign(logits, options, training=False), hard_assignment(logits))
+    torch.manual_seed(1)
+    noise = gumbel_noise(logits)
+    torch.manual_seed(1)
+    drawn = assign(logits, options, training=True)
+    assert torch.equal(drawn, hard_assignment(logits + noise))
+    soft = options._replace(kind='soft')
+    torch.manual_seed(1)
+    assert torch.equal(assign(logits, soft, training=True), soft_assignment(logits + noise))
+    assert torch.equal(assign(logits, soft, training=False), soft_assignment(logits))
+    for kind, expected in dict(hard=hard_assignment, soft=soft_assignment).items():
+        quiet = AssignmentOptions(kind, gumbel_noise=False)
+        assert torch.equal(assign(logits, quiet, training=True), expected(logits))
+
+
+@pytest.mark.parametrize(
+    'values, sentence',
+    [
+        (dict(type='soft'), 'no option type: it has kind, gumbel_noise, eps'),
+        (dict(kind='firm'), "must be 'hard' or 'soft', not 'firm'"),
+        (dict(gumbel_noise=1), 'gumbel_noise = 1 must be a bool'),
+        (dict(eps=0), 'eps = 0 must be a number above 0'),
+    ],
+)
+def test_wrong_options_are_refused(values, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_assignment_options(values)

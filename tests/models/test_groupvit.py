@@ -6,7 +6,7 @@ from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
-from groupvit_mmseg.models.assignment import compose
+from groupvit_mmseg.models.assignment import AssignmentOptions, compose
 from groupvit_mmseg.models.grouping import AssignAttention
 from groupvit_mmseg.models.layers import DropPath
 
@@ -205,3 +205,37 @@ def test_bf16_keeps_assignments_in_float32():
         output = model.encode(torch.randn(1, 3, 32, 32))
     assert output.soft_assignments[0].dtype == torch.float32
     assert torch.isfinite(output.segments).all()
+
+
+def test_a_soft_segment_is_the_mean_weighted_by_the_probabilities():
+    torch.manual_seed(0)
+    layer = AssignAttention(4, options=AssignmentOptions('soft', eps=0.5)).eval()
+    query, tokens = torch.randn(1, 3, 4), torch.randn(1, 6, 4)
+    out, assignment = layer(query, tokens)
+    assert torch.equal(assignment.hard, assignment.soft)
+    values = layer.v_proj(tokens)[0]
+    for s, row in enumerate(assignment.soft[0]):
+        mean = sum(p * v for p, v in zip(row, values)) / (sum(row) + 0.5)
+        assert torch.allclose(out[0, s], layer.proj(mean), atol=1e-6)
+
+
+def test_options_of_the_assignment_reach_every_stage():
+    images = torch.randn(2, 3, 32, 32)
+    paper, named = build(), build(assignment=dict(kind='hard', gumbel_noise=True, eps=1.0))
+    assert torch.equal(paper.encode(images).segments, named.encode(images).segments)
+    soft = build(assignment=dict(kind='soft')).encode(images)
+    for used, probabilities in zip(soft.hard_assignments, soft.soft_assignments, strict=True):
+        assert torch.equal(used, probabilities)
+    shares = soft.segment_shares()
+    assert torch.allclose(shares.sum(1), torch.ones(2))
+    assert not torch.equal(
+        build(assignment=dict(eps=1e-10)).encode(images).pooled, paper.encode(images).pooled
+    )
+    quiet = build(assignment=dict(gumbel_noise=False))
+    with torch.no_grad():
+        still = quiet.encode(images).segments
+    quiet.train()
+    for stage in quiet.stages:
+        for block in stage.blocks:
+            block.eval()
+    assert torch.equal(quiet.encode(images).segments, still)

@@ -12,7 +12,12 @@ from mmseg.structures import SegDataSample
 from groupvit_mmseg.export import FrozenSegmentor
 from groupvit_mmseg.models.groupvit import GroupViTOutput
 from groupvit_mmseg.models.outputs import nearest_patches
-from groupvit_mmseg.models.patch_clustering import METHODS, PatchClustering, keep_largest
+from groupvit_mmseg.models.patch_clustering import (
+    METHODS,
+    PatchClustering,
+    colours_and_positions,
+    keep_largest,
+)
 
 NAMES = ['cat', 'dog', 'bird', 'horse', 'cow', 'sheep']
 TOWER = dict(
@@ -241,3 +246,44 @@ def test_wrong_options_are_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, 'sklearn', None)
     with pytest.raises(ImportError, match=r'groupvit-mmseg\[clustering\]'):
         PatchClustering('kmeans')
+
+
+@pytest.mark.parametrize('method', ['kmeans', 'mean_shift'])
+def test_colours_are_clustered_whatever_the_tokens(method):
+    neck = PatchClustering(method, num_clusters=2, features='colours')
+    pictures = torch.full((1, 3, 16, 24), -2.0)
+    pictures[:, :, :, 12:] = 2.0  # the right half of 4 x 6 patches
+    tokens = torch.randn(1, 24, 5)
+    output = neck(output_of(tokens, (4, 6)), pictures)
+    left = torch.tensor([1.0, 1, 1, 0, 0, 0]).repeat(4)
+    (membership,) = output.hard_assignments
+    assert {tuple(row.tolist()) for row in membership[0]} == {
+        tuple(left.tolist()),
+        tuple((1 - left).tolist()),
+    }
+    for row, segment in zip(membership[0], output.segments[0]):
+        torch.testing.assert_close(segment, tokens[0][row.bool()].mean(0))
+
+
+def test_positions_alone_divide_one_colour():
+    points = colours_and_positions(torch.zeros(2, 3, 8, 8), (2, 2))
+    assert points.shape == (2, 4, 5)
+    assert points[0, :, 3:].tolist() == [[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]]
+
+
+def test_a_segmentor_clusters_the_colours_of_its_images():
+    neck = dict(type='PatchClustering', method='kmeans', num_clusters=3, features='colours')
+    segmentor = make_segmentor(neck)
+    (image,) = images((32, 40))
+    (membership,) = segmentor.extract_feat(image[None]).hard_assignments
+    alone = PatchClustering('kmeans', num_clusters=3, features='colours')
+    expected = alone(output_of(torch.randn(1, 20, 4), (4, 5)), image[None])
+    assert torch.equal(membership, expected.hard_assignments[0])
+
+
+def test_colours_need_images_and_a_method():
+    with pytest.raises(ValueError, match="features='colours' needs the images"):
+        PatchClustering('kmeans', features='colours')(output_of(torch.randn(1, 4, 3), (2, 2)))
+    for method, features in (('spectral', 'colours'), ('kmeans', 'shapes')):
+        with pytest.raises(ValueError, match=f"not '{features}' with '{method}'"):
+            PatchClustering(method, features=features)

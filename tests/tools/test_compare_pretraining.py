@@ -102,8 +102,11 @@ def test_the_tables_numbers_are_means_and_deviations(tool):
         'pretrained': {0: dict(mIoU=5.0, aAcc=80.0), 1: dict(mIoU=5.0, aAcc=80.0)},
     }
     lines = tool.table(rows).splitlines()
-    assert lines[2] == '| scratch | 2.00 ± 1.41 | 1.00 | 3.00 | 60.0 |'
-    assert lines[3] == '| pretrained | 5.00 ± 0.00 | 5.00 | 5.00 | 80.0 |'
+    assert lines[0] == 'mIoU:'
+    assert lines[4] == '| scratch | 2.00 ± 1.41 | - | 2 | 1.00 | 3.00 |'
+    # Differences 4 and 2: their standard error is sqrt(2) / sqrt(2).
+    assert lines[5] == '| pretrained | 5.00 ± 0.00 | +3.00 ± 1.00 | 2 | 5.00 | 5.00 |'
+    assert lines[-1] == '| pretrained | 80.00 ± 0.00 | +20.00 ± 10.00 | 2 | 80.00 | 80.00 |'
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ repeated.
 
 import argparse
 import json
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import describe_checkpoint, write_json
 from groupvit_mmseg.benchmark.run_set import digest
+from groupvit_mmseg.benchmark.seed_statistics import seed_table
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import add_config_options_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import merge_options, read_config
@@ -111,17 +111,14 @@ def settings_of(cfg: Config, args: argparse.Namespace, start: str) -> str:
 
 
 def table(rows: Mapping[str, Mapping[int, Mapping[str, float]]]) -> str:
-    """Return a Markdown table: mean and standard deviation of each start, and every seed."""
-    seeds = list(next(iter(rows.values())))
-    lines = ['| from | mIoU | ' + ' | '.join(f'seed {seed}' for seed in seeds) + ' | aAcc |']
-    lines.append('|---' * (len(seeds) + 3) + '|')
-    for start, runs in rows.items():
-        scores = [runs[seed]['mIoU'] for seed in seeds]
-        spread = f' ± {statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
-        accuracy = statistics.mean(runs[seed]['aAcc'] for seed in seeds)
-        cells = [f'{statistics.mean(scores):.2f}{spread}', *(f'{score:.2f}' for score in scores)]
-        lines.append(f'| {start} | {" | ".join(cells)} | {accuracy:.1f} |')
-    return '\n'.join(lines) + '\n'
+    """Return a Markdown table of each metric: both starts, every seed, the difference."""
+    parts = []
+    for metric in ('mIoU', 'aAcc'):
+        scores = {
+            start: {seed: run[metric] for seed, run in runs.items()} for start, runs in rows.items()
+        }
+        parts += [f'{metric}:', seed_table(scores, baseline=STARTS[0], head='from')]
+    return '\n\n'.join(parts) + '\n'
 
 
 @tool_main()

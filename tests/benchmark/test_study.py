@@ -1,0 +1,162 @@
+"""Study files: what they may contain, and the configs of their runs."""
+
+import json
+
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
+
+from groupvit_mmseg.benchmark.study import chosen, find_study, read_study
+from groupvit_mmseg.benchmark.study_configs import move_data, run_config, set_epochs, settings_of
+from groupvit_mmseg.benchmark.study_evaluation import (
+    METRIC_TYPES,
+    build_metrics,
+    changed,
+    check_metrics,
+)
+from groupvit_mmseg.config_files import read_config, shipped_file
+from groupvit_mmseg.text import tokenize
+
+STUDIES = sorted(find_study('assignment').parent.glob('*.py'))
+SCENES = shipped_file('configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py')
+VARIANTS = [(path, name) for path in STUDIES for name in read_study(path).variants]
+
+
+def test_lists_are_not_empty():
+    assert len(STUDIES) >= 7
+    assert len(VARIANTS) > 30
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_head_has_command_time_and_state(path):
+    head = path.read_text().split('_base_')[0]
+    assert f'#   python tools/study.py {path.stem}\n' in head
+    assert '# Time: ' in head
+    assert 'not yet measured' in head
+    study = read_study(path)
+    assert study.question.endswith('?')
+    assert len(study.seeds) >= 3
+    check_metrics(study.metrics, study.evaluations)
+
+
+@pytest.mark.parametrize('path, name', VARIANTS, ids=lambda value: getattr(value, 'stem', value))
+def test_every_variant_builds_and_has_a_loss(path, name):
+    study = read_study(path)
+    cfg = run_config(study, name, seed=0)
+    prompts = cfg.train_dataloader.dataset.pipeline[2].num_prompts
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+        segmentor = MODELS.build(cfg.val_cfg.segmentor).eval()
+        for changes in study.evaluations.values():
+            MODELS.build(changed(cfg, changes).val_cfg.segmentor)
+    texts = tokenize(['a ball on sand', 'a box', 'snow', 'a kite'] * (1 + prompts), 32)
+    losses = model(torch.randn(4, 3, 40, 40), texts.view(4, 1 + prompts, -1), mode='loss')
+    total = sum(loss for key, loss in losses.items() if key.startswith('loss'))
+    total.backward()
+    assert total.isfinite()
+    assert ('loss_multi_label' in losses) == (prompts > 0)
+    segmentor.load_state_dict(model.state_dict())  # towers of the same settings
+    if study.source(name) == name:
+        assert cfg.model.backbone == cfg.val_cfg.segmentor.backbone
+        assert cfg.model.text_encoder == cfg.val_cfg.segmentor.decode_head.text_encoder
+
+
+@pytest.mark.parametrize('path, name', VARIANTS, ids=lambda value: getattr(value, 'stem', value))
+def test_variants_of_a_study_differ(path, name):
+    study = read_study(path)
+    settings = {
+        other: settings_of(study, run_config(study, other, seed=0)) for other in study.variants
+    }
+    assert [settings[name]] == [value for value in settings.values() if value == settings[name]]
+    same_training = settings[study.source(name)].training == settings[name].training
+    assert same_training
+
+
+def write(tmp_path, **fields):
+    content = dict(
+        title='T', question='Q?', config=str(SCENES), variants={'a': {}}, metrics=['mIoU']
+    )
+    lines = [f'{key} = {value!r}' for key, value in {**content, **fields}.items() if value]
+    (tmp_path / 'own.py').write_text('\n'.join(lines))
+    return tmp_path / 'own.py'
+
+
+@pytest.mark.parametrize(
+    'fields, sentence',
+    [
+        (dict(question=None), 'correct question'),
+        (dict(typo=1), 'correct typo'),
+        (dict(variants=None), 'variants'),
+        (dict(baseline='b'), 'no variant b'),
+        (dict(variants={'a': {'weights_of': 'b'}}), 'which is no training before it'),
+        (
+            dict(variants={'a': {}, 'b': {'weights_of': 'a', 'model.backbone.depths': [2]}}),
+            'val_cfg and val_dataloader alone, not model.backbone.depths',
+        ),
+    ],
+)
+def test_wrong_studies_are_refused(tmp_path, fields, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        read_study(write(tmp_path, **fields))
+
+
+def test_a_variable_of_the_config_is_no_option(tmp_path):
+    study = read_study(write(tmp_path, variants={'a': {'lr': 1.0}}))
+    with pytest.raises(ValueError, match='sets lr, which no run reads'):
+        run_config(study, 'a', seed=0)
+
+
+def test_options_reach_model_and_segmentor(tmp_path):
+    variants = {'a': {'model.text_encoder.num_layers': 2, 'max_epochs': 6}}
+    cfg = run_config(read_study(write(tmp_path, variants=variants)), 'a', seed=7)
+    assert cfg.val_cfg.segmentor.decode_head.text_encoder.num_layers == 2
+    assert cfg.randomness.seed == 7
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (6, 2)
+    assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (6, 5)
+
+
+def test_one_epoch_keeps_the_warm_up_alone():
+    cfg = read_config(SCENES)
+    set_epochs(cfg, 1)
+    assert [part.type for part in cfg.param_scheduler] == ['LinearLR']
+    assert cfg.train_cfg.val_interval == 1
+    del cfg.train_cfg.max_epochs
+    with pytest.raises(ValueError, match='trains for iterations, not epochs'):
+        set_epochs(cfg, 1)
+
+
+def test_settings_depend_on_seed_and_evaluation_and_not_on_folders(tmp_path):
+    study = read_study(write(tmp_path))
+    cfg = run_config(study, 'a', seed=0)
+    settings = settings_of(study, cfg)
+    assert settings_of(study, run_config(study, 'a', seed=1)).training != settings.training
+    other = study._replace(metrics=('mIoU', 'oracle/mIoU'))
+    assert settings_of(other, cfg).training == settings.training
+    assert settings_of(other, cfg).evaluation != settings.evaluation
+    moved = move_data(cfg, tmp_path)
+    assert moved.val_dataloader.dataset.data_root == f'{tmp_path}/val'
+    assert moved.train_dataloader.dataset.sources[0].data_root == str(tmp_path)
+    json.dumps(moved.to_dict())
+
+
+def test_chosen_variants_come_with_their_weights(tmp_path):
+    variants = {'a': {}, 'b': {'weights_of': 'a'}, 'c': {}}
+    study = read_study(write(tmp_path, variants=variants))
+    assert chosen(['b'], study) == ['a', 'b']
+    assert chosen(None, study) == ['a', 'b', 'c']
+    with pytest.raises(ValueError, match='no variant d'):
+        chosen(['d'], study)
+
+
+def test_metrics_of_the_foreground_need_a_background():
+    names = [f'{prefix}/mIoU' for prefix in METRIC_TYPES]
+    assert len(build_metrics(names, True)) == len(METRIC_TYPES)
+    assert [metric.prefix for metric in build_metrics(names, False)] == [
+        '',
+        'oracle',
+        'boundary',
+        'tag',
+    ]
+    with pytest.raises(ValueError, match='no metric shapes/mIoU'):
+        check_metrics(['shapes/mIoU'], [])
