@@ -55,6 +55,12 @@ custom_hooks = [
 val_evaluator = [
     dict(type='PerClassIoUMetric', iou_metrics=['mIoU']),
     dict(type='ForegroundIoUMetric', iou_metrics=['mIoU']),
+    # The best word painted over the whole photograph: knows what, but not where.
+    dict(type='ImageTagIoUMetric', iou_metrics=['mIoU']),
+    dict(type='ImageTagIoUMetric', iou_metrics=['mIoU'], foreground_only=True),
+    dict(type='OracleIoUMetric', iou_metrics=['mIoU']),
+    dict(type='BoundaryIoUMetric', iou_metrics=['mIoU']),
+    dict(type='MaskProbingMetric'),
 ]
 test_evaluator = val_evaluator
 default_hooks = dict(logger=dict(interval=50))

@@ -1,7 +1,8 @@
-"""The recipe of ``make real``: what its name says is what it does."""
+"""The recipes on photographs: what their names say is what they do."""
 
 from pathlib import Path
 
+import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
@@ -9,15 +10,18 @@ from groupvit_mmseg.inference import segmentation_config
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'groupvit'
 (PATH,) = FOLDER.glob('*flickr8k*.py')
+FIRST, SECOND = sorted(FOLDER.glob('*photographs*.py'), key=lambda p: p.stem.split('-')[-1])
 
 
-def test_numbers_in_the_name():
-    cfg = Config.fromfile(PATH)
-    assert f'-p{cfg.model.backbone.patch_size}_' in PATH.name
-    assert f'_1xb{cfg.train_dataloader.batch_size}-' in PATH.name
-    assert f'-{cfg.train_cfg.max_epochs}e_' in PATH.name
+@pytest.mark.parametrize('path', [PATH, FIRST, SECOND], ids=lambda path: path.stem)
+def test_numbers_in_the_name(path):
+    cfg = Config.fromfile(path)
+    assert f'-p{cfg.model.backbone.patch_size}_' in path.name
+    assert f'_1xb{cfg.train_dataloader.batch_size}-' in path.name
+    assert f'-{cfg.train_cfg.max_epochs}e_' in path.name
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
-    assert PATH.stem.endswith(f'-{cfg.model.backbone.img_size}px')
+    assert path.stem.endswith(f'-{cfg.model.backbone.img_size}px')
+    assert cfg.val_cfg.segmentor.backbone == cfg.model.backbone
     crop = next(t for t in cfg.train_pipeline if t.type == 'LoadRandomResizedCrop')
     assert crop.scale == cfg.model.backbone.img_size
 
@@ -28,3 +32,20 @@ def test_pretraining_weights_are_those_of_the_segmentor():
     segmentor.load_state_dict(pretrainer.state_dict(), strict=True)
     assert segmentor.decode_head.bg_thresh == 0.95
     assert segmentor.test_cfg == dict(mode='slide', crop_size=(448, 448), stride=(224, 224))
+
+
+def test_photographs_are_segmented_at_twice_the_size_of_training():
+    for path in (FIRST, SECOND):
+        cfg = Config.fromfile(path)
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            resize = loader.dataset.pipeline[1]
+            assert resize.scale == (2048, 2 * cfg.model.backbone.img_size)
+            assert resize.interpolation == 'area'
+        crop = cfg.train_dataloader.dataset.pipeline[0]
+        assert crop.scale == cfg.model.backbone.img_size
+
+
+def test_the_second_step_starts_from_the_first():
+    cfg = Config.fromfile(SECOND)
+    epochs = Config.fromfile(FIRST).train_cfg.max_epochs
+    assert cfg.model.init_cfg.checkpoint == f'work_dirs/{FIRST.stem}/epoch_{epochs}.pth'

@@ -37,6 +37,8 @@ TEST_SETS = {
 OTHER_SETS = {'Scenes (things and background)', 'VOC-446'}
 ON_PHOTOGRAPHS = {
     'groupvit_vit-tiny-p16_1xb128-coslr-8e_flickr8k-112px',
+    'groupvit_conv-tiny-p8_1xb64-coslr-8e_photographs-48px',
+    'groupvit_conv-tiny-p8_1xb64-coslr-1e_photographs-80px',
     'fcn_groupvit-tiny-p16_1xb16-300_voc-split-192x192',
 }
 SOURCES = dict(
@@ -47,6 +49,8 @@ SOURCES = dict(
     cc3m_wds='CC3M (frozen crawl)',
     cc12m_wds='CC12M (frozen crawl)',
     flickr8k='Flickr8k',
+    tiny_imagenet='Tiny ImageNet (class names)',
+    voc_words='Pascal VOC (class names)',
     mine='own pairs',
 )
 BENCHMARK_OF = {

@@ -20,7 +20,7 @@ def real():
 def test_missing_data_is_said_in_one_sentence(real, tmp_path, capsys):
     assert real.main(['--data', str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f'error: No folder {tmp_path} holds both flickr8k_128 and VOCdevkit')
+    assert error.startswith(f'error: No folder {tmp_path} holds voc_words_128, flickr8k_128, ')
     assert error.count('\n') == 1
 
 
@@ -41,27 +41,33 @@ def test_a_few_steps_on_photographs(real, tmp_path):
     try:
         data = real.find_data(None)
     except FileNotFoundError:
-        pytest.skip('flickr8k_128 and VOCdevkit/VOC2012 are not in data/ or ../shared/data/')
+        pytest.skip('the photographs are not in data/ or ../shared/data/')
     args = real.parse_args([f'--work-dir={tmp_path}', '--minutes=0', '--shards=1'])
     cfg = real.make_config(data, args)
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs == 2
     training = real.train(cfg, args)
-    assert (training['epochs'], training['pairs']) == (1, 3 * 128)
+    # A shard of each set: 346, 500 and 1,000 photographs.
+    assert (training['epochs'], training['pairs']) == (1, 1846 // 64 * 64)
 
     untrained, trained = (
-        torch.load(tmp_path / f'{name}.pth', weights_only=True)['state_dict']
-        for name in ('untrained', 'trained')
+        torch.load(tmp_path / f'{name}.pth', weights_only=False)['state_dict']
+        for name in ('untrained', 'epoch_1')
     )
     assert list(untrained) == list(trained)
     assert not torch.equal(untrained['backbone.pos_embed'], trained['backbone.pos_embed'])
 
-    calibration = real.calibrate(cfg, tmp_path / 'trained.pth', [0, 1])
-    report = real.evaluate(
-        cfg, 'some', tmp_path / 'trained.pth', [2, 3], bg_thresh=calibration.threshold
-    )
+    weights = tmp_path / 'epoch_1.pth'
+    calibration, result = real.measure(cfg, 'some', weights, 11)
+    assert result['calibration']['photographs'] == 2
+    report = result['threshold']
     assert report['background']['threshold'] == calibration.threshold
-    assert report['protocol']['inference']['crop_size'] == [448, 448]
+    assert report['protocol']['affinity'] == 'cosine'
     assert 0 < report['metrics']['mIoU'] < 100
-    assert report['metrics']['foreground/mIoU'] >= 0
+    assert {f'{name}/mIoU' for name in ('foreground', 'tag_foreground', 'oracle')} < set(
+        report['metrics']
+    )
     assert len(report['class_iou']['foreground']) == 21
-    real.draw(cfg, tmp_path / 'trained.pth', calibration.threshold, [2], tmp_path / 'picture.png')
+    assert tuple(result['words']['background']['words']) == real.BACKGROUND_WORDS
+    real.draw(cfg, weights, calibration.threshold, [2], tmp_path / 'picture.png')
     assert (tmp_path / 'picture.png').stat().st_size > 10_000
+    real.print_summary(dict(training=training, trained=result), tmp_path)

@@ -50,8 +50,17 @@ segmentor = dict(
         text_projector=text_projector,
         class_names='pascal_voc',
         with_background=True,
+        # Other words that captions have for the same things.
+        aliases=dict(
+            aeroplane=['airplane'],
+            bicycle=['bike'],
+            motorbike=['motorcycle'],
+            person=['man', 'woman', 'boy', 'girl', 'child'],
+            sofa=['couch'],
+            monitor=['computer', 'television'],
+        ),
         bg_thresh=0.5,
         affinity='cosine',
     ),
-    test_cfg=dict(mode='whole'),
+    test_cfg=dict(mode='whole', with_group_map=True),
 )
