@@ -11,6 +11,7 @@ into work_dirs/real.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -47,7 +48,7 @@ PLACES = (ROOT / 'data', ROOT.parent / 'shared' / 'data')
 MASKS = 'VOCdevkit/VOC2012'
 PARTS = ('voc_words_128', 'flickr8k_128', 'tiny_imagenet_64', MASKS)
 # In so short a time little is learnt from photographs of other things than those of VOC.
-WEIGHTS = (0.8, 0.1, 0.1)
+WEIGHTS = dict(voc_words=0.8, flickr8k=0.1, tiny_imagenet=0.1)
 CALIBRATION_STEP = 10  # every tenth photograph chooses the threshold and is not tested
 # Surroundings that captions speak of; none of them is a class of VOC.
 BACKGROUND_WORDS = (
@@ -90,7 +91,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder of the results (default: work_dirs/real)',
     )
     parser.add_argument('--minutes', type=float, default=9, help='minutes of training (default: 9)')
-    parser.add_argument('--epochs', type=int, default=2, help='epochs within them (default: 2)')
+    parser.add_argument('--epochs', type=int, default=2, help='epochs at most (default: 2)')
     parser.add_argument('--shards', type=int, help='shards of each set to train on (default: all)')
     parser.add_argument(
         '--photographs', type=int, default=446, help='photographs of VOC (default: 446)'
@@ -114,8 +115,9 @@ def find_data(place: Path | None) -> Path:
 def make_config(data: Path, args: argparse.Namespace) -> Config:
     """Return the shipped config with the places of the data."""
     cfg = Config.fromfile(args.config)
-    for source, weight in zip(cfg.train_dataloader.dataset.sources, WEIGHTS, strict=True):
-        source.weight = weight
+    for source in cfg.train_dataloader.dataset.sources:
+        if source.get('weight'):
+            source.weight = WEIGHTS[source.name]
         source.data_root = str(data / Path(source.data_root).name)
         source.shards = expand_shards(source.shards, source.data_root)[: args.shards]
         source.data_root = None
@@ -252,8 +254,9 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     print(' ' * 12 + ''.join(f'{title:>14}' for title in titles))
     for name in ('untrained', 'trained'):
         if name in result:
-            with_threshold, *others = (result[name]['threshold']['metrics'][key] for key in COLUMNS)
-            row = (with_threshold, result[name]['words']['metrics']['mIoU'], *others)
+            metrics = result[name]['threshold']['metrics']
+            row = [metrics.get(key, math.nan) for key in COLUMNS]
+            row.insert(1, result[name]['words']['metrics']['mIoU'])
             print(f'{name:12}' + ''.join(f'{value:14.2f}' for value in row))
     print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')
 

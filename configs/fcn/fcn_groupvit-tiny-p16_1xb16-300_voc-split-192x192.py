@@ -2,9 +2,9 @@
 # convolution on one half of a set of masks, tested on the other half.
 #
 # Command:  python tools/benchmarks/compare_pretraining.py THIS_FILE --weights \
-#             work_dirs/real/trained.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
+#             work_dirs/real/epoch_6.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
-# Expected: on VOC-446 6.2 mIoU with the weights of `make real`, 5.2 from scratch
+# Expected: on VOC-446 6.2 mIoU with weights from Flickr8k's captions, 5.2 from scratch
 #           (docs/measurements.md)
 _base_ = [
     '../_base_/models/groupvit_vit-tiny-p16.py',

@@ -1,7 +1,7 @@
 # A first training on real photographs: small enough for two CPU cores, large enough to see groups.
 # Reproduces no published number: 7,500 images instead of 29 million.
 #
-# Command:  make real   (or: python tools/train.py THIS_FILE, then tools/test.py)
+# Command:  python tools/real.py --config THIS_FILE --epochs 8 --minutes 7
 # Hardware: two CPU cores, at most 15 minutes with both evaluations
 # Expected: see docs/measurements.md, "Real photographs"
 _base_ = [

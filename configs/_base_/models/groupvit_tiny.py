@@ -48,6 +48,8 @@ segmentor = dict(
         text_encoder=text_encoder,
         image_projector=projector,
         text_projector=projector,
+        # All words compete: level='patches' trains what patches say, not the mean that ranks words.
+        top_k=12,
         affinity='cosine',  # trained softmax affinities end near 1: no threshold tells things apart
     ),
     test_cfg=dict(mode='whole', with_group_map=True),
