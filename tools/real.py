@@ -230,8 +230,9 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
     weights = dict(trained=args.checkpoint)
     if args.checkpoint is None:
         result['training'] = train(cfg, args)
-        # The averaged weights of the last epoch.
-        weights['trained'] = Path(find_latest_checkpoint(args.work_dir))
+        latest = find_latest_checkpoint(args.work_dir)
+        assert latest is not None  # every epoch saves its averaged weights
+        weights['trained'] = Path(latest)
         weights['untrained'] = args.work_dir / 'untrained.pth'
     for name, file in weights.items():
         choice, result[name] = measure(cfg, name, file, args.photographs)
