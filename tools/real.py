@@ -117,7 +117,7 @@ def make_config(data: Path, args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     for source in cfg.train_dataloader.dataset.sources:
         if source.get('weight'):
-            source.weight = WEIGHTS[source.name]
+            source.weight = WEIGHTS.get(source.name, source.weight)
         source.data_root = str(data / Path(source.data_root).name)
         source.shards = expand_shards(source.shards, source.data_root)[: args.shards]
         source.data_root = None
@@ -139,7 +139,7 @@ def shorten(cfg: Config, epochs: int) -> None:
 def train(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     """Train, and return the time and the speed."""
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
-    cfg.train_cfg.val_begin = cfg.max_epochs + 1  # evaluated afterwards, in the test loop
+    cfg.train_cfg.val_begin = cfg.train_cfg.max_epochs + 1  # evaluated afterwards, in the test loop
     runner: GroupViTRunner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
     clock = BoundedTime(args.minutes, args.work_dir)
     runner.register_hook(clock)

@@ -22,6 +22,7 @@ from groupvit_mmseg.benchmark.study_queue import Queue, StudyOptions, make_runs,
 from groupvit_mmseg.benchmark.study_report import write_report
 from groupvit_mmseg.benchmark.study_types import Run
 from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.datasets.shard_passes import positive
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,9 +35,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--out', type=Path, metavar='DIR', help='folder to write (default: work_dirs/studies/NAME)'
     )
     parser.add_argument('--data-root', type=Path, help="folder of the data (default: the config's)")
-    parser.add_argument('--threads', type=int, help='threads of a run (default: cores / jobs)')
-    parser.add_argument('--jobs', type=int, default=1, help='runs side by side (default: 1)')
-    parser.add_argument('--max-epochs', type=int, help='length of each training, for a short trial')
+    parser.add_argument('--threads', type=positive, help='threads of a run (default: cores / jobs)')
+    parser.add_argument('--jobs', type=positive, default=1, help='runs side by side (default: 1)')
+    parser.add_argument(
+        '--max-epochs', type=positive, help='length of each training, for a short trial'
+    )
     parser.add_argument('--list', action='store_true', help='print the runs and end')
     return parser.parse_args(argv)
 
@@ -58,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = read_study(path)
     check_metrics(study.metrics, study.evaluations)
     out = args.out or Path('work_dirs/studies', path.stem)
-    runs = make_runs(study, chosen(args.variants, study), args.seeds or study.seeds, out)
+    seeds = tuple(dict.fromkeys(args.seeds or study.seeds))
+    runs = make_runs(study, chosen(args.variants, study), seeds, out)
     if args.list:
         return print_runs(study, runs)
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
@@ -67,7 +71,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         Queue(runs, options).run()
     finally:
-        files = write_report(study, runs, out)
+        # The report has all runs that are finished, not only those of this call.
+        every = make_runs(
+            study, list(study.variants), tuple(dict.fromkeys([*study.seeds, *seeds])), out
+        )
+        files = write_report(study, every, out)
     print((out / 'table.md').read_text())
     print(f'wrote {", ".join(str(file) for file in files)}')
 

@@ -2,7 +2,7 @@
 # convolution on one half of a set of masks, tested on the other half.
 #
 # Command:  python tools/benchmarks/compare_pretraining.py THIS_FILE --weights \
-#             work_dirs/real/epoch_6.pth --data-root FOLDER --out DIR     (folder: VOC's layout)
+#             CHECKPOINT --data-root FOLDER --out DIR     (folder: VOC's layout)
 # Hardware: one CPU core, 8 minutes a run where it was shared with others
 # Expected: on VOC-446 6.2 mIoU with weights from Flickr8k's captions, 5.2 from scratch
 #           (docs/measurements.md)

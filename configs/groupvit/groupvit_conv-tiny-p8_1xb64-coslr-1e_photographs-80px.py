@@ -1,6 +1,7 @@
 # The second step of the training on photographs: larger images, from the weights of the first.
 #
-# Command:  python tools/train.py THIS_FILE, after the first step
+# Command:  python tools/train.py THIS_FILE after the first step, then
+#             tools/real.py --config THIS_FILE --checkpoint FILE
 # Data: as for the first step
 # Hardware: one CPU core, 10 minutes
 # Expected: on VOC-446 8.2 mIoU over 20 classes without background, 4.9 with background words: no
@@ -20,6 +21,9 @@ test_pipeline = _base_.test_pipeline
 test_pipeline[1].scale = (2048, 2 * size)
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+tta_pipeline = _base_.tta_pipeline
+for step, ratio in zip(tta_pipeline[1].transforms[0], _base_.tta_ratios):
+    step.scale = (int(2048 * ratio), int(2 * size * ratio))
 
 max_epochs = 1
 optim_wrapper = dict(optimizer=dict(lr=3e-4))

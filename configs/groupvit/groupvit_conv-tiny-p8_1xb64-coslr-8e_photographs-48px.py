@@ -2,7 +2,7 @@
 # CPU cores. Reproduces no published number: 40,000 small photographs instead of 29 million, of
 # which 32,663 have captions made of labels instead of those that a person wrote.
 #
-# Command:  python tools/train.py THIS_FILE, then tools/test.py
+# Command:  python tools/train.py THIS_FILE, then tools/real.py --checkpoint FILE
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
 # Hardware: one CPU core, 51 minutes
 # Expected: on VOC-446 8.6 mIoU over 20 classes without background, 5.1 with background words
@@ -24,6 +24,19 @@ test_pipeline = [
 ]
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
+tta_resize = [
+    dict(
+        type='Resize',
+        scale=(int(2048 * ratio), int(96 * ratio)),
+        keep_ratio=True,
+        interpolation='area',
+    )
+    for ratio in _base_.tta_ratios
+]
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='TestTimeAug', transforms=[tta_resize, *_base_.tta_after_resize]),
+]
 
 max_epochs = 8
 optim_wrapper = dict(

@@ -3,7 +3,7 @@
 #   python tools/study.py objectives
 # `pooled-paper` is the paper's objective. `patches-weight-W` has weight W on the loss of prompts
 # beside the paper's loss of captions, `contrastive-W` weight W on the latter.
-# Time: about 24 runs of 6 minutes on one thread
+# Time: 27 runs of 6 minutes on one thread
 # Numbers: not yet measured
 _base_ = '../_base_/studies/scenes.py'
 title = 'Objectives'

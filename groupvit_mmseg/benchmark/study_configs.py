@@ -89,15 +89,28 @@ def run_config(study: Study, name: str, seed: int, *, max_epochs: int | None = N
 
 
 def set_epochs(cfg: Config, epochs: int) -> None:
-    """Change the length of a training; schedules that end with it end with the new one."""
+    """Change the length of a training; schedules of epochs that end with it end with the new one.
+
+    Raises:
+        ValueError: If the training, or a schedule that ends with it, counts iterations.
+    """
     if 'max_epochs' not in cfg.train_cfg:
         raise ValueError(f'{cfg.filename} trains for iterations, not epochs: set max_iters.')
     before, cfg.train_cfg.max_epochs = cfg.train_cfg.max_epochs, epochs
     interval = cfg.train_cfg.get('val_interval', 1)
     cfg.train_cfg.val_interval = max(1, min(epochs, round(interval * epochs / before)))
-    schedule = [part for part in cfg.get('param_scheduler') or [] if part.get('begin', 0) < epochs]
+    schedule = [
+        part
+        for part in cfg.get('param_scheduler') or []
+        if not part.get('by_epoch', True) or part.get('begin', 0) < epochs
+    ]
     for part in schedule:
-        if part.get('end') == before:
+        if not part.get('by_epoch', True) and 'T_max' in part:
+            raise ValueError(
+                f'{cfg.filename} has a {part.type} that counts iterations, so it cannot be fitted '
+                'to another number of epochs: give it by_epoch=True and convert_to_iter_based=True.'
+            )
+        if part.get('by_epoch', True) and part.get('end') == before:
             part.end = epochs
             if 'T_max' in part:
                 part.T_max = epochs - part.get('begin', 0)

@@ -39,6 +39,7 @@ METRIC_TYPES: dict[str, dict[str, object]] = {
 }
 """dict[str, dict]: Config of the metric behind each prefix of a metric's name."""
 
+IOU_VALUES, PROBING_VALUES = ('mIoU', 'aAcc', 'mAcc'), ('jaccard', 'images')
 NUM_PICTURES = 6
 NEED_BACKGROUND = ('foreground', 'tag_foreground', 'probing')
 
@@ -69,11 +70,14 @@ def check_metrics(names: Iterable[str], evaluations: Iterable[str]) -> None:
     known = ['', *evaluations]
     for name in names:
         evaluation, prefix = split_name(name)
-        if evaluation not in known or prefix not in METRIC_TYPES:
+        values = PROBING_VALUES if prefix == 'probing' else IOU_VALUES
+        is_value = name.rpartition('/')[2].rpartition(': ')[2] in values
+        if evaluation not in known or prefix not in METRIC_TYPES or not is_value:
             raise ValueError(
                 f'There is no metric {name}: one is named PREFIX/NAME or EVALUATION: PREFIX/NAME, '
-                f'its prefix is {", ".join(filter(None, METRIC_TYPES))} or none, its evaluation '
-                f'{", ".join(known[1:]) or "none"}.'
+                f'its prefix is {", ".join(filter(None, METRIC_TYPES))} or none, its name '
+                f'{", ".join(IOU_VALUES)}, or of probing {", ".join(PROBING_VALUES)}, its '
+                f'evaluation {", ".join(known[1:]) or "none"}.'
             )
 
 

@@ -100,7 +100,7 @@ def row_group_units(groups: Sequence[RowGroup], per_shard: int) -> list[str]:
     units: list[list[RowGroup]] = []
     room = 0
     for group in groups:
-        if group.rows > room:
+        if not units or group.rows > room:
             units.append([])
             room = per_shard
         units[-1].append(group)

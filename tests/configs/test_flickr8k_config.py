@@ -43,6 +43,8 @@ def test_photographs_are_segmented_at_twice_the_size_of_training():
             assert resize.interpolation == 'area'
         crop = cfg.train_dataloader.dataset.pipeline[0]
         assert crop.scale == cfg.model.backbone.img_size
+        sizes = [step.scale[1] for step in cfg.tta_pipeline[1].transforms[0]]
+        assert sizes == [cfg.model.backbone.img_size * n // 2 for n in (2, 3, 4, 5, 6, 7)]
 
 
 def test_the_second_step_starts_from_the_first():

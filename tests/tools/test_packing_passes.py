@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
+from groupvit_mmseg.datasets.pair_packing import row_group_units
+from groupvit_mmseg.datasets.parquet_tables import RowGroup
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +162,9 @@ def test_a_part_that_died_is_named_and_done_again_alone(run, images, tmp_path, m
     expected, _ = in_one(run, words, tmp_path)
     several = [*words, '--out', tmp_path / 'several', '--parts', tmp_path / 'parts']
     run(*several, '--part', '1/2')
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / 'parts').iterdir()}
+    files = [path for path in (tmp_path / 'parts').rglob('*') if path.is_file()]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    assert any(path.suffix == '.tar' for path in files)
     with monkeypatch.context() as patch:
         pack = tool.pack_unit
 
@@ -179,6 +183,28 @@ def test_a_part_that_died_is_named_and_done_again_alone(run, images, tmp_path, m
     assert run(*several)[0] == 0
     assert tree(tmp_path / 'several') == expected
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_parts_of_two_tables_do_not_mix(run, images, tmp_path):
+    words = [*write_csv(images), '--per-shard', 3, '--name', 'n']
+    expected, _ = in_one(run, words, tmp_path)
+    parts = ['--out', tmp_path / 'several', '--parts', tmp_path / 'parts']
+    run(*words, *parts, '--part', '1/1')
+    source = images / 'pairs.csv'
+    text = source.read_text()
+    source.write_text(text.replace('a cat', 'a dog'))
+    packed = (tmp_path / 'parts/make-1-of-1.json').read_text()
+    run(*words, *parts, '--part', '1/1')  # another table in the same folder
+    source.write_text(text)
+    (tmp_path / 'parts/make-1-of-1.json').write_text(packed)  # as if it had died at its end
+    assert run(*words, *parts)[0] == 0
+    assert tree(tmp_path / 'several') == expected
+
+
+def test_an_empty_row_group_is_no_unit_of_its_own():
+    groups = [RowGroup('a', 0, 0), RowGroup('a', 1, 2)]
+    (unit,) = row_group_units(groups, 3)
+    assert json.loads(unit)['groups'] == [['a', 0, 0], ['a', 1, 2]]
 
 
 def test_parts_of_another_table_or_other_options_are_refused(run, images, tmp_path):

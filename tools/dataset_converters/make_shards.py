@@ -27,6 +27,7 @@ images of its part into FOLDER.
 
 import argparse
 import functools
+import hashlib
 import json
 import re
 import sqlite3
@@ -181,7 +182,7 @@ def make_plan(args: argparse.Namespace, folder: Path, staging: Path, rows: Accou
     with closing(PairStore(file, args.seed)) as store:
         units, digest = read_units(args, store, rows), store.digest
     packing = Packing(
-        folder=str(folder),
+        folder='',
         store=str(file),
         images=str(args.images.resolve()),
         per_shard=args.per_shard,
@@ -190,7 +191,10 @@ def make_plan(args: argparse.Namespace, folder: Path, staging: Path, rows: Accou
         columns=args.columns,
         classes=args.format == 'imagenet',
     )
-    return Plan(units, packing, digest)
+    if args.parts:  # other tables, and other options, have a folder of their own
+        folder /= hashlib.sha256(f'{digest} {packing._replace(store="")}'.encode()).hexdigest()[:12]
+        folder.mkdir(exist_ok=True)
+    return Plan(units, packing._replace(folder=str(folder)), digest)
 
 
 def packing_pass(args: argparse.Namespace, plan: Plan) -> ShardPass[PackedUnit]:
@@ -227,14 +231,13 @@ def convert(args: argparse.Namespace) -> None:
     rows = Account('files' if args.format in ('folder', 'imagenet') else 'rows')
     images, extra, num_captions = Account('images'), class_names_file(args), 0
     with ShardSet(args.out, args.name, overwrite=args.overwrite) as shards:
-        folder = args.parts or shards.staging
-        plan = make_plan(args, folder, shards.staging, rows)
+        plan = make_plan(args, args.parts or shards.staging, shards.staging, rows)
         for _, unit in packing_pass(args, plan).run(None, args.parts):
             rows.add(unit['rows'])
             images.add(unit['images'])
             num_captions += unit['captions']
             for tar, samples in unit['tars'].items():
-                shards.add(folder / tar, samples)
+                shards.add(Path(plan.packing.folder, tar), samples)
         print('\n'.join([*rows.lines(), *images.lines()]))
         if not shards.sizes:
             raise ValueError(f'{args.source} gave no sample: check --images and the columns.')

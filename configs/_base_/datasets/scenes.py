@@ -46,7 +46,7 @@ test_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),
 ]
-tta_ratios = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # each also flipped
+tta_ratios = [3.0 * ratio for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)]  # each also flipped
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
