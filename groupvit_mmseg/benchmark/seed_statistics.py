@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-Scores = Mapping[int, float]
+SeedScores = Mapping[int, float]
 """Mapping[int, float]: Score by seed."""
 
 
@@ -32,7 +32,7 @@ class Estimate(NamedTuple):
         return f'{self.mean:{sign}.{digits}f}{spread}'
 
 
-def mean_and_deviation(scores: Scores) -> Estimate | None:
+def mean_and_deviation(scores: SeedScores) -> Estimate | None:
     """Return the mean and the standard deviation (``n - 1``) over seeds; None without a seed.
 
     Example:
@@ -46,14 +46,14 @@ def mean_and_deviation(scores: Scores) -> Estimate | None:
     return Estimate(statistics.mean(values), spread, len(values))
 
 
-def paired_difference(scores: Scores, baseline: Scores) -> Estimate | None:
+def paired_difference(scores: SeedScores, baseline: SeedScores) -> Estimate | None:
     """Return the mean difference over the seeds that both have, and its standard error.
 
     The standard error is the standard deviation of the differences over the root of their number.
 
     Args:
-        scores (Scores): Scores of a variant.
-        baseline (Scores): Scores of the baseline.
+        scores (SeedScores): Scores of a variant.
+        baseline (SeedScores): Scores of the baseline.
 
     Returns:
         Estimate | None: None without a common seed.
@@ -69,11 +69,11 @@ def paired_difference(scores: Scores, baseline: Scores) -> Estimate | None:
     return estimate._replace(spread=estimate.spread / math.sqrt(estimate.num_seeds))
 
 
-def seed_table(scores: Mapping[str, Scores], *, baseline: str, head: str = 'variant') -> str:
+def seed_table(scores: Mapping[str, SeedScores], *, baseline: str, head: str = 'variant') -> str:
     """Return a Markdown table of one metric: a row per variant, a column per seed.
 
     Args:
-        scores (Mapping[str, Scores]): Scores of every variant.
+        scores (Mapping[str, SeedScores]): Scores of every variant.
         baseline (str): The variant that the others are compared with.
         head (str): Title of the first column. Defaults to ``'variant'``.
 
@@ -100,12 +100,12 @@ def seed_table(scores: Mapping[str, Scores], *, baseline: str, head: str = 'vari
 
 
 def mean_table(
-    columns: Mapping[str, Mapping[str, Scores]], variants: Sequence[str], head: str = 'variant'
+    columns: Mapping[str, Mapping[str, SeedScores]], variants: Sequence[str], head: str = 'variant'
 ) -> str:
     """Return a Markdown table of means and deviations: a row per variant, a column per metric.
 
     Args:
-        columns (Mapping[str, Mapping[str, Scores]]): Scores of the variants by metric.
+        columns (Mapping[str, Mapping[str, SeedScores]]): Scores of the variants by metric.
         variants (Sequence[str]): Names of the rows, in order.
         head (str): Title of the first column. Defaults to ``'variant'``.
 

@@ -44,7 +44,7 @@ NUM_PICTURES = 6
 NEED_BACKGROUND = ('foreground', 'tag_foreground', 'probing')
 
 
-class Scores(NamedTuple):
+class RunScores(NamedTuple):
     """Scores of one evaluation.
 
     Attributes:
@@ -103,7 +103,7 @@ def build_segmentor(cfg: Config, checkpoint: str | Path) -> GroupViTSegmentor:
 
 def evaluate(
     cfg: Config, checkpoint: str | Path, names: Sequence[str], *, pictures: Path | None = None
-) -> Scores:
+) -> RunScores:
     """Evaluate a checkpoint on the validation set of a config.
 
     Metrics of the foreground are left out of a set without a background.
@@ -132,7 +132,7 @@ def evaluate(
         for metric in metrics
         if isinstance(metric, PerClassIoUMetric)
     }
-    return Scores({k: _finite(v) for k, v in values.items()}, class_iou, threshold)
+    return RunScores({k: _finite(v) for k, v in values.items()}, class_iou, threshold)
 
 
 def build_metrics(names: Iterable[str], with_background: bool) -> list[BaseMetric]:

@@ -26,7 +26,7 @@ from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import versions, write_json
 from groupvit_mmseg.benchmark.study_evaluation import (
-    Scores,
+    RunScores,
     changed,
     evaluate,
     split_name,
@@ -137,12 +137,12 @@ def train(cfg: Config, run: Run) -> None:
         runner.train()
 
 
-def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, Scores]:
+def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, RunScores]:
     """Evaluate the weights of a run in every way and save pictures; return scores by evaluation."""
     checkpoint = latest_complete_checkpoint(run.weights())
     if checkpoint is None:
         raise FileNotFoundError(f'There is no checkpoint in {run.weights()}.')
-    scores: dict[str, Scores] = {}
+    scores: dict[str, RunScores] = {}
     for name, changes in {'': {}, **task['evaluations']}.items():
         wanted = [metric for metric in task['metrics'] if split_name(metric)[0] == name]
         if wanted or not name:
@@ -152,7 +152,7 @@ def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, Scores]:
     return scores
 
 
-def make_result(run: Run, task: Task, scores: Mapping[str, Scores], minutes: float) -> RunResult:
+def make_result(run: Run, task: Task, scores: Mapping[str, RunScores], minutes: float) -> RunResult:
     """Return the result of a run from its scores by evaluation, which took some minutes."""
     progress = read_progress(run.folder / PROGRESS)
     speed = progress['pairs'] / progress['seconds'] if progress['seconds'] else 0.0

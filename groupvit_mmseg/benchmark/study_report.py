@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from groupvit_mmseg.atomic_files import write_atomically, write_text
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.seed_statistics import (
-    Scores,
+    SeedScores,
     mean_and_deviation,
     mean_table,
     paired_difference,
@@ -39,9 +39,9 @@ def collect_results(study: Study, runs: Sequence[Run]) -> dict[str, dict[int, Ru
     return {name: results[name] for name in study.variants if name in results}
 
 
-def metric_scores(results: Results, metric: str) -> dict[str, Scores]:
+def metric_scores(results: Results, metric: str) -> dict[str, SeedScores]:
     """Return the scores of the variants that have a metric."""
-    scores: dict[str, Scores] = {}
+    scores: dict[str, SeedScores] = {}
     for name, of_seed in results.items():
         values = {seed: result['metrics'].get(metric) for seed, result in of_seed.items()}
         known = {seed: value for seed, value in values.items() if value is not None}
@@ -52,7 +52,7 @@ def metric_scores(results: Results, metric: str) -> dict[str, Scores]:
 
 def study_table(study: Study, results: Results) -> str:
     """Return the tables of a study in Markdown: one of means, then one per metric."""
-    columns: dict[str, Mapping[str, Scores]] = {
+    columns: dict[str, Mapping[str, SeedScores]] = {
         metric: metric_scores(results, metric) for metric in study.metrics
     }
     trained = [name for name in results if study.source(name) == name]
