@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
 
@@ -160,3 +161,25 @@ def test_metrics_of_the_foreground_need_a_background():
     ]
     with pytest.raises(ValueError, match='no metric shapes/mIoU'):
         check_metrics(['shapes/mIoU'], [])
+
+
+def test_a_warm_up_of_iterations_stays_when_the_epochs_change():
+    warm_up = dict(type='LinearLR', begin=0, end=100, by_epoch=False)
+    cosine = dict(type='CosineAnnealingLR', begin=0, end=12, T_max=12, convert_to_iter_based=True)
+    cfg = Config(dict(train_cfg=dict(max_epochs=12), param_scheduler=[warm_up, cosine]))
+    set_epochs(cfg, 6)
+    assert cfg.param_scheduler[0] == warm_up
+    assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (6, 6)
+
+
+def test_a_schedule_of_iterations_cannot_be_fitted():
+    cosine = dict(type='CosineAnnealingLR', begin=100, end=1500, T_max=1400, by_epoch=False)
+    cfg = Config(dict(train_cfg=dict(max_epochs=12), param_scheduler=[cosine]))
+    with pytest.raises(ValueError, match='counts iterations, so it cannot be fitted'):
+        set_epochs(cfg, 6)
+
+
+@pytest.mark.parametrize('name', ['miou', 'oracle/mIOU', 'probing/mIoU', 'mIoU/', 'voc: jaccard'])
+def test_metrics_that_do_not_exist_are_refused(name):
+    with pytest.raises(ValueError, match=f'There is no metric {name}'):
+        check_metrics([name], ['voc'])

@@ -120,6 +120,9 @@ def test_a_study_from_begin_to_end(run, write, here, tmp_path, capsys):
     assert not here
     assert '6 of 6 runs are finished already' in capsys.readouterr().out
     assert (out / 'table.md').read_text() == table
+    # A part of the study leaves the report whole.
+    assert run('--variants', 'soft', '--seeds', '0', '0') == 0
+    assert (out / 'table.md').read_text() == table
 
     # Other metrics are measured with the weights that are there.
     kept = (out / 'hard/seed-0/progress.json').stat().st_mtime_ns
@@ -213,6 +216,13 @@ def test_a_failed_run_ends_no_other(run, tmp_path, monkeypatch, capsys):
     assert '3 of 3 runs failed: hard/seed-0: error: There is no room.; ' in printed.err
     assert 'top-1/seed-0: the run that gives its weights failed' in printed.err
     assert not (tmp_path / 'out/table.md').exists()
+
+
+@pytest.mark.parametrize('option', ['--jobs', '--threads', '--max-epochs'])
+def test_counts_are_positive(tool, option, capsys):
+    with pytest.raises(SystemExit):
+        tool.main(['assignment', option, '0'])
+    assert 'give at least 1' in capsys.readouterr().err
 
 
 def test_list_and_wrong_names(run, tool, capsys):
