@@ -1,7 +1,7 @@
 # The second step of the training on photographs: larger images, from the weights of the first.
 #
-# Command:  python tools/train.py THIS_FILE after the first step, then
-#             tools/real.py --config THIS_FILE --checkpoint FILE
+# Command:  python tools/train.py THIS_FILE
+#           python tools/real.py --config THIS_FILE --checkpoint CHECKPOINT
 # Data: as for the first step
 # Hardware: one CPU core, 10 minutes
 # Expected: on VOC-446 8.2 mIoU over 20 classes without background, 4.9 with background words: no

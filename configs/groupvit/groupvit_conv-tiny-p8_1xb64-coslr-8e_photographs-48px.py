@@ -2,7 +2,8 @@
 # CPU cores. Reproduces no published number: 40,000 small photographs instead of 29 million, of
 # which 32,663 have captions made of labels instead of those that a person wrote.
 #
-# Command:  python tools/train.py THIS_FILE, then tools/real.py --checkpoint FILE
+# Command:  python tools/train.py THIS_FILE
+#           python tools/real.py --config THIS_FILE --checkpoint CHECKPOINT
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
 # Hardware: one CPU core, 51 minutes
 # Expected: on VOC-446 8.6 mIoU over 20 classes without background, 5.1 with background words
@@ -40,7 +41,7 @@ tta_pipeline = [
 
 max_epochs = 8
 optim_wrapper = dict(
-    type='MixedPrecisionOptimWrapper',
+    type='AmpOptimWrapper',
     _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     # Above 1e-3 the groups collapse.

@@ -37,11 +37,12 @@ model = dict(
     ),
     text_buckets=1,
 )
+data_preprocessor = dict(
+    type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True, size_divisor=1
+)
 segmentor = dict(
     type='GroupViTSegmentor',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor', mean=mean, std=std, bgr_to_rgb=True, size_divisor=1
-    ),
+    data_preprocessor=data_preprocessor,
     backbone=backbone,
     decode_head=dict(
         type='GroupViTZeroShotHead',
