@@ -128,8 +128,10 @@ class SceneEvaluation:
         print(f'refined by {steps} steps of PAMR')
         options = self.segmentor.test_cfg
         self.segmentor.test_cfg = {**options, 'pamr_steps': steps}
-        yield
-        self.segmentor.test_cfg = options
+        try:
+            yield
+        finally:
+            self.segmentor.test_cfg = options
 
     def figure(self, count: int = 6, side: int = 200, footer: str = '') -> RGBArray:
         """Draw image, truth, groups and prediction of the first test scenes, side by side."""

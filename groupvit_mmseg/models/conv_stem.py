@@ -2,35 +2,19 @@
 
 from collections.abc import Sequence
 
+from mmseg.models.backbones.resnet import BasicBlock
 from torch import Tensor, nn
 
 
-class ResidualBlock(nn.Module):
-    """Two 3 × 3 convolutions with BatchNorm, added to their input; an identity at first."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, C, H, W)`` to the same shape."""
-        residual = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
-        return self.relu(x + residual)
-
-
 class StemLevel(nn.Module):
-    """A convolution of stride 2, which halves the map, and residual blocks."""
+    """A convolution of stride 2, which halves the map, and residual blocks of a ResNet."""
 
     def __init__(self, in_channels: int, channels: int, num_blocks: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, 3, stride=2, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU(inplace=True)
-        self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
+        self.blocks = nn.Sequential(*(BasicBlock(channels, channels) for _ in range(num_blocks)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, C, H, W)`` to ``(B, C', H / 2, W / 2)``."""
@@ -76,9 +60,7 @@ class ConvStem(nn.Module):
                 f'and num_blocks = {tuple(num_blocks)}.'
             )
         widths = [in_channels, *channels]
-        self.levels = nn.Sequential(
-            *map(StemLevel, widths, channels, num_blocks),
-        )
+        self.levels = nn.Sequential(*map(StemLevel, widths, channels, num_blocks))
         self.patch_size = 2 ** len(channels)
         self.proj = nn.Conv2d(channels[-1], embed_dims, 1, bias=False)
         # Centres the tokens: what all have in common would assign all to one segment.
@@ -91,7 +73,7 @@ class ConvStem(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
-            if isinstance(module, ResidualBlock):
+            if isinstance(module, BasicBlock):
                 nn.init.zeros_(module.norm2.weight)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
