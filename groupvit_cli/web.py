@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 QUICKSTART = Path('work_dirs/quickstart/train')
 """Path: Folder of the quickstart's checkpoints, below the working folder."""
-QUICKSTART_CONFIG = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+QUICKSTART_CONFIG = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 NO_MODEL = (
     'There is no model yet: "groupvit web --model groupvit-gcc-yfcc" downloads the released '
     'weights (224 MB), and "make quickstart" trains a small one on drawn scenes.'

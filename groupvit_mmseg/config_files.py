@@ -55,7 +55,7 @@ def shipped_file(path: str) -> Path:
         FileNotFoundError: If this installation does not have it.
 
     Example:
-        >>> path = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+        >>> path = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
         >>> read_config(shipped_file(path)).max_epochs
         12
     """

@@ -39,7 +39,7 @@ from groupvit_mmseg.engine import GroupViTRunner
 from groupvit_mmseg.visualization import save_figure
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 MAKE_SCENES = ROOT / 'tools/dataset_converters/make_scenes.py'
 
 

@@ -2,8 +2,8 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/study.py batch_size
 # 8,000 scenes: 125 steps per epoch at 64, 31 at 256, 7 at 1,024. The learning rate is multiplied by
-# the square root of the batch size over 64. Variants with `same-steps` take the 1,500 steps of
-# the first, the others see as many pairs as it, in 12 epochs. The warm-up is always one epoch.
+# the square root of the batch size over 64. Variants with `same-steps` take the 750 steps of
+# the first, the others see as many pairs as it, in 6 epochs. The warm-up is always one epoch.
 # Time: about 9 runs of 6 minutes, 3 of 20 and 3 of 80 on one thread
 # Numbers: not yet measured
 _base_ = '../_base_/studies/scenes.py'
@@ -16,11 +16,11 @@ variants = {
     '256-same-steps': {
         'train_dataloader.batch_size': 256,
         'optim_wrapper.optimizer.lr': 2e-3,
-        'max_epochs': 48,  # of 31 steps: 1,488
+        'max_epochs': 24,  # of 31 steps: 744
     },
     '1024-same-steps': {
         'train_dataloader.batch_size': 1024,
         'optim_wrapper.optimizer.lr': 4e-3,
-        'max_epochs': 214,  # of 7 steps: 1,498
+        'max_epochs': 107,  # of 7 steps: 749
     },
 }

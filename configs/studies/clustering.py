@@ -12,7 +12,7 @@ neck = 'val_cfg.segmentor.neck'
 cluster = dict(type='PatchClustering', num_clusters=16)
 variants = {
     'groupvit': {},
-    'argmax': {'config': '../baselines/vit-tiny-p4_1xb64-coslr-12e_scenes-40px.py'},
+    'argmax': {'config': '../baselines/vit-tiny-p4_1xb64-coslr-6e_scenes-40px.py'},
     'k-means': {'weights_of': 'argmax', neck: dict(cluster, method='kmeans')},
     'mean-shift': {
         'weights_of': 'argmax',

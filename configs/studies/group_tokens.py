@@ -11,10 +11,10 @@ tokens, outputs = 'model.backbone.num_group_tokens', 'model.backbone.num_output_
 variants = {
     '4-tokens': {tokens: [4], outputs: [4]},
     '8-tokens': {tokens: [8], outputs: [8]},
-    '16-tokens': {},
-    '32-tokens': {tokens: [32], outputs: [32]},
+    '16-tokens': {tokens: [16], outputs: [16]},
+    '32-tokens': {},
+    '64-tokens': {tokens: [64], outputs: [64]},
     '32-tokens-8-segments': {tokens: [32], outputs: [8]},
-    '16-tokens-8-segments': {tokens: [16], outputs: [8]},
 }
 del tokens, outputs
-baseline = '16-tokens'
+baseline = '32-tokens'

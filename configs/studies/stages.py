@@ -14,7 +14,7 @@ variants = {
     'two-stages': {
         'model.backbone.depths': [1, 1],
         'model.backbone.num_heads': [2, 2],
-        'model.backbone.num_group_tokens': [32, 16],
-        'model.backbone.num_output_groups': [32, 16],
+        'model.backbone.num_group_tokens': [64, 32],
+        'model.backbone.num_output_groups': [64, 32],
     },
 }

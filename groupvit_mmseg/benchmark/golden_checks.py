@@ -14,7 +14,7 @@ from torch import Tensor
 from groupvit_mmseg.checkpoints import from_official
 from groupvit_mmseg.checkpoints.key_map import OFFICIAL, rename
 from groupvit_mmseg.conversion.golden import GoldenFile, tower_configs
-from groupvit_mmseg.models import GroupViTPretrainer
+from groupvit_mmseg.models import GroupViTPretrainer, MultiLabelContrastiveLoss
 from groupvit_mmseg.models.assignment import gumbel_assignment
 from groupvit_mmseg.text import tokenize
 
@@ -135,7 +135,7 @@ def check_texts(golden: GoldenFile, model: GroupViTPretrainer) -> Iterator[Check
 def check_losses(golden: GoldenFile, model: GroupViTPretrainer) -> Iterator[Check]:
     """Compare both losses of the file's embeddings and their gradients."""
     parts = [('contrastive', model.loss_contrastive, 'text')]
-    if model.loss_multi_label is not None:
+    if isinstance(model.loss_multi_label, MultiLabelContrastiveLoss):
         parts.append(('multi_label', model.loss_multi_label, 'prompt'))
     for name, criterion, kind in parts:
         if f'loss/{name}' not in golden.arrays:

@@ -16,7 +16,8 @@ from groupvit_mmseg.checkpoints.types import Checkpoint
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 
 # Part of the training, not of the towers: Hugging Face's models have none.
-SECOND_SCALE = 'loss_multi_label.logit_scale'
+SECOND_LOSS = 'loss_multi_label.'
+SECOND_SCALE = f'{SECOND_LOSS}logit_scale'
 
 InitCfg = dict[str, object]
 
@@ -202,12 +203,14 @@ def weights_for(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> Te
 def match_multi_label_scale(
     state_dict: Mapping[str, Tensor], module: nn.Module, *, source: str
 ) -> Tensors:
-    """Add or remove the second logit scale, so that it matches the module's losses."""
-    initial = dict(module.named_parameters()).get(SECOND_SCALE)
-    tensors = {key: value for key, value in state_dict.items() if key != SECOND_SCALE}
-    if initial is None:
-        return tensors
-    if SECOND_SCALE not in state_dict:
-        print_log(f'{source} has no {SECOND_SCALE}: it keeps its initial value.', 'current')
-    tensors[SECOND_SCALE] = state_dict.get(SECOND_SCALE, initial.detach())
+    """Add or remove second logit scales, so that they match the module's losses of prompts.
+
+    Where the module has several such losses, each gets the one of the file.
+    """
+    own = {k: p for k, p in module.named_parameters() if k.startswith(SECOND_LOSS)}
+    tensors = {k: v for k, v in state_dict.items() if k in own or not k.startswith(SECOND_LOSS)}
+    for key in own.keys() - tensors.keys():
+        if SECOND_SCALE not in state_dict:
+            print_log(f'{source} has no {key}: it keeps its initial value.', 'current')
+        tensors[key] = state_dict.get(SECOND_SCALE, own[key].detach())
     return tensors

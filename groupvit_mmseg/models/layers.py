@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from groupvit_mmseg.torch_versions import is_compiling
+
 
 class Mlp(nn.Module):
     """Two linear layers with an activation between them.
@@ -56,6 +58,36 @@ def merge_heads(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(-2)
 
 
+MAX_UNFUSED_KEYS = 512
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False) -> Tensor:
+    """Return ``softmax(q k^T / sqrt(D)) v``.
+
+    PyTorch's fused kernel for CPUs takes two to five times as long as plain products where it has
+    to keep gradients of bfloat16 for up to some hundred tokens. Plain products need memory for
+    ``S x N`` values, so longer inputs keep the fused one.
+
+    Args:
+        q (Tensor): ``(B, H, S, D)``.
+        k (Tensor): ``(B, H, N, D)``.
+        v (Tensor): ``(B, H, N, D)``.
+        causal (bool): Whether each query only sees the keys up to its own place; needs ``S = N``.
+            Defaults to False.
+
+    Returns:
+        Tensor: ``(B, H, S, D)``.
+    """
+    plain = q.dtype == torch.bfloat16 and q.device.type == 'cpu' and q.requires_grad
+    if not plain or k.shape[-2] > MAX_UNFUSED_KEYS or is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    logits = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, H, S, N)
+    if causal:
+        later = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        logits = logits.masked_fill(later, -torch.inf)
+    return logits.softmax(dim=-1).to(v.dtype) @ v
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one fused projection (rows: q, k, v)."""
 
@@ -70,7 +102,7 @@ class SelfAttention(nn.Module):
         """Attend within ``(B, T, C)``; return ``(B, T, C)``."""
         parts = self.qkv(x).chunk(3, dim=-1)  # (B, T, 3 C) to three of (B, T, C)
         q, k, v = (split_heads(part, self.num_heads) for part in parts)  # (B, H, T, C / H)
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        attended = attend(q, k, v, causal=self.causal)
         return self.proj(merge_heads(attended))  # (B, T, C)
 
 
@@ -89,7 +121,7 @@ class CrossAttention(nn.Module):
         """Attend from ``(B, S, C)`` to ``(B, N, C)``; return ``(B, S, C)``."""
         projected = (self.q_proj(query), self.k_proj(x), self.v_proj(x))
         q, k, v = (split_heads(part, self.num_heads) for part in projected)
-        attended = F.scaled_dot_product_attention(q, k, v)  # (B, H, S, C / H)
+        attended = attend(q, k, v)  # (B, H, S, C / H)
         return self.proj(merge_heads(attended))  # (B, S, C)
 
 

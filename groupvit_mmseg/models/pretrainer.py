@@ -4,13 +4,13 @@ Shapes: ``B`` images, ``S`` segments, ``P`` prompts per caption, ``T = 1 + P`` t
 ``L`` text tokens, ``C`` channels of a tower, ``D`` channels of the common space.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import torch
 from mmengine.model import BaseModel
 from mmseg.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.micro_batching import (
@@ -51,8 +51,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         image_projector (dict): Config of the image tower's projector.
         text_projector (dict): Config of the text tower's projector.
         loss_contrastive (dict): Config of the loss between images and captions.
-        loss_multi_label (dict, optional): Config of the loss between images and prompts; None for
-            data without prompts. Defaults to None.
+        loss_multi_label (dict | Sequence[dict], optional): Config of the loss between images and
+            prompts, or of several that are added; None for data without prompts. Defaults to None.
         micro_batch_size (int, optional): Pairs whose activations in the towers exist at a time, for
             batches that exceed the memory: the backward pass runs the towers again. Gradients and
             BatchNorm statistics are those of the whole batch; a backbone with BatchNorm needs
@@ -91,7 +91,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         image_projector: dict,
         text_projector: dict,
         loss_contrastive: dict,
-        loss_multi_label: dict | None = None,
+        loss_multi_label: dict | Sequence[dict] | None = None,
         micro_batch_size: int | None = None,
         text_buckets: int | None = None,
         data_preprocessor: dict | None = None,
@@ -103,7 +103,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.image_projector = MODELS.build(image_projector)
         self.text_projector = MODELS.build(text_projector)
         self.loss_contrastive = MODELS.build(loss_contrastive)
-        self.loss_multi_label = MODELS.build(loss_multi_label) if loss_multi_label else None
+        self.loss_multi_label = build_losses(loss_multi_label)
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
 
@@ -184,7 +184,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
 
         Returns:
             dict[str, Tensor]: Scalars ``loss_contrastive`` and ``logit_scale``, and with prompts
-            ``loss_multi_label`` and ``logit_scale_multi_label``.
+            ``loss_multi_label`` and ``logit_scale_multi_label``; of several losses, each name ends
+            with the loss's place, from ``_0``.
         """
         embeds = self.embed(inputs, token_ids)
         captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]  # (B, D), (B, P, D)
@@ -192,17 +193,30 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             loss_contrastive=self.loss_contrastive(embeds.image_embeds, captions, token_ids[:, 0]),
             logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
         )
-        if self.loss_multi_label is not None:
-            images = embeds.segment_embeds if self._uses_segments else embeds.image_embeds
-            losses.update(
-                loss_multi_label=self.loss_multi_label(
-                    images, prompts, token_ids[:, 1:], embeds.segment_shares
-                ),
-                logit_scale_multi_label=clamped_exp(self.loss_multi_label.logit_scale.detach()),
+        for ending, criterion in self._prompt_losses().items():
+            images = embeds.image_embeds if criterion.level == 'pooled' else embeds.segment_embeds
+            losses[f'loss_multi_label{ending}'] = criterion(
+                images, prompts, token_ids[:, 1:], embeds.segment_shares
             )
+            scale = clamped_exp(criterion.logit_scale.detach())
+            losses[f'logit_scale_multi_label{ending}'] = scale
         return losses
+
+    def _prompt_losses(self) -> dict[str, nn.Module]:
+        """Return the losses of prompts by the ending of their names in the log."""
+        losses = self.loss_multi_label
+        if isinstance(losses, nn.ModuleList):
+            return {f'_{place}': criterion for place, criterion in enumerate(losses)}
+        return {} if losses is None else {'': losses}
 
     @property
     def _uses_segments(self) -> bool:
         """Whether a loss compares prompts with segments."""
-        return self.loss_multi_label is not None and self.loss_multi_label.level != 'pooled'
+        return any(each.level != 'pooled' for each in self._prompt_losses().values())
+
+
+def build_losses(configs: dict | Sequence[dict] | None) -> nn.Module | None:
+    """Build one loss, or several as an ``nn.ModuleList``; None where there is none."""
+    if isinstance(configs, Sequence):
+        return nn.ModuleList(MODELS.build(config) for config in configs)
+    return MODELS.build(configs) if configs else None

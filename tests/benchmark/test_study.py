@@ -20,7 +20,7 @@ from groupvit_mmseg.config_files import read_config, shipped_file
 from groupvit_mmseg.text import tokenize
 
 STUDIES = sorted(find_study('assignment').parent.glob('*.py'))
-SCENES = shipped_file('configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py')
+SCENES = shipped_file('configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py')
 VARIANTS = [(path, name) for path in STUDIES for name in read_study(path).variants]
 
 

@@ -94,6 +94,8 @@ def test_pretrainer_keeps_its_second_scale_where_the_file_has_none(files, config
     assert from_file.loss_multi_label.logit_scale.item() == scale.item()
     assert kept.loss_multi_label.logit_scale.exp().item() == pytest.approx(2)
     assert build(cfg, files[0]).loss_multi_label is None  # and the file's is not in the way
+    several = build(cfg, files[0], loss_multi_label=[multi_label['loss_multi_label']] * 2)
+    assert [each.logit_scale.item() for each in several.loss_multi_label] == [scale.item()] * 2
 
 
 def test_a_part_alone_without_its_prefix(files, configs, tmp_path, same_bits):

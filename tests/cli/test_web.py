@@ -65,7 +65,7 @@ def test_the_quickstart_is_taken_if_no_released_weights_are_cached(bare):
     (folder / 'best_mIoU_epoch_6.pth').touch()
     default = web.default_model()
     assert default.config is not None
-    assert default.config.name == 'groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+    assert default.config.name == 'groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
     assert Path(default.source) == web.QUICKSTART / 'best_mIoU_epoch_6.pth'
     assert 'groupvit web --model groupvit-gcc-yfcc' in default.notice
     caches = bare / 'caches'

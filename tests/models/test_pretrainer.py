@@ -82,6 +82,22 @@ def test_a_batch_is_learned_by_heart(level):
     assert similarity.argmax(1).tolist() == list(range(6))
 
 
+def test_losses_of_prompts_are_added():
+    levels = ('pooled', 'patches')
+    configs = [dict(type='MultiLabelContrastiveLoss', level=level) for level in levels]
+    configs[1]['loss_weight'] = 0.5
+    together = build(configs).eval()(*batch(), mode='loss')
+    for place, config in enumerate(configs):
+        alone = build(config).eval()(*batch(), mode='loss')['loss_multi_label']
+        torch.testing.assert_close(together[f'loss_multi_label_{place}'], alone)
+    model = build(configs)
+    total, _ = model.parse_losses(model(*batch(), mode='loss'))
+    total.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    scales = [name for name in model.state_dict() if name.startswith('loss_multi_label')]
+    assert scales == ['loss_multi_label.0.logit_scale', 'loss_multi_label.1.logit_scale']
+
+
 def test_captions_and_prompts_share_one_batch_norm_call():
     model = build(dict(type='MultiLabelContrastiveLoss'))
     model(*batch(), mode='loss')

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 
 
 @pytest.fixture(scope='module')

@@ -85,7 +85,7 @@ def write(tmp_path):
     def write(variants=VARIANTS, metrics=METRICS):
         fields = dict(title='Tiny', question='Does it run?', variants=variants, metrics=metrics)
         lines = [f'_base_ = {str(ROOT / "configs/_base_/studies/scenes.py")!r}']
-        config = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+        config = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
         fields.update(config=str(config), seeds=[0, 1])
         lines += [f'{key} = {value!r}' for key, value in fields.items()]
         (tmp_path / 'tiny.py').write_text('\n'.join(lines))

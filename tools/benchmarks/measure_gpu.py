@@ -32,7 +32,7 @@ from groupvit_mmseg.output_paths import check_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
-SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py'
+SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
 

@@ -1,4 +1,4 @@
-# GroupViT for the scenes: one grouping stage, 16 segments, one block before the grouping and none
+# GroupViT for the scenes: one grouping stage, 32 segments, one block before the grouping and none
 # after it. Shallow, so that tokens stay local; docs/scenes.md has what else mattered.
 backbone = dict(
     type='GroupViT',
@@ -7,8 +7,8 @@ backbone = dict(
     embed_dims=64,
     depths=(1,),
     num_heads=(2,),
-    num_group_tokens=(16,),
-    num_output_groups=(16,),
+    num_group_tokens=(32,),
+    num_output_groups=(32,),
     drop_path_rate=0.0,
     assign_scale=8.0,
     group_token_std=1.0,

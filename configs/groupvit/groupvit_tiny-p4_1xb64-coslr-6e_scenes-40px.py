@@ -1,6 +1,6 @@
 # GroupViT small enough to learn the scenes in minutes on a CPU; `make quickstart` runs it.
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
-#   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-12e_scenes-40px.py
+#   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 # Data: the scenes, which the first command draws
 # Validates on things + grounds: mIoU 89.4, the mean of seeds 0, 1, 2 (86.4 to 91.0); measured in
 # November 2026 on one thread of a busy CPU, 7 to 9 minutes. docs/scenes.md has more.
@@ -9,7 +9,7 @@ _base_ = [
     '../_base_/datasets/scenes.py',
     '../_base_/default_runtime.py',
 ]
-max_epochs = 12
+max_epochs = 6
 lr = 1e-3
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -38,7 +38,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=3)
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
 val_cfg = dict(
     type='ZeroShotValLoop',
     segmentor=dict(
