@@ -45,7 +45,7 @@ optim_wrapper = dict(
     _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
     # Above 1e-3 the groups collapse.
-    optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.98), weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=6e-4, betas=(0.9, 0.98), weight_decay=0.05, fused=True),
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )

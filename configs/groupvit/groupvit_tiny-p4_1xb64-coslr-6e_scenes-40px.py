@@ -15,7 +15,7 @@ optim_wrapper = dict(
     type='OptimWrapper',
     _scope_='groupvit_mmseg',  # guarded
     constructor='GroupViTOptimConstructor',
-    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=lr, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(flat_decay_mult=0.0),
     clip_grad=dict(max_norm=5.0),
 )

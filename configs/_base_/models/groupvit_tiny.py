@@ -32,6 +32,7 @@ model = dict(
     loss_multi_label=dict(
         type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True
     ),
+    text_buckets=1,  # twelve words: most prompts of a batch are equal, and are encoded once
 )
 segmentor = dict(
     type='GroupViTSegmentor',
