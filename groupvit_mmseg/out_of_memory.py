@@ -1,4 +1,4 @@
-"""Errors of memory that ran out: recognised, answered with smaller batches, said in one sentence."""
+"""Memory that runs out: smaller batches where that helps, else one sentence."""
 
 from __future__ import annotations
 

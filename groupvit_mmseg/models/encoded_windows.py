@@ -130,7 +130,7 @@ def run_windows(
     *,
     views: Sequence[WindowView] = (WindowView(),),
 ) -> Iterator[tuple[list[tuple[int, int]], Output]]:
-    """Run a function on the batches of :func:`batches_of_one_size`, smaller ones if memory is short.
+    """Run a function on batches of windows of one size, on smaller ones if memory is short.
 
     Args:
         run (Callable): Takes views of windows ``(B, 3, h, w)``.

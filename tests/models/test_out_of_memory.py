@@ -124,7 +124,7 @@ def test_other_models_are_halved_too():
     assert max(model.sizes) == 2
     assert torch.equal(whole.pred_sem_seg.data, parts.pred_sem_seg.data)
     model.largest = 0
-    with pytest.raises(RuntimeError, match='^Out of memory on cpu'):
+    with pytest.raises(RuntimeError, match=r'^Out of memory on cpu'):
         segmentor.predict([image])
 
 
