@@ -126,7 +126,7 @@ def train_in_child(config, work_dir, prepare):
         try:
             os.dup2(writer, 2)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stdout, sys.stderr = open(1, 'w', closefd=False), open(2, 'w', closefd=False)
+            sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
             prepare()
             status = tool.main([str(config), '--work-dir', str(work_dir)])
             sys.stderr.flush()

@@ -132,7 +132,7 @@ def _leak_memory():
 
 
 def _leak_file():
-    KEPT.append(open(os.devnull))
+    KEPT.append(os.open(os.devnull, os.O_RDONLY))
 
 
 def _leak_thread():
@@ -155,8 +155,8 @@ def test_a_leak_is_noticed(leak):
         for kept in KEPT:
             if isinstance(kept, threading.Event):
                 kept.set()
-            elif not isinstance(kept, bytearray):
-                kept.close()
+            elif isinstance(kept, int):
+                os.close(kept)
         KEPT.clear()
 
 
