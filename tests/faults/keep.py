@@ -2,7 +2,7 @@
 
 python tests/faults/keep.py [--parser NAME ...] [--count 300]
 
-The end of an input is the type of its error, the message without numbers and quoted words, and the
+Small files of bombs.py are kept too. The end of an input is the type of its error, the message without numbers and quoted words, and the
 line of this project that raised it. Files that are there already stay.
 """
 
@@ -20,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MAX_FILES, MAX_BYTES = 12, 12_000
 """int: Files and bytes of a parser."""
+MAX_BOMB = 1_500
 _DETAILS = re.compile(r'"[^"]*"|\'[^\']*\'|\S*/\S+|[\d,.]+|0x\w+')
 
 
@@ -69,6 +70,12 @@ def choose(parser, count: int) -> list[bytes]:
     return chosen
 
 
+def once_faults(name: str) -> list[bytes]:
+    """Return the small files of bombs.py, of which each kind was a fault once."""
+    made = (make() for make in module('bombs').BOMBS.get(name, {}).values())
+    return [data for data in made if len(data) <= MAX_BOMB]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Choose for each parser, and write the files, named by their content."""
     parsers, campaign = module('parsers').Parsers, module('campaign')
@@ -79,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in args.parser:
         folder = ROOT / 'tests/data/hostile' / campaign.folder_name(name)
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = choose(parsers[name], args.count)
+        chosen = [*once_faults(name), *choose(parsers[name], args.count)]
         for data in chosen:
             (folder / f'{hashlib.sha256(data).hexdigest()[:12]}.bin').write_bytes(data)
         print(f'{name}: {len(chosen)} files, {sum(map(len, chosen)):,} bytes', flush=True)
