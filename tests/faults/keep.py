@@ -2,8 +2,9 @@
 
 python tests/faults/keep.py [--parser NAME ...] [--count 300]
 
-Small files of bombs.py are kept too. The end of an input is the type of its error, the message without numbers and quoted words, and the
-line of this project that raised it. Files that are there already stay.
+Small files of bombs.py are kept too. The end of an input is the type of its error, the message
+without numbers and quoted words, and the line of this project that raised it. Files that are there
+already stay.
 """
 
 import argparse
