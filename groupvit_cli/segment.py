@@ -229,6 +229,8 @@ def batches(
     advance: Callable[[], None],
 ) -> Iterator[list[tuple[Source, InferenceResult]]]:
     """Yield the results of a batch at a time; ``auto`` halves it where the memory is too small."""
+    from groupvit_mmseg.out_of_memory import is_out_of_memory
+
     size = first_batch_size(inferencer, batch_size)
     waiting: list[tuple[Source, PreparedImage]] = []
     images = [source for source in sources if source.kind == 'image']
@@ -243,7 +245,7 @@ def batches(
             try:
                 results = inferencer.batch([image for _, image in part])
             except RuntimeError as error:
-                if size == 1 or 'out of memory' not in str(error):
+                if size == 1 or not is_out_of_memory(error):
                     raise
                 size = max(1, size // 2)
                 continue

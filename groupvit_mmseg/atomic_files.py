@@ -72,6 +72,9 @@ def write_together(files: Mapping[Path, Writer]) -> None:
 
     Args:
         files (Mapping[Path, Callable]): Function that writes each file to its open binary stream.
+
+    Raises:
+        OSError: If one cannot be written; the error names it.
     """
     temporaries: dict[Path, Path] = {}
     try:
@@ -86,9 +89,11 @@ def write_together(files: Mapping[Path, Writer]) -> None:
             os.chmod(name, 0o666 & ~_umask())
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error  # of a full disk
         raise
 
 

@@ -16,6 +16,7 @@ ORDER = (
         'error_messages',
         'key_values',
         'launch_record',
+        'out_of_memory',
         'output_paths',
         'image_size',
         'palettes',

@@ -6,6 +6,7 @@ python tools/train.py CONFIG --cfg-options load_from=groupvit-gcc-yfcc
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,13 @@ from groupvit_mmseg.engine.preemption import (
     PreemptionHook,
     signals_caught,
 )
+from groupvit_mmseg.engine.training_faults import (
+    is_lost_process,
+    report_lost_process,
+    sentence_of_fault,
+)
 
+LOST = 1  # status of a process that has lost another one
 # What a disk raises that is full or fails, at any time.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 # What missing data and foreign files raise until the first step is done.
@@ -48,7 +55,9 @@ SETUP_ERRORS = (
     *INPUT_ERRORS,
     AssertionError,
     AttributeError,
+    FloatingPointError,
     LookupError,
+    MemoryError,
     SyntaxError,
     TypeError,
 )
@@ -175,6 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         report_error(end)
         return EXIT_STATUS
     except SETUP_ERRORS as error:
+        if is_lost_process(error):
+            report_lost_process()
+            os._exit(LOST)  # destroying the process group would wait for the others
+        if sentence := sentence_of_fault(error, runner):
+            return report_error(RuntimeError(sentence))
         if not start.is_input_error(error, runner):
             raise
         return report_error(error)

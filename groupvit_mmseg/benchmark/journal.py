@@ -6,9 +6,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ImageResult, JournalLine
 
@@ -120,6 +121,7 @@ class JournalWriter:
         files (Callable[[int], list[int]], optional): As for :class:`Journal`. Defaults to None.
 
     Raises:
+        OSError: If the disk is full.
         ValueError: If the file is no journal, or another process writes it.
     """
 
@@ -130,7 +132,7 @@ class JournalWriter:
         files: Callable[[int], list[int]] | None = None,
     ) -> None:
         self._files_of = files
-        self._file = path.open('a', encoding='utf-8')
+        self._path, self._file = path, path.open('ab', buffering=0)
         try:
             _lock(self._file, path)
             _header(path, settings)  # raises before anything but a journal is cut
@@ -154,11 +156,21 @@ class JournalWriter:
         self._write({'index': index, **result, **files})
 
     def _write(self, line: Mapping[str, object]) -> None:
-        self._file.write(_text(line))
-        self._file.flush()
+        """Write a line; a part of it that a full disk leaves is cut off by the next run."""
+        rest = _text(line).encode()
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f'The journal cannot be written ({error.strerror}); its results so far are '
+                'complete, and the same command goes on',
+                str(self._path),
+            ) from error
 
 
-def _lock(file: IO[str], path: Path) -> None:
+def _lock(file: FileIO, path: Path) -> None:
     """Lock a file until it is closed, also by the end of the process.
 
     Raises:

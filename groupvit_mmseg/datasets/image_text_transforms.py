@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
+from numpy.typing import NDArray
 
 from groupvit_mmseg.datasets.caption_choice import (
     CaptionChoice,
@@ -185,8 +186,9 @@ class PackImageText(BaseTransform):
         self.context_length = context_length
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Pack one sample."""
+        """Pack one sample; raises ``BadSample`` for pixels of another type than uint8."""
         prompts = results.get('prompts', [])
+        _check_pixels(results['img'])
         height, width, channels = results['img'].shape
         planes = np.empty((channels, height, width), np.uint8)
         cv2.split(results['img'], list(planes))  # a fifth of the time of NumPy's transposition
@@ -199,3 +201,15 @@ class PackImageText(BaseTransform):
             'damaged': results.get('damaged', []),
             'seed': int(np.random.randint(_MAX_SEED)),
         }
+
+
+def _check_pixels(image: NDArray) -> None:
+    """Refuse pixels of another type than uint8, to which OpenCV would not convert them."""
+    if image.dtype == np.uint8:
+        return
+    bad = image.size - int(np.isfinite(image).sum())
+    raise BadSample(
+        f'a transform has made its pixels {image.dtype}'
+        + (f', {bad} of them NaN or infinite' if bad else '')
+        + ': convert them to uint8 in [0, 255]'
+    )

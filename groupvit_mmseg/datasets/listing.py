@@ -15,11 +15,16 @@ from groupvit_mmseg.datasets.segmentation import COCOObjectDataset
 
 ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 LoaderT = TypeVar('LoaderT')
+SILENCE = 1800
+"""int: Seconds without a batch after which a hanging file system ends a run."""
 _LISTED_ALIKE = (BaseSegDataset.load_data_list, COCOObjectDataset.load_data_list)
 
 
 def checked_loader(loader: LoaderT) -> LoaderT:
     """Check the data sets of a data loader's config and make it read masks with LoadLabelMap.
+
+    Workers that give nothing for ``SILENCE`` seconds end the run, unless the config has a
+    ``timeout`` of its own.
 
     Args:
         loader (LoaderT): A config, which is not changed, or a built loader, which is returned.
@@ -33,7 +38,8 @@ def checked_loader(loader: LoaderT) -> LoaderT:
     for dataset in _parts(loader['dataset']):
         check_listing(dataset)
     changed = reading_label_maps(loader['dataset'], **_options_of_16_bits(loader['dataset']))
-    return type(loader)({**loader, 'dataset': changed})
+    limit = {'timeout': SILENCE} if loader.get('num_workers') else {}
+    return type(loader)({**limit, **loader, 'dataset': changed})
 
 
 def _options_of_16_bits(dataset: dict[str, Any]) -> dict[str, int]:

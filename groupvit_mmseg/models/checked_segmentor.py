@@ -95,6 +95,15 @@ class CheckedSegmentor(BaseSegmentor):
 
     val_step = test_step
 
+    def too_large(self, images: Tensor | Sequence[Tensor]) -> str:
+        """Return the sentence for images that the memory is too small for, even one by one."""
+        height, width = max((image.shape[-2:] for image in images), key=lambda size: size.numel())
+        return (
+            f'Out of memory on {images[0].device}: an image of {height} x {width} pixels and '
+            f'{self.num_classes} classes is too much, even with one window at a time: let the test '
+            'pipeline resize to a smaller side, name fewer classes, or use another device.'
+        )
+
     def refiner(
         self, image: Tensor, options: InferenceOptions | None = None
     ) -> Callable[[Tensor], Tensor]:

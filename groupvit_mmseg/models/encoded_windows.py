@@ -6,20 +6,24 @@ Shapes: ``H, W`` pixels of the image, ``h, w`` of a window, ``S`` segments, ``K`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from groupvit_mmseg.models.finite_scores import check_finite
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.window_views import WindowView
 from groupvit_mmseg.models.windows import Window, WindowedImage, crop_windows, smallest_integers
+from groupvit_mmseg.out_of_memory import in_fitting_parts
 
 if TYPE_CHECKING:
     from groupvit_mmseg.models.segmentor import GroupViTSegmentor
     from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
     from groupvit_mmseg.text.class_list import ClassList
+
+Output = TypeVar('Output')
 
 
 class EmbeddedClasses(NamedTuple):
@@ -78,6 +82,7 @@ class EncodedWindows(NamedTuple):
         image = WindowedImage(self.size, self.windows, self.group_maps, [])
         for output in self.outputs:
             affinity = head.segment_affinity(output, embedded.class_embeds)  # (1, S, K)
+            check_finite(affinity, None, head)
             image.scores.append(head.segment_scores(affinity, embedded.classes)[0])
         return image
 
@@ -100,16 +105,49 @@ def encode_windows(
     views = options.views
     encoded = EncodedWindows(size, [each for each in windows for _ in views], [], [])
     outputs: dict[int, GroupViTOutput] = {}
-    for indices, crops in batches_of_one_size(
-        [image], [windows], options.window_batch_size, views=views
-    ):
+
+    def run(crops: Tensor) -> GroupViTOutput:
         output = segmentor.extract_feat(crops)
+        check_finite(output.segments, crops, segmentor)
+        return output
+
+    for indices, output in run_windows(
+        run, [image], [windows], options.window_batch_size, views=views
+    ):
         outputs |= {number: output.of_image(row) for row, (_, number) in enumerate(indices)}
     for number, (rows, columns) in enumerate(encoded.windows):
         group_map = outputs[number].group_map()[0]
         window = (rows.stop - rows.start, columns.stop - columns.start)
         encoded.put(outputs[number], views[number % len(views)].undo_map(group_map, window))
     return encoded
+
+
+def run_windows(
+    run: Callable[[Tensor], Output],
+    images: Sequence[Tensor],
+    windows: Sequence[Sequence[Window]],
+    batch_size: int,
+    *,
+    views: Sequence[WindowView] = (WindowView(),),
+) -> Iterator[tuple[list[tuple[int, int]], Output]]:
+    """Run a function on batches of windows of one size, on smaller ones if memory is short.
+
+    Args:
+        run (Callable): Takes views of windows ``(B, 3, h, w)``.
+        images (Sequence[Tensor]): ``(3, H, W)`` each, of any sizes.
+        windows (Sequence[Sequence[Window]]): Windows of each image.
+        batch_size (int): Windows per batch.
+        views (Sequence[WindowView]): Views of each window. Defaults to the window itself.
+
+    Yields:
+        tuple[list[tuple[int, int]], Output]: Index of the image and of its view, and the output.
+
+    Raises:
+        RuntimeError: If the memory is too small for one window.
+    """
+    for indices, crops in batches_of_one_size(images, windows, batch_size, views=views):
+        for part, output in in_fitting_parts(run, crops):
+            yield indices[part], output
 
 
 def batches_of_one_size(

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
 from groupvit_mmseg.models.class_scores import pool_words
-from groupvit_mmseg.models.encoded_windows import batches_of_one_size
+from groupvit_mmseg.models.encoded_windows import run_windows
 from groupvit_mmseg.models.open_vocabulary_model import ACTIVATIONS, OpenVocabularyModel
 from groupvit_mmseg.models.original_size import resize_scores_to_image
 from groupvit_mmseg.models.windows import CHUNK_BYTES, best_channels, confidence_of, crop_windows
+from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ class OpenVocabularySegmentor(CheckedSegmentor):
         """Segment a batch; see :meth:`.GroupViTSegmentor.predict`."""
         samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
         scores = (self.word_scores(logits) for logits in self.pixel_logits(inputs))
-        return [self._labelled(*one) for one in zip(scores, inputs, samples, strict=True)]
+        with memory_sentence(lambda: self.too_large(inputs)):
+            return [self._labelled(*one) for one in zip(scores, inputs, samples, strict=True)]
 
     def pixel_logits(self, images: Tensor | Sequence[Tensor]) -> Iterator[Tensor]:
         """Yield the logits ``(W, H, W)`` of each image, averaged over its windows."""
@@ -147,10 +149,10 @@ class OpenVocabularySegmentor(CheckedSegmentor):
             windows, views = crop_windows(size, self.test_cfg), self.options.views
             count = image.new_zeros(size)
             total: Tensor | None = None
-            for indices, crops in batches_of_one_size(
-                [image], [windows], self.options.window_batch_size, views=views
+            for indices, of_windows in run_windows(
+                self._window_logits, [image], [windows], self.options.window_batch_size, views=views
             ):
-                for (_, number), logits in zip(indices, self._window_logits(crops), strict=True):
+                for (_, number), logits in zip(indices, of_windows, strict=True):
                     rows, columns = windows[number // len(views)]
                     shape = count[rows, columns].shape
                     logits = views[number % len(views)].undo_logits(logits, shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,18 +20,20 @@ from torch import Tensor
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
-from groupvit_mmseg.models.encoded_windows import batches_of_one_size
+from groupvit_mmseg.models.encoded_windows import run_windows
+from groupvit_mmseg.models.finite_scores import check_finite
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
 from groupvit_mmseg.models.windows import (
-    CHUNK_BYTES,
     WindowedImage,
     confidence_of,
     crop_windows,
+    in_fitting_chunks,
     smallest_integers,
 )
+from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.text.class_list import ClassList
 
 if TYPE_CHECKING:
@@ -143,8 +146,9 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         """
         samples = list(data_samples) if data_samples is not None else [None] * len(inputs)
         predict_one = self._scored if self.options.with_scores else self.label_windows
-        windowed = self.segment_windows(inputs)
-        return [predict_one(*one) for one in zip(windowed, inputs, samples, strict=True)]
+        with memory_sentence(lambda: self.too_large(inputs)):
+            windowed = self.segment_windows(inputs)
+            return [predict_one(*one) for one in zip(windowed, inputs, samples, strict=True)]
 
     def inference(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
         """Compute refined scores as :meth:`predict` does, ``(B, num_classes, H, W)``."""
@@ -170,19 +174,23 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             WindowedImage(size, [each for each in places for _ in views], [], [])
             for size, places in zip(sizes, windows, strict=True)
         ]
-        for indices, crops in batches_of_one_size(
-            list(images), windows, options.window_batch_size, views=views
+        for indices, (scores, group_maps) in run_windows(
+            self._scores_and_maps, list(images), windows, options.window_batch_size, views=views
         ):
-            output = self.extract_feat(crops)  # of (B, 3, h, w)
-            # (B, S, num_classes), and below (B, h, w)
-            scores = self.decode_head.segment_scores(self.decode_head.segment_affinity(output))
-            group_maps = smallest_integers(output.group_map(), scores.shape[1])
             for (image, number), table, group_map in zip(indices, scores, group_maps, strict=True):
                 rows, columns = results[image].windows[number]
                 size = (rows.stop - rows.start, columns.stop - columns.start)
                 group_map = views[number % len(views)].undo_map(group_map, size)
                 results[image].put(number, group_map, table)
         return results
+
+    def _scores_and_maps(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores ``(B, S, num_classes)`` and group maps of windows ``(B, 3, h, w)``."""
+        output = self.extract_feat(crops)
+        affinity = self.decode_head.segment_affinity(output)
+        check_finite(affinity, crops, self)
+        scores = self.decode_head.segment_scores(affinity)
+        return scores, smallest_integers(output.group_map(), scores.shape[1])
 
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None
@@ -216,15 +224,17 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             return resize_scores_to_image(refined(scores), result)
 
         num_pixels = size[0] * size[1]
-        # A CRF compares all classes with each other.
-        chunk_bytes = sys.maxsize if self.options.crf_steps else CHUNK_BYTES
-        labels = windowed.label_map(finish, num_pixels, chunk_bytes=chunk_bytes)
+        first = int(self.classes.with_background)
+        if self.options.crf_steps:  # a CRF compares all classes with each other
+            labels = windowed.label_map(finish, num_pixels, chunk_bytes=sys.maxsize)
+        else:
+            labels = in_fitting_chunks(partial(windowed.label_map, finish, num_pixels))
         if self.options.with_confidence:
-            first = int(self.classes.with_background)
             if self.options.crf_steps:
                 best = finish(windowed.pixel_scores())[first:].amax(dim=0)
             else:
-                best = windowed.best_scores(finish, num_pixels, first=first)
+                scores_of = partial(windowed.best_scores, finish, num_pixels, first=first)
+                best = in_fitting_chunks(scores_of)
             self._add_confidence(result, labels, best)
         return self._finished(result, windowed, labels)
 

@@ -9,10 +9,13 @@ of a window, ``S`` segments, ``K`` classes, ``C`` of them at a time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from groupvit_mmseg.out_of_memory import unless_out_of_memory
 
 Window = tuple[slice, slice]
 
@@ -139,6 +142,16 @@ class WindowedImage(NamedTuple):
     def _channel_bytes(self, num_pixels: int) -> int:
         """Bytes of the pixel scores of one channel, before and after they are finished."""
         return self.scores[0].element_size() * (2 * self.size[0] * self.size[1] + 2 * num_pixels)
+
+
+def in_fitting_chunks(run: Callable[..., Tensor]) -> Tensor:
+    """Compute pixel scores in chunks of the usual size, or a channel at a time if memory is short.
+
+    Args:
+        run (Callable): Takes ``chunk_bytes``.
+    """
+    output = unless_out_of_memory(partial(run, chunk_bytes=CHUNK_BYTES))
+    return run(chunk_bytes=0) if output is None else output
 
 
 def best_channels(

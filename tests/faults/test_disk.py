@@ -1,16 +1,20 @@
 """A disk that is full or read-only: one sentence, complete earlier checkpoints, an exact rest."""
 
 import errno
+import functools
+import importlib.util
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from groupvit_mmseg.atomic_files import save_checkpoint
+from groupvit_mmseg.atomic_files import save_checkpoint, write_text
+from groupvit_mmseg.benchmark.journal import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
@@ -66,6 +70,101 @@ def test_errors_that_are_not_of_the_disk_keep_their_type(tmp_path):
     with pytest.raises((AttributeError, TypeError, Exception)) as caught:
         save_checkpoint({'w': lambda: 1}, tmp_path / 'x.pth')
     assert not isinstance(caught.value, OSError)
+
+
+@pytest.mark.parametrize('size', [0, 30, 100, 333, 1000])
+def test_a_journal_on_a_full_disk_is_one_sentence_and_goes_on(tmp_path, size):
+    def journal():
+        return Journal(tmp_path, name='pets', settings=dict(set='pets'))
+
+    def write():
+        try:
+            with journal().writer(0) as writer:
+                for index in range(50):
+                    writer.add(index, image='x.png', pairs=[[0, 0, 12]])
+        except OSError as error:
+            is_clear = 'The journal cannot be written (File too large)' in str(error)
+            return 7 if is_clear and str(tmp_path / 'pets.0.jsonl') in str(error) else 8
+        return 0
+
+    assert in_limited_process(write, size) == 7
+    done = journal().results()
+    assert list(done) == list(range(len(done)))
+    assert len(done) < 50
+    with journal().writer(0) as writer:
+        for index in range(len(done), 50):
+            writer.add(index, image='x.png', pairs=[[0, 0, 12]])
+    assert list(journal().results()) == list(range(50))
+
+
+@pytest.mark.parametrize('size', [0, 100])
+def test_results_on_a_full_disk_name_their_file_and_stay(tmp_path, size):
+    path = tmp_path / 'table.md'
+    write_text(path, 'before')
+
+    def write():
+        try:
+            write_text(path, 'after' * 1000)
+        except OSError as error:
+            return 7 if 'File too large' in str(error) and str(path) in str(error) else 8
+        return 0
+
+    assert in_limited_process(write, size) == 7
+    assert path.read_text() == 'before'
+    assert [each.name for each in tmp_path.iterdir()] == ['table.md']
+
+
+def train_in_child(config, work_dir, prepare):
+    """Call tools/train.py in a forked process after a preparation; return status and errors."""
+    reader, writer = os.pipe()  # which no limit of a file's size concerns
+    spec = importlib.util.spec_from_file_location('train_on_a_disk', ROOT / 'tools/train.py')
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.dup2(writer, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
+            prepare()
+            status = tool.main([str(config), '--work-dir', str(work_dir)])
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        errors = stream.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), errors
+
+
+@pytest.mark.parametrize('size', [0, 500, 12_000])
+def test_logs_on_a_full_disk_end_the_training_with_one_sentence(tiny_config, tmp_path, size):
+    tiny_config.dump(tmp_path / 'config.py')
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    status, errors = train_in_child(tmp_path / 'config.py', tmp_path / 'run', limit)
+    assert status == 2, errors[-3000:]
+    assert errors.count('error: ') == 1
+    assert 'Traceback' not in errors, errors[-3000:]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='becomes another user')
+def test_a_folder_that_cannot_be_written_is_one_sentence(tiny_config):
+    with tempfile.TemporaryDirectory(prefix='groupvit-read-only-') as name:
+        folder = Path(name)
+        tiny_config.dump(folder / 'config.py')
+        folder.chmod(0o555)
+        nobody = functools.partial(os.seteuid, 65534)
+        status, errors = train_in_child(folder / 'config.py', folder / 'run', nobody)
+        folder.chmod(0o700)
+        assert status == 2, errors[-3000:]
+        assert errors.count('error: ') == 1
+        assert 'Permission denied' in errors
+        assert str(folder / 'run') in errors
+        assert 'Traceback' not in errors
 
 
 @pytest.mark.faults

@@ -32,7 +32,6 @@ import json
 import re
 import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +60,7 @@ from groupvit_mmseg.datasets.shard_passes import (
 )
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes
 from groupvit_mmseg.datasets.shard_writing import ShardSet
+from groupvit_mmseg.datasets.staging import staging_folder
 
 CLASSES_FILE = 'classes.json'
 READERS: dict[str, Callable[[argparse.Namespace, Account], Iterator[Row]]] = {
@@ -221,8 +221,8 @@ def class_names_file(args: argparse.Namespace) -> dict[str, str]:
 def pack_part(args: argparse.Namespace) -> None:
     """Pack the images of one part into the folder of the parts."""
     args.parts.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.parts, prefix='.plan-') as staging:
-        plan = make_plan(args, args.parts, Path(staging), Account('rows'))
+    with staging_folder(args.parts, '.plan-') as staging:
+        plan = make_plan(args, args.parts, staging, Account('rows'))
         list(packing_pass(args, plan).run(args.part, args.parts))
 
 

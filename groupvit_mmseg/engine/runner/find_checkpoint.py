@@ -16,6 +16,7 @@ from groupvit_mmseg.torch_versions import load_plain_data
 
 # Names of training checkpoints; best_*.pth hold no optimiser state.
 PATTERNS = ('epoch_*.pth', 'iter_*.pth')
+_LONGEST_PATH = 4096
 
 
 class _Progress(NamedTuple):
@@ -86,7 +87,7 @@ def _search(folders: list[Path], patterns: Sequence[str]) -> _Result:
     if not candidates and is_missing:
         return _Result(problem=_nothing_here(work_dir, last))
     if is_missing:
-        _warn(f'{work_dir / "last_checkpoint"} names {last}, which is not in the folder: ignored.')
+        _warn(f'{work_dir / "last_checkpoint"} {_fault_of(last, "is not in the folder")}: ignored.')
     for path in _in_order(candidates, last):
         try:
             read_checkpoint(path)
@@ -120,18 +121,30 @@ def _in_order(candidates: set[Path], last: Path | None) -> list[Path]:
 
 
 def _last_checkpoint(work_dir: Path) -> Path | None:
-    """Return the path in the file ``last_checkpoint``; None if there is no such file."""
+    """Return the path in the file ``last_checkpoint``; None if there is no such file.
+
+    The path of a damaged file, one without a path, has no name.
+    """
     pointer = work_dir / 'last_checkpoint'
     if not pointer.is_file():
         return None
-    return Path(pointer.read_text(encoding='utf-8', errors='replace').strip())
+    with pointer.open('rb') as stream:
+        text = stream.read(_LONGEST_PATH + 1).decode(errors='replace').strip()
+    names = Path(text).parts if len(text) <= _LONGEST_PATH and text.isprintable() else ()
+    is_path = names and max(len(name.encode()) for name in names) < 256
+    return Path(text if is_path else '')
+
+
+def _fault_of(last: Path | None, place: str) -> str:
+    """Return what is wrong with a ``last_checkpoint`` that names no checkpoint of the folder."""
+    return f'names {last}, which {place}' if last is not None and last.name else 'is damaged'
 
 
 def _nothing_here(work_dir: Path, last: Path | None) -> str:
     """Return the message for a folder with ``last_checkpoint`` but without a checkpoint."""
-    state = 'is in another folder' if last is not None and last.is_file() else 'does not exist'
+    place = 'is in another folder' if last is not None and last.is_file() else 'does not exist'
     return (
-        f'{work_dir / "last_checkpoint"} names {last}, which {state}, and {work_dir} holds no '
+        f'{work_dir / "last_checkpoint"} {_fault_of(last, place)}, and {work_dir} holds no '
         'checkpoint: name the one to resume from with --resume CHECKPOINT, or delete '
         'last_checkpoint to start a new run.'
     )

@@ -1,0 +1,47 @@
+"""Temporary folders of killed processes are removed by the next run, those of living ones kept."""
+
+import os
+import signal
+
+from groupvit_mmseg.datasets.staging import staging_folder
+
+
+def in_child(parent, act):
+    """Enter a staging folder in a forked process, which then acts; return its number."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with staging_folder(parent, '.plan-') as folder:
+                (folder / 'plan').write_text('x')
+                os.write(writer, b'1')
+                act()
+        finally:
+            os._exit(0)
+    os.read(reader, 1)
+    return child
+
+
+def plans(parent):
+    return list(parent.glob('.plan-*'))
+
+
+def test_the_folder_of_a_killed_process_is_removed(tmp_path):
+    child = in_child(tmp_path, signal.pause)
+    assert len(plans(tmp_path)) == 1
+    with staging_folder(tmp_path, '.plan-') as own:
+        assert len(plans(tmp_path)) == 2  # that process lives
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with staging_folder(tmp_path, '.plan-') as other:
+            assert sorted(plans(tmp_path)) == sorted([own, other])
+    assert plans(tmp_path) == []
+
+
+def test_other_folders_are_left_alone(tmp_path):
+    for name in ('.plan-of-mine', 'data', '.other-x'):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'notes').touch()
+    with staging_folder(tmp_path, '.plan-') as folder:
+        assert folder.is_dir()
+    assert len(list(tmp_path.glob('*/notes'))) + len(list(tmp_path.glob('.*/notes'))) >= 3

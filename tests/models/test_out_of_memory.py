@@ -1,0 +1,147 @@
+"""Memory that runs out: smaller batches and chunks with the same results, then one sentence."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from groupvit_mmseg import out_of_memory
+from groupvit_mmseg.models.encoded_windows import encode_windows
+from groupvit_mmseg.models.open_vocabulary_model import OpenVocabularyModel
+from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
+
+HERE = Path(__file__).resolve().parent
+
+
+def load(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+WINDOWS = load('window_tests', HERE / 'test_windows.py')
+LIMITED = load('limited_calls', HERE.parent / 'faults' / 'limited.py')
+ERRORS = [
+    torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 1 TiB'),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),
+    MemoryError(),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_notes_yet():
+    out_of_memory._note.cache_clear()
+
+
+def refuse(segmentor, error, largest, attribute='encode'):
+    """Let a segmentor's backbone raise an error for more than ``largest`` windows."""
+    sizes, encode = [], getattr(segmentor.backbone, attribute)
+
+    def limited(crops):
+        if len(crops) > largest:
+            raise error
+        sizes.append(len(crops))
+        return encode(crops)
+
+    setattr(segmentor.backbone, attribute, limited)
+    return sizes
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize('largest', [1, 3, 8])
+def test_windows_are_halved_and_give_the_same_labels(error, largest):
+    segmentor = WINDOWS.make_segmentor()
+    (image,) = WINDOWS.images((77, 93))
+    (whole,) = segmentor.predict([image])
+    encoded = encode_windows(segmentor, image)
+    sizes = refuse(segmentor, error, largest)
+    (parts,) = segmentor.predict([image])
+    assert max(sizes) == max(n for n in (1, 2, 4, 8) if n <= largest)
+    assert torch.equal(whole.pred_sem_seg.data, parts.pred_sem_seg.data)
+    torch.testing.assert_close(whole.seg_logits.data, parts.seg_logits.data)
+    again = encode_windows(segmentor, image)
+    assert all(map(torch.equal, encoded.group_maps, again.group_maps))
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=lambda error: type(error).__name__)
+def test_one_window_that_is_too_much_is_one_sentence(error):
+    segmentor = WINDOWS.make_segmentor()
+    refuse(segmentor, error, 0)
+    with pytest.raises(RuntimeError, match=r'^Out of memory on cpu: an image of 77 x 93 pixels'):
+        segmentor.predict(list(WINDOWS.images((45, 61), (77, 93))))
+
+
+def test_other_errors_keep_their_type():
+    segmentor = WINDOWS.make_segmentor()
+    sizes = refuse(segmentor, RuntimeError('mat1 and mat2 shapes cannot be multiplied'), 2)
+    with pytest.raises(RuntimeError, match='mat1'):
+        segmentor.predict(list(WINDOWS.images((77, 93))))
+    assert sizes == []
+
+
+def test_labels_are_chosen_a_class_at_a_time(monkeypatch):
+    segmentor = WINDOWS.make_segmentor(with_scores=False, with_confidence=True)
+    (image,) = WINDOWS.images((45, 61))
+    (whole,) = segmentor.predict([image])
+    pixel_scores, channels = WINDOWS.WindowedImage.pixel_scores, []
+
+    def limited(self, some=None):
+        if some is None or len(some) > 1:
+            raise ERRORS[0]
+        channels.extend(some)
+        return pixel_scores(self, some)
+
+    monkeypatch.setattr(WINDOWS.WindowedImage, 'pixel_scores', limited)
+    (parts,) = segmentor.predict([image])
+    assert len(set(channels)) > 1
+    for name in ('pred_sem_seg', 'seg_confidence'):
+        assert torch.equal(whole.get(name).data, parts.get(name).data)
+
+
+def test_other_models_are_halved_too():
+    class Model(OpenVocabularyModel):
+        largest, sizes = 8, ()
+
+        def embed_prompts(self, prompts):
+            return torch.arange(float(len(prompts)))
+
+        def forward(self, images, prompt_embeds):
+            if len(images) > self.largest:
+                raise ERRORS[0]
+            self.sizes += (len(images),)
+            return images.mean(1, keepdim=True) * prompt_embeds[None, :, None, None]
+
+    model = Model()
+    slide = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
+    segmentor = OpenVocabularySegmentor(model, test_cfg=slide)
+    segmentor.set_classes(['cat', 'dog'])
+    (image,) = WINDOWS.images((77, 93))
+    (whole,) = segmentor.predict([image])
+    model.largest, model.sizes = 2, ()
+    (parts,) = segmentor.predict([image])
+    assert max(model.sizes) == 2
+    assert torch.equal(whole.pred_sem_seg.data, parts.pred_sem_seg.data)
+    model.largest = 0
+    with pytest.raises(RuntimeError, match=r'^Out of memory on cpu'):
+        segmentor.predict([image])
+
+
+@pytest.mark.parametrize('mib, expected', [(40, 'returned'), (2, 'raised')])
+def test_a_real_limit_of_memory(mib, expected):
+    """324 windows at once need more than 40 MiB beyond what the process has; fewer do not."""
+    segmentor = WINDOWS.make_segmentor(window_batch_size=640, with_scores=False)
+    (image,) = WINDOWS.images((300, 300))
+    segmentor.predict([image[:, :32, :32]])  # everything is imported
+    seen, encode = [], segmentor.backbone.encode
+    segmentor.backbone.encode = lambda crops: seen.append(len(crops)) or encode(crops)
+
+    def predict():
+        (result,) = segmentor.predict([image])
+        assert min(seen) < 324 == max(seen)
+        assert result.pred_sem_seg.data.shape == (1, 300, 300)
+
+    outcome = LIMITED.call(predict, mib=mib, seconds=60)
+    assert outcome.kind == expected or 'Out of memory on cpu: an image of 300' in outcome.error
+    assert outcome.kind == 'returned' or expected != 'returned', outcome.error
