@@ -21,6 +21,8 @@ from groupvit_mmseg.text.class_list import make_class_list
 class BrightnessInferencer:
     """Labels bright pixels 'light' and the others 'dark'."""
 
+    precision = 'fp32'
+
     def __init__(self, memory=10**9):
         self.batches, self.memory = [], memory
         classes = make_class_list(['dark', 'light'])
