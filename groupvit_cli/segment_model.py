@@ -37,7 +37,7 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
     if changes:
         inferencer.set_options(**changes)
     earlier = None if options.overwrite else recorded_precision(options.out)
-    if inferencer.segmentor.options.precision == 'auto' and earlier in AUTOMATIC:
+    if earlier in AUTOMATIC and inferencer.segmentor.options.precision == 'auto':
         inferencer.set_options(precision=earlier)
     return inferencer
 

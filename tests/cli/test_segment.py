@@ -33,7 +33,9 @@ class BrightnessInferencer:
             classes=classes, class_names=classes.class_names, with_background=False
         )
         self.segmentor = SimpleNamespace(
-            decode_head=head, parameters=lambda: iter([torch.zeros(1)])
+            decode_head=head,
+            parameters=lambda: iter([torch.zeros(1)]),
+            options=SimpleNamespace(precision='fp32'),
         )
 
     def prepare(self, path):
