@@ -12,6 +12,13 @@ import typer
 
 ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
 """tuple: What a wrong file, name, option or disk raises; each says what to do in one sentence."""
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        help='auto (the fastest on this CPU), fp32, fp32-plain, bf16, int8. Defaults to that of '
+        '--config, or auto.'
+    ),
+]
 PASS_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
 app = typer.Typer(
@@ -72,6 +79,7 @@ def segment(
     pamr_steps: Annotated[
         int | None, typer.Option(help='Steps of PAMR, which moves borders to edges of the image.')
     ] = None,
+    precision: Precision = None,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
     batch_size: Annotated[str, typer.Option(help='auto, or images per batch.')] = 'auto',
     every: Annotated[int, typer.Option(help='Of a video, every so many frames.')] = 1,
@@ -98,6 +106,7 @@ def segment(
         templates=templates,
         mode=mode,
         pamr_steps=pamr_steps,
+        precision=precision,
         device=device,
         batch_size=batch_size,
         every=every,
@@ -137,6 +146,7 @@ def web(
         bool, typer.Option('--share', help="Open a public link through Gradio's servers.")
     ] = False,
     device: Annotated[str, typer.Option(help='auto, cpu, cuda, cuda:1, mps.')] = 'auto',
+    precision: Precision = None,
     open_browser: Annotated[
         bool, typer.Option('--open/--no-open', help='Open the page in a browser.')
     ] = True,
@@ -157,6 +167,7 @@ def web(
             root_path=root_path,
             share=share,
             device=device,
+            precision=precision,
             open_browser=open_browser,
         )
     )

@@ -15,8 +15,8 @@ from groupvit_cli.outputs import (
     check_folder_of_results,
     parse_formats,
     result_folders,
-    version_of,
 )
+from groupvit_cli.segment_model import check_precision, make_inferencer, settings_of
 from groupvit_cli.sources import Source, find_sources
 from groupvit_cli.summary import Summary
 
@@ -45,6 +45,7 @@ class SegmentOptions(NamedTuple):
     templates: str | None
     mode: str | None
     pamr_steps: int | None
+    precision: str | None
     device: str
     batch_size: str
     every: int
@@ -73,7 +74,7 @@ def run(options: SegmentOptions) -> int:
     outputs = Outputs(
         options.out,
         formats=formats,
-        settings=settings_of(options, head.classes),
+        settings=settings_of(options, head.classes, inferencer.precision),
         overwrite=options.overwrite,
     )
     summary = Summary()
@@ -118,6 +119,7 @@ def check_numbers(options: SegmentOptions) -> None:
         )
     if options.mode not in (None, 'whole', 'slide'):
         raise ValueError(f'--mode {options.mode} is neither whole nor slide.')
+    check_precision(options.precision)
     if options.pamr_steps is not None and options.pamr_steps < 0:
         raise ValueError(f'--pamr-steps {options.pamr_steps} is negative.')
     if options.max_frames is not None and options.max_frames < 1:
@@ -151,57 +153,6 @@ def check_cameras(sources: Sequence[Source]) -> None:
             from groupvit_cli.video import open_capture
 
             open_capture(source).release()
-
-
-def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
-    """Check the classes, load the model and set them."""
-    from groupvit_cli.light_imports import light_imports
-    from groupvit_cli.segment_classes import read_classes
-
-    with light_imports():
-        from groupvit_mmseg.inference import GroupViTInferencer
-
-    classes = read_classes(options)
-    inferencer = GroupViTInferencer.from_pretrained(
-        options.model,
-        config=options.config,
-        device=choose_device(options.device),
-        **classes,
-    )
-    changes = segmentation_options(options)
-    if changes:
-        inferencer.set_options(**changes)
-    return inferencer
-
-
-def segmentation_options(options: SegmentOptions) -> dict[str, object]:
-    """Return the stated options of the segmentation, as ``set_options`` takes them."""
-    stated = dict(mode=options.mode, pamr_steps=options.pamr_steps)
-    return {name: value for name, value in stated.items() if value is not None}
-
-
-def choose_device(name: str) -> str:
-    """Return the device that ``auto`` stands for: CUDA, then Apple's MPS, then the CPU."""
-    if name != 'auto':
-        return name
-    import torch
-
-    if torch.cuda.is_available():
-        return 'cuda'
-    return 'mps' if torch.backends.mps.is_available() else 'cpu'
-
-
-def settings_of(options: SegmentOptions, classes: NamedTuple) -> dict[str, object]:
-    """Return everything that the results depend on."""
-    return dict(
-        model=options.model,
-        weights=version_of(options.model),
-        config=version_of(str(options.config)) if options.config else None,
-        classes={key: repr(value) for key, value in classes._asdict().items()},
-        **segmentation_options(options),
-        every=options.every,
-        max_frames=options.max_frames,
-    )
 
 
 def segment_images(

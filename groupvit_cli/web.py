@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from groupvit_cli.segment import choose_device
+from groupvit_cli.segment_model import check_precision, choose_device
 
 if TYPE_CHECKING:
     from groupvit_web.address import Address
@@ -39,6 +39,7 @@ class WebOptions(NamedTuple):
     root_path: str
     share: bool
     device: str
+    precision: str | None
     open_browser: bool
 
 
@@ -61,6 +62,7 @@ def run(options: WebOptions) -> None:
     check_gradio()
     address = make_address(options)
     check_folders(options)
+    check_precision(options.precision)
     default = None if options.models else default_model()
     sources = [default.source] if default else list(dict.fromkeys(options.models))
     # Before Gradio is imported.
@@ -75,7 +77,10 @@ def run(options: WebOptions) -> None:
     examples = example_pictures(options.examples)
     device = choose_device(options.device)
     config = options.config or (default.config if default else None)
-    models = [PageModel.open(source, config=config, device=device) for source in sources]
+    models = [
+        PageModel.open(source, config=config, device=device, precision=options.precision)
+        for source in sources
+    ]
     notice = default.notice if default else ''
     setup = PageSetup(
         models, examples, work_dir=options.work_dir, results=options.results, notice=notice

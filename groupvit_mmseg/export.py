@@ -114,6 +114,8 @@ def check_exportable(
             'Exports take a GroupViTZeroShotHead: other heads have no words to freeze.'
         )
     options = segmentor.options if test_cfg is None else read_options(test_cfg)
+    if options.precision in ('auto', 'fp32-plain'):  # a graph computes in float32
+        options = options._replace(precision='fp32')
     refuse_options(options, CARRIED, 'Exports segment whole images')
     if getattr(segmentor.data_preprocessor, 'test_cfg', None):
         raise ValueError('Exports do not pad: leave test_cfg out of model.data_preprocessor.')

@@ -104,7 +104,7 @@ class EncodingCache:
             entry = self.kept.get(key)  # encoded while this request waited
             if entry is not None:
                 return entry, False
-            with checked_between_layers(inferencer.segmentor.backbone, deadline):
+            with checked_between_layers(inferencer.segmentor.encoder, deadline):
                 try:
                     encoded = inferencer.encode(picture.pixels(), test_cfg=test_cfg)
                 except PageError:

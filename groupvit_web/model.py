@@ -35,6 +35,7 @@ class PageModel:
         default_words (tuple[str, ...]): Words to begin with.
         classes (ClassList): Its classes and templates as it was opened.
         options (InferenceOptions): Mode, windows and PAMR as it was opened.
+        precision (str): Precision of the backbone; measured here where it is ``'auto'``.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class PageModel:
         segmentor = inferencer.segmentor
         self.classes: ClassList = segmentor.decode_head.classes
         self.default_words = default_words or self.classes.foreground
-        self.options = segmentor.options
+        self.options, self.precision = segmentor.options, inferencer.precision
         if self.options.crf_steps:
             raise ValueError(
                 f'The page has no CRF, but {config} has crf_steps={self.options.crf_steps} in '
@@ -70,7 +71,12 @@ class PageModel:
 
     @classmethod
     def open(
-        cls, source: str | Path, *, config: str | Path | None = None, device: str = 'cpu'
+        cls,
+        source: str | Path,
+        *,
+        config: str | Path | None = None,
+        device: str = 'cpu',
+        precision: str | None = None,
     ) -> PageModel:
         """Open a model.
 
@@ -80,6 +86,8 @@ class PageModel:
             config (str | Path, optional): Config of the model; None derives it from the weights.
                 Defaults to None.
             device (str): Device to compute on. Defaults to 'cpu'.
+            precision (str, optional): One of :data:`.PRECISIONS`; None for that of the config, or
+                ``'auto'`` if it has none. Defaults to None.
 
         Raises:
             OSError: If there is no such file or name, or it cannot be downloaded.
@@ -87,6 +95,8 @@ class PageModel:
             UnpicklingError: If the file is damaged, or not one of weights.
         """
         inferencer = GroupViTInferencer.from_pretrained(source, config=config, device=device)
+        if precision is not None:
+            inferencer.set_options(precision=precision)
         path = None if config is None else Path(config)
         words = default_words(source) if path is None else ()
         return cls(inferencer, str(source), config=path, default_words=words)
@@ -122,7 +132,8 @@ class PageModel:
         """
         stated = dict(mode=mode, pamr_steps=pamr_steps)
         changes = {name: value for name, value in stated.items() if value is not None}
-        return {'pamr_steps': 0, **self._inferencer.options_with(**changes)}
+        options = self._inferencer.options_with(precision=self.precision, **changes)
+        return {'pamr_steps': 0, **options}
 
     @contextmanager
     def configured(

@@ -92,9 +92,9 @@ def class_file(model: PageModel, classes: ClassList) -> str:
 
 
 def options_of(model: PageModel, request: SegmentationRequest) -> dict[str, object]:
-    """Return mode and PAMR of a request, as ``set_options`` takes them."""
+    """Return mode, PAMR and precision of a request, as ``set_options`` takes them."""
     options = model.test_cfg(request.mode, request.pamr_steps)
-    return {name: options.get(name, 'whole') for name in ('mode', 'pamr_steps')}
+    return {name: options.get(name, 'whole') for name in ('mode', 'pamr_steps', 'precision')}
 
 
 def _word_options(

@@ -164,7 +164,7 @@ class PageSegmenter:
         test_cfg = self.model.test_cfg(request.mode, request.pamr_steps)
         with self.model.turn(deadline) as inferencer:
             with self.model.configured(inferencer, classes, test_cfg):
-                with checked_between_layers(inferencer.segmentor.backbone, deadline):
+                with checked_between_layers(inferencer.segmentor.encoder, deadline):
                     return inferencer(picture.pixels())
 
     def _score(

@@ -294,6 +294,15 @@ NOT_CARRIED = dict(
 )
 
 
+@pytest.mark.parametrize('precision', ['auto', 'fp32-plain'])
+def test_other_ways_to_compute_float32_are_exported(segmentor, precision):
+    other = copy.deepcopy(segmentor)
+    other.test_cfg = dict(mode='whole', precision=precision)
+    image = batch_of(picture(60, 90, seed=4))
+    for ours, expected in zip(FrozenSegmentor(other)(image), FrozenSegmentor(segmentor)(image)):
+        assert torch.equal(ours, expected)
+
+
 def test_every_option_is_carried_or_known_not_to_be():
     assert set(NOT_CARRIED) | set(CARRIED) == set(InferenceOptions._fields)
     assert not set(NOT_CARRIED) & set(CARRIED)

@@ -497,3 +497,16 @@ def test_a_stage_that_is_not_there_is_one_sentence(image, checkpoint, stage):
     encoded = GroupViTInferencer(ZERO_SHOT, checkpoint).encode(image)
     with pytest.raises(ValueError, match=f'There is no grouping stage {stage}: the model has'):
         encoded.group_map(stage)
+
+
+def test_the_default_of_the_precision_is_the_fastest_and_a_config_keeps_its_own():
+    inferencer = GroupViTInferencer(ZERO_SHOT)
+    assert inferencer.segmentor.options.precision == 'auto'
+    assert inferencer.precision == 'fp32'  # of the environment; see conftest.py
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.test_cfg.precision = 'bf16'
+    inferencer = GroupViTInferencer(cfg)
+    inferencer.set_options(pamr_steps=1)
+    assert inferencer.precision == 'bf16'
+    segmentor = MODELS.build(Config.fromfile(ZERO_SHOT).model)
+    assert segmentor.precision == 'fp32'

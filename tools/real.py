@@ -172,6 +172,7 @@ def evaluate(
 def calibrate(cfg: Config, checkpoint: Path, photographs: Sequence[int]) -> ThresholdCalibration:
     """Choose the background threshold on some of the photographs."""
     inferencer = GroupViTInferencer(cfg, checkpoint)
+    inferencer.set_options(precision='fp32')  # as in the evaluation
     loader = segmentation_config(cfg).test_dataloader
     loader.dataset.indices = photographs
     batches = Runner.build_dataloader(loader)

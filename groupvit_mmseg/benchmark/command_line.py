@@ -91,7 +91,7 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser, *, watching: bool 
     parser.add_argument(
         '--precision',
         default='fp32',
-        choices=PRECISIONS,
+        choices=[each for each in PRECISIONS if each != 'auto'],  # the same on every machine
         help='precision of the model; that of the config is ignored (default: fp32)',
     )
     add_device_argument(parser)

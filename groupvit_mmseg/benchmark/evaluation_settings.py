@@ -25,7 +25,7 @@ class EvaluationSettings:
         changes (ProtocolFields): Fields of the protocol to change. Defaults to none.
         class_files (Mapping[str, str]): Class files, by set. Defaults to none.
         model (str): Digest of the model's config. Defaults to ``''``.
-        precision (str): ``fp32`` or ``bf16``. Defaults to ``'fp32'``.
+        precision (str): One of ``PRECISIONS`` but ``'auto'``. Defaults to ``'fp32'``.
         device (str): Device of the model. Defaults to ``'cpu'``.
         batch_size (int): Images that share batches of windows. Defaults to 1.
         limit (int | None): Number of images to stop at. Defaults to None, all.

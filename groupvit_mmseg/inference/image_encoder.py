@@ -19,6 +19,7 @@ from groupvit_mmseg.inference.preparation import (
     prepare,
     short_side_of,
 )
+from groupvit_mmseg.models.backbone_precision import check_device_of
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options
@@ -44,12 +45,16 @@ class ImageEncoder:
         Args:
             **test_cfg: Fields of :class:`.InferenceOptions`. Windows without a size, as of
                 ``mode='slide'`` alone, have twice the sides of the images that the model was
-                trained with, and overlap by half.
+                trained with, and overlap by half. The default of ``precision`` is ``'auto'``.
 
         Raises:
             ValueError: If there is no such option, or a value is out of its range.
         """
-        options: dict[str, object] = {**self.segmentor.test_cfg, **test_cfg}
+        options: dict[str, object] = {
+            'precision': 'auto',
+            **self.segmentor.test_cfg,
+            **test_cfg,
+        }
         # A result has scores and a group map; all other options are those of the config.
         options |= dict(with_scores=True, with_group_map=options.get('mode', 'whole') == 'whole')
         backbone = self.segmentor.backbone
@@ -57,7 +62,8 @@ class ImageEncoder:
             sides = tuple(count * backbone.patch_size for count in backbone.grid_shape)
             windows = dict(crop_size=tuple(2 * side for side in sides), stride=sides)
             options = {**windows, **options}
-        read_options(options)
+        precision = read_options(options).precision
+        check_device_of(precision, next(backbone.parameters()).device.type)
         return options
 
     def set_options(self, **test_cfg: object) -> None:
@@ -71,6 +77,15 @@ class ImageEncoder:
                 as they are.
         """
         self.segmentor.test_cfg = self.options_with(**test_cfg)
+
+    @property
+    def precision(self) -> str:
+        """Precision of the backbone; of ``'auto'``, the one that it stands for here.
+
+        It is measured when it is first used, in about a second, and kept in the folder
+        ``precision`` of the user's cache.
+        """
+        return self.segmentor.precision
 
     def short_side(self) -> int:
         """Return the pixels to which the shorter side of an image is resized, for exports.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from groupvit_mmseg.models.window_views import WindowView, window_views
 
-PRECISIONS = ('fp32', 'bf16')
+PRECISIONS = ('fp32', 'fp32-plain', 'bf16', 'int8', 'auto')
 MAX_SCALE = 4
 
 
@@ -33,8 +33,10 @@ class InferenceOptions(NamedTuple):
         crf_steps (int): Iterations of a fully connected CRF on the scores, after PAMR if both are
             asked for. Needs pydensecrf2, and memory for all classes that any window lets through.
             Defaults to 0.
-        precision (str): ``'fp32'``, or ``'bf16'`` to run the backbone under autocast.
-            Defaults to ``'fp32'``.
+        precision (str): How the backbone computes. ``'fp32'``; on CPUs with oneDNN's linear layers.
+            ``'fp32-plain'``, with PyTorch's own. ``'bf16'``, under autocast. ``'int8'``, on CPUs,
+            with quantised linear layers. ``'auto'``, the fastest of the first three on this CPU,
+            and ``'fp32'`` on other devices. Defaults to ``'fp32'``.
         tta_scales (tuple[float, ...]): Sizes in which each window is encoded, factors on its sides
             above 0 and at most 4. Defaults to ``(1.0,)``.
         tta_flip (bool): Whether each is encoded with left and right exchanged too; the scores of

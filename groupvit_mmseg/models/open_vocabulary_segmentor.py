@@ -86,6 +86,7 @@ class OpenVocabularySegmentor(CheckedSegmentor):
                 f'{", ".join(ACTIVATIONS)}.'
             )
         self.test_cfg = test_cfg
+        self._check_precision()
         if self.options.with_group_map:
             raise ValueError(
                 'with_group_map=True needs a GroupViTSegmentor: other models have no groups.'
@@ -165,6 +166,7 @@ class OpenVocabularySegmentor(CheckedSegmentor):
     def _window_logits(self, crops: Tensor) -> Tensor:
         """Compute logits ``(B, W, h, w)`` of windows ``(B, 3, h, w)``."""
         embeds = self.encode_classes() if self.prompt_embeds is None else self.prompt_embeds
+        self._check_precision()
         reduced = self.options.precision == 'bf16' and not self.training
         with torch.autocast(crops.device.type, torch.bfloat16) if reduced else nullcontext():
             logits = self.model(crops, embeds)
@@ -178,6 +180,14 @@ class OpenVocabularySegmentor(CheckedSegmentor):
             raise ValueError(f'{type(self.model).__name__} returned logits that are not numbers.')
         size = crops.shape[-2:]
         return F.interpolate(logits.float(), size=size, mode='bilinear', align_corners=False)
+
+    def _check_precision(self) -> None:
+        """Refuse precisions that are implemented for GroupViT alone."""
+        if self.options.precision in ('int8', 'auto'):
+            raise ValueError(
+                f'precision {self.options.precision!r} needs a GroupViTSegmentor: take '
+                "'fp32' or 'bf16'."
+            )
 
     def word_scores(self, logits: Tensor) -> Tensor:
         """Turn logits ``(W, ...)`` into scores."""

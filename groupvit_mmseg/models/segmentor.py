@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,13 +16,14 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.backbone_precision import QuantizedCopy, check_device_of, encode_in
 from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
 from groupvit_mmseg.models.encoded_windows import run_windows
+from groupvit_mmseg.models.fastest_precision import PrecisionChoice
 from groupvit_mmseg.models.finite_scores import check_finite
-from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.pretrainer_weights import from_pretrainer
@@ -118,14 +119,40 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         output = self._encode(inputs)
         return self.neck(output, inputs) if self.with_neck else output
 
+    @cached_property
+    def _fastest(self) -> PrecisionChoice:
+        """What ``precision='auto'`` stands for."""
+        return PrecisionChoice()
+
+    @cached_property
+    def _quantized(self) -> QuantizedCopy:
+        """The backbone of ``precision='int8'``."""
+        return QuantizedCopy()
+
+    @property
+    def precision(self) -> str:
+        """Precision of the backbone: that of ``test_cfg``, or what ``'auto'`` stands for."""
+        precision = self.options.precision
+        return self._fastest.of(self) if precision == 'auto' else precision
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Module that encodes: the backbone, or with ``precision='int8'`` its quantised copy.
+
+        Raises:
+            ValueError: If int8 is requested in training, or on another device than a CPU.
+        """
+        if self.precision != 'int8':
+            return self.backbone
+        if self.training:
+            raise ValueError("precision 'int8' has no gradients: train with 'fp32'.")
+        check_device_of('int8', next(self.backbone.parameters()).device.type)
+        return self._quantized.of(self.backbone)
+
     def _encode(self, inputs: Tensor) -> GroupViTOutput:
-        """Run the backbone in the precision of ``test_cfg``."""
-        if self.options.precision == 'fp32' or self.training:
-            with fast_linears(inputs):
-                return self.backbone.encode(inputs)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            output = self.backbone.encode(inputs)
-        return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
+        """Run the backbone in the precision of ``test_cfg``; in training, in float32."""
+        encoder = self.encoder
+        return encode_in('fp32' if self.training else self.precision, encoder, inputs)
 
     def predict(
         self,

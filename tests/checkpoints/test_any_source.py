@@ -255,6 +255,7 @@ def test_the_command_takes_words_or_a_class_file(sources, image, tmp_path):
         templates=None,
         mode=None,
         pamr_steps=None,
+        precision=None,
         device='cpu',
         batch_size='auto',
         every=1,

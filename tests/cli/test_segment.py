@@ -10,16 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from groupvit_cli import segment
+from groupvit_cli import segment, segment_model
 from groupvit_cli.app import app
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.inference import GroupViTInferencer
+from groupvit_mmseg.models.inference_options import PRECISIONS
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import make_class_list
+
+TINY = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 
 
 class BrightnessInferencer:
     """Labels bright pixels 'light' and the others 'dark'."""
+
+    precision = 'fp32'
 
     def __init__(self, memory=10**9):
         self.batches, self.memory = [], memory
@@ -28,7 +33,9 @@ class BrightnessInferencer:
             classes=classes, class_names=classes.class_names, with_background=False
         )
         self.segmentor = SimpleNamespace(
-            decode_head=head, parameters=lambda: iter([torch.zeros(1)])
+            decode_head=head,
+            parameters=lambda: iter([torch.zeros(1)]),
+            options=SimpleNamespace(precision='fp32'),
         )
 
     def prepare(self, path):
@@ -348,3 +355,51 @@ def test_empty_and_impossible_arguments_are_one_sentence(call, args, sentence):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
         call(*args)
     assert not Path('out').exists()
+
+
+def test_the_precisions_of_the_command_are_those_of_the_models():
+    assert set(segment_model.PRECISIONS) == set(PRECISIONS)
+
+
+def test_an_unknown_precision_is_refused_before_a_model_is_loaded(monkeypatch, photos):
+    monkeypatch.setattr(segment, 'make_inferencer', lambda _: pytest.fail('loaded'))
+    argv = ['segment', 'photos', '--out', 'out', '--words', 'dark, light', '--precision', 'fp16']
+    with pytest.raises(ValueError, match=r'--precision fp16 is none of auto, fp32, fp32-plain'):
+        app(argv, standalone_mode=False)
+
+
+def test_the_record_holds_the_precision_that_was_used(call):
+    _, model = call('photos/0.png', '--precision', 'auto')
+    header = json.loads(Path('out/record.jsonl').read_text().splitlines()[0])
+    assert header['precision'] == model.precision == 'fp32'
+    assert segment_model.recorded_precision(Path('out')) == 'fp32'
+
+
+@pytest.mark.parametrize('text', ['', '[]', '{"precision": 3}', 'torn'])
+def test_a_record_without_a_precision_names_none(tmp_path, text):
+    assert segment_model.recorded_precision(tmp_path) is None
+    (tmp_path / 'record.jsonl').write_text(text)
+    assert segment_model.recorded_precision(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    'recorded, option, expected',
+    [
+        (None, None, 'auto'),
+        ('bf16', None, 'bf16'),
+        ('bf16', 'auto', 'bf16'),
+        ('bf16', 'int8', 'int8'),
+        ('int8', None, 'auto'),  # nobody asks for it here: the record is of other settings
+    ],
+)
+def test_a_call_that_continues_keeps_the_precision(
+    monkeypatch, tmp_path, recorded, option, expected
+):
+    inferencer = GroupViTInferencer(TINY, class_names=['cat', 'dog'])
+    monkeypatch.setattr(GroupViTInferencer, 'from_pretrained', lambda *_, **__: inferencer)
+    if recorded:
+        (tmp_path / 'record.jsonl').write_text(json.dumps(dict(precision=recorded)) + '\n')
+    options = dict.fromkeys(segment.SegmentOptions._fields)
+    options |= dict(model='tiny', words='cat, dog', out=tmp_path, device='cpu', precision=option)
+    made = segment_model.make_inferencer(segment.SegmentOptions(**options))
+    assert made.segmentor.options.precision == expected

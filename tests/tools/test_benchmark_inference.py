@@ -40,3 +40,17 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
     assert float(row[6].rstrip('%')) > 99
     # 6 windows, one by one and twice, then a batch in each of three ways; two rounds
     assert calls == 2 * ([1] * 12 + [6, 6, 6])
+
+
+def test_runtimes_of_the_exported_model_segment_the_same_image(tool, capsys):
+    pytest.importorskip('onnxscript', reason='onnxscript is not installed')
+    pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
+    size = ['--size', '48', '60', '--original', '48', '60', '--rounds', '1', '--device', 'cpu']
+    options = ['--precisions', 'fp32', '--exported', 'onnxruntime', '--threads', '1']
+    assert tool.main([str(CONFIG), '--classes', '7', *size, *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert '| fp32 | equal labels | onnxruntime | equal labels |' in lines[-3]
+    row = [cell.strip() for cell in lines[-1].split('|')[1:-1]]
+    assert int(row[1]) > 1
+    assert float(row[4].rstrip('%')) > 99
+    assert float(row[6].rstrip('%')) > 99

@@ -100,6 +100,13 @@ def test_both_precisions_run_and_nearly_agree(tool, place, capsys):
     assert 'have the same label; mIoU fp32' in capsys.readouterr().out
 
 
+def test_int8_is_compared_on_request(tool, place):
+    assert run(tool, place, '--images', '2', '--precision', 'int8') == 0
+    result = json.loads((place / 'out.json').read_text())
+    assert set(result['mIoU']) == {'fp32', 'int8'}
+    assert 50 < result['same_labels'] <= 100
+
+
 @pytest.mark.parametrize(
     'option, message',
     [

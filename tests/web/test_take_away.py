@@ -327,3 +327,20 @@ def test_the_license_of_released_weights(monkeypatch):
     inferencer.segmentor._test_cfg['crf_steps'] = 3
     with pytest.raises(ValueError, match='The page has no CRF'):
         PageModel(inferencer, 'x')
+
+
+@pytest.mark.parametrize('precision', ['bf16', 'int8', 'fp32-plain'])
+def test_programs_name_the_precision_of_the_page(weights, picture, precision):
+    segmenter = PageSegmenter(PageModel.open(weights, precision=precision))
+    assert segmenter.model.precision == precision
+    text = take_away('command', segmenter, picture, REQUEST).content.decode()
+    assert f'--precision {precision} ' in text
+    program = take_away('python', segmenter, picture, REQUEST).content.decode()
+    assert f'precision={precision!r}' in program
+    assert segmenter.result(picture, REQUEST).label_map.shape == picture.size
+
+
+def test_a_page_in_float32_by_default(model):
+    """What 'auto' stands for in all tests; programs then name it."""
+    assert model.options.precision == 'auto'
+    assert model.test_cfg('whole')['precision'] == model.precision == 'fp32'

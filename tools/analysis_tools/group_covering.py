@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inferencer = GroupViTInferencer(
         args.config, args.checkpoint, class_names=['thing'], device=args.device
     )
+    inferencer.set_options(precision='fp32')  # the same on every machine
     images = list(measure(inferencer, pairs))
     scores = {name: mean_scores([image[name] for image in images]) for name in images[0]}
     rows = [

@@ -4,11 +4,14 @@ python tools/benchmarks/benchmark_inference.py [CONFIG] [--classes 21 171] [--th
 
 The official procedure goes window by window, encodes each window twice (once for its segments, once
 for its assignments), gives every class a score at every pixel and resizes all of them. Both get the
-same images and random weights; rounds alternate, and the fastest round of each counts. Float32 is
-measured with oneDNN's matrix products, which the plugin uses on CPUs, and with PyTorch's own.
+same images and random weights; rounds alternate, and the fastest round of each counts. --precisions
+names those of the plugin. --exported adds runtimes of the exported model, in float32; as that takes
+a whole image, all procedures then take one window. Its labels are those of the input's pixels,
+resized to the label map, which moves borders between classes.
 """
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,25 +22,26 @@ from unittest import mock
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
+import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.command_line import add_device_argument, tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.export import FrozenSegmentor, export_program, metadata_of, to_onnx
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models import GroupViTSegmentor
-from groupvit_mmseg.models import onednn as onednn_module
+from groupvit_mmseg.models.inference_options import PRECISIONS
 
 CONFIG = (
     Path(__file__).resolve().parents[2]
     / 'configs/groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
 )
-# Column of the table: whether oneDNN is used, and the precision.
-VARIANTS = {'fp32, own products': (False, 'fp32'), 'fp32': (True, 'fp32'), 'bf16': (True, 'bf16')}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,6 +77,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=[375, 500],
         metavar=('H', 'W'),
         help='pixels of the label map (default: 375 500)',
+    )
+    parser.add_argument(
+        '--precisions',
+        nargs='+',
+        choices=PRECISIONS,
+        default=['fp32-plain', 'fp32', 'bf16'],
+        help='precisions of the plugin (default: fp32-plain fp32 bf16)',
+    )
+    parser.add_argument(
+        '--exported',
+        nargs='+',
+        choices=RUNTIMES,
+        default=[],
+        metavar='RUNTIME',
+        help=f'runtimes of the exported model too: {", ".join(RUNTIMES)}',
     )
     parser.add_argument(
         '--rounds', type=int, default=3, help='rounds after a first that warms up (default: 3)'
@@ -121,19 +140,72 @@ def official(segmentor: GroupViTSegmentor, image: Tensor, sample: SegDataSample)
     return segmentor.postprocess_result(scores, [sample])[0].pred_sem_seg.get('data')
 
 
+def make_image(segmentor: GroupViTSegmentor, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return smooth noise as pixels, RGB uint8 ``(H, W, 3)``, and normalised, ``(3, H, W)``."""
+    noise = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), tuple(size), mode='bicubic')
+    pixels = (127 + 60 * noise[0]).clamp(0, 255).to(torch.uint8)  # (3, H, W)
+    preprocessor = segmentor.data_preprocessor
+    mean, std = preprocessor.mean.cpu(), preprocessor.std.cpu()  # (3, 1, 1) each
+    device = next(segmentor.parameters()).device
+    return pixels.permute(1, 2, 0).contiguous(), ((pixels - mean) / std).to(device)
+
+
+Runner = Callable[[NDArray[np.uint8]], NDArray[np.int64]]
+
+
+def onnx_runner(content: bytes, threads: int) -> Runner:
+    """Return ONNX Runtime on a model: a function from an image ``(1, H, W, 3)`` to class map."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(content, options, providers=['CPUExecutionProvider'])
+    return lambda image: np.asarray(session.run(['class_map'], {'image': image})[0])
+
+
+def openvino_runner(content: bytes, threads: int) -> Runner:
+    """Return OpenVINO on a model, as :func:`onnx_runner`."""
+    import openvino
+
+    core = openvino.Core()  # type: ignore[attr-defined]
+    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': threads}
+    compiled = core.compile_model(core.read_model(model=content, weights=b''), 'CPU', settings)
+    return lambda image: np.asarray(compiled([image])['class_map'])
+
+
+RUNTIMES: dict[str, Callable[[bytes, int], Runner]] = {
+    'onnxruntime': onnx_runner,
+    'openvino': openvino_runner,
+}
+
+
+def exported_procedures(
+    segmentor: GroupViTSegmentor, pixels: Tensor, args: argparse.Namespace
+) -> dict[str, Callable[[SegDataSample], Tensor]]:
+    """Export the model and return each runtime on it."""
+    if not args.exported:
+        return {}
+    whole = copy.deepcopy(segmentor).cpu()
+    whole.test_cfg = dict(mode='whole')
+    metadata = metadata_of(whole, short_side=min(args.size))
+    with torch.inference_mode(False):
+        content = to_onnx(export_program(FrozenSegmentor(whole)), metadata)
+    image = pixels[None].numpy()
+
+    def run(runner: Runner, sample: SegDataSample) -> Tensor:
+        labels = torch.from_numpy(runner(image))[None].float()  # (1, 1, H, W)
+        return torch.nn.functional.interpolate(labels, sample.ori_shape)[0].long()
+
+    return {name: partial(run, RUNTIMES[name](content, args.threads)) for name in args.exported}
+
+
 def plugin(
-    segmentor: GroupViTSegmentor,
-    image: Tensor,
-    sample: SegDataSample,
-    *,
-    onednn: bool,
-    precision: str,
+    segmentor: GroupViTSegmentor, image: Tensor, sample: SegDataSample, *, precision: str
 ) -> Tensor:
     """Return the label map of this plugin."""
     before = dict(segmentor.test_cfg)
     segmentor.test_cfg.update(with_scores=False, precision=precision)
-    with mock.patch.object(onednn_module, 'AVAILABLE', onednn and onednn_module.AVAILABLE):
-        (result,) = segmentor.predict([image], [sample])
+    (result,) = segmentor.predict([image], [sample])
     segmentor.test_cfg = type(segmentor.test_cfg)(before)
     return result.pred_sem_seg.get('data')
 
@@ -157,15 +229,16 @@ def compare(
         tuple: Best seconds by name, share of labels equal to the official ones by variant, and how
         many classes the official labels have.
     """
-    image = torch.nn.functional.interpolate(
-        torch.randn(1, 3, 16, 16, device=args.device), args.size, mode='bicubic'
-    )[0]
+    pixels, image = make_image(segmentor, args.size)
+    if args.exported:
+        segmentor.test_cfg = dict(mode='slide', crop_size=args.size, stride=args.size)
     meta = dict(ori_shape=tuple(args.original))
     procedures: dict[str, Callable[[SegDataSample], Tensor]] = {
         'official': partial(official, segmentor, image)
     }
-    for name, (onednn, precision) in VARIANTS.items():
-        procedures[name] = partial(plugin, segmentor, image, onednn=onednn, precision=precision)
+    for precision in args.precisions:
+        procedures[precision] = partial(plugin, segmentor, image, precision=precision)
+    procedures |= exported_procedures(segmentor, pixels, args)
     times: dict[str, list[float]] = {name: [] for name in procedures}
     labels: dict[str, Tensor] = {}
     for _ in range(args.rounds + 1):
@@ -174,7 +247,8 @@ def compare(
             seconds, labels[name] = measure(partial(procedure, sample), args.device)
             times[name].append(seconds)
     best = {name: min(seconds[1:]) for name, seconds in times.items()}  # the first warms up
-    equal = {n: (labels[n] == labels['official']).float().mean().item() for n in VARIANTS}
+    names = [name for name in procedures if name != 'official']
+    equal = {n: (labels[n] == labels['official']).float().mean().item() for n in names}
     return best, equal, len(labels['official'].unique())
 
 
@@ -184,12 +258,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     print(f'{args.device}, {args.threads} threads, input {args.size}, label map {args.original}')
-    columns = [f'{name} | equal labels' for name in VARIANTS]
+    variants = [*args.precisions, *args.exported]
+    columns = [f'{name} | equal labels' for name in variants]
     print(f'| classes | of which seen | official s/image | {" | ".join(columns)} |')
-    print('|---' * (3 + 2 * len(VARIANTS)) + '|')
+    print('|---' * (3 + 2 * len(variants)) + '|')
     for num_classes in args.classes:
         best, equal, num_labels = compare(build(args.config, num_classes, args.device), args)
-        cells = [f'{best["official"] / best[n]:.2f}x | {equal[n]:.2%}' for n in VARIANTS]
+        cells = [f'{best["official"] / best[n]:.2f}x | {equal[n]:.2%}' for n in variants]
         print(
             f'| {num_classes} | {num_labels} | {best["official"]:.3f} | {" | ".join(cells)} |',
             flush=True,

@@ -1,6 +1,7 @@
-"""Measures how many labels bf16 changes: both precisions on the same images, pixel by pixel.
+"""Measures how many labels a precision changes: it and fp32 on the same images, pixel by pixel.
 
 python tools/benchmarks/compare_precision.py CHECKPOINT --set voc21 --data-root data
+python tools/benchmarks/compare_precision.py CHECKPOINT --precision int8 --set voc21
 
 --set, --config, --protocol and --change are those of tools/evaluate.py; the mIoU is that of the
 compared images.
@@ -40,10 +41,11 @@ from groupvit_mmseg.evaluation.confusion import (
 )
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.models import GroupViTSegmentor
+from groupvit_mmseg.models.inference_options import PRECISIONS
 from groupvit_mmseg.output_paths import check_output
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-PRECISIONS = ('fp32', 'bf16')
+EXACT = 'fp32'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -61,6 +63,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_protocol_arguments(parser)
     parser.add_argument(
         '--images', type=int, metavar='N', help='use N images, evenly spread over the set'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=[each for each in PRECISIONS if each not in (EXACT, 'auto')],
+        default='bf16',
+        help='precision that is compared with fp32 (default: bf16)',
     )
     add_device_argument(parser)
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='file to write')
@@ -96,20 +104,20 @@ def spread_indices(count: int, limit: int | None) -> list[int]:
 
 @torch.inference_mode()
 def compare(
-    segmentor: GroupViTSegmentor, task: EvaluationTask, indices: Sequence[int]
+    segmentor: GroupViTSegmentor, task: EvaluationTask, indices: Sequence[int], precision: str
 ) -> tuple[float, dict[str, list[Pairs]]]:
     """Return the share of equal labels, and each precision's (label, prediction) pairs."""
     equal, total = 0, 0
-    pairs: dict[str, list[Pairs]] = {precision: [] for precision in PRECISIONS}
+    pairs: dict[str, list[Pairs]] = {EXACT: [], precision: []}
     for index in indices:
         labels = {}
-        for precision in PRECISIONS:
-            segmentor.test_cfg.precision = precision
+        for name in pairs:
+            segmentor.test_cfg.precision = name
             (sample,) = segmentor.test_step(pseudo_collate([task.dataset[index]]))
-            labels[precision] = sample.pred_sem_seg.get('data')[0].cpu()
+            labels[name] = sample.pred_sem_seg.get('data')[0].cpu()
             truth = sample.gt_sem_seg.get('data')[0].cpu()
-            pairs[precision].append(count_pairs(truth, labels[precision], len(task.names)))
-        equal += int((labels['fp32'] == labels['bf16']).sum())
+            pairs[name].append(count_pairs(truth, labels[name], len(task.names)))
+        equal += int((labels[EXACT] == labels[precision]).sum())
         total += truth.numel()
     return equal / total, pairs
 
@@ -121,8 +129,8 @@ def measure(args: argparse.Namespace) -> dict:
     segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
     task.set_up(segmentor, segmentor.decode_head.logit_scale.exp().item())
     indices = spread_indices(len(task.dataset), args.images)
-    equal, pairs = compare(segmentor, task, indices)
-    if not any(pairs[PRECISIONS[0]]):
+    equal, pairs = compare(segmentor, task, indices, args.precision)
+    if not any(pairs[EXACT]):
         raise ValueError(f'No pixel of the {len(indices)} masks counts: all are ignored.')
     return dict(
         set=task.name,

@@ -39,8 +39,8 @@ train_dataloader = dict(
         shuffle_buffer=2000,
     ),
 )
-# Scenes are segmented at four times the size of training, where a patch is a pixel of the scene; the
-# paper takes twice (224 to 448).
+# Scenes are segmented at four times the size of training, where a patch is a pixel of the scene;
+# the paper takes twice (224 to 448).
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale_factor=4.0, keep_ratio=True),
