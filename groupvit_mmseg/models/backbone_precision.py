@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -21,12 +22,13 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
         backbone (nn.Module): Backbone with ``encode``, in evaluation mode.
         images (Tensor): ``(B, 3, H, W)``, normalised.
     """
+    encode: Callable[[Tensor], GroupViTOutput] = backbone.encode  # type: ignore[assignment]
     if precision == 'bf16':
         with torch.autocast(images.device.type, torch.bfloat16):
-            output = backbone.encode(images)
+            output = encode(images)
         return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
     with fast_linears(images) if precision == 'fp32' else nullcontext():
-        return backbone.encode(images)
+        return encode(images)
 
 
 def check_device_of(precision: str, device: str) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -151,7 +152,7 @@ def _runs(backbone: nn.Module, window: Tensor) -> dict[str, Callable[[], GroupVi
     def run(precision: str) -> GroupViTOutput:
         return encode_in(precision, backbone, window)
 
-    return {name: lambda name=name: run(name) for name in names}
+    return {name: partial(run, name) for name in names}
 
 
 def _has_bf16() -> bool:

@@ -5,7 +5,7 @@ Shapes: ``B`` images, ``S`` segments, ``P`` prompts per caption, ``T = 1 + P`` t
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from mmengine.model import BaseModel
@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.losses import MultiLabelContrastiveLoss
 from groupvit_mmseg.models.micro_batching import (
     check_rows_are_alone,
     distinct_texts,
@@ -202,12 +203,15 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             losses[f'logit_scale_multi_label{ending}'] = scale
         return losses
 
-    def _prompt_losses(self) -> dict[str, nn.Module]:
+    def _prompt_losses(self) -> dict[str, MultiLabelContrastiveLoss]:
         """Return the losses of prompts by the ending of their names in the log."""
         losses = self.loss_multi_label
+        named: dict[str, nn.Module] = {}
         if isinstance(losses, nn.ModuleList):
-            return {f'_{place}': criterion for place, criterion in enumerate(losses)}
-        return {} if losses is None else {'': losses}
+            named = {f'_{place}': criterion for place, criterion in enumerate(losses)}
+        elif losses is not None:
+            named = {'': losses}
+        return cast(dict[str, MultiLabelContrastiveLoss], named)
 
     @property
     def _uses_segments(self) -> bool:

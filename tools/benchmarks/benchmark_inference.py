@@ -145,6 +145,8 @@ def make_image(segmentor: GroupViTSegmentor, size: Sequence[int]) -> tuple[Tenso
     noise = torch.nn.functional.interpolate(torch.randn(1, 3, 16, 16), tuple(size), mode='bicubic')
     pixels = (127 + 60 * noise[0]).clamp(0, 255).to(torch.uint8)  # (3, H, W)
     preprocessor = segmentor.data_preprocessor
+    assert isinstance(preprocessor.mean, Tensor)
+    assert isinstance(preprocessor.std, Tensor)
     mean, std = preprocessor.mean.cpu(), preprocessor.std.cpu()  # (3, 1, 1) each
     device = next(segmentor.parameters()).device
     return pixels.permute(1, 2, 0).contiguous(), ((pixels - mean) / std).to(device)
@@ -185,7 +187,8 @@ def exported_procedures(
     """Export the model and return each runtime on it."""
     if not args.exported:
         return {}
-    whole = copy.deepcopy(segmentor).cpu()
+    whole = copy.deepcopy(segmentor)
+    whole.cpu()
     whole.test_cfg = dict(mode='whole')
     metadata = metadata_of(whole, short_side=min(args.size))
     with torch.inference_mode(False):
@@ -194,7 +197,7 @@ def exported_procedures(
 
     def run(runner: Runner, sample: SegDataSample) -> Tensor:
         labels = torch.from_numpy(runner(image))[None].float()  # (1, 1, H, W)
-        return torch.nn.functional.interpolate(labels, sample.ori_shape)[0].long()
+        return torch.nn.functional.interpolate(labels, sample.metainfo['ori_shape'])[0].long()
 
     return {name: partial(run, RUNTIMES[name](content, args.threads)) for name in args.exported}
 
