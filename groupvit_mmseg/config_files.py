@@ -57,7 +57,7 @@ def shipped_file(path: str) -> Path:
     Example:
         >>> path = 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
         >>> read_config(shipped_file(path)).max_epochs
-        12
+        6
     """
     package = Path(__file__).parent
     for folder in (package.parent, package / '.mim'):

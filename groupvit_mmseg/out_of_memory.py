@@ -16,7 +16,8 @@ from torch import Tensor
 Output = TypeVar('Output')
 # What PyTorch says where an allocation failed; on GPUs it is a torch.cuda.OutOfMemoryError too.
 _MESSAGES = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|could not create a (primitive|memory)$",
+    r"out of memory|can't allocate memory|not enough memory|could not create a (primitive|memory)$|"
+    r'_ALLOC_FAILED',
     re.IGNORECASE,
 )
 
@@ -86,6 +87,8 @@ def unless_out_of_memory(call: Callable[[], Output]) -> Output | None:
     # Out of the except block, whose traceback holds the tensors of the call.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
     return None
 
 

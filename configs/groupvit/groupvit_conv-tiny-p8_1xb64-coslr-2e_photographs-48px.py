@@ -13,6 +13,7 @@ train_dataloader = dict(
         sources=[dict(voc, weight=0.8), dict(flickr, weight=0.1), dict(tiny, weight=0.1)],
     )
 )
+del voc, flickr, tiny
 max_epochs = 2
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=100),

@@ -9,7 +9,7 @@ _base_ = '../_base_/studies/scenes.py'
 title = 'Clustering'
 question = 'Is the grouping better than clusters of a tower that does not group?'
 neck = 'val_cfg.segmentor.neck'
-cluster = dict(type='PatchClustering', num_clusters=16)
+cluster = dict(type='PatchClustering', num_clusters=32)
 variants = {
     'groupvit': {},
     'argmax': {'config': '../baselines/vit-tiny-p4_1xb64-coslr-6e_scenes-40px.py'},

@@ -29,7 +29,8 @@ variants = {
     },
     'paper': {
         'model.loss_contrastive.match_equal_captions': False,
-        prompts: dict(type='MultiLabelContrastiveLoss'),
+        f'{prompts}.level': 'pooled',
+        f'{prompts}.match_equal_prompts': False,
     },
     'beside-pooled-0.5': {prompts: [patches, dict(pooled, loss_weight=0.5)]},
     'beside-pooled-1': {prompts: [patches, pooled]},

@@ -72,6 +72,7 @@ PLUGIN = KeyFormat(
     marks=('backbone.', 'decode_head.text_encoder.', 'text_encoder.blocks.'),
     decode=_from_plugin,
     encode=dict,
+    dropped={r'loss_multi_label\.\d+\.': 'one of several losses of a training'},
 )
 KEY_FORMATS = (OFFICIAL, HUGGING_FACE, PLUGIN)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +25,8 @@ def staging_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """Make a folder for the time of the block; remove those of processes that were killed.
 
     A process holds a lock on its folder, which the system drops when it ends in any way. Folders
-    without a lock file are left alone, as all are on systems without locks.
+    without a lock file and those of other machines are left alone, as all are on systems without
+    locks.
 
     Args:
         parent (Path): Folder in which it is made.
@@ -39,14 +42,16 @@ def staging_folder(parent: Path, prefix: str) -> Iterator[Path]:
         >>> folder.exists()
         False
     """
+    prefix = f'{prefix}{socket.gethostname()}-'
     for abandoned in parent.glob(f'{prefix}*'):
         _remove_if_abandoned(abandoned)
     folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     try:
-        with (folder / _LOCK).open('w') as lock:
+        with (folder / 'lock').open('w') as lock:
             if fcntl is not None:
                 with contextlib.suppress(OSError):  # a file system without locks
                     fcntl.flock(lock, fcntl.LOCK_EX)
+                    os.rename(lock.name, folder / _LOCK)  # never seen without its lock
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,9 +12,11 @@ from mmengine.runner import Runner
 
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.launch_record import LAUNCHED
+from groupvit_mmseg.models.finite_scores import NotFiniteError
 from groupvit_mmseg.out_of_memory import is_out_of_memory
 
-_RESUME = 'earlier checkpoints are complete, and --resume goes on from the last one'
+_RESUME = 'checkpoints are complete, and --resume goes on from the last one'
+_LESS_MEMORY = 'lower num_workers of the loader, or the shuffle_buffer of its data set'
 # What gloo, NCCL and the store say where another process has ended or is silent.
 _LOST = re.compile(
     r'closed by peer|reset by peer|Broken pipe|Connection refused|Socket (closed|Timeout)|'
@@ -22,7 +24,7 @@ _LOST = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TIMED_OUT = re.compile(r'DataLoader timed out after ([\d.]+) seconds')
-_WORKER = re.compile(r'DataLoader worker \(pid.*?(\d+)\)')
+_WORKER = re.compile(r'DataLoader worker \(pid.*?(\d+)\)(.*)', re.DOTALL)
 _SECONDS_FOR_LAUNCHER = 10.0
 
 
@@ -39,21 +41,32 @@ def sentence_of_fault(error: BaseException, runner: Runner | None) -> str | None
         'No batch came for 30 s: ...'
     """
     text = str(error)
-    if isinstance(error, FloatingPointError):
+    if isinstance(error, FloatingPointError | NotFiniteError):
         return text
+    if text.startswith('Out of memory on'):  # of a validation
+        return text
+    if is_out_of_memory(error) and 'DataLoader worker process' in text:
+        return f'A loader worker ran out of memory: {_LESS_MEMORY}; {_RESUME}.'
     if runner is not None and is_out_of_memory(error):
         return _memory_sentence(runner)
     if silent := _TIMED_OUT.search(text):
         return (
-            f'No batch came for {silent[1]} s: what the shards lie on hangs, or is slower than '
-            f'train_dataloader.timeout (seconds; 0 is no limit); {_RESUME}.'
+            f'No batch came for {silent[1]} s: what the data lies on hangs, or is slower than '
+            f'train_dataloader.timeout or val_dataloader.timeout (0 is no limit); {_RESUME}.'
         )
     if worker := _WORKER.search(text):
+        if 'signal: Killed' not in text:
+            return f'A loader worker (process {worker[1]}){_one_line(worker[2])} ({_RESUME}).'
         return (
             f'A loader worker (process {worker[1]}) was killed, as the system does where memory is '
-            f'short: lower train_dataloader.num_workers or its shuffle_buffer; {_RESUME}.'
+            f'short: {_LESS_MEMORY}; {_RESUME}.'
         )
     return None
+
+
+def _one_line(text: str) -> str:
+    """Return a text without its line breaks."""
+    return ' ' + ' '.join(text.split())
 
 
 def _memory_sentence(runner: Runner) -> str:

@@ -47,6 +47,7 @@ class PrecisionChoice:
 
     def __init__(self) -> None:
         self._key: tuple[object, ...] | None = None
+        self._classes: object = None
         self._name = ''
 
     def of(self, segmentor: GroupViTSegmentor) -> str:
@@ -55,8 +56,9 @@ class PrecisionChoice:
             return 'fp32'
         stated, threads = os.environ.get(VARIABLE), torch.get_num_threads()
         key = (stated, threads, weights_version(segmentor.backbone))
-        if key != self._key:
+        if key != self._key or segmentor.classes is not self._classes:
             self._name, self._key = fastest_precision(segmentor), key
+            self._classes = segmentor.classes
         return self._name
 
     def __deepcopy__(self, memo: dict) -> PrecisionChoice:
@@ -75,7 +77,7 @@ def fastest_precision(segmentor: GroupViTSegmentor) -> str:
     float32 stays unless another precision saves more than :data:`MARGIN` of its time; bfloat16 has
     to give :data:`AGREEMENT` of the pixels the same label, of the present classes. Times are kept
     for the CPU, the number of threads, the version of PyTorch and the shape of the model; the
-    agreement for its weights as well.
+    agreement for its weights and classes as well.
 
     Args:
         segmentor (GroupViTSegmentor): In evaluation mode, with its weights and classes.
@@ -94,7 +96,8 @@ def fastest_precision(segmentor: GroupViTSegmentor) -> str:
     seconds = kept(key, lambda: least_seconds(_runs(backbone, windows[:1])))
 
     def agreement() -> float:
-        of_weights = {**key, 'weights': _fingerprint(backbone)}
+        words = hashlib.sha256(repr(segmentor.classes).encode()).hexdigest()[:16]
+        of_weights = {**key, 'weights': _fingerprint(segmentor), 'words': words}
         return kept(of_weights, lambda: {'bf16': _agreement(segmentor, windows)})['bf16']
 
     return choose(seconds, agreement)
@@ -198,10 +201,10 @@ def _shape_of(backbone: nn.Module) -> str:
     return f'{type(backbone).__name__} {hashlib.sha256(shapes.encode()).hexdigest()[:16]}'
 
 
-def _fingerprint(backbone: nn.Module) -> str:
+def _fingerprint(model: nn.Module) -> str:
     """Return a digest of the first values of every weight: enough to tell checkpoints apart."""
     digest = hashlib.sha256()
-    for weight in backbone.parameters():
+    for weight in model.parameters():
         digest.update(weight.detach().flatten()[:16].float().numpy().tobytes())
     return digest.hexdigest()[:16]
 

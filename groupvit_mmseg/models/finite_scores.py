@@ -4,6 +4,10 @@ import torch
 from torch import Tensor, nn
 
 
+class NotFiniteError(ValueError):
+    """Pixels, weights or scores that are NaN or infinite."""
+
+
 def check_finite(values: Tensor, images: Tensor | None, model: nn.Module) -> None:
     """Refuse results of a forward pass that are NaN or infinite.
 
@@ -16,32 +20,32 @@ def check_finite(values: Tensor, images: Tensor | None, model: nn.Module) -> Non
         model (nn.Module): The model.
 
     Raises:
-        ValueError: If a value is not finite; the message names the pixels or the weight.
+        NotFiniteError: If a value is not finite; the message names the pixels or the weight.
 
     Example:
         >>> images = torch.tensor([[[[0.0, float('nan')]]]])
         >>> check_finite(images.sum(), images, nn.Identity())
         Traceback (most recent call last):
         ...
-        ValueError: 1 of the 2 pixel values of an image are NaN or infinite: check the file and ...
+        groupvit_mmseg.models.finite_scores.NotFiniteError: 1 of the 2 pixel values of an ...
     """
     if bool(torch.isfinite(values).all()):
         return
     for image in [] if images is None else images:
         if count := _not_finite(image):
-            raise ValueError(
+            raise NotFiniteError(
                 f'{count} of the {image.numel()} pixel values of an image are NaN or infinite: '
                 'check the file and the transforms of the pipeline.'
             )
     for name, weight in [*model.named_parameters(), *model.named_buffers()]:
         if count := _not_finite(weight):
-            raise ValueError(
+            raise NotFiniteError(
                 f'The weight {name} has {count} of {weight.numel()} values that are NaN or '
                 'infinite, as after a training that diverged: take an earlier checkpoint.'
             )
-    raise ValueError(
+    raise NotFiniteError(
         'The scores of an image are NaN or infinite, though its pixels and all weights are finite: '
-        "use precision='fp32' in the test_cfg."
+        "where test_cfg has another precision than 'fp32', take that."
     )
 
 

@@ -76,6 +76,15 @@ def test_variants_of_a_study_differ(path, name):
     assert same_training
 
 
+def test_the_papers_objective_on_photographs_and_several_losses():
+    study = read_study(find_study('photographs'))
+    names = ('paper', 'beside-pooled-0.5', 'beside-pooled-1')
+    paper, half, whole = (run_config(study, name, seed=0).model.loss_multi_label for name in names)
+    assert (paper['level'], paper['match_equal_prompts']) == ('pooled', False)
+    assert [each.get('level', 'pooled') for each in whole] == ['patches', 'pooled']
+    assert half[1]['loss_weight'] == 0.5
+
+
 def write(tmp_path, **fields):
     content = dict(
         title='T', question='Q?', config=str(SCENES), variants={'a': {}}, metrics=['mIoU']

@@ -10,10 +10,12 @@ from groupvit_mmseg.inference import segmentation_config
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'groupvit'
 (PATH,) = FOLDER.glob('*flickr8k*.py')
-FIRST, SECOND = sorted(FOLDER.glob('*photographs*.py'), key=lambda p: p.stem.split('-')[-1])
+(SHORT,) = FOLDER.glob('*-2e_photographs-48px.py')
+(FIRST,) = FOLDER.glob('*-8e_photographs-48px.py')
+(SECOND,) = FOLDER.glob('*-1e_photographs-80px.py')
 
 
-@pytest.mark.parametrize('path', [PATH, FIRST, SECOND], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [PATH, SHORT, FIRST, SECOND], ids=lambda path: path.stem)
 def test_numbers_in_the_name(path):
     cfg = Config.fromfile(path)
     assert f'-p{cfg.model.backbone.patch_size}_' in path.name
@@ -35,7 +37,7 @@ def test_pretraining_weights_are_those_of_the_segmentor():
 
 
 def test_photographs_are_segmented_at_twice_the_size_of_training():
-    for path in (FIRST, SECOND):
+    for path in (SHORT, FIRST, SECOND):
         cfg = Config.fromfile(path)
         for loader in (cfg.val_dataloader, cfg.test_dataloader):
             resize = loader.dataset.pipeline[1]

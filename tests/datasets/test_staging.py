@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 
 from groupvit_mmseg.datasets.staging import staging_folder
 
@@ -39,9 +40,13 @@ def test_the_folder_of_a_killed_process_is_removed(tmp_path):
 
 
 def test_other_folders_are_left_alone(tmp_path):
-    for name in ('.plan-of-mine', 'data', '.other-x'):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / 'notes').touch()
+    host = socket.gethostname()
+    folders = [tmp_path / name for name in (f'.plan-{host}-mine', 'data', '.other-x')]
+    of_another_machine = tmp_path / '.plan-another-machine-x'
+    for each in (*folders, of_another_machine):
+        each.mkdir()
+        (each / 'notes').touch()
+    (of_another_machine / '.in-use').touch()
     with staging_folder(tmp_path, '.plan-') as folder:
         assert folder.is_dir()
-    assert len(list(tmp_path.glob('*/notes'))) + len(list(tmp_path.glob('.*/notes'))) >= 3
+    assert all((each / 'notes').exists() for each in (*folders, of_another_machine))

@@ -38,7 +38,7 @@ class FaultHook(Hook):
 
 
 def take_a_terabyte(runner):
-    torch.empty(2**40)
+    torch.empty(2**60)
 
 
 def gpu_is_full(runner):
@@ -114,6 +114,33 @@ def test_the_advice_follows_the_micro_batches_there_are(make_runner):
     runner.model.micro_batch_size = 1
     sentence = training_faults.sentence_of_fault(MemoryError(), runner)
     assert 'a process: set train_dataloader.batch_size below 8;' in sentence
+
+
+@pytest.mark.parametrize(
+    'error, sentence',
+    [
+        (RuntimeError('Out of memory on cpu: an image of'), 'Out of memory on cpu: an image of'),
+        (
+            MemoryError('Caught MemoryError in DataLoader worker process 0.'),
+            'A loader worker ran out',
+        ),
+        (
+            RuntimeError(
+                'DataLoader worker (pid 7) is killed by signal: Bus error. Shared\nmemory'
+            ),
+            'A loader worker (process 7) is killed by signal: Bus error. Shared memory (',
+        ),
+        (
+            RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed.'),
+            'short: lower num_',
+        ),
+        (RuntimeError('CUBLAS_STATUS_ALLOC_FAILED when calling'), 'Out of memory in step 1, with'),
+    ],
+)
+def test_advice_fits_the_fault(make_runner, error, sentence):
+    runner = make_runner()
+    runner.train_loop  # noqa: B018  (builds the loader)
+    assert sentence in training_faults.sentence_of_fault(error, runner)
 
 
 def test_a_shard_that_hangs_ends_the_run_after_the_time_limit(train, tiny_data, tmp_path):

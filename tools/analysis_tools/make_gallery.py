@@ -55,7 +55,6 @@ from groupvit_mmseg.text.class_list import ClassOptions
 SCENES = 'scenes'
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp')
 OWN_PICTURE = re.compile(r'(random|worst|best)_\d+\.(jpg|png)')
-IGNORED = 255
 
 
 class Example(NamedTuple):
@@ -202,7 +201,7 @@ def check_mask(example: Example, result: InferenceResult) -> None:
             f'The mask of {example.name} has the size {example.truth.shape}, the image '
             f'{result.label_map.shape}: they must be equal.'
         )
-    known = example.truth[example.truth != IGNORED]
+    known = example.truth[example.truth != 255]  # not ignored
     if known.size and int(known.max()) >= len(result.class_names):
         raise ValueError(
             f'The mask of {example.name} has the label {int(known.max())}, but there are '
@@ -282,6 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_source(args.checkpoint)
     check_page(args.out, [args.checkpoint, args.config, *images.files])
     inferencer = load_model(args)
+    inferencer.set_options(precision='fp32')  # the same on every machine
     examples = (images[index] for index in range(images.count))
     assessments = [assess(inferencer(example.image), example) for example in examples]
     names = inferencer.class_names
