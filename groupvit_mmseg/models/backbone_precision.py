@@ -17,8 +17,8 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
     """Encode images; segments and image embeddings are float32 in every precision.
 
     Args:
-        precision (str): One of :data:`.PRECISIONS` but ``'auto'``. For ``'int8'`` the backbone is a
-            copy from :func:`quantize_linears`.
+        precision (str): One of ``inference_options.PRECISIONS`` but ``'auto'``. For ``'int8'`` the
+            backbone is a copy from :func:`quantize_linears`.
         backbone (nn.Module): Backbone with ``encode``, in evaluation mode.
         images (Tensor): ``(B, 3, H, W)``, normalised.
     """
@@ -35,7 +35,7 @@ def check_device_of(precision: str, device: str) -> None:
     """Raise ``ValueError`` for a precision that a type of device does not have.
 
     Args:
-        precision (str): One of :data:`.PRECISIONS`.
+        precision (str): One of ``inference_options.PRECISIONS``.
         device (str): Type of the device, such as ``'cpu'``.
 
     Example:
