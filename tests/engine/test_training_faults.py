@@ -206,8 +206,9 @@ def free_port():
 def test_a_rank_that_dies_in_a_collective_ends_the_other_with_one_sentence(tiny_config, tmp_path):
     """Without a launcher that would end it: as on another machine."""
     cfg = tiny_config.copy()
-    cfg.train_dataloader.batch_size = 4
-    cfg.custom_hooks = [dict(type='DyingHook')]
+    hooks = [dict(type='DyingHook')]
+    # merged, not set: other tests read the same config
+    cfg.merge_from_dict({'train_dataloader.batch_size': 4, 'custom_hooks': hooks})
     cfg.dump(tmp_path / 'config.py')
     (tmp_path / 'peer.py').write_text(PEER)
     command = [sys.executable, tmp_path / 'peer.py', ROOT, ROOT / 'tools/train.py']

@@ -4,6 +4,7 @@
 slope is that of Theil and Sen, which single outliers do not move.
 """
 
+import mmap
 import os
 import threading
 import time
@@ -128,7 +129,9 @@ KEPT: list = []
 
 
 def _leak_memory():
-    KEPT.append(bytearray(os.urandom(200_000)))
+    block = mmap.mmap(-1, 200_000)  # of the system: the heap may have pages that were freed
+    block.write(bytes(200_000))
+    KEPT.append(block)
 
 
 def _leak_file():
