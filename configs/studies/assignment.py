@@ -3,7 +3,7 @@
 #   python tools/study.py assignment
 # Paper (VOC 2012, CC12M, one stage, with the multi-label loss): hard 39.3 mIoU, soft 25.1.
 # `hard-then-soft` trains hard and segments soft.
-# Time: about 15 runs of 6 minutes on one thread
+# Time: about 15 runs of 3 to 7 minutes on one thread
 # Numbers: not yet measured
 _base_ = '../_base_/studies/scenes.py'
 title = 'Assignment'

@@ -4,7 +4,7 @@
 # 8,000 scenes: 125 steps per epoch at 64, 31 at 256, 7 at 1,024. The learning rate is multiplied by
 # the square root of the batch size over 64. Variants with `same-steps` take the 750 steps of
 # the first, the others see as many pairs as it, in 6 epochs. The warm-up is always one epoch.
-# Time: about 9 runs of 6 minutes, 3 of 20 and 3 of 80 on one thread
+# Time: about 9 runs of 3 to 7 minutes, 3 of four times and 3 of 16 times as long, on one thread
 # Numbers: not yet measured
 _base_ = '../_base_/studies/scenes.py'
 title = 'Batch size'

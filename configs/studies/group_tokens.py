@@ -2,7 +2,7 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/study.py group_tokens
 # The paper's model has 64 group tokens and segments in its first stage and 8 in its second.
-# Time: about 18 runs of 6 minutes on one thread
+# Time: about 18 runs of 3 to 7 minutes on one thread
 # Numbers: not yet measured
 _base_ = '../_base_/studies/scenes.py'
 title = 'Group tokens'

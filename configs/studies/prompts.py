@@ -3,8 +3,8 @@
 #   python tools/study.py prompts
 # Paper (VOC 2012, CC12M, one stage, hard): 36.7 mIoU without prompts, 39.3 with three.
 # A caption of the scenes has two to four words that prompts are made of.
-# Time: about 12 runs of 6 minutes on one thread
-# Numbers: not yet measured
+# Time: about 12 runs of 3 to 7 minutes on one thread
+# Numbers: docs/experiments.md has three and four prompts, the others are not yet measured.
 _base_ = '../_base_/studies/scenes.py'
 title = 'Prompts'
 question = 'How many prompts should be made of the words of a caption?'

@@ -57,7 +57,7 @@ class WorkerGrid(NamedTuple):
     num_samples: int
 
     def worker_quotas(self) -> list[int]:
-        """Samples per worker of a rank: batch ``j`` is loaded by worker ``j mod num_workers``."""
+        """Return the samples of each worker; worker ``j mod num_workers`` loads batch ``j``."""
         quotas = [0] * self.num_workers
         for batch in range(-(-self.num_samples // self.batch_size)):
             first = batch * self.batch_size

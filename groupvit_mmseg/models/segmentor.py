@@ -142,7 +142,11 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
         Raises:
             ValueError: If int8 is requested in training, or on another device than a CPU.
         """
-        if self.precision != 'int8':
+        return self._encoder_in(self.precision)
+
+    def _encoder_in(self, precision: str) -> nn.Module:
+        """Return :attr:`encoder` for a precision; to know that of 'auto' takes all weights."""
+        if precision != 'int8':
             return self.backbone
         if self.training:
             raise ValueError("precision 'int8' has no gradients: train with 'fp32'.")
@@ -151,8 +155,9 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
 
     def _encode(self, inputs: Tensor) -> GroupViTOutput:
         """Run the backbone in the precision of ``test_cfg``; in training, in float32."""
-        encoder = self.encoder
-        return encode_in('fp32' if self.training else self.precision, encoder, inputs)
+        precision = self.precision
+        encoder = self._encoder_in(precision)
+        return encode_in('fp32' if self.training else precision, encoder, inputs)
 
     def predict(
         self,

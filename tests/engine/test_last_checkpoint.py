@@ -52,6 +52,13 @@ def test_a_damaged_pointer_without_a_checkpoint_is_one_sentence(tmp_path, conten
     assert len(str(error.value)) < 1000
 
 
+def test_any_space_may_be_in_a_path(tmp_path):
+    elsewhere = tmp_path / 'my\u00a0runs\u3000' / 'epoch_9.pth'
+    (tmp_path / 'last_checkpoint').write_text(str(elsewhere), encoding='utf-8')
+    with pytest.raises(FileNotFoundError, match='which does not exist'):
+        latest_complete_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize('content', [b'', b'PK\x03\x04', bytes(3000), None], ids=repr)
 def test_damaged_newest_checkpoints_are_passed_over(tmp_path, content):
     good = save(tmp_path, 1)

@@ -4,13 +4,12 @@ pip install atheris
 python tests/faults/fuzz.py [--parser NAME ...] [--seconds 120] [--corpus FOLDER]
 
 Each parser runs in a process of its own. An input that raises an undocumented error, takes more
-than two seconds or more memory than the parser's limit and half a gigabyte is written to
+than two seconds or more memory than the parser's limit and 1.5 GB is written to
 FOLDER/NAME/faults; what reached new code stays in FOLDER/NAME and is where the next call begins.
 """
 
 import argparse
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -20,19 +19,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from campaign import module
+
 HERE = Path(__file__).resolve().parent
 PACKAGES = ['groupvit_mmseg', 'groupvit_web', 'groupvit_cli']
 BASE_MIB = 1500  # of the interpreter with its libraries
 MAX_BYTES = 200_000
-
-
-def module(name: str):
-    """Import a module beside this one."""
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', HERE / f'{name}.py')
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def fuzz(name: str, corpus: Path, seconds: int) -> None:

@@ -9,13 +9,13 @@ already stay.
 
 import argparse
 import hashlib
-import importlib.util
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from campaign import module
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,15 +23,6 @@ MAX_FILES, MAX_BYTES = 12, 12_000
 """int: Files and bytes of a parser."""
 MAX_BOMB = 1_500
 _DETAILS = re.compile(r'"[^"]*"|\'[^\']*\'|\S*/\S+|[\d,.]+|0x\w+')
-
-
-def module(name: str):
-    """Import a module beside this one."""
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', HERE / f'{name}.py')
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded
-    spec.loader.exec_module(loaded)
-    return loaded
 
 
 def end_of(parser, data: bytes) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import logging
 import pickle
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -130,7 +131,8 @@ def _last_checkpoint(work_dir: Path) -> Path | None:
         return None
     with pointer.open('rb') as stream:
         text = stream.read(_LONGEST_PATH + 1).decode(errors='replace').strip()
-    names = Path(text).parts if len(text) <= _LONGEST_PATH and text.isprintable() else ()
+    is_text = all(unicodedata.category(character) != 'Cc' for character in text)
+    names = Path(text).parts if is_text and len(text) <= _LONGEST_PATH else ()
     is_path = names and max(len(name.encode()) for name in names) < 256
     return Path(text if is_path else '')
 
