@@ -137,15 +137,14 @@ def _child(parser, make, numbers: range, place: mmap.mmap, writer: int) -> None:
     work = folder / 'a' / 'b'
     counts: Counter = Counter()
     for data in parser.seeds():
-        shutil.rmtree(folder, ignore_errors=True)
         work.mkdir(parents=True)
         limited.outcome_of(parser.run, data, work)
+        shutil.rmtree(folder, ignore_errors=True)
+    work.mkdir(parents=True)
     limited.limit_memory(parser.mib)
     with os.fdopen(writer, 'w') as stream:
         for number in numbers:
             place[:8] = struct.pack('<q', number)
-            shutil.rmtree(folder, ignore_errors=True)
-            work.mkdir(parents=True)
             data = make(number)
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             outcome = limited.outcome_of(parser.run, data, work)
@@ -154,18 +153,30 @@ def _child(parser, make, numbers: range, place: mmap.mmap, writer: int) -> None:
             allowed = {error.__name__ for error in parser.errors}
             if kind == 'raised' and not allowed.intersection(outcome.types):
                 kind = 'undocumented'
-            if [path for path in folder.rglob('*') if work not in path.parents] != [
-                folder / 'a',
-                work,
-            ]:
+            if _left_its_folder(folder):
                 kind = 'escape'
-            counts['raised' if kind == 'raised' else kind] += kind in ('raised', 'returned')
+                shutil.rmtree(folder, ignore_errors=True)
+                work.mkdir(parents=True)
+            _empty(work)
+            counts[kind] += kind in ('raised', 'returned')
             if kind not in ('raised', 'returned'):
                 print(json.dumps([kind, number, outcome.error, 1]), file=stream, flush=True)
         for kind, count in counts.items():
             if count:
                 print(json.dumps([kind, -1, '', count]), file=stream, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_its_folder(folder: Path) -> bool:
+    """Return whether ``folder`` has anything but ``a/b``, the folder that a parser may use."""
+    return os.listdir(folder) != ['a'] or os.listdir(folder / 'a') != ['b']
+
+
+def _empty(work: Path) -> None:
+    """Remove what a parser has written."""
+    with os.scandir(work) as entries:
+        for entry in entries:
+            shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
 
 
 def _fast_folder() -> str | None:

@@ -3,7 +3,6 @@
 import faulthandler
 import json
 import os
-import re
 import resource
 import signal
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 MIB = 2**20
 # What decoders, PyTorch and Python say where an allocation failed.
-_MEMORY = re.compile(r'enough memory|insufficient memory|not allocate|alloc|MemoryError', re.I)
+_MEMORY = ('enough memory', 'insufficient memory', 'alloc', 'memoryerror')
 
 
 class Outcome(NamedTuple):
@@ -90,7 +89,8 @@ def describe(error: BaseException) -> Outcome:
     text = f'{type(error).__name__}: {error}'[:500]
     types = tuple(cls.__name__ for cls in type(error).__mro__)
     while cause is not None:
-        if isinstance(cause, MemoryError) or _MEMORY.search(f'{type(cause).__name__}: {cause}'):
+        said = f'{type(cause).__name__}: {cause}'.lower()
+        if isinstance(cause, MemoryError) or any(word in said for word in _MEMORY):
             return Outcome('memory', text, types)
         cause = cause.__cause__ or cause.__context__
     return Outcome('raised', text, types)
