@@ -184,6 +184,15 @@ def _fast_folder() -> str | None:
     return '/dev/shm' if os.access('/dev/shm', os.W_OK) else None
 
 
+def write_inputs(faults: Sequence[Fault], folder: Path) -> None:
+    """Write the inputs that broke a promise to FOLDER/PARSER/NUMBER.bin."""
+    for fault in faults:
+        seeds = list(module('parsers').Parsers[fault.parser].seeds()) + corpus(fault.parser)
+        path = folder / folder_name(fault.parser) / f'{fault.number}.bin'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(module('mutations').mutated(seeds, fault.number))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the parsers and print a line for each."""
     names = list(module('parsers').Parsers)
@@ -212,6 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'{name}: {counts} in {time.monotonic() - began:.0f} s', flush=True)
         for fault in report.faults[:10]:
             print(f'  {fault.number} {fault.kind}: {fault.error[:300]}', flush=True)
+        if args.out:
+            write_inputs(report.faults, args.out)
     return int(faulty > 0)
 
 

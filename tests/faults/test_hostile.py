@@ -87,3 +87,16 @@ def test_every_kind_of_fault_is_noticed(kind, monkeypatch):
     monkeypatch.setattr(campaign, 'SECONDS', 0.2)
     report = campaign.run('broken', range(2), warm_up=False)
     assert [fault.kind for fault in report.faults] == [kind, kind]
+
+
+def test_faulty_inputs_are_written(monkeypatch, tmp_path, capsys):
+    parsers = campaign.module('parsers').Parsers
+    broken = parsers['cfg-options']._replace(run=_breaks('undocumented'))
+    monkeypatch.setitem(parsers, 'cfg-options', broken)
+    arguments = ['--parser', 'cfg-options', '--count', '2', '--first', '7', '--out', str(tmp_path)]
+    assert campaign.main(arguments) == 1
+    assert capsys.readouterr().out.startswith('cfg-options: 2 undocumented')
+    mutated, seeds = campaign.module('mutations').mutated, broken.seeds()
+    seeds = [*seeds, *campaign.corpus('cfg-options')]
+    written = {path.name: path.read_bytes() for path in (tmp_path / 'cfg-options').iterdir()}
+    assert written == {f'{number}.bin': mutated(seeds, number) for number in (7, 8)}
