@@ -1,0 +1,131 @@
+"""Breaks each promise in a copy of the project and sees whether its tests notice.
+
+python tests/faults/break_promises.py [--only WORDS] [--out TABLE.md]
+
+The copy has the tracked files; data of the working tree is linked into it. All tests must pass
+there before anything is broken. The end is a table, and status 1 if a break went unnoticed.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+from breaks import BREAKS, Break  # noqa: E402
+
+SECONDS = 900
+"""int: Time of one break's tests; what takes longer counts as unnoticed."""
+PASSED, FAILED = 0, 1  # statuses of pytest; others mean that no test ran, or a wrong command
+
+
+class Outcome(NamedTuple):
+    """How the tests of a break ended.
+
+    Attributes:
+        status (int): Of pytest; -1 where the time was over.
+        seconds (float): Wall clock.
+        first (str): The first test that failed, or the end of what pytest printed.
+    """
+
+    status: int
+    seconds: float
+    first: str
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy the files that git tracks, and link the data."""
+    copy = folder / 'project'
+    names = subprocess.check_output(['git', 'ls-files', '-z'], cwd=ROOT, text=True).split('\0')
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
+    if (ROOT / 'data').is_dir():
+        (copy / 'data').symlink_to(ROOT / 'data')
+    return copy
+
+
+def run_tests(copy: Path, tests: Sequence[str]) -> Outcome:
+    """Run tests in a copy until the first one fails."""
+    env = dict(os.environ, PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE='1')
+    command = [sys.executable, '-m', 'pytest', '-x', '-q', '--no-header', '-p', 'no:cacheprovider']
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [*command, *tests], cwd=copy, env=env, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return Outcome(-1, time.monotonic() - began, 'the time was over')
+    lines = done.stdout.splitlines() or done.stderr.splitlines()[-3:] or ['nothing was printed']
+    failed = [line for line in lines if line.startswith(('FAILED', 'ERROR'))]
+    first = failed[0].split(' ')[1] if failed else lines[-1]
+    return Outcome(done.returncode, time.monotonic() - began, first)
+
+
+def try_break(copy: Path, one: Break) -> Outcome:
+    """Break a promise, run its tests, and put the file back."""
+    path = copy / one.file
+    before = path.read_text(encoding='utf-8')
+    path.write_text(broken(before, one), encoding='utf-8')
+    try:
+        return run_tests(copy, one.tests)
+    finally:
+        path.write_text(before, encoding='utf-8')
+
+
+def broken(text: str, one: Break) -> str:
+    """Return the text of a file after the break.
+
+    Raises:
+        ValueError: If the text to replace does not occur once.
+    """
+    if text.count(one.old) != 1:
+        raise ValueError(f'{one.file} has not once what "{one.promise}" takes out: {one.old!r}.')
+    return text.replace(one.old, one.new)
+
+
+def table_row(one: Break, outcome: Outcome) -> str:
+    """Return the row of a break."""
+    noticed = outcome.status == FAILED
+    by = outcome.first.rpartition('/')[2].partition('[')[0] if noticed else f'**{outcome.first}**'
+    return f'| {one.promise} | `{one.file}` | {"noticed" if noticed else "not noticed"} | {by} |'
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Try the breaks one after another."""
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--only', default='', help='words of a promise')
+    parser.add_argument('--out', type=Path, help='file to which the table is appended')
+    args = parser.parse_args(argv)
+    chosen = [one for one in BREAKS if args.only in one.promise]
+    unnoticed = 0
+    with tempfile.TemporaryDirectory(prefix='breaks-') as folder:
+        copy = copy_project(Path(folder))
+        for tests in dict.fromkeys(one.tests for one in chosen):
+            whole = run_tests(copy, tests)
+            if whole.status != PASSED:
+                sys.exit(f'{" ".join(tests)} does not pass unbroken: {whole.first}')
+        for one in chosen:
+            outcome = try_break(copy, one)
+            unnoticed += outcome.status != FAILED
+            row = table_row(one, outcome)
+            print(f'{row} {outcome.seconds:.0f} s', flush=True)
+            if args.out:
+                with args.out.open('a', encoding='utf-8') as table:
+                    print(row, file=table)
+    print(f'{len(chosen) - unnoticed} of {len(chosen)} breaks were noticed.')
+    return int(unnoticed > 0)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
