@@ -98,13 +98,14 @@ def folder_name(name: str) -> str:
 def _run_chunk(name, parser, make, numbers: range, report: Report) -> int:
     """Run numbers until one ends the process; return the first that is not done."""
     place = mmap.mmap(-1, 8)  # the number in work, which a crash leaves behind
+    folder = Path(tempfile.mkdtemp(prefix='faults-', dir=_fast_folder()))
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         status = 1
         try:
-            _child(parser, make, numbers, place, writer)
+            _child(parser, make, numbers, place, writer, folder)
             status = 0
         finally:
             os._exit(status)
@@ -116,6 +117,7 @@ def _run_chunk(name, parser, make, numbers: range, report: Report) -> int:
             if kind in ('memory', 'undocumented', 'escape'):
                 report.faults.append(Fault(name, number, kind, error))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    shutil.rmtree(folder, ignore_errors=True)
     if status == 0:
         return numbers.stop
     (number,) = struct.unpack('<q', place[:8])
@@ -125,21 +127,20 @@ def _run_chunk(name, parser, make, numbers: range, report: Report) -> int:
     return number + 1
 
 
-def _child(parser, make, numbers: range, place: mmap.mmap, writer: int) -> None:
-    """Run inputs one after another; write a line for each fault, and the counts."""
+def _child(parser, make, numbers: range, place: mmap.mmap, writer: int, folder: Path) -> None:
+    """Run inputs one after another below a folder; write a line for each fault, and the counts."""
     limited = module('limited')
     faulthandler.disable()  # the parent reports a crash
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    folder = Path(tempfile.mkdtemp(prefix='faults-', dir=_fast_folder()))
     work = folder / 'a' / 'b'
     counts: Counter = Counter()
     for data in parser.seeds():
         work.mkdir(parents=True)
         limited.outcome_of(parser.run, data, work)
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(work.parent)
     work.mkdir(parents=True)
     limited.limit_memory(parser.mib)
     with os.fdopen(writer, 'w') as stream:
@@ -155,7 +156,7 @@ def _child(parser, make, numbers: range, place: mmap.mmap, writer: int) -> None:
                 kind = 'undocumented'
             if _left_its_folder(folder):
                 kind = 'escape'
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(folder)
                 work.mkdir(parents=True)
             _empty(work)
             counts[kind] += kind in ('raised', 'returned')
@@ -164,7 +165,6 @@ def _child(parser, make, numbers: range, place: mmap.mmap, writer: int) -> None:
         for kind, count in counts.items():
             if count:
                 print(json.dumps([kind, -1, '', count]), file=stream, flush=True)
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _left_its_folder(folder: Path) -> bool:
