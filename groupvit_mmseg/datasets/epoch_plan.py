@@ -1,6 +1,7 @@
 """Which slot reads which samples of an epoch: a function of seed, epoch and process grid alone.
 
-A *slot* is one loader worker of one rank. The plan gives every slot a number of samples of every
+A *slot* is one loader worker of one rank, or one of the streams that its workers share
+(``num_streams`` of ``ImageTextDataset``). The plan gives every slot a number of samples of every
 source, and turns those numbers into ranges of shards, so that slots never overlap.
 """
 
@@ -49,7 +50,7 @@ class ShardRange(NamedTuple):
 
 
 class WorkerGrid(NamedTuple):
-    """The processes that share an epoch: ranks, workers per rank, samples per batch and rank."""
+    """What shares an epoch: ranks, workers or streams per rank, samples per batch and rank."""
 
     world_size: int
     num_workers: int

@@ -16,7 +16,7 @@ class GridProgress(NamedTuple):
 
     Attributes:
         world_size (int): Ranks.
-        num_workers (int): Loader workers of each rank, at least 1.
+        num_workers (int): Loader workers of each rank, or its streams, at least 1.
         batch_size (int): Samples per step and rank.
         steps (int): Steps done.
     """

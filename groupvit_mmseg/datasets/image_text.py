@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -32,6 +33,21 @@ _RESERVE_PER_SHARD, _RESERVE_SAMPLES = 16, 256
 _ORDER, _RESERVE = 1, 2
 
 
+@dataclass
+class _Pass:
+    """An iteration over an epoch, or over its remainder, as one worker sees it.
+
+    Attributes:
+        first (EpochPosition): Its first position over all workers.
+        grid (WorkerGrid): The processes and their streams.
+        readers (dict[int, SlotReader]): Readers of streams by the offset of their next batch.
+    """
+
+    first: EpochPosition
+    grid: WorkerGrid
+    readers: dict[int, SlotReader] = field(default_factory=dict)
+
+
 @DATASETS.register_module()
 class ImageTextDataset(Dataset):
     """Image-text pairs from one or several sources of webdataset shards, tables or Parquet.
@@ -50,7 +66,8 @@ class ImageTextDataset(Dataset):
 
     **Order.** A function of (seed, epoch), the number of ranks and workers, and the batch size: the
     order of the shards, the samples of each worker, the buffer, and every random number of the
-    transforms.
+    transforms. With ``num_streams`` the number of workers decides nothing: a rank's epoch is read
+    in so many streams, which its workers share, each with a buffer of its own.
 
     **Bad samples.** A sample that cannot be read, or for which any transform raises any error, is
     replaced by one that the same worker read shortly before, so that ranks do the same steps; at
@@ -70,11 +87,14 @@ class ImageTextDataset(Dataset):
             Defaults to 0.1.
         min_failure_samples (int): Samples that a worker reads before it checks the share; fewer
             if its whole epoch has fewer. Defaults to 500.
+        num_streams (int, optional): Streams of a rank, a multiple of ``num_workers``; 12 suit 1, 2,
+            3, 4, 6 and 12 workers, and none. None is one of each worker. Defaults to None.
 
     Raises:
         FileNotFoundError: If a shard is missing.
         TypeError: If ``sources`` is not a list of dicts.
-        ValueError: If the mix is empty, a length is missing, or the share is outside [0, 1].
+        ValueError: If the mix is empty, a length is missing, the share is outside [0, 1], or there
+            are less than one stream.
 
     Example:
         >>> from pathlib import Path
@@ -107,7 +127,10 @@ class ImageTextDataset(Dataset):
         shuffle_buffer: int = 10_000,
         max_failure_share: float = 0.1,
         min_failure_samples: int = 500,
+        num_streams: int | None = None,
     ) -> None:
+        if num_streams is not None and num_streams < 1:
+            raise ValueError(f'`num_streams` is {num_streams}: it must be 1 or more, or None.')
         if not 0 <= max_failure_share <= 1:
             raise ValueError(f'`max_failure_share` is {max_failure_share}: it must be in [0, 1].')
         if isinstance(sources, str) or not all(isinstance(source, dict) for source in sources):
@@ -121,8 +144,8 @@ class ImageTextDataset(Dataset):
         self.max_failure_share = max_failure_share
         self.min_failure_samples = min_failure_samples
         self.metainfo = {'task': 'image-text pretraining'}
-        self._reader: SlotReader | None = None
-        self._next_position: EpochPosition | None = None
+        self.num_streams = num_streams
+        self._pass: _Pass | None = None
 
     def __len__(self) -> int:
         """Count the samples of one epoch over all ranks."""
@@ -146,12 +169,31 @@ class ImageTextDataset(Dataset):
                 'ImageTextDataset reads its shards in order and cannot be indexed by number: set '
                 "`sampler=dict(type='ImageTextSampler')` in the dataloader."
             )
-        if self._reader is None or positions[0] != self._next_position:
-            self._reader = self._open_reader(positions)
-        step = self._reader.grid.batch_size * self._reader.grid.num_workers
-        self._next_position = positions[0]._replace(offset=positions[0].offset + step)
+        offset, self._pass = positions[0].offset, self._pass_of(positions)
+        grid, readers = self._pass.grid, self._pass.readers
+        reader = readers.pop(offset, None) or self._open_reader(positions[0], grid)
+        readers[offset + grid.batch_size * grid.num_workers] = reader
         with kept_random_states():
-            return [self._reader.load(position) for position in positions]
+            return [reader.load(position) for position in positions]
+
+    def count_streams(self, num_workers: int) -> int:
+        """Return the streams in which each rank reads its epoch.
+
+        Args:
+            num_workers (int): Loader workers of a rank; 0 reads in the process itself.
+
+        Raises:
+            ValueError: If the workers cannot share ``num_streams`` equally.
+        """
+        workers = max(num_workers, 1)
+        if self.num_streams is None:
+            return workers
+        if self.num_streams % workers:
+            raise ValueError(
+                f'{workers} workers cannot share num_streams={self.num_streams} equally: choose a '
+                '`num_workers` that divides it, or a multiple of the workers as `num_streams`.'
+            )
+        return self.num_streams
 
     def check_grid(self, grid: WorkerGrid) -> None:
         """Check that every worker has shards to read.
@@ -160,48 +202,59 @@ class ImageTextDataset(Dataset):
             grid (WorkerGrid): Ranks, workers per rank, samples per batch.
 
         Raises:
-            ValueError: If a source without ``sizes.json`` has fewer shards than there are workers.
+            ValueError: If a source without ``sizes.json`` has fewer shards than there are streams.
         """
+        readers = 'workers' if self.num_streams is None else 'streams'
         slots = grid.world_size * grid.num_workers
         for source in self.sources:
             if source.sizes is None and len(source.shards) < slots:
                 raise ValueError(
-                    f'Source "{source.name}" has {len(source.shards)} shards for {slots} workers '
-                    f'({grid.world_size} ranks x {grid.num_workers}): lower `num_workers`, cut the '
-                    'data into more shards, or put a sizes.json beside them so that shards can be '
-                    'shared.'
+                    f'Source "{source.name}" has {len(source.shards)} shards for {slots} {readers} '
+                    f'({grid.world_size} ranks x {grid.num_workers}): lower `num_{readers}`, cut '
+                    'the data into more shards, or put a sizes.json beside them so that shards can '
+                    'be shared.'
                 )
 
-    def _open_reader(self, positions: Sequence[EpochPosition]) -> 'SlotReader':
-        """Start reading at a batch.
-
-        Batch ``j`` of an epoch belongs to slot ``j mod num_workers``, whichever worker loads it, so
-        that a resumed epoch has the samples of an uninterrupted one.
-        """
+    def _pass_of(self, positions: Sequence[EpochPosition]) -> _Pass:
+        """Return the iteration to which a batch belongs, a new one at a worker's first batch."""
         info, position = get_worker_info(), positions[0]
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
+        first, done = position._replace(offset=position.start), position.offset - position.start
+        now = self._pass
+        if now is not None and now.first == first and done != worker * now.grid.batch_size:
+            return now
         # The loader gives its first batches to workers 0, 1, ...; the last batch may be short, so
         # only the offset of a worker's first batch gives the batch size.
-        batch_size = (position.offset - position.start) // worker if worker else len(positions)
-        grid = WorkerGrid(position.world_size, num_workers, batch_size, position.num_samples)
+        batch_size = done // worker if worker else len(positions)
+        streams = self.count_streams(num_workers)
+        grid = WorkerGrid(position.world_size, streams, batch_size, position.num_samples)
         self.check_grid(grid)
-        round_, worker = divmod(position.offset // batch_size, num_workers)
+        return _Pass(first, grid)
+
+    def _open_reader(self, position: EpochPosition, grid: WorkerGrid) -> SlotReader:
+        """Start reading at a batch.
+
+        Batch ``j`` of an epoch belongs to stream ``j mod num_streams``, whichever worker loads it,
+        so that a resumed epoch has the samples of an uninterrupted one.
+        """
+        batch_size, num_streams = grid.batch_size, grid.num_workers
+        round_, index = divmod(position.offset // batch_size, num_streams)
         history = [GridProgress(*steps) for steps in position.history]
         grids = [*grids_in_turn(sum(self.quotas), history), (grid, 0)]
-        stream = self._stream(position, grids, position.rank * num_workers + worker)
-        need = grid.worker_quotas()[worker]
+        stream = self._stream(position, grids, position.rank * num_streams + index)
+        need = grid.worker_quotas()[index]
         failures = Failures(
             self.max_failure_share, min(self.min_failure_samples, need), sum(self.quotas)
         )
         # What an uninterrupted run would have read before; it also replaces bad samples.
         earlier = islice(stream, round_ * batch_size)
         spare = deque((raw for raw in earlier if raw.error is None), maxlen=SPARE_SAMPLES)
-        entropy = (position.seed, position.epoch, position.rank, worker, _RESERVE)
+        entropy = (position.seed, position.epoch, position.rank, index, _RESERVE)
         reserve = self._reserve(random_generator(*entropy))
         return SlotReader(stream, self.pipeline, failures, grid, spare, reserve)
 
     def _reserve(self, rng: np.random.Generator) -> Iterator[RawSample]:
-        """Read samples from the beginnings of all shards, in this worker's order."""
+        """Read samples from the beginnings of all shards, in this stream's order."""
         shards = [(source, shard) for source in self.sources for shard in source.shards]
         order = (shards[i] for i in rng.permutation(len(shards)))
         readable = (
@@ -228,8 +281,8 @@ class ImageTextDataset(Dataset):
             (need, chain.from_iterable(map(partial(read_range, source), ranges)))
             for (need, ranges), source in zip(plan, self.sources, strict=True)
         ]
-        rank, worker = divmod(slot, grid.num_workers)
-        rng = random_generator(position.seed, position.epoch, rank, worker, _ORDER)
+        rank, index = divmod(slot, grid.num_workers)
+        rng = random_generator(position.seed, position.epoch, rank, index, _ORDER)
         return mixed_stream(streams, shuffle_buffer=self.shuffle_buffer, rng=rng)
 
 

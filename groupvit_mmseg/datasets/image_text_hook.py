@@ -47,7 +47,7 @@ class ImageTextDataHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Check that ranks get batches and workers shards, and images one augmentation."""
         loader = runner.train_loop.dataloader
-        dataset = _image_text_dataset(loader)
+        dataset = image_text_dataset_of(loader)
         if dataset is not None:
             check_loader(loader, get_world_size())
             check_augmented_once(runner.model, dataset)
@@ -138,17 +138,17 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
         TypeError: If the loader has another data set.
         ValueError: If a rank gets no batch, or a source has too few shards for the workers.
     """
-    dataset, num_samples = _image_text_dataset(loader), _epoch_length(loader)
+    dataset, num_samples = image_text_dataset_of(loader), _epoch_length(loader)
     if dataset is None:
         raise TypeError(f'The loader has a {type(loader.dataset).__name__}, no ImageTextDataset.')
     samples, batch = num_samples // world_size, loader.batch_size or 1
-    workers = max(loader.num_workers, 1)
+    streams = dataset.count_streams(loader.num_workers)
     if len(loader) == 0:
         raise ValueError(
             f'{num_samples} samples give each of {world_size} ranks {samples}, fewer than a batch '
             f'of {batch}: lower `batch_size`, use fewer ranks or more data.'
         )
-    dataset.check_grid(WorkerGrid(world_size, workers, batch, samples))
+    dataset.check_grid(WorkerGrid(world_size, streams, batch, samples))
     names = ', '.join(
         f'{source.name} {quota:,}'
         for source, quota in zip(dataset.sources, dataset.quotas, strict=True)
@@ -159,11 +159,12 @@ def check_loader(loader: DataLoader, world_size: int) -> None:
         f'{left_out:,} samples are left out.',
         level=logging.INFO,
     )
-    _log_idle_or_shared(loader, dataset, world_size * workers)
+    _log_idle_or_shared(loader, dataset, world_size * streams)
 
 
 def _log_idle_or_shared(loader: DataLoader, dataset: ImageTextDataset, slots: int) -> None:
-    """Log workers that get no batch, and shards that several workers read."""
+    """Log workers that get no batch, and shards that several workers or streams read."""
+    readers = 'workers' if dataset.num_streams is None else 'streams'
     if len(loader) < loader.num_workers:
         _log(
             f'{loader.num_workers - len(loader)} of {loader.num_workers} workers get no batch: '
@@ -172,9 +173,9 @@ def _log_idle_or_shared(loader: DataLoader, dataset: ImageTextDataset, slots: in
     for source in dataset.sources:
         if len(source.shards) < slots:
             _log(
-                f'Source "{source.name}" has {len(source.shards)} shards for {slots} workers: each '
-                f'shard is read by about {-(-slots // len(source.shards))} of them; more, smaller '
-                'shards or fewer workers save reading.'
+                f'Source "{source.name}" has {len(source.shards)} shards for {slots} {readers}: '
+                f'each shard is read by about {-(-slots // len(source.shards))} of them; more, '
+                f'smaller shards or fewer {readers} save reading.'
             )
 
 
@@ -210,7 +211,7 @@ def check_augmented_once(model: nn.Module, dataset: ImageTextDataset) -> None:
         )
 
 
-def _image_text_dataset(loader: DataLoader) -> ImageTextDataset | None:
+def image_text_dataset_of(loader: DataLoader) -> ImageTextDataset | None:
     """Return a loader's data set, unwrapped; None if it is another one.
 
     With ``num_batch_per_epoch`` mmengine wraps it to count the batches.

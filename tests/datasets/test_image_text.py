@@ -1,13 +1,16 @@
 import pickle
 from collections import Counter
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
+from torch.utils.data import BatchSampler
 
-from groupvit_mmseg.datasets import ImageTextDataset, check_loader
+from groupvit_mmseg.datasets import ImageTextDataset, ImageTextSampler, check_loader
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress
+from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 
 GRIDS = [(ranks, workers) for ranks in range(1, 6) for workers in range(4)]
 
@@ -171,6 +174,77 @@ def test_other_ranks_and_workers_read_what_was_left(
     seen += keys_of([part[:2] for part in rest])
     assert len(set(seen + last)) == len(seen + last)
     assert len(keys) - len(seen + last) < grid[0] + then[0] + 2
+
+
+@pytest.fixture
+def in_streams(make_source, make_dataset):
+    """Makes a data set of 47 samples in two sources, one of them with a bad sample."""
+    first, _ = make_source('first', [7, 1, 12, 5])
+    second, _ = make_source('second', [3, 19])
+
+    def read(results):
+        if results['key'].endswith('2-003'):
+            raise ValueError('it is bad')
+        return {'key': results['key'], 'drawn': np.random.rand(), 'error': results['error']}
+
+    return lambda **options: make_dataset(first, second, pipeline=[read], **options)
+
+
+@pytest.mark.parametrize('start', [0, 6])
+def test_streams_give_any_number_of_workers_the_same_samples(
+    in_streams, read_epoch, monkeypatch, start
+):
+    by_six = read_epoch(in_streams(), monkeypatch, grid=(2, 6), start=start)
+    assert any(s['skipped'] for batches in by_six for batch in batches for s in batch)
+    for workers in (0, 1, 2, 3, 6):
+        dataset = in_streams(num_streams=6)
+        assert read_epoch(dataset, monkeypatch, grid=(2, workers), start=start) == by_six
+    by_two = read_epoch(in_streams(), monkeypatch, grid=(2, 2), start=start)
+    assert by_two != by_six
+
+
+def test_a_pass_over_streams_can_be_left_and_begun_again(in_streams, monkeypatch):
+    dataset = in_streams(num_streams=3)
+    sampler = ImageTextSampler(dataset, seed=5)
+    epochs = []
+    for batches in (99, 2, 99):
+        positions = BatchSampler(sampler, 3, drop_last=False)
+        epochs.append([dataset.__getitems__(batch) for batch in islice(positions, batches)])
+    whole, left, again = epochs
+    assert whole == again
+    assert left == whole[:2]
+
+
+@pytest.mark.parametrize('num_streams', [0, -1])
+def test_streams_are_one_or_more(in_streams, num_streams):
+    with pytest.raises(ValueError, match=r'`num_streams` is .*: it must be 1 or more, or None'):
+        in_streams(num_streams=num_streams)
+
+
+def test_workers_that_cannot_share_the_streams_are_one_sentence(make_source, make_loader):
+    source, _ = make_source('pairs', [5, 2, 9])
+    loader = make_loader(source, pipeline=AUGMENTED, num_workers=2, num_streams=3)
+    with pytest.raises(ValueError, match='2 workers cannot share num_streams=3 equally: choose'):
+        check_loader(loader, 1)
+    check_loader(make_loader(source, pipeline=AUGMENTED, num_workers=3, num_streams=3), 1)
+
+
+def test_loaders_with_streams_are_equal_down_to_the_pixels(make_source, make_loader):
+    source, _ = make_source('pairs', [5, 2, 9])
+    loaders = [
+        make_loader(source, pipeline=AUGMENTED, num_workers=workers, num_streams=2, batch_size=3)
+        for workers in (0, 1, 2)
+    ]
+    for epoch in (0, 1, 1):
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        for batches in zip(*loaders, strict=True):
+            for other in batches[1:]:
+                assert torch.equal(other['inputs'], batches[0]['inputs'])
+                assert other['keys'] == batches[0]['keys']
+                assert other['prompts'] == batches[0]['prompts']
+    taken = [EpochProgress(loader, world_size=1).state_dict(3)['taken'] for loader in loaders]
+    assert taken == [[[1, 2, 3, 3]]] * 3  # so that another number of workers resumes exactly
 
 
 @pytest.mark.parametrize('num_workers', [0, 1, 2])

@@ -342,6 +342,22 @@ EVALUATION = (
         ('tests/models/test_out_of_memory.py',),
     ),
 )
+DETERMINISM = (
+    Break(
+        'streams give any number of workers the same samples',
+        f'{_DATA}/image_text.py',
+        'streams = self.count_streams(num_workers)',
+        'streams = num_workers',
+        ('tests/datasets/test_image_text.py',),
+    ),
+    Break(
+        'the order of samples is that of the seed',
+        f'{_DATA}/epoch_plan.py',
+        'return np.random.default_rng(entropy)',
+        'return np.random.default_rng()',
+        ('tests/datasets/test_image_text.py',),
+    ),
+)
 PAGE = (
     Break(
         'files of the page are limited',
@@ -405,4 +421,4 @@ SUPPLY = (
         ('tests/test_supply_chain.py',),
     ),
 )
-BREAKS = (*FILES, *TRAINING, *EVALUATION, *PAGE, *SUPPLY)
+BREAKS = (*FILES, *TRAINING, *EVALUATION, *DETERMINISM, *PAGE, *SUPPLY)

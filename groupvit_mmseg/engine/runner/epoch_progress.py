@@ -4,6 +4,7 @@ from torch.utils.data import DataLoader
 
 from groupvit_mmseg.checkpoints.types import CheckpointMeta
 from groupvit_mmseg.datasets.epoch_remainder import GridProgress
+from groupvit_mmseg.datasets.image_text_hook import image_text_dataset_of
 from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
 
 
@@ -112,7 +113,9 @@ class EpochProgress:
 
     def _own_grid(self, steps: int) -> GridProgress:
         """Make the progress of this run's processes."""
-        workers = max(self.loader.num_workers, 1)
+        workers, dataset = max(self.loader.num_workers, 1), image_text_dataset_of(self.loader)
+        if dataset is not None:
+            workers = dataset.count_streams(workers)
         return GridProgress(self.world_size, workers, self.loader.batch_size or 1, steps)
 
     def _check_step_size(self) -> None:
