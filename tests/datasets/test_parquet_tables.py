@@ -131,3 +131,14 @@ def test_without_pyarrow_one_sentence_names_the_extra(tool, tmp_path, monkeypatc
     assert tool.main(arguments) == 2
     assert "pip install 'groupvit-mmseg[parquet]'" in capsys.readouterr().err
     assert not list((tmp_path / 'shards').iterdir())
+
+
+@pytest.mark.parametrize('metadata', [{f'{n}': '' for n in range(100_001)}, {'x': 'a' * 2**24}])
+def test_metadata_without_end_is_one_sentence(tmp_path, metadata):
+    pa = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+    import pyarrow.parquet as pq
+
+    table = pa.table({'image': ['a.jpg'], 'caption': ['a dog']})
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / 'x.parquet')
+    with pytest.raises(ValueError, match=r'x\.parquet is no readable Parquet file'):
+        ParquetTable(tmp_path / 'x.parquet', Columns())

@@ -278,3 +278,20 @@ def test_none_of_something_is_one_sentence(tool, option, tmp_path, capsys):
         load_tool(tool).main([str(whole_tar(tmp_path / 'a.tar')), option, '0'])
     assert status.value.code == 2
     assert f'{option}: it is 0: give at least 1' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'limit,value,names,reason',
+    [
+        ('MAX_SAMPLE_BYTES', 11, ['jpg'], 'it has more than 11 bytes'),
+        ('MAX_MEMBERS', 1, ['jpg'], 'it has more than 1 members'),
+        ('MAX_SAMPLE_BYTES', 12, ['jpg', 'txt'], None),
+        ('MAX_MEMBERS', 2, ['jpg', 'txt'], None),
+    ],
+)
+def test_a_sample_beyond_a_limit_is_a_bad_one(tmp_path, monkeypatch, limit, value, names, reason):
+    monkeypatch.setattr(f'groupvit_mmseg.datasets.shard_members.{limit}', value)
+    write_tar(tmp_path / 'x.tar', ['a.jpg', 'a.txt', 'b.jpg'], content=b'123456')
+    first, second = read_shard_range(ShardRange(str(tmp_path / 'x.tar'), 0, None), 'x')
+    assert (list(first.members), first.error) == (names, reason)
+    assert (list(second.members), second.error) == (['jpg'], None)

@@ -296,6 +296,10 @@ INSTANCES = {
     'no number as a corner': lambda: coco(segmentation=[['a', 1, 5, 1, 5, 5]]),
     'run lengths of another size': lambda: coco(segmentation=dict(size=[9, 9], counts=[81])),
     'run lengths too long': lambda: coco(segmentation=dict(size=[10, 12], counts=[2**62])),
+    'run lengths of 8 GiB': lambda: coco(segmentation=dict(size=[10, 12], counts=[2**33])),
+    'compressed run lengths of 5 * 2 ** 30': lambda: coco(
+        segmentation=dict(size=[10, 12], counts='oooooo4')
+    ),
     'negative run lengths': lambda: coco(segmentation=dict(size=[10, 12], counts=[240, -120])),
     'compressed run lengths too long': lambda: coco(
         segmentation=dict(size=[10, 12], counts='ooooooooo0')

@@ -33,21 +33,21 @@ FILES = (
         f'{_DATA}/tar_stream.py',
         'self._decompressor.decompress(packed, len(view))',
         'self._decompressor.decompress(packed)[: len(view)]',
-        (_BOMBS, '-k', 'shard'),
+        (_BOMBS, '-k', 'shard', '-m', ''),
     ),
     Break(
         'names and records of a tar have 1 MiB at most',
         f'{_DATA}/tar_stream.py',
         'header.type in (*_LENGTHS, *_NAMES) and header.size > MAX_HEADER_BYTES',
         'False',
-        (_BOMBS, '-k', 'shard'),
+        (_BOMBS, '-k', 'shard', '-m', ''),
     ),
     Break(
         'a tar does not go backwards or on without end',
         f'{_DATA}/tar_stream.py',
         'if self._reads_at_end > _READS_AT_END:',
         'if False:',
-        (_BOMBS, '-k', 'shard'),
+        (_BOMBS, 'tests/datasets/test_shard_members.py', '-k', 'shard or members', '-m', ''),
     ),
     Break(
         'samples of a shard have 256 MiB at most',
@@ -61,7 +61,7 @@ FILES = (
         f'{_DATA}/image_decoding.py',
         'if width * height > max_pixels:',
         'if False:',
-        (_BOMBS, '-k', 'image'),
+        ('tests/datasets/test_image_memory.py', 'tests/datasets/test_bad_samples.py'),
     ),
     Break(
         'instances with huge images are refused',
