@@ -200,6 +200,7 @@ SHARDS = {
     ),
     'a negative size': lambda: extended(b'18 size=-1000000\n\n'),
     'a size of 2 ** 80': lambda: extended(b'35 size=1208925819614629174706176\n'),
+    'a size of 2 ** 50, compressed': lambda: gzip.compress(extended(b'25 size=1125899906842624\n')),
     'headers of headers': lambda: extended(b'')[:512] * 5000 + header('a.jpg', 0) + bytes(1024),
     '5,000 empty members of one sample': lambda: gzip.compress(
         b''.join(header(f'a.{i}', 0) for i in range(5_000)) + bytes(1024), 1
