@@ -351,6 +351,17 @@ TABLES = {
     'no line ends': lambda: b'image,caption\n' + b'a,' * 1_000_000,
 }
 
+ANY_JSON = {
+    'a deep list': lambda: b'[' * 100_000,
+    'a deep object': lambda: b'{"a":' * 100_000,
+    'a number of 100,000 digits': lambda: b'[' + b'9' * 100_000 + b']',
+}
+
+JOURNALS = {
+    name: lambda make=make: b'{"set": "pets", "weights": "0"}\n' + make() + b'\n'
+    for name, make in ANY_JSON.items()
+}
+
 BOMBS = {
     'shard': SHARDS,
     'image': IMAGES,
@@ -365,4 +376,11 @@ BOMBS = {
     'cfg-options': OPTIONS,
     'captions, table.csv': TABLES,
     'captions, flickr.txt': TEXT,
+    'captions, coco.json': ANY_JSON,
+    'captions, lines.jsonl': ANY_JSON,
+    'sizes.json': ANY_JSON,
+    'results of the page': ANY_JSON,
+    'training log of the page': ANY_JSON,
+    'caption': ANY_JSON,
+    'journal': JOURNALS,
 }
