@@ -24,7 +24,9 @@ class Visitor:
             base_url=f'{url}gradio_api/', timeout=SECONDS, trust_env=False, headers=headers
         )
         self.config = self.client.get(f'{url}config').json()
-        self.events = {each['api_name']: each for each in self.config['dependencies']}
+        dependencies = self.config['dependencies']
+        self.events = {each[key]: each for each in dependencies for key in ('api_name', 'id')}
+        self.kinds = {part['id']: part['type'] for part in self.config['components']}
         self.parts = {part['id']: part['props'] for part in self.config['components']}
         self.ids = {
             props['elem_id']: key for key, props in self.parts.items() if 'elem_id' in props
@@ -36,13 +38,15 @@ class Visitor:
         self.values[self.id_of(part)] = value
 
     def id_of(self, part):
-        """The number of a component, by its id in the page or its label."""
+        """The number of a component, by its number, its id in the page or its label."""
+        if part in self.parts:
+            return part
         if part in self.ids:
             return self.ids[part]
         return next(key for key, props in self.parts.items() if props.get('label') == part)
 
     def post(self, event, **event_data):
-        """Send an event; return the reply, which for most is the number to wait for."""
+        """Send an event, by its name or number; return the reply."""
         dependency = self.events[event]
         body = {
             'data': [self.values[each] for each in dependency['inputs']],
@@ -65,9 +69,10 @@ class Visitor:
                 raise AssertionError(f'{event}: {json.dumps(message)[:600]}')
             answer = message['output']
         outputs = self.events[event]['outputs']
+        names = (self.parts[key].get('elem_id') or self.parts[key].get('label') for key in outputs)
         return {
-            self.parts[key].get('elem_id') or self.parts[key].get('label') or key: value
-            for key, value in zip(outputs, answer['data'], strict=True)
+            name or key: value
+            for name, key, value in zip(names, outputs, answer['data'], strict=True)
         }
 
     def wait_for(self, event_id):
