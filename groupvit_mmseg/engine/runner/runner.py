@@ -1,6 +1,7 @@
 """GroupViTRunner: mmengine's Runner with safe reading, atomic writing and exact resuming."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -34,6 +35,9 @@ from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
 from groupvit_mmseg.engine.sharding import is_sharded, shard_weights
 from groupvit_mmseg.openmmlab_entries import draws_nothing
+
+CUBLAS_WORKSPACE = ':4096:8'
+"""str: Memory with which cuBLAS adds in a fixed order; it has to be set before its first use."""
 
 
 @RUNNERS.register_module()
@@ -107,6 +111,23 @@ class GroupViTRunner(EnvironmentLog):
                 )
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def set_randomness(
+        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
+    ) -> None:
+        """Seed the generators; a deterministic run has the same bits each time, on GPUs as well.
+
+        Args:
+            seed (int, optional): None draws one.
+            diff_rank_seed (bool): Whether ranks have seeds of their own. Defaults to False.
+            deterministic (bool): Whether PyTorch, cuDNN and cuBLAS use algorithms that add in a
+                fixed order. An operation without such an algorithm raises an error. Defaults to
+                False.
+        """
+        if deterministic:
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', CUBLAS_WORKSPACE)
+            torch.backends.cudnn.benchmark = False  # which mmengine would warn of
+        super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without a GPU, replace SyncBatchNorm by BatchNorm."""
