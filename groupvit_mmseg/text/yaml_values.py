@@ -18,16 +18,8 @@ _TEXT = 'tag:yaml.org,2002:str'
 _OF_LIBYAML = 'exceeded maximum nesting depth'  # a thousand
 
 
-class _PythonEvents(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """Events of a text by PyYAML itself."""
-
-    def __init__(self, text: str) -> None:
-        yaml.reader.Reader.__init__(self, text)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-
-
-_Events = yaml.cyaml.CParser if yaml.__with_libyaml__ else _PythonEvents
+# Only their events are used.
+_Events = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def read_yaml(text: str) -> object:
@@ -75,10 +67,11 @@ class _Open:
 
     def __init__(self, values: list | dict) -> None:
         self.values = values
-        self.has_key, self.key = False, None
+        self.has_key = False
+        self.key: object = None
         self.texts: set[str] = set()
 
-    def add(self, value: object, event: yaml.NodeEvent) -> None:
+    def add(self, value: object, event: yaml.Event) -> None:
         """Add a value, or the key of the next one."""
         if isinstance(self.values, list):
             self.values.append(value)
@@ -88,9 +81,9 @@ class _Open:
         else:
             self._begin_pair(value, event)
 
-    def _begin_pair(self, key: object, event: yaml.NodeEvent) -> None:
+    def _begin_pair(self, key: object, event: yaml.Event) -> None:
         """Note a key, which is neither a list or mapping nor there twice."""
-        if isinstance(key, list | dict):
+        if not isinstance(event, yaml.ScalarEvent):
             raise _error('found unhashable key', event)
         if event.value in self.texts:
             raise _error(f'the key {event.value!r:.60} is there twice', event)
@@ -106,7 +99,7 @@ class _Builder(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
         yaml.resolver.Resolver.__init__(self)
         self._plain: dict[str, object] = {}
 
-    def document(self, events: _PythonEvents) -> object:
+    def document(self, events: yaml.CSafeLoader | yaml.SafeLoader) -> object:
         """Read the only document of a text; None without one."""
         document = _Open([])
         levels = [document]
@@ -144,7 +137,8 @@ class _Builder(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
         """Return the value of a scalar with a tag."""
         if len(event.value) > LONGEST and tag != _TEXT:
             raise _error(f'a value of {len(event.value)} characters is no text', event)
-        node = yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+        mark = event.start_mark
+        node = yaml.ScalarNode(tag, event.value, mark, mark)  # type: ignore[arg-type]  # libyaml's
         return self.construct_object(node)
 
     def _collection(self, event: yaml.CollectionStartEvent) -> list | dict:
@@ -158,4 +152,5 @@ class _Builder(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
 
 def _error(problem: str, event: yaml.Event) -> yaml.MarkedYAMLError:
     """Return an error with the line of an event."""
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+    mark = event.start_mark
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)  # type: ignore[arg-type]  # libyaml's

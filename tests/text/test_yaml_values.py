@@ -10,7 +10,7 @@ import yaml
 
 from groupvit_mmseg.text import yaml_values
 from groupvit_mmseg.text.class_file_yaml import parse_json, parse_yaml
-from groupvit_mmseg.text.yaml_values import LONGEST, MAX_DEPTH, _PythonEvents, read_yaml
+from groupvit_mmseg.text.yaml_values import LONGEST, MAX_DEPTH, read_yaml
 
 both_parsers = pytest.mark.parametrize('parser', ['libyaml', 'PyYAML'])
 
@@ -19,7 +19,7 @@ both_parsers = pytest.mark.parametrize('parser', ['libyaml', 'PyYAML'])
 def events(parser, monkeypatch):
     """Reads with one of the parsers."""
     if parser == 'PyYAML':
-        monkeypatch.setattr(yaml_values, '_Events', _PythonEvents)
+        monkeypatch.setattr(yaml_values, '_Events', yaml.SafeLoader)
     elif not yaml.__with_libyaml__:
         pytest.skip('PyYAML was built without libyaml')
 
@@ -112,7 +112,7 @@ def test_both_parsers_read_the_same_of_random_texts(monkeypatch):
     for _ in range(3000):
         text = ''.join(chance.choice(pieces) for _ in range(chance.randrange(1, 14)))
         values = []
-        for parser in (yaml_values.yaml.cyaml.CParser, _PythonEvents):
+        for parser in (yaml.CSafeLoader, yaml.SafeLoader):
             monkeypatch.setattr(yaml_values, '_Events', parser)
             try:
                 values.append(repr(read_yaml(text)))

@@ -1,7 +1,6 @@
 """GroupViTRunner: mmengine's Runner with safe reading, atomic writing and exact resuming."""
 
 import copy
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import cast
@@ -29,19 +28,16 @@ from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_content import gather_checkpoint, restore_types
-from groupvit_mmseg.engine.runner.environment_log import EnvironmentLog
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
+from groupvit_mmseg.engine.runner.repeatable import RepeatableRunner
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
 from groupvit_mmseg.engine.sharding import is_sharded, shard_weights
 from groupvit_mmseg.openmmlab_entries import draws_nothing
 
-CUBLAS_WORKSPACE = ':4096:8'
-"""str: Memory with which cuBLAS adds in a fixed order; it has to be set before its first use."""
-
 
 @RUNNERS.register_module()
-class GroupViTRunner(EnvironmentLog):
+class GroupViTRunner(RepeatableRunner):
     """Runner that reads checkpoints safely, checks their keys, and writes and resumes them exactly.
 
     A checkpoint (:class:`.Checkpoint`) consists of plain values and tensors, which
@@ -79,7 +75,7 @@ class GroupViTRunner(EnvironmentLog):
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
         """Build a loader; check the files of segmentation sets and read their masks exactly."""
-        return EnvironmentLog.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
+        return RepeatableRunner.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
 
     def register_hooks(
         self,
@@ -111,23 +107,6 @@ class GroupViTRunner(EnvironmentLog):
                 )
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
-
-    def set_randomness(
-        self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
-    ) -> None:
-        """Seed the generators; a deterministic run has the same bits each time, on GPUs as well.
-
-        Args:
-            seed (int, optional): None draws one.
-            diff_rank_seed (bool): Whether ranks have seeds of their own. Defaults to False.
-            deterministic (bool): Whether PyTorch, cuDNN and cuBLAS use algorithms that add in a
-                fixed order. An operation without such an algorithm raises an error. Defaults to
-                False.
-        """
-        if deterministic:
-            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', CUBLAS_WORKSPACE)
-            torch.backends.cudnn.benchmark = False  # which mmengine would warn of
-        super().set_randomness(seed, diff_rank_seed, deterministic)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
         """Build the model; without a GPU, replace SyncBatchNorm by BatchNorm."""
