@@ -13,7 +13,7 @@ CUBLAS_WORKSPACE = ':4096:8'
 
 
 class RepeatableRunner(EnvironmentLog):
-    """Runner whose ``randomness=dict(deterministic=True)`` is all that a deterministic run needs."""
+    """Runner for which ``randomness=dict(deterministic=True)`` is the whole switch."""
 
     def set_randomness(
         self, seed: int | None, diff_rank_seed: bool = False, deterministic: bool = False
