@@ -87,7 +87,7 @@ def run(options: WebOptions) -> None:
     )
     page = build_page(setup)
     print(f'{serve(page, address)}  (Ctrl-C ends the page)', flush=True)
-    page.block_thread()
+    page.blocks.block_thread()
 
 
 def check_gradio() -> None:

@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 Output = TypeVar('Output')
+FittingSizes = dict[tuple[object, ...], int]
+"""Rows of a batch that fitted into the memory after more did not, by device and shape of a row."""
 # What PyTorch says where an allocation failed; on GPUs it is a torch.cuda.OutOfMemoryError too.
 _MESSAGES = re.compile(
     r"out of memory|can't allocate memory|not enough memory|could not create a (primitive|memory)$|"
@@ -37,13 +39,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def in_fitting_parts(
-    run: Callable[[Tensor], Output], rows: Tensor
+    run: Callable[[Tensor], Output], rows: Tensor, fitting: FittingSizes | None = None
 ) -> Iterator[tuple[slice, Output]]:
     """Run a function on a batch, or on smaller parts of it where the memory is too small.
 
     Args:
         run (Callable): Takes some rows of the batch.
         rows (Tensor): The batch ``(B, ...)``.
+        fitting (FittingSizes, optional): What fitted for earlier batches, which is not exceeded
+            again; it is kept up to date. None remembers nothing. Defaults to None.
 
     Yields:
         tuple[slice, Output]: Rows of each part, in order, and the output for them.
@@ -56,16 +60,22 @@ def in_fitting_parts(
         ...     if len(rows) > 2:
         ...         raise MemoryError
         ...     return rows.tolist()
-        >>> [output for _, output in in_fitting_parts(run, torch.arange(5))]
+        >>> fitting = {}
+        >>> [output for _, output in in_fitting_parts(run, torch.arange(5), fitting)]
         [[0, 1], [2, 3], [4]]
+        >>> list(fitting.values())
+        [2]
     """
-    start, size = 0, len(rows)
+    fitting = {} if fitting is None else fitting
+    kind = (rows.device, rows.shape[1:])
+    start, size = 0, min(len(rows), fitting.get(kind, len(rows)))
     while start < len(rows):
         part = slice(start, start + size)
         call = functools.partial(run, rows[part])
         output = call() if size == 1 else unless_out_of_memory(call)
         if output is None:
             size //= 2
+            fitting[kind] = size
             _note(f'Out of memory: {size} at a time are computed, with the same results.')
         else:
             yield part, output
@@ -93,14 +103,17 @@ def unless_out_of_memory(call: Callable[[], Output]) -> Output | None:
 
 
 @contextlib.contextmanager
-def memory_sentence(sentence: Callable[[], str]) -> Iterator[None]:
+def memory_sentence(
+    sentence: Callable[[], str], error_type: type[Exception] = RuntimeError
+) -> Iterator[None]:
     """Replace an error of memory that runs out within the block by one sentence.
 
     Args:
         sentence (Callable[[], str]): Returns the sentence.
+        error_type (type[Exception]): Type of the new error. Defaults to ``RuntimeError``.
 
     Raises:
-        RuntimeError: With the sentence.
+        RuntimeError: With the sentence; or of the type that is given.
 
     Example:
         >>> with memory_sentence(lambda: 'Out of memory: take a smaller image.'):
@@ -114,7 +127,7 @@ def memory_sentence(sentence: Callable[[], str]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise RuntimeError(sentence()) from error
+        raise error_type(sentence()) from error
 
 
 @functools.cache

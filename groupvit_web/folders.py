@@ -10,15 +10,16 @@ MOST = 200
 """int: Folders that a list of choices has at most."""
 
 
-def resolve_below(root: Path, name: str) -> Path:
+def resolve_below(root: Path, name: object) -> Path:
     """Return the folder of a name, which must not lead out of the root.
 
     Args:
         root (Path): Folder of the command line.
-        name (str): Path relative to it, with slashes; ``'.'`` is the root itself.
+        name (object): Path relative to it, with slashes; ``'.'`` is the root itself. A program can
+            send anything.
 
     Raises:
-        ValueError: If the path leads out of the root, or is no folder.
+        ValueError: If the path leads out of the root, is no folder, or no text.
 
     Example:
         >>> Path('runs/first').mkdir(parents=True)
@@ -30,6 +31,8 @@ def resolve_below(root: Path, name: str) -> Path:
         ValueError: "../other" is not below the folder "runs" that this page shows: choose another.
     """
     top = root.resolve()
+    if not isinstance(name, str):
+        raise ValueError('This is no name of a folder.')
     try:
         folder = (top / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, a loop of links

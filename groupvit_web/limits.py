@@ -10,6 +10,13 @@ class Limits(NamedTuple):
 
     Attributes:
         file_bytes (int): Bytes of an uploaded file. Defaults to 64 MiB.
+        disk_bytes (int): Bytes of all uploaded files on the disk. Defaults to 4 GiB.
+        seconds_of_files (int): Seconds after which uploads and downloads are removed from the disk.
+            Defaults to an hour.
+        request_bytes (int): Bytes of a request that is no upload. Defaults to 4 MiB.
+        requests (int): Requests of one address in a minute; this machine sends any number. Defaults
+            to 3,000.
+        logins (int): Passwords that one address tries in a minute. Defaults to 20.
         pixels (int): Width times height of a picture. Defaults to 50 million.
         seconds (float): Seconds of a request, waiting for the model included. Defaults to 60.
         export_seconds (float): Seconds of an export to ONNX. Defaults to 300.
@@ -23,6 +30,11 @@ class Limits(NamedTuple):
     """
 
     file_bytes: int = 64 * 2**20
+    disk_bytes: int = 4 * 2**30
+    seconds_of_files: int = 3600
+    request_bytes: int = 4 * 2**20
+    requests: int = 3000
+    logins: int = 20
     pixels: int = 50_000_000
     seconds: float = 60.0
     export_seconds: float = 300.0
@@ -33,3 +45,8 @@ class Limits(NamedTuple):
     encoding_bytes: int = 256 * 2**20
     score_bytes: int = 512 * 2**20
     export_bytes: int = 256 * 2**20
+
+    @property
+    def upload_bytes(self) -> int:
+        """Bytes of a request with a file in it."""
+        return self.file_bytes + 2**16

@@ -17,10 +17,8 @@ from groupvit_web.limits import Limits
 from groupvit_web.model import PageModel
 from groupvit_web.segment_tab import segment_tab
 from groupvit_web.training_tab import build_training_tab
+from groupvit_web.visitors import Visitors
 from groupvit_web.wiring import connect
-
-SECONDS_OF_FILES = 3600
-"""int: Uploads and downloads are removed from the disk after this time."""
 
 
 class PageSetup(NamedTuple):
@@ -43,22 +41,34 @@ class PageSetup(NamedTuple):
     notice: str = ''
 
 
-def build_page(setup: PageSetup) -> gr.Blocks:
+class Page(NamedTuple):
+    """A page that :func:`.serve` opens.
+
+    Attributes:
+        blocks (gr.Blocks): Its parts and events.
+        visitors (Visitors): Those who have it open.
+        limits (Limits): What they may send.
+    """
+
+    blocks: gr.Blocks
+    visitors: Visitors
+    limits: Limits
+
+
+def build_page(setup: PageSetup) -> Page:
     """Make the page.
 
     Args:
         setup (PageSetup): Models, examples and folders.
-
-    Returns:
-        gr.Blocks: The page, which :func:`.serve` opens.
     """
-    page = gr.Blocks(
+    seconds = setup.limits.seconds_of_files
+    blocks = gr.Blocks(
         title='GroupViT: segment pictures with words',
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(SECONDS_OF_FILES // 6, SECONDS_OF_FILES),
+        delete_cache=(max(1, seconds // 6), seconds),
     )
-    with page:
+    with blocks:
         _masthead(setup)
         with gr.Tabs():
             with gr.Tab('Segment', id='segment'):
@@ -68,8 +78,9 @@ def build_page(setup: PageSetup) -> gr.Blocks:
             with gr.Tab('Evaluation', id='evaluation'):
                 build_evaluation_tab(setup.results)
         backend = Backend(setup.models, setup.examples, setup.limits)
-        connect(page, Events(controls, panels, backend))
-    return page
+        events = Events(controls, panels, backend)
+        connect(blocks, events)
+    return Page(blocks, events.visitors, setup.limits)
 
 
 def _masthead(setup: PageSetup) -> None:

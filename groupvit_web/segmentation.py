@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from groupvit_mmseg.models.inference_options import read_options
+from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web import drawing
 from groupvit_web.byte_cache import ByteCache
-from groupvit_web.deadline import Deadline
+from groupvit_web.deadline import ADVICE, Deadline
 from groupvit_web.encodings import EncodedPicture, EncodingCache, checked_between_layers
 from groupvit_web.errors import PageError
 from groupvit_web.figures import Figure
@@ -104,9 +106,16 @@ class PageSegmenter:
         Raises:
             PageError: If the picture or the request cannot be used, or takes too long.
         """
+        with _memory_of(picture):
+            return self._segment(picture, request, deadline or self.deadline())
+
+    def _segment(
+        self, picture: Picture, request: SegmentationRequest, deadline: Deadline
+    ) -> PageResult:
+        """Segment a picture; errors of memory keep their type."""
         begin = time.perf_counter()
         classes = self.classes(request)
-        scored, was_encoded = self._score(picture, request, classes, deadline or self.deadline())
+        scored, was_encoded = self._score(picture, request, classes, deadline)
         decision = scored.scores.decide(self.model.head, classes)
         confidence = decision.confidence
         colours = drawing.colours_of(classes, request.colours)
@@ -141,7 +150,8 @@ class PageSegmenter:
             PageError: As :meth:`segment`.
         """
         classes = self.classes(request)
-        scored, _ = self._score(picture, request, classes, deadline or self.deadline())
+        with _memory_of(picture):
+            scored, _ = self._score(picture, request, classes, deadline or self.deadline())
         return scored.scores
 
     def result(
@@ -162,7 +172,7 @@ class PageSegmenter:
                 'words.'
             )
         test_cfg = self.model.test_cfg(request.mode, request.pamr_steps)
-        with self.model.turn(deadline) as inferencer:
+        with _memory_of(picture), self.model.turn(deadline) as inferencer:
             with self.model.configured(inferencer, classes, test_cfg):
                 with checked_between_layers(inferencer.segmentor.encoder, deadline):
                     return inferencer(picture.pixels())
@@ -202,6 +212,13 @@ class PageSegmenter:
             encoded, self.model.head, embedded, pamr_steps=steps, deadline=deadline
         )
         return _Scored(scores, drawing.draw_heat_maps(picture, scores, classes.foreground))
+
+
+def _memory_of(picture: Picture) -> AbstractContextManager[None]:
+    """Replace an error of memory that runs out within the block by a sentence for the visitor."""
+    height, width = picture.size
+    sentence = f'The memory is too small for {picture.name}, {width} x {height} pixels: {ADVICE}.'
+    return memory_sentence(lambda: sentence, PageError)
 
 
 def _words_key(classes: ClassList) -> tuple[object, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 
-import gradio as gr
+from starlette.middleware import Middleware
 
 from groupvit_web.address import Address
-from groupvit_web.limits import Limits
+from groupvit_web.gate import Gate
+from groupvit_web.page import Page
 from groupvit_web.theme import page_head, page_theme, static_text
 from groupvit_web.visitors import MOST_VISITORS
 
@@ -18,14 +19,12 @@ CONCURRENCY = 8
 FIRST_PORT, PORTS = 7860, 100
 
 
-def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> str:
-    """Serve a page in the background until the program ends or ``page.close()`` is called.
+def serve(page: Page, address: Address) -> str:
+    """Serve a page in the background until the program ends or ``page.blocks.close()`` is called.
 
     Args:
-        page (gr.Blocks): From :func:`.build_page`.
+        page (Page): From :func:`.build_page`.
         address (Address): Where, and for whom.
-        limits (Limits, optional): What visitors may send; None takes the defaults. Defaults to
-            None.
 
     Returns:
         str: The address of the page.
@@ -33,10 +32,10 @@ def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> st
     Raises:
         OSError: If the port is taken, or the host is none of this machine.
     """
-    limits = limits or Limits()
+    blocks, visitors, limits = page
     port = free_port(address.host, address.port)
-    page.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=CONCURRENCY, api_open=False)
-    _, local, shared = page.launch(
+    blocks.queue(max_size=QUEUE_LENGTH, default_concurrency_limit=CONCURRENCY, api_open=False)
+    _, local, shared = blocks.launch(
         server_name=address.host,
         server_port=port,
         auth=address.user,
@@ -44,6 +43,7 @@ def serve(page: gr.Blocks, address: Address, limits: Limits | None = None) -> st
         share=address.share,
         inbrowser=address.open_browser,
         max_file_size=limits.file_bytes,
+        app_kwargs={'middleware': [Middleware(Gate, limits=limits, visitors=visitors)]},
         state_session_capacity=MOST_VISITORS,
         theme=page_theme(),
         css=static_text('page.css'),

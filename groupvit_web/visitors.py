@@ -127,6 +127,12 @@ class Visitors:
         with self._lock:
             return self._visitor(name).point
 
+    def cancel(self, name: str) -> None:
+        """End the requests of a visitor, who no longer waits for the answers."""
+        with self._lock:
+            visitor = self._visitors.get(name, Visitor())
+            visitor.last.clear()
+
     def leave(self, name: str) -> None:
         """Forget a visitor: nobody waits for the answers."""
         with self._lock:

@@ -1,6 +1,6 @@
 """Trains a model, with the arguments of MMSegmentation.
 
-python tools/train.py CONFIG [--work-dir DIR] [--amp] [--resume]
+python tools/train.py CONFIG [--work-dir DIR] [--amp] [--resume] [--deterministic]
 python tools/train.py CONFIG --cfg-options load_from=groupvit-gcc-yfcc
 """
 
@@ -105,6 +105,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=['auto', 'bfloat16', 'float16'],
         help='mixed precision; auto takes bfloat16 if the hardware has it, else float16',
     )
+    parser.add_argument(
+        '--deterministic',
+        action='store_true',
+        help='the same bits each time on a GPU as well; an operation that cannot raises an error',
+    )
     add_config_options_argument(parser)
     add_launcher_arguments(parser)
     args = parser.parse_args(argv)
@@ -130,6 +135,8 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.amp:
         cfg.optim_wrapper.type = 'mmseg.MixedPrecisionOptimWrapper'  # in any scope
         cfg.optim_wrapper.dtype = args.amp
+    if args.deterministic:
+        cfg.randomness = {**cfg.get('randomness', {}), 'deterministic': True}
     cfg.setdefault('runner_type', 'GroupViTRunner')
     resume(cfg, args.resume)
     return cfg

@@ -8,6 +8,8 @@ which reads in blocks and fails at the end of the file.
 import struct
 from typing import NamedTuple
 
+import numpy as np
+
 # The first bytes of every format that is read.
 _SIGNATURES = (
     (b'\xff\xd8\xff', 'JPEG'),
@@ -32,6 +34,11 @@ _PROGRESSIVE_MARKERS = (0xC2, 0xC6, 0xCA, 0xCE)
 _MAX_DEFLATE_RATIO, _MAX_JPEG_RATIO = 1032, 512
 # Parts that are read: files of millions of empty ones take long.
 _MAX_PARTS = 200_000
+# Segments of a JPEG before its pixels, and those with EXIF after them: the time of OpenCV 4 grows
+# with the square of their number, to 10 s for 60,000.
+_MAX_SEGMENTS = 1000
+_TOO_MANY_SEGMENTS = f'the JPEG file has more than {_MAX_SEGMENTS:,} segments beside its pixels'
+_EXIF_MARKER = b'\xff\xe1'
 # A progressive JPEG of many pixels and thousands of empty scans takes minutes.
 _MAX_SCANS = 200
 # Frames in sequential order, Huffman-coded.
@@ -153,7 +160,7 @@ def _png_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
 
 def _open_jpeg(data: bytes) -> Container:
     """Read segments of marker, length and content up to the first scan, then the end marker."""
-    offset, frame, size, progressive = 2, 0, None, False
+    offset, frame, size, progressive, segments = 2, 0, None, False, 0
     for _ in range(_MAX_PARTS):
         offset = data.find(b'\xff', offset)
         if offset < 0 or offset + 4 > len(data):
@@ -167,6 +174,9 @@ def _open_jpeg(data: bytes) -> Container:
         stop = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], 'big')
         if stop > len(data):
             raise ValueError('the JPEG file is truncated: it breaks off in its header')
+        segments += 1
+        if segments > _MAX_SEGMENTS:
+            raise ValueError(_TOO_MANY_SEGMENTS)
         if marker in _JPEG_SIZE_MARKERS:
             frame = offset
             height, width = struct.unpack_from('>HH', data, frame + 5)
@@ -183,9 +193,20 @@ def _open_jpeg(data: bytes) -> Container:
         raise ValueError('the JPEG file has no size')
     if progressive and data.count(b'\xff\xda', offset) > _MAX_SCANS:
         raise ValueError(f'the JPEG file has more than {_MAX_SCANS} scans')
+    if _has_many_exif_segments(data, offset):
+        raise ValueError(_TOO_MANY_SEGMENTS)
     complete = data.rfind(b'\xff\xd9') > offset
     height = frame + 5 if complete and _has_separable_rows(data, frame, offset) else 0
     return Container('JPEG', data, size, plain=True, complete=complete, height_offset=height)
+
+
+def _has_many_exif_segments(data: bytes, start: int) -> bool:
+    """Return whether more than the limit may follow an offset; coded pixels have no such bytes."""
+    seconds = np.frombuffer(data, np.uint8, offset=start + 1) == _EXIF_MARKER[1]
+    if np.count_nonzero(seconds) <= _MAX_SEGMENTS:  # a small file, in a few microseconds
+        return False
+    firsts = np.frombuffer(data, np.uint8, len(seconds), start) == _EXIF_MARKER[0]
+    return int(np.count_nonzero(np.logical_and(firsts, seconds, out=seconds))) > _MAX_SEGMENTS
 
 
 def _has_separable_rows(data: bytes, frame: int, scan: int) -> bool:

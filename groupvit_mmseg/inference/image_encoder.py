@@ -24,6 +24,7 @@ from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_window
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
 
@@ -132,13 +133,15 @@ class ImageEncoder:
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the image or an option cannot be used.
+            RuntimeError: If the memory is too small for one window, or for the whole image.
         """
         options = self.options_with(**(test_cfg or {}))
         prepared = self.prepare(image)
         inputs, sample = self._inputs(prepared)
-        windows = encode_windows(self.segmentor, inputs, options)
-        is_whole = len(windows.outputs) == 1
-        whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
+        with memory_sentence(lambda: self.segmentor.too_large([inputs])):
+            windows = encode_windows(self.segmentor, inputs, options)
+            is_whole = len(windows.outputs) == 1
+            whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
         return EncodedImage(prepared.image, inputs, sample, windows, whole)
 
     def embed(self, classes: ClassList | None = None) -> EmbeddedClasses:
@@ -159,13 +162,17 @@ class ImageEncoder:
             encoded (EncodedImage): From :meth:`encode`.
             embedded (EmbeddedClasses, optional): From :meth:`embed`; None for the present classes.
                 Defaults to None.
+
+        Raises:
+            RuntimeError: If the memory is too small for the scores.
         """
-        embedded = self.embed() if embedded is None else embedded
-        windowed = encoded.windows.scored(self.segmentor.decode_head, embedded)
-        scores = self.segmentor.refiner(encoded.inputs)(windowed.pixel_scores())
-        scores = encoded.at_image_size(scores)
-        group_map = encoded.group_map()
-        return make_result(encoded.image, embedded.classes, scores=scores, group_map=group_map)
+        with memory_sentence(lambda: self.segmentor.too_large([encoded.inputs])):
+            embedded = self.embed() if embedded is None else embedded
+            windowed = encoded.windows.scored(self.segmentor.decode_head, embedded)
+            scores = self.segmentor.refiner(encoded.inputs)(windowed.pixel_scores())
+            scores = encoded.at_image_size(scores)
+            group_map = encoded.group_map()
+            return make_result(encoded.image, embedded.classes, scores=scores, group_map=group_map)
 
     def _inputs(self, prepared: PreparedImage) -> tuple[Tensor, SegDataSample]:
         """Return an image as the input of the segmentor ``(3, h, w)``, and its sample."""

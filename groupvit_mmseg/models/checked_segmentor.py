@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from mmengine.config import ConfigDict
 from mmseg.models.segmentors.base import BaseSegmentor
@@ -15,6 +16,7 @@ from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.models.inference_options import InferenceOptions, read_options
 from groupvit_mmseg.models.original_size import pixels_of
 from groupvit_mmseg.models.refinement import affinities, dense_crf, load_library, refine
+from groupvit_mmseg.out_of_memory import FittingSizes
 
 
 class CheckedSegmentor(BaseSegmentor):
@@ -94,6 +96,11 @@ class CheckedSegmentor(BaseSegmentor):
         )
 
     val_step = test_step
+
+    @cached_property
+    def fitting(self) -> FittingSizes:
+        """Windows that fitted into the memory at a time after more did not."""
+        return {}
 
     def too_large(self, images: Tensor | Sequence[Tensor]) -> str:
         """Return the sentence for images that the memory is too small for, even one by one."""

@@ -16,7 +16,7 @@ from groupvit_mmseg.models.finite_scores import check_finite
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.window_views import WindowView
 from groupvit_mmseg.models.windows import Window, WindowedImage, crop_windows, smallest_integers
-from groupvit_mmseg.out_of_memory import in_fitting_parts
+from groupvit_mmseg.out_of_memory import FittingSizes, in_fitting_parts
 
 if TYPE_CHECKING:
     from groupvit_mmseg.models.segmentor import GroupViTSegmentor
@@ -112,7 +112,12 @@ def encode_windows(
         return output
 
     for indices, output in run_windows(
-        run, [image], [windows], options.window_batch_size, views=views
+        run,
+        [image],
+        [windows],
+        options.window_batch_size,
+        views=views,
+        fitting=segmentor.fitting,
     ):
         outputs |= {number: output.of_image(row) for row, (_, number) in enumerate(indices)}
     for number, (rows, columns) in enumerate(encoded.windows):
@@ -129,6 +134,7 @@ def run_windows(
     batch_size: int,
     *,
     views: Sequence[WindowView] = (WindowView(),),
+    fitting: FittingSizes | None = None,
 ) -> Iterator[tuple[list[tuple[int, int]], Output]]:
     """Run a function on batches of windows of one size, on smaller ones if memory is short.
 
@@ -138,6 +144,7 @@ def run_windows(
         windows (Sequence[Sequence[Window]]): Windows of each image.
         batch_size (int): Windows per batch.
         views (Sequence[WindowView]): Views of each window. Defaults to the window itself.
+        fitting (FittingSizes, optional): As :func:`.in_fitting_parts` takes it. Defaults to None.
 
     Yields:
         tuple[list[tuple[int, int]], Output]: Index of the image and of its view, and the output.
@@ -146,7 +153,7 @@ def run_windows(
         RuntimeError: If the memory is too small for one window.
     """
     for indices, crops in batches_of_one_size(images, windows, batch_size, views=views):
-        for part, output in in_fitting_parts(run, crops):
+        for part, output in in_fitting_parts(run, crops, fitting):
             yield indices[part], output
 
 

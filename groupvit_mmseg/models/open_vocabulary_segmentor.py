@@ -151,7 +151,12 @@ class OpenVocabularySegmentor(CheckedSegmentor):
             count = image.new_zeros(size)
             total: Tensor | None = None
             for indices, of_windows in run_windows(
-                self._window_logits, [image], [windows], self.options.window_batch_size, views=views
+                self._window_logits,
+                [image],
+                [windows],
+                self.options.window_batch_size,
+                views=views,
+                fitting=self.fitting,
             ):
                 for (_, number), logits in zip(indices, of_windows, strict=True):
                     rows, columns = windows[number // len(views)]

@@ -207,7 +207,12 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             for size, places in zip(sizes, windows, strict=True)
         ]
         for indices, (scores, group_maps) in run_windows(
-            self._scores_and_maps, list(images), windows, options.window_batch_size, views=views
+            self._scores_and_maps,
+            list(images),
+            windows,
+            options.window_batch_size,
+            views=views,
+            fitting=self.fitting,
         ):
             for (image, number), table, group_map in zip(indices, scores, group_maps, strict=True):
                 rows, columns = results[image].windows[number]

@@ -31,17 +31,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
-import yaml
-
 from groupvit_mmseg.text.class_list import make_class_list
 from groupvit_mmseg.text.class_thresholds import check_threshold
 from groupvit_mmseg.text.templates import get_templates
 from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
+from groupvit_mmseg.text.yaml_values import ENDLESS, read_yaml
 
 FILE_KEYS = ('classes', 'background_words', 'bg_thresh', 'templates', 'alias_pooling')
 CLASS_KEYS = ('name', 'words', 'threshold', 'templates')
 # Separators of several words, ends of lines and invisible characters: none belongs to one word.
 _SEPARATOR = re.compile('[,;\t\n\r\uff0c\u3001\uff1b\u2028\u2029\0\u200b\ufeff]')
+_HALF_CHARACTER = re.compile('[\ud800-\udfff]')
 
 
 class _Classes(TypedDict):
@@ -78,18 +78,7 @@ def parse_yaml(text: str) -> ClassFile:
     Raises:
         ValueError: If the text is not YAML, or no class list.
     """
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f'line {mark.line + 1}: ' if mark else ''
-        raise ValueError(f'{line}{error.problem or error.context}.') from error
-    except RecursionError as error:
-        raise ValueError('not a class list: it has lists in lists without end.') from error
-    # Tagged scalars and other characters: constructors raise errors of many types.
-    except Exception as error:
-        raise ValueError(f'not valid YAML ({" ".join(str(error).split())}).') from error
-    return _make_class_file(content)
+    return _make_class_file(read_yaml(text))
 
 
 def parse_json(text: str) -> ClassFile:
@@ -103,30 +92,8 @@ def parse_json(text: str) -> ClassFile:
     except json.JSONDecodeError as error:
         raise ValueError(f'line {error.lineno}: not valid JSON ({error.msg}).') from error
     except RecursionError as error:
-        raise ValueError('not a class list: it has lists in lists without end.') from error
+        raise ValueError(ENDLESS) from error
     return _make_class_file(content)
-
-
-class _Loader(yaml.SafeLoader):
-    """``SafeLoader`` that refuses aliases and repeated keys."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Read the next value."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            problem = f'*{event.anchor} is an alias: write out what it stands for'
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Make a dict."""
-        keys = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                problem = f'the key {key.value!r:.60} is there twice'
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-        return super().construct_mapping(node, deep)
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
@@ -145,7 +112,7 @@ def _make_class_file(content: object) -> ClassFile:
     entries = _as_list(fields.get('classes'), 'classes')
     if not entries:
         raise ValueError('it names no class: give a list of names.')
-    classes = [_parse_class(entry, f'class {number}') for number, entry in enumerate(entries, 1)]
+    classes = _parse_classes(entries)
     has_background = is_background(classes[0].name)
     background_words = _words(fields.get('background_words'), 'background_words')
     _check_background(classes, bool(background_words) or fields.get('bg_thresh') is not None)
@@ -215,6 +182,18 @@ def _check_background(classes: Sequence[_Class], has_options: bool) -> None:
         )
 
 
+def _parse_classes(entries: Sequence[object]) -> list[_Class]:
+    """Read all classes; a name that is repeated, which is refused later, is read once."""
+    classes, by_name = [], dict[str, _Class]()
+    for number, entry in enumerate(entries, 1):
+        one = by_name.get(entry) if isinstance(entry, str) else None
+        one = one or _parse_class(entry, f'class {number}')
+        if isinstance(entry, str):
+            by_name[entry] = one
+        classes.append(one)
+    return classes
+
+
 def _parse_class(entry: object, entry_name: str) -> _Class:
     """Read a name, or a mapping."""
     if not isinstance(entry, dict):
@@ -246,7 +225,7 @@ def _word(value: object, entry_name: str) -> str:
         raise ValueError(
             f'{entry_name} is read as {value!r:.60}, no text: put quotation marks around it.'
         )
-    if any('\ud800' <= character <= '\udfff' for character in value):
+    if _HALF_CHARACTER.search(value):
         raise ValueError(f'{entry_name} has half a character in {value!a}: write it again.')
     separator = _SEPARATOR.search(value.strip())
     if separator:

@@ -23,8 +23,11 @@ def same_words(words: Sequence[str]) -> list[tuple[str, ...]]:
         [('Cat', 'cat ')]
     """
     groups: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    ids: dict[str, tuple[int, ...]] = {}  # those of a list that repeats a word are encoded once
     for word in words:
-        groups[word_ids(fold_word(word))].append(word)
+        if word not in ids:
+            ids[word] = word_ids(fold_word(word))
+        groups[ids[word]].append(word)
     return [tuple(group) for group in groups.values() if len(group) > 1]
 
 

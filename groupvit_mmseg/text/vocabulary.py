@@ -46,7 +46,8 @@ def parse_class_names(text: str) -> tuple[str, ...]:
     files = [name for name in names if _FILE_NAME.search(name)]
     if files:
         raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
-    _check_repeated(names)
+    if len(names) > 1:
+        _check_repeated(names)
     return names
 
 

@@ -210,6 +210,13 @@ def short_webp():
     return patched(patched(data, 4, struct.pack('<I', 892)), 16, struct.pack('<I', 880))
 
 
+def with_segments(count, *, place, kind=b'\xe1', **options):
+    """A JPEG with many small EXIF segments before or after its pixels."""
+    data = photo(**options)
+    place = {'before': 2, 'after': len(data) - 2}[place]
+    return data[:place] + (b'\xff' + kind + b'\0\x08Exif\0\0') * count + data[place:]
+
+
 DAMAGED = {
     'empty': (lambda: b'', 'the file is empty'),
     'web-page': (lambda: b'<html>not found</html>', 'a web page'),
@@ -221,6 +228,18 @@ DAMAGED = {
     'jpeg-of-many-scans': (
         lambda: photo(progressive=True)[:-2] + b'\xff\xda\0\2' * 300 + b'\xff\xd9',
         'more than 200 scans',
+    ),
+    'jpeg-of-many-exif-segments': (
+        lambda: with_segments(60_000, place='before'),
+        'more than 1,000 segments beside its pixels',
+    ),
+    'jpeg-of-exif-segments-after-its-pixels': (
+        lambda: with_segments(60_000, place='after'),
+        'more than 1,000 segments beside its pixels',
+    ),
+    'progressive-jpeg-of-exif-segments': (
+        lambda: with_segments(1001, place='after', progressive=True),
+        'more than 1,000 segments beside its pixels',
     ),
     'png-cut': (lambda: photo('PNG')[:900], 'truncated'),
     'png-checksum': (lambda: patched(photo('PNG'), 600, b'\0\0\0'), 'damaged'),
@@ -255,6 +274,18 @@ def test_a_damaged_file_is_one_sentence_with_its_name(name, tmp_path, capfd):
         assert reason in str(error.value)
         assert '\n' not in str(error.value)
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('kind', [b'\xe1', b'\xe2', b'\xfe'])
+def test_a_photograph_may_have_hundreds_of_segments(kind):
+    data = with_segments(900, place='before', kind=kind)
+    data = data[:-2] + b'\xff\xe1\0\x02' * 900 + data[-2:]
+    assert (decode_image(data).pixels == decode_image(photo()).pixels).all()
+    large = encode(
+        Image.fromarray(np.random.default_rng(1).integers(0, 256, (900, 900, 3), np.uint8)), 'JPEG'
+    )
+    assert large.count(b'\xe1') > 1000  # as pixels, which are no segments
+    assert decode_image(large).pixels.shape == (900, 900, 3)
 
 
 def test_a_decoder_that_runs_out_of_memory_is_a_bad_image(monkeypatch):

@@ -125,3 +125,75 @@ def test_other_models_are_halved_too():
     model.largest = 0
     with pytest.raises(RuntimeError, match=r'^Out of memory on cpu'):
         segmentor.predict([image])
+
+
+def limit(segmentor, error, largest):
+    """Let a segmentor's backbone refuse more than some windows; return the sizes that it saw."""
+    seen, encode = [], segmentor.backbone.encode
+
+    def limited(crops):
+        seen.append(len(crops))
+        if len(crops) > largest:
+            raise error
+        return encode(crops)
+
+    segmentor.backbone.encode = limited
+    return seen
+
+
+@pytest.mark.parametrize('error', ERRORS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize('call', ['predict', 'encode_windows'])
+def test_the_second_image_causes_no_error(error, call):
+    segmentor = WINDOWS.make_segmentor()
+    calls = {
+        'predict': lambda image: segmentor.predict([image]),
+        'encode_windows': lambda image: encode_windows(segmentor, image),
+    }
+    seen = limit(segmentor, error, 2)
+    calls[call](next(iter(WINDOWS.images((77, 93)))))
+    assert max(seen) > 2
+    assert list(segmentor.fitting.values()) == [2]
+    seen.clear()
+    for image in WINDOWS.images((93, 77), (45, 61)):
+        calls[call](image)
+    assert max(seen) == 2
+
+
+def test_what_fitted_is_kept_by_segmentor_and_size_of_windows():
+    first, second = WINDOWS.make_segmentor(), WINDOWS.make_segmentor()
+    (image,) = WINDOWS.images((77, 93))
+    limit(first, ERRORS[0], 1)
+    first.predict([image])
+    seen = limit(second, ERRORS[0], 8)
+    second.predict([image])
+    assert max(seen) > 1
+    assert second.fitting == {}
+    seen = limit(first, ERRORS[0], 8)
+    first.test_cfg = {**first.test_cfg, 'crop_size': (16, 16), 'stride': (16, 16)}
+    first.predict([image])
+    assert max(seen) > 1
+
+
+def test_other_models_remember_too(monkeypatch):
+    class Model(OpenVocabularyModel):
+        seen = ()
+
+        def embed_prompts(self, prompts):
+            return torch.arange(float(len(prompts)))
+
+        def forward(self, images, prompt_embeds):
+            self.seen += (len(images),)
+            if len(images) > 2:
+                raise ERRORS[0]
+            return images.mean(1, keepdim=True) * prompt_embeds[None, :, None, None]
+
+    model = Model()
+    slide = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
+    segmentor = OpenVocabularySegmentor(model, test_cfg=slide)
+    segmentor.set_classes(['cat', 'dog'])
+    images = list(WINDOWS.images((77, 93), (77, 93)))
+    segmentor.predict(images[:1])
+    assert max(model.seen) > 2
+    model.seen = ()
+    segmentor.predict(images[1:])
+    assert max(model.seen) == 2

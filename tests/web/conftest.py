@@ -2,6 +2,8 @@
 
 import io
 import math
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from PIL import Image
 
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_web.model import PageModel
+from groupvit_web.offline import switch_telemetry_off
 from groupvit_web.segmentation import PageSegmenter
 from groupvit_web.uploads import read_picture
 
+switch_telemetry_off()  # before Gradio is imported
 CONFIGS = 'tests/data/configs'
 WORDS = ('cat', 'dog', 'grass', 'sky', 'train')
 
@@ -64,3 +68,34 @@ def picture(tmp_path):
     path = tmp_path / 'picture.png'
     path.write_bytes(png(50, 70))
     return read_picture(path)
+
+
+@contextmanager
+def opened_page(model, limits=None, *, user=None, **folders):
+    """Serve a page of one model on loopback: its address and the page."""
+    pytest.importorskip('gradio', reason='the page needs Gradio')
+    from groupvit_web.address import Address
+    from groupvit_web.example_pictures import example_pictures
+    from groupvit_web.limits import Limits
+    from groupvit_web.page import PageSetup, build_page
+    from groupvit_web.serve import serve
+
+    page = build_page(PageSetup([model], example_pictures(), limits or Limits(), **folders))
+    try:
+        yield SimpleNamespace(url=serve(page, Address(port=0, user=user)), page=page)
+    finally:
+        page.blocks.close(verbose=False)
+
+
+@pytest.fixture(scope='module')
+def server(model):
+    """A page with the usual limits."""
+    with opened_page(model) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_server(model):
+    """Serves pages with other limits or folders: ``open_server(limits, work_dir=...)``."""
+    with ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(opened_page(model, *args, **kwargs))

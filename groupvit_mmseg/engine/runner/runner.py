@@ -28,8 +28,8 @@ from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_content import gather_checkpoint, restore_types
-from groupvit_mmseg.engine.runner.environment_log import EnvironmentLog
 from groupvit_mmseg.engine.runner.find_checkpoint import latest_complete_checkpoint
+from groupvit_mmseg.engine.runner.repeatable import RepeatableRunner
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 from groupvit_mmseg.engine.runner.train_loop import RESUMABLE_LOOPS, resumable
 from groupvit_mmseg.engine.sharding import is_sharded, shard_weights
@@ -37,7 +37,7 @@ from groupvit_mmseg.openmmlab_entries import draws_nothing
 
 
 @RUNNERS.register_module()
-class GroupViTRunner(EnvironmentLog):
+class GroupViTRunner(RepeatableRunner):
     """Runner that reads checkpoints safely, checks their keys, and writes and resumes them exactly.
 
     A checkpoint (:class:`.Checkpoint`) consists of plain values and tensors, which
@@ -75,7 +75,7 @@ class GroupViTRunner(EnvironmentLog):
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
         """Build a loader; check the files of segmentation sets and read their masks exactly."""
-        return EnvironmentLog.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
+        return RepeatableRunner.build_dataloader(checked_loader(dataloader), seed, diff_rank_seed)
 
     def register_hooks(
         self,

@@ -115,8 +115,8 @@ def served(models, photographs):
     limits = Limits(file_bytes=2**20, words=20)
     setup = PageSetup(models, example_pictures(photographs), limits)
     page = build_page(setup)
-    yield SimpleNamespace(url=serve(page, Address(port=0), limits), page=page, setup=setup)
-    page.close(verbose=False)
+    yield SimpleNamespace(url=serve(page, Address(port=0)), page=page, setup=setup)
+    page.blocks.close(verbose=False)
 
 
 @pytest.fixture(scope='module')

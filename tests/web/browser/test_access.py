@@ -135,7 +135,7 @@ def test_a_password_is_asked_for(chromium, served):
         visitor.locator('.stage-image[src]').wait_for()
     finally:
         context.close()
-        page.close(verbose=False)
+        page.blocks.close(verbose=False)
 
 
 def test_a_message_is_in_sight_wherever_the_page_is_scrolled_to(open_page):
@@ -150,14 +150,11 @@ def test_a_message_is_in_sight_wherever_the_page_is_scrolled_to(open_page):
 
 
 def test_the_work_for_a_visitor_ends_when_the_page_is_closed(open_page, served):
-    events = next(
-        each.fn.__self__ for each in served.page.fns.values() if each.name in ('leave', 'begin')
-    )
     visitor = open_page()
-    before = len(events.visitors)
+    before = len(served.page.visitors)
     assert before >= 1
     visitor.page.goto('about:blank')
-    visitor.wait_until(lambda: len(events.visitors) < before)
+    visitor.wait_until(lambda: len(served.page.visitors) < before)
 
 
 @pytest.fixture
@@ -189,7 +186,7 @@ def proxied(served):
     yield f'http://127.0.0.1:{port}/groupvit/'
     proxy.should_exit = True
     thread.join(10)
-    page.close(verbose=False)
+    page.blocks.close(verbose=False)
 
 
 @pytest.mark.slow

@@ -125,3 +125,36 @@ def test_the_threshold_answers_without_encoding_again(visitor, page):
     visitor.set_number('threshold', 0)
     visitor.wait_until(lambda: 'background' not in visitor.shares())
     assert 'without encoding again' in page.locator('.took').inner_text()
+
+
+def test_ten_thousand_words_are_one_sentence_and_the_page_goes_on(visitor, page):
+    before = visitor.source()
+    page.locator('#words .chip-field').evaluate(
+        """(field) => {
+          field.removeAttribute('maxlength');
+          field.value = Array.from({length: 10000}, (_, number) => `word ${number}`).join(', ');
+          field.form.requestSubmit();
+        }"""
+    )
+    page.locator('.message .is-error').wait_for()
+    assert page.locator('.message .is-error').count() == 1
+    assert 'are more than the limit of 20' in page.locator('.message').inner_text()
+    assert visitor.source() == before
+    visitor.set_number('opacity', 1)  # still answers, with the same sentence
+    page.locator('.message .is-error').wait_for()
+
+
+def test_markup_in_words_is_shown_as_text_and_runs_nothing(visitor, page):
+    words = ['<b>bold</b>', '"><svg onload>', '<img>', '${window.broken++}']
+    for word in words:
+        visitor.add(word)
+    visitor.wait_until(lambda: set(words) <= {*visitor.shares()})
+    titles = page.locator('.view').all_inner_texts()
+    for word in words:
+        assert any(word in title for title in titles), word
+    page.locator('#pixel-look').click()
+    page.locator('#pixel-answer .pixel').wait_for()
+    parts = ('#words', '.shares', '.views', '#pixel-answer', '#texts')
+    assert page.locator(', '.join(f'{part} b, {part} svg' for part in parts)).count() == 0
+    assert page.locator('#words img, .shares img').count() == 0
+    assert not page.evaluate("'broken' in window")
