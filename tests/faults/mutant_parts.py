@@ -34,7 +34,7 @@ PARTS = {
     ),
     'grouping': Part(
         ('models/assignment.py', 'models/grouping.py'),
-        ('models/test_assignment.py', 'models/test_groupvit.py'),
+        ('models/test_assignment.py', 'models/test_grouping.py', 'models/test_groupvit.py'),
         ('models/test_backbone_options.py', 'models/test_parity_hugging_face.py'),
     ),
     'head': Part(
@@ -44,8 +44,7 @@ PARTS = {
     ),
     'windows': Part(
         ('models/windows.py', 'models/encoded_windows.py'),
-        ('models/test_windows.py', 'models/test_window_views.py'),
-        ('models/test_out_of_memory.py',),
+        ('models/test_windows.py', 'models/test_window_views.py', 'models/test_out_of_memory.py'),
     ),
     'order': Part(
         (
@@ -56,6 +55,7 @@ PARTS = {
         ),
         (
             'datasets/test_epoch_plan.py',
+            'datasets/test_slot_reader.py',
             'datasets/test_image_text.py',
             'datasets/test_sample_guard.py',
         ),

@@ -1,6 +1,6 @@
 """Mutation testing: which changes to the core no test notices. Needs mutmut.
 
-python tests/faults/mutants.py [PART ...] [--show] [--again] [--out FOLDER]
+python tests/faults/mutants.py [PART ...] [--slow] [--show] [--again] [--report]
 
 mutmut writes a copy of the package with all mutants of a part in OUT/PART, and for each mutant runs
 the tests that reach its function. The tree that is tested stays as it is. A second call does
@@ -108,8 +108,8 @@ def start(command: Sequence[str | Path], folder: Path, *, cwd: Path, mutant: str
     environment = {
         **os.environ,
         'OMP_NUM_THREADS': '1',
-        'PYTHONPATH': str(folder / 'mutants'),
-        'PYTEST_ADDOPTS': '-p no:cacheprovider',
+        'PYTHONPATH': os.pathsep.join([str(folder / 'mutants'), str(Path(__file__).parent)]),
+        'PYTEST_ADDOPTS': '-p no:cacheprovider -p mutant_order',
         'MUTANT_UNDER_TEST': mutant,
     }
     with (folder / 'log.txt').open('a') as log:
@@ -127,15 +127,18 @@ def run(part, folder: Path) -> bool:
     """Run the tests with each mutant that is left; return whether mutmut could."""
     if start([sys.executable, '-c', WRITE_MUTANTS], folder, cwd=folder):
         return False
+    mark_wording(part, folder)
+    mutmut = Path(sys.executable).with_name('mutmut')
+    status = start([mutmut, 'run', '--max-children', '1'], folder, cwd=folder)
+    mark_wording(part, folder)  # other test files make mutmut forget all results
+    return status == 0
+
+
+def mark_wording(part, folder: Path) -> None:
+    """Mark the mutants of words as skipped."""
     for meta in meta_files(part, folder):
         wording = KINDS.wording(exit_codes(meta), meta.with_suffix('').read_text())
         set_codes(meta, dict.fromkeys(wording, WORDING))
-    mutmut = Path(sys.executable).with_name('mutmut')
-    if start([mutmut, 'run', '--max-children', '1'], folder, cwd=folder):
-        return False
-    if part.slow:
-        run_slow(part, folder)
-    return True
 
 
 def run_slow(part, folder: Path) -> None:
@@ -204,6 +207,7 @@ def main() -> int:
     parser.add_argument('parts', nargs='*', help=f'of {", ".join(PARTS)}; all by default')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'mutants')
     parser.add_argument('--show', action='store_true', help='print the survivors')
+    parser.add_argument('--slow', action='store_true', help='give survivors to the slow tests too')
     parser.add_argument('--report', action='store_true', help='report what was run, run nothing')
     parser.add_argument('--again', action='store_true', help='try all survivors again')
     args = parser.parse_args()
@@ -217,7 +221,10 @@ def main() -> int:
     out, failed = args.out.resolve(), []
     for name in [] if args.report else parts:
         prepare(PARTS[name], out / name, again=args.again)
-        if not run(PARTS[name], out / name):
+        if run(PARTS[name], out / name):
+            if args.slow:
+                run_slow(PARTS[name], out / name)
+        else:
             failed.append(name)
             print(f'{name}: mutmut failed, see {out / name / "log.txt"}.', file=sys.stderr)
     report(parts, out, show=args.show)

@@ -69,9 +69,7 @@ def test_rows_that_fit_in_one_chunk_are_computed_once():
         calls.append(len(rows))
         return rows @ columns.T, targets
 
-    chunked_cross_entropy(
-        logits_and_targets, rows, targets['indices'], chunk_size=ROWS
-    ).backward()
+    chunked_cross_entropy(logits_and_targets, rows, targets['indices'], chunk_size=ROWS).backward()
     assert calls == [ROWS]
 
 

@@ -12,6 +12,7 @@ from groupvit_mmseg.models import OpenVocabularyModel, OpenVocabularySegmentor
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.window_views import WindowView
+from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
@@ -136,3 +137,24 @@ def test_views_have_no_common_groups():
         read_options(dict(tta_flip=True, with_group_map=True))
     with pytest.raises(ValueError, match='tta_flip'):
         read_options(dict(tta_flip=2))
+
+
+@torch.no_grad()
+def test_encoded_windows_are_scored_for_any_threshold(segmentor):
+    segmentor.test_cfg = dict(SLIDE)
+    image, head = torch.randn(3, 40, 48), segmentor.decode_head
+    encoded = encode_windows(segmentor, image)
+    assert {each.dtype for each in encoded.group_maps} == {torch.uint8}
+    tensors = [t for output in encoded.outputs for t in output.tensors()] + encoded.group_maps
+    assert encoded.nbytes == sum(t.untyped_storage().nbytes() for t in map(torch.clone, tensors))
+    names = ['background', 'cat', 'dog', 'bus']
+    classes = make_class_list(names, with_background=True, bg_thresh=0.0)
+    embedded = EmbeddedClasses(classes, head.embed_classes(classes))
+    changed = embedded.with_threshold(0.9)
+    assert changed.classes == classes._replace(bg_thresh=0.9)
+    assert changed.class_embeds is embedded.class_embeds
+    none, most = (encoded.scored(head, each).scores for each in (embedded, changed))
+    assert not any(table[:, 0].any() for table in none)
+    assert all(table[:, 0].any() for table in most)
+    with pytest.raises(ValueError, match='bg_thresh'):
+        embedded.with_threshold(1.5)
