@@ -86,7 +86,7 @@ PARTS = {
     ),
     'loop': Part(
         ('engine/runner/epoch_progress.py', 'engine/runner/train_loop.py'),
-        ('engine/test_epoch_progress.py', 'engine/test_mmengine_checkpoints.py'),
-        ('engine/test_resume.py',),
+        ('engine/test_epoch_progress.py', 'engine/test_train_loop.py'),
+        ('engine/test_mmengine_checkpoints.py', 'engine/test_resume.py'),
     ),
 }

@@ -1,6 +1,7 @@
 """Views of windows: averaged scores against one pass per view, batches, both kinds of models."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +10,11 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.models import OpenVocabularyModel, OpenVocabularySegmentor
-from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.encoded_windows import (
+    EmbeddedClasses,
+    EncodedWindows,
+    encode_windows,
+)
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.window_views import WindowView
 from groupvit_mmseg.text.class_list import make_class_list
@@ -158,3 +163,12 @@ def test_encoded_windows_are_scored_for_any_threshold(segmentor):
     assert all(table[:, 0].any() for table in most)
     with pytest.raises(ValueError, match='bg_thresh'):
         embedded.with_threshold(1.5)
+
+
+@pytest.mark.parametrize('num_groups, dtype', [(256, torch.uint8), (257, torch.int32)])
+def test_the_group_map_of_a_window_takes_a_byte_for_256_segments(num_groups, dtype):
+    encoded = EncodedWindows((2, 2), [], [], [])
+    output = SimpleNamespace(segments=torch.zeros(1, num_groups, 300 - num_groups))
+    encoded.put(output, torch.zeros(2, 2, dtype=torch.long))
+    assert encoded.outputs == [output]
+    assert encoded.group_maps[0].dtype == dtype

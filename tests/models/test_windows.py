@@ -16,9 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from groupvit_mmseg.models.refinement import pamr
 from groupvit_mmseg.models.windows import (
+    CHUNK_BYTES,
     WindowedImage,
+    best_channels,
     confidence_of,
     crop_windows,
+    in_fitting_chunks,
     smallest_integers,
 )
 
@@ -312,6 +315,24 @@ def test_pixels_are_means_over_the_windows_that_cover_them():
     assert image.active_channels() == [0]
 
 
+def test_an_image_without_any_score_has_the_first_class():
+    assert by_hand([[[0.0], [0.0]]]).label_map(lambda s: s, 6).tolist() == [[0] * 3] * 2
+
+
+def test_labels_of_many_classes_take_four_bytes():
+    image = by_hand([[[0.9, 0.5, 0.1], [0.2, 0.3, 0.4]]])
+    best, labels = best_channels(image.pixel_scores, [1, 2], 1)
+    assert labels.dtype == torch.int32
+    assert labels.tolist() == [[1, 2, 2]] * 2
+    assert torch.equal(best, torch.tensor([[0.5, 0.4, 0.4]] * 2))
+
+
+def test_a_window_without_scores_is_an_error():
+    windows = [(slice(0, 2), slice(0, 3))] * 2
+    with pytest.raises(ValueError, match='shorter'):
+        by_hand([[[0.9], [0.2]]], windows=windows).pixel_scores()
+
+
 def test_the_confidence_of_the_background_is_what_is_left():
     labels, best = torch.tensor([[0, 1, 2]]), torch.tensor([[0.25, 0.75, 0.5]])
     assert confidence_of(labels, best, True).tolist() == [[0.75, 0.75, 0.5]]
@@ -335,3 +356,14 @@ def test_windows_by_hand():
     assert crop_windows((40, 50), slide) == [(r, c) for r in rows for c in spans]
     small = dict(mode='slide', crop_size=(64, 50), stride=(32, 25))
     assert crop_windows((40, 50), small) == [(slice(0, 40), slice(0, 50))]
+
+
+def test_chunks_of_the_usual_size_are_tried_first():
+    tried = []
+
+    def run(*, chunk_bytes):
+        tried.append(chunk_bytes)
+        return torch.zeros(1)
+
+    assert in_fitting_chunks(run) == 0
+    assert tried == [CHUNK_BYTES]
