@@ -127,6 +127,16 @@ def test_no_good_sample_is_one_sentence_with_the_cause():
     with pytest.raises(RuntimeError, match='ZeroDivisionError') as caught:
         reader('ab', pipeline=fail).load(position())
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(RuntimeError, match='1 of 100 samples could not be used') as caught:
+        reader('ab', pipeline=fail, limit=0.0).load(position())
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_no_more_is_read_ahead_than_is_needed():
+    slot = reader('xxabc')
+    slot.load(position())
+    assert [sample.key for sample in slot.ahead] == ['x', 'a']
+    assert next(slot.stream).key == 'b'
 
 
 def test_more_bad_samples_than_the_share_of_the_epoch_stop_it():

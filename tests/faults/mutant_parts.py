@@ -76,8 +76,8 @@ PARTS = {
     ),
     'convert': Part(
         ('conversion/convert.py',),
-        ('checkpoints/test_converters.py', 'checkpoints/test_outputs.py'),
-        ('checkpoints/test_stored_settings.py', 'checkpoints/test_any_source.py'),
+        ('checkpoints/test_convert.py',),
+        ('checkpoints/test_converters.py', 'checkpoints/test_any_source.py'),
     ),
     'resume': Part(
         ('engine/runner/resume_check.py', 'engine/runner/find_checkpoint.py'),
