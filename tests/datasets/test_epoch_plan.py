@@ -131,6 +131,8 @@ def test_the_remainder_of_an_epoch_by_hand():
     assert samples_left(20, [first._replace(steps=9)]) == 0
     grids = grids_in_turn(20, [first, second])
     assert grids == [(WorkerGrid(2, 2, 2, 10), 3), (WorkerGrid(3, 1, 1, 2), 1)]
+    done = grids_in_turn(20, [first._replace(steps=9), GridProgress(1, 1, 1, 0)])
+    assert done[1] == (WorkerGrid(1, 1, 1, 0), 0)
 
 
 def test_slots_continue_where_earlier_ones_stopped():

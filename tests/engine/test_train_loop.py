@@ -102,6 +102,9 @@ def test_epochs_and_validations_in_order():
         'after_train',
     ]
     assert loop.dataloader._iterator is None
+    assert loop.progress(7, by_epoch=False) == dict(
+        taken=[[1, 1, BATCH_SIZE, 1]], data_seed=3, validated=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,6 +138,7 @@ def test_a_run_by_epochs_that_resumes_goes_on_with_the_next_batch(steps):
     second, rest = by_epoch()
     second.resume(meta)
     assert (second._epoch, second._iter) == (epoch, steps)
+    assert second.progress(steps + 1, by_epoch=False)['taken'] == [[1, 1, BATCH_SIZE, done + 1]]
     second.run()
     assert rest.steps() == whole.steps()[steps:]
     assert rest.validations() == whole.validations()[epoch:]
@@ -200,6 +204,7 @@ def test_checkpoints_of_mmengine_by_epochs(meta, epoch, done):
     assert (loop._epoch, loop._iter, loop._progress.steps_before) == (epoch, meta['iter'], done)
     loop.run()
     assert runner.steps()[0] == batch(epoch, done)
+    assert (runner.events[1] == f'val {epoch} {meta["iter"]}') == (done == 0)
 
 
 @pytest.mark.parametrize('meta', [dict(epoch=2, iter=5), dict(epoch=1, iter=6)])
@@ -246,6 +251,7 @@ def test_a_run_by_iterations_that_resumes_goes_on_with_the_next_batch(steps):
     loop.run()
     first, _ = by_iter(max_iters=steps)
     first.run()
+    assert by_iter()[0].progress(1, by_epoch=True)['validated_iter'] == 0
     meta = dict(first.progress(steps, by_epoch=True), iter=steps)
     # A pass ends when the batch after it is asked for.
     assert meta['epoch'] == (steps - 1) // STEPS
@@ -253,6 +259,8 @@ def test_a_run_by_iterations_that_resumes_goes_on_with_the_next_batch(steps):
     assert (meta['validated_iter'], meta['data_seed']) == (steps if steps > 1 else 1, 3)
     second, rest = by_iter()
     second.resume(meta)
+    taken = second.progress(steps + 1, by_epoch=False)['taken']
+    assert taken == [[1, 1, BATCH_SIZE, meta['taken'][0][3] + 1]]
     second.run()
     assert rest.steps() == whole.steps()[steps:]
     later = [event for event in whole.validations() if int(event.split()[2]) > steps]
@@ -286,6 +294,10 @@ def test_checkpoints_of_mmengine_by_iterations():
     assert (loop._epoch, loop._iter, loop._progress.steps_before) == (1, 5, 2)
     loop.run()
     assert runner.steps() == [batch(1, 2), batch(2, 0)]
+    loop, runner = by_iter(val_interval=1)
+    loop.resume(dict(epoch=0, iter=1))
+    loop.run()
+    assert runner.validations()[0] == 'val 0 1'
 
 
 def test_other_samplers_are_left_to_mmengine():
