@@ -124,13 +124,13 @@ def test_missing_tensors_are_listed_under_the_keys_of_the_file(tensors, key_form
 
 def test_what_does_not_fit_is_listed_by_kind(tensors):
     changed = {**tensors, 'backbone.extra': torch.zeros(1)}
-    del changed['backbone.norm.bias']
+    del changed['backbone.norm.bias'], changed['text_encoder.norm.bias']
     changed['text_projector.out.bias'] = torch.zeros(7)
     with pytest.raises(ValueError) as caught:  # noqa: PT011  (the whole message is compared)
         model_of(changed)
     assert str(caught.value) == (
-        'a.pth is not a whole GroupViT; its tensors: 1 missing: backbone.norm.bias; 1 unknown: '
-        'backbone.extra; 1 of another shape: text_projector.out.bias [7] instead of [6].'
+        'a.pth is not a whole GroupViT; its tensors: 2 missing: backbone.norm.bias, '
+        'text_encoder.norm.bias; 1 unknown: backbone.extra; 1 of another shape: text_projector.out.bias [7] instead of [6].'
     )
     structure = model_of(tensors).structure
     check_complete(tensors, structure, PLUGIN, where='a.pth')
@@ -157,14 +157,16 @@ def test_another_assignment_is_refused():
         check_assignment(noise, 'a.pth')
 
 
-def test_a_scale_of_the_assignment_is_multiplied_into_the_queries(tensors):
-    settings = [Settings('the options', {'num_heads': (2,), 'assign_scale': 3.0}, {'num_heads': 1})]
+@pytest.mark.parametrize('scale', [0.5, 2.0, 3.0])
+def test_a_scale_of_the_assignment_is_multiplied_into_the_queries(tensors, scale):
+    backbone = {'num_heads': (2,), 'assign_scale': scale}
+    settings = [Settings('the options', backbone, {'num_heads': 1})]
     model = model_of(tensors, settings=settings)
-    assert model.structure.assign_scale == 3.0
+    assert model.structure.assign_scale == scale
     same(encode(model, PLUGIN)[0], tensors)
     scaled = model_of(encode(model, OFFICIAL)[0], OFFICIAL).tensors
     for key, value in tensors.items():
-        assert torch.equal(scaled[key], value * 3.0 if key.startswith(QUERY) else value), key
+        assert torch.equal(scaled[key], value * scale if key.startswith(QUERY) else value), key
     assert sum(key.startswith(QUERY) for key in tensors) == 2
 
 
