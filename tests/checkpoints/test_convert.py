@@ -130,7 +130,8 @@ def test_what_does_not_fit_is_listed_by_kind(tensors):
         model_of(changed)
     assert str(caught.value) == (
         'a.pth is not a whole GroupViT; its tensors: 2 missing: backbone.norm.bias, '
-        'text_encoder.norm.bias; 1 unknown: backbone.extra; 1 of another shape: text_projector.out.bias [7] instead of [6].'
+        'text_encoder.norm.bias; 1 unknown: backbone.extra; 1 of another shape: '
+        'text_projector.out.bias [7] instead of [6].'
     )
     structure = model_of(tensors).structure
     check_complete(tensors, structure, PLUGIN, where='a.pth')
