@@ -140,6 +140,21 @@ def test_attentions_are_joined_and_split_by_rows():
     assert len(storages) == len(apart)  # files refuse shared memory
 
 
+def test_rows_that_are_no_three_parts_are_refused():
+    with pytest.raises(ValueError, match='shorter'):
+        split_qkv({'p.attn.qkv.weight': torch.zeros(4, 2)})
+
+
+def test_only_projectors_of_three_axes_lose_the_last_one():
+    shapes = {
+        'img_encoder.pos_embed': (1, 9, 1),
+        'img_encoder.patch_embed.proj.weight': (4, 3, 1, 1),
+    }
+    shapes['text_projector.linear_out.weight'] = (4, 1)
+    ours = from_official({key: torch.zeros(shape) for key, shape in shapes.items()})
+    assert [tuple(value.shape) for value in ours.values()] == list(shapes.values())
+
+
 KINDS = ('weight', 'bias')
 
 
@@ -181,6 +196,13 @@ def test_a_prefix_of_all_keys_is_removed():
     keys = ['backbone.a', 'abackbone.b']
     assert list(without_prefix(dict.fromkeys(keys, torch.zeros(1)), PLUGIN)) == keys
     assert list(without_prefix({'fc.weight': torch.zeros(1)}, PLUGIN)) == ['fc.weight']
+    keys = ['backbone.a.backbone.b']
+    assert list(without_prefix(dict.fromkeys(keys, torch.zeros(1)), PLUGIN)) == keys
+    keys = ['abackbone.b.backbone.c', 'axis']
+    assert list(without_prefix(dict.fromkeys(keys, torch.zeros(1)), PLUGIN)) == keys
+    keys = ['b.backbone.x', 'aa.backbone.y']
+    plain = without_prefix(dict.fromkeys(keys, torch.zeros(1)), PLUGIN)
+    assert list(plain) == ['backbone.x', 'aa.backbone.y']
 
 
 def test_a_segmentors_and_a_pretrainers_keys_are_a_pretrainers():

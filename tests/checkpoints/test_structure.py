@@ -167,6 +167,12 @@ def test_heads_that_do_not_divide_the_text_width_are_refused():
         infer_structure(small(), Hints((2,), 3))
 
 
+def test_the_ratio_of_a_missing_layer_is_the_papers():
+    weight = 'backbone.stages.0.blocks.0.mlp.fc1.weight'
+    assert small()[weight].shape == (96, 24)
+    assert infer_structure(small(**{weight: None}), Hints((2,), 2)).backbone['mlp_ratio'] == 4
+
+
 def test_settings_that_shapes_do_not_tell_are_taken_over():
     structure = infer_structure(small(), Hints((2,), 2))
     assert structure.normalization == IMAGENET
