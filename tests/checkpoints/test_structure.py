@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.checkpoints import shape_inference
 from groupvit_mmseg.checkpoints.architecture_hints import (
     IMAGENET,
     Hints,
@@ -210,6 +211,21 @@ def test_the_ratio_of_rounded_widths_gives_them_again(ratio):
     for stage, width in enumerate((9, 7, 24)):
         hidden = len(tensors[f'backbone.stages.{stage}.blocks.0.mlp.fc1.weight'])
         assert int(width * structure.backbone['mlp_ratio']) == hidden
+
+
+def test_factors_give_their_widths_again_in_spite_of_rounding():
+    assert int(49 * (1 / 49)) == 0
+    for base in range(1, 130):
+        for value in range(1, 130):
+            assert int(base * shape_inference._factor(base, value)) == value
+    assert type(shape_inference._factor(24, 48)) is int
+    assert shape_inference._factor(24, 36) == 1.5
+
+
+def test_a_hidden_layer_without_its_weight_has_no_width():
+    structure = infer_structure(small(**{'text_projector.hidden.0.weight': None}), Hints((2,), 2))
+    assert structure.text_projector['hidden_channels'] == 0
+    assert structure.image_projector['hidden_channels'] == 4096
 
 
 CONFIG = """

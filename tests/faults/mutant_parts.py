@@ -9,7 +9,7 @@ class Part(NamedTuple):
     Attributes:
         sources (tuple[str, ...]): Files of the package.
         tests (tuple[str, ...]): Test files that every mutant is run with.
-        slow (tuple[str, ...]): Test files that only survivors of the others are run with.
+        slow (tuple[str, ...]): Test files that survivors are run with, if ``--slow`` is given.
     """
 
     sources: tuple[str, ...]

@@ -142,8 +142,8 @@ def mark_wording(part, folder: Path) -> None:
 
 
 def run_slow(part, folder: Path) -> None:
-    """Run the slow tests with each survivor that they were not run with."""
-    tests = [f'tests/{test}' for test in part.slow]
+    """Run all tests with each survivor in a process of its own, which imports the mutant."""
+    tests = [f'tests/{test}' for test in part.tests + part.slow]
     command = [sys.executable, '-m', 'pytest', '-x', '-q', '--rootdir=.', *tests]
     for meta in meta_files(part, folder):
         for mutant, code in exit_codes(meta).items():
@@ -207,7 +207,9 @@ def main() -> int:
     parser.add_argument('parts', nargs='*', help=f'of {", ".join(PARTS)}; all by default')
     parser.add_argument('--out', type=Path, default=ROOT / 'work_dirs' / 'mutants')
     parser.add_argument('--show', action='store_true', help='print the survivors')
-    parser.add_argument('--slow', action='store_true', help='give survivors to the slow tests too')
+    parser.add_argument(
+        '--slow', action='store_true', help='survivors again, with the slow tests too'
+    )
     parser.add_argument('--report', action='store_true', help='report what was run, run nothing')
     parser.add_argument('--again', action='store_true', help='try all survivors again')
     args = parser.parse_args()
