@@ -69,6 +69,20 @@ def test_a_model_of_the_plugin_is_its_tensors(tensors):
     assert encode(model, PLUGIN)[1] == {}
 
 
+def test_a_segmentor_is_the_model_of_its_pretrainer(tensors):
+    moved = ('text_encoder.', 'image_projector.', 'text_projector.')
+    scales = {'loss_contrastive.logit_scale': 'decode_head.logit_scale'}
+    theirs = {
+        scales.get(key, f'decode_head.{key}' if key.startswith(moved) else key): value
+        for key, value in tensors.items()
+        if key != 'loss_multi_label.logit_scale'
+    }
+    model = model_of(theirs)
+    assert model.tensors.keys() == tensors.keys() - {'loss_multi_label.logit_scale'}
+    same(model.source, model.tensors)
+    assert all(torch.equal(model.tensors[key], tensors[key]) for key in model.tensors)
+
+
 def test_a_wrapped_official_model_is_the_same_model(tensors):
     official, lost = encode(model_of(tensors), OFFICIAL)
     assert lost == {}
@@ -152,6 +166,9 @@ def test_another_assignment_is_refused():
     check_assignment(noise, 'a.pth')
     options = {'gumbel_noise': False, 'kind': 'soft', 'eps': 0.5}
     noise.backbone['assignment'] = options
+    backbone = {'num_heads': (2,), 'assignment': {'kind': 'soft'}}
+    with pytest.raises(ValueError, match=r"^a\.pth was trained with the assignment kind='soft', w"):
+        model_of(pretrainer(), settings=[Settings('the options', backbone, {'num_heads': 1})])
     with pytest.raises(
         ValueError, match=r"^a\.pth was trained with the assignment kind='soft', eps=0\.5, which"
     ):
