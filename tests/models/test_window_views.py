@@ -152,7 +152,7 @@ def test_encoded_windows_are_scored_for_any_threshold(segmentor):
     assert {each.dtype for each in encoded.group_maps} == {torch.uint8}
     tensors = [t for output in encoded.outputs for t in output.tensors()] + encoded.group_maps
     assert encoded.nbytes == sum(t.untyped_storage().nbytes() for t in map(torch.clone, tensors))
-    names = ['background', 'cat', 'dog', 'bus']
+    names = ['background', 'sky', 'sea']  # not those of the head
     classes = make_class_list(names, with_background=True, bg_thresh=0.0)
     embedded = EmbeddedClasses(classes, head.embed_classes(classes))
     changed = embedded.with_threshold(0.9)
@@ -163,6 +163,16 @@ def test_encoded_windows_are_scored_for_any_threshold(segmentor):
     assert all(table[:, 0].any() for table in most)
     with pytest.raises(ValueError, match='bg_thresh'):
         embedded.with_threshold(1.5)
+
+
+@torch.no_grad()
+def test_other_windows_than_the_segmentors_can_be_encoded(segmentor):
+    segmentor.test_cfg = dict(SLIDE, tta_scales=(0.5, 1.0))
+    image = torch.randn(3, 40, 48)
+    assert len(encode_windows(segmentor, image).windows) == 2 * 4
+    encoded = encode_windows(segmentor, image, dict(mode='whole'))
+    assert encoded.windows == [(slice(0, 40), slice(0, 48))] * 2
+    assert [each.shape for each in encoded.group_maps] == [(40, 48)] * 2
 
 
 @pytest.mark.parametrize('num_groups, dtype', [(256, torch.uint8), (257, torch.int32)])
