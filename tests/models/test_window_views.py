@@ -155,10 +155,14 @@ def test_encoded_windows_are_scored_for_any_threshold(segmentor):
     names = ['background', 'sky', 'sea']  # not those of the head
     classes = make_class_list(names, with_background=True, bg_thresh=0.0)
     embedded = EmbeddedClasses(classes, head.embed_classes(classes))
+    assert torch.equal(embedded.class_embeds, head.embed_names(['sky', 'sea']))
     changed = embedded.with_threshold(0.9)
     assert changed.classes == classes._replace(bg_thresh=0.9)
     assert changed.class_embeds is embedded.class_embeds
     none, most = (encoded.scored(head, each).scores for each in (embedded, changed))
+    for output, table in zip(encoded.outputs, none, strict=True):
+        affinity = head.segment_affinity(output, embedded.class_embeds)[0]
+        assert torch.equal(table[:, 1:], affinity)
     assert not any(table[:, 0].any() for table in none)
     assert all(table[:, 0].any() for table in most)
     with pytest.raises(ValueError, match='bg_thresh'):
