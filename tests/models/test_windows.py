@@ -354,6 +354,12 @@ def test_windows_by_hand():
     spans = [slice(0, 30), slice(15, 45), slice(20, 50)]
     rows = [slice(0, 32), slice(8, 40)]
     assert crop_windows((40, 50), slide) == [(r, c) for r in rows for c in spans]
+    # One pixel more than whole steps takes one more window, none takes none.
+    rows = [slice(0, 32), slice(8, 40), slice(9, 41)]
+    steps = dict(mode='slide', crop_size=(32, 32), stride=(8, 1))
+    assert crop_windows((41, 32), steps) == [(each, slice(0, 32)) for each in rows]
+    with pytest.raises(ValueError, match='shorter'):
+        crop_windows((40, 50), dict(slide, stride=(16,)))
     small = dict(mode='slide', crop_size=(64, 50), stride=(32, 25))
     assert crop_windows((40, 50), small) == [(slice(0, 40), slice(0, 50))]
 

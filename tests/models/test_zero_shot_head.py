@@ -449,3 +449,14 @@ def test_training_mode_is_the_default_of_train():
     assert not head.training
     assert head.train() is head
     assert head.training
+
+
+def test_settings_of_a_new_head():
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type='GroupViTZeroShotHead', **towers(), class_names=NAMES))
+    assert (head.top_k, head.affinity, head.align_corners) == (5, 'softmax', False)
+    assert float(head.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
+    assert 'class_embeds' in head._buffers
+    head.eval().encode_classes()
+    assert 'class_embeds' not in head.state_dict()
+    assert segmentor(top_k=1).decode_head.top_k == 1
