@@ -455,6 +455,7 @@ def test_settings_of_a_new_head():
     torch.manual_seed(0)
     head = MODELS.build(dict(type='GroupViTZeroShotHead', **towers(), class_names=NAMES))
     assert (head.top_k, head.affinity, head.align_corners) == (5, 'softmax', False)
+    assert head.num_classes == head.out_channels == len(NAMES)
     assert float(head.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
     assert 'class_embeds' in head._buffers
     head.eval().encode_classes()
