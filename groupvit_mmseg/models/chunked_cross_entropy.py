@@ -55,4 +55,4 @@ def uniform_targets(positives: Tensor, dtype: torch.dtype) -> Tensor:
     Returns:
         Tensor: ``(rows, columns)``, each row sums to one.
     """
-    return (positives / positives.sum(-1, keepdim=True)).to(dtype)
+    return positives.to(dtype) / positives.sum(-1, keepdim=True)

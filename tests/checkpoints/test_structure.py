@@ -4,7 +4,9 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.checkpoints import shape_inference
 from groupvit_mmseg.checkpoints.architecture_hints import (
+    IMAGENET,
     Hints,
     Normalization,
     Settings,
@@ -57,6 +59,18 @@ def test_structure_is_read_off_the_shapes(case, layers):
     again.load_state_dict(state_dict)
     assert structure.image_shape == (size if isinstance(size, tuple) else (size, size))
     assert not structure.multi_label
+    for name, value in backbone.items():
+        stated = structure.backbone[name]
+        if name == 'conv_stem':
+            assert {key: tuple(numbers) for key, numbers in stated.items()} == value
+        else:
+            assert stated == (pytest.approx(list(value)) if isinstance(value, tuple) else value)
+    assert structure.text_encoder == dict(TEXT, num_heads=2)
+    for projector, parts in ((structure.image_projector, image), (structure.text_projector, text)):
+        identity = dict(type='GroupViTProjector', in_channels=parts['in_channels'], num_layers=0)
+        if layers == 1:
+            parts = {key: value for key, value in parts.items() if key != 'hidden_channels'}
+        assert projector == (parts if layers else identity)
 
 
 def state_dict_of(backbone, text):
@@ -106,6 +120,112 @@ def test_heads_of_the_released_towers_are_known():
         infer_structure(
             state_dict_of(dict(depths=(1, 1, 1)), dict(embed_dims=256, num_layers=12)), Hints()
         )
+
+
+def small(**changes):
+    """Tensors of a model of one stage, with some of them changed; None leaves one out."""
+    backbone = dict(CASES['one stage'], num_output_groups=(4,))
+    tensors = {**state_dict_of(backbone, dict(embed_dims=8)), **changes}
+    return {key: value for key, value in tensors.items() if value is not None}
+
+
+def test_missing_tensors_are_listed():
+    keys = [
+        'backbone.norm.weight',
+        'text_encoder.pos_embed',
+        'backbone.stages.0.blocks.0.norm1.weight',
+    ]
+    with pytest.raises(MissingTensorsError) as caught:
+        infer_structure(small(**dict.fromkeys(keys)), Hints((2,), 2))
+    assert caught.value.keys == tuple(keys)
+    assert str(caught.value) == f'3 tensors are missing: {", ".join(keys)}.'
+    stages = {key: None for key in small() if key.startswith('backbone.stages.')}
+    with pytest.raises(MissingTensorsError) as caught:
+        infer_structure(small(**stages), Hints((2,), 2))
+    assert caught.value.keys == (keys[2],)
+
+
+@pytest.mark.parametrize(
+    'key, rank',
+    [
+        ('backbone.patch_embed.proj.weight', 4),
+        ('backbone.pos_embed', 3),
+        ('backbone.norm.weight', 1),
+        ('text_encoder.pos_embed', 2),
+        ('text_encoder.token_embedding.weight', 2),
+    ],
+)
+def test_tensors_of_another_rank_are_listed(key, rank):
+    assert small()[key].dim() == rank
+    wrong = torch.zeros(2, 3, *[1] * rank)
+    with pytest.raises(ValueError, match='1 tensors have another shape') as caught:
+        infer_structure(small(**{key: wrong}), Hints((2,), 2))
+    assert f'{key} {list(wrong.shape)}.' in str(caught.value)
+
+
+def test_heads_that_do_not_divide_the_text_width_are_refused():
+    with pytest.raises(ValueError, match='text_heads = 3 does not divide the width 8'):
+        infer_structure(small(), Hints((2,), 3))
+
+
+def test_the_ratio_of_a_missing_layer_is_the_papers():
+    weight = 'backbone.stages.0.blocks.0.mlp.fc1.weight'
+    assert small()[weight].shape == (96, 24)
+    assert infer_structure(small(**{weight: None}), Hints((2,), 2)).backbone['mlp_ratio'] == 4
+
+
+def test_settings_that_shapes_do_not_tell_are_taken_over():
+    structure = infer_structure(small(), Hints((2,), 2))
+    assert structure.normalization == IMAGENET
+    assert not {'assign_scale', 'assignment', 'conv_stem'} & set(structure.backbone)
+    bgr = Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), rgb=False)
+    hints = Hints((2,), 2, None, 8.0, bgr, {'kind': 'soft'})
+    structure = infer_structure(small(), hints)
+    assert structure.normalization == bgr
+    assert structure.backbone['assign_scale'] == 8.0
+    assert structure.backbone['assignment'] == {'kind': 'soft'}
+    assert 'assign_scale' not in infer_structure(small(), hints._replace(assign_scale=1.0)).backbone
+
+
+@pytest.mark.parametrize(
+    'size, expected', [((16, 16), 16), ((8, 32), [8, 32]), ((17, 23), [17, 23]), (None, 16)]
+)
+def test_sizes_of_an_image_of_four_patches(size, expected):
+    structure = infer_structure(small(), Hints((2,), 2, size))
+    assert structure.backbone['img_size'] == expected
+
+
+def test_a_size_of_other_patches_is_refused_and_one_is_asked_for():
+    with pytest.raises(ValueError, match='16 x 24 px does not have the 4 patches of 8 px'):
+        infer_structure(small(), Hints((2,), 2, (16, 24)))
+    with pytest.raises(ValueError, match='embedding of 6 patches is not that of a square image'):
+        infer_structure(small(**{'backbone.pos_embed': torch.zeros(1, 6, 24)}), Hints((2,), 2))
+
+
+@pytest.mark.parametrize('ratio', [2, 2.5, 1 / 3, 0.7])
+def test_the_ratio_of_rounded_widths_gives_them_again(ratio):
+    backbone = dict(CASES['odd widths'], mlp_ratio=ratio, num_output_groups=(4, 3))
+    backbone.pop('patch_size')
+    tensors = state_dict_of(backbone, dict(embed_dims=8))
+    structure = infer_structure(tensors, Hints((3, 7, 2), 2))
+    for stage, width in enumerate((9, 7, 24)):
+        hidden = len(tensors[f'backbone.stages.{stage}.blocks.0.mlp.fc1.weight'])
+        assert int(width * structure.backbone['mlp_ratio']) == hidden
+
+
+def test_factors_give_their_widths_again_in_spite_of_rounding():
+    assert int(49 * (1 / 49)) == 0
+    for base in range(1, 130):
+        for value in range(1, 130):
+            assert int(base * shape_inference._factor(base, value)) == value
+    assert type(shape_inference._factor(24, 48)) is int
+    assert shape_inference._factor(24, 36) == 1.5
+
+
+def test_a_hidden_layer_without_its_weight_has_no_width():
+    structure = infer_structure(small(**{'text_projector.hidden.0.weight': None}), Hints((2,), 2))
+    assert structure.text_projector['hidden_channels'] == 0
+    assert structure.image_projector['hidden_channels'] == 4096
 
 
 CONFIG = """

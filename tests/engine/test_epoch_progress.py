@@ -42,6 +42,10 @@ def test_checkpoints_of_mmengine_count_steps_only():
     place = place_in()
     place.resume({}, 17, 5)
     assert place.state_dict(18)['taken'] == [[1, 1, 4, 6]]
+    place.resume({}, 17, 1)
+    assert place.history == ((1, 1, 4, 1),)
+    place.resume({}, 17, 0)
+    assert place.history == ()
 
 
 def test_another_sampler_begins_epochs_at_their_start_only():
@@ -66,3 +70,10 @@ def test_another_sampler_begins_epochs_at_their_start_only():
 def test_loops_that_stand_for_those_of_mmengine(cfg, kind):
     assert resumable(dict(cfg, max_iters=5)) == dict(type=kind, max_iters=5)
     assert 'max_iters' not in cfg
+
+
+@pytest.mark.parametrize(
+    'cfg', [dict(type='MyLoop', by_epoch=True), dict(max_iters=5), dict(type=None, max_iters=5)]
+)
+def test_other_settings_of_a_loop_stay(cfg):
+    assert resumable(cfg) == cfg

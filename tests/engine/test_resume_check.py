@@ -1,14 +1,18 @@
 """Resuming notes differences and refuses checkpoints from which it could not continue."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import CosineAnnealingLR, LinearLR
+from mmengine.hooks import EMAHook
+from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper, OptimWrapperDict
 from mmengine.registry import DefaultScope
 from torch import nn
 
+from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook
 from groupvit_mmseg.engine.optimizers.optimizer_check import optimizer_notes, schedule_notes
+from groupvit_mmseg.engine.runner import resume_check
 from groupvit_mmseg.engine.runner.config_changes import config_changes
 from groupvit_mmseg.engine.runner.resume_check import check_resumable
 
@@ -57,14 +61,14 @@ def runner(build):
 def check(runner):
     """Check whether a runner can resume from a step's changed checkpoint; return its notes."""
 
-    def run(step=2, *, change=None, by=None):
+    def run(step=2, *, change=None, by=None, **options):
         content = torch.load(Path(runner.work_dir, f'iter_{step}.pth'), weights_only=True)
         if change:
             change(content)
         runner.said.clear()
         by = by or runner
         by.logger = runner.logger
-        check_resumable(by, content, source='given.pth')
+        check_resumable(by, content, source='given.pth', **options)
         return list(runner.said)
 
     return run
@@ -226,3 +230,195 @@ def test_changes_of_configs_are_read_and_not_run(tmp_path):
     assert config_changes(before, f'import os\nos.mkdir({str(tmp_path / "x")!r})') == []
     assert config_changes('no config (', now) == []
     assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize(
+    'meta, missing',
+    [
+        (dict(epoch=1, iter=2), None),
+        (dict(epoch=1), 'no epoch and iteration'),
+        (dict(iter=1), 'no epoch and iteration'),
+        (dict(epoch=1, iter='2'), 'no epoch and iteration'),
+        ('epoch iter', 'no epoch and iteration'),
+        (None, 'no epoch and iteration'),
+    ],
+)
+def test_progress_is_needed_and_an_optimiser_where_it_is_resumed(meta, missing):
+    both = {'meta': meta, 'optimizer': {}}
+    if missing is None:
+        resume_check._check_progress(both, True)
+        resume_check._check_progress({'meta': meta}, False)
+        for bad in ({'meta': meta}, {'meta': meta, 'optimizer': [1]}):
+            with pytest.raises(ValueError, match='it holds no optimiser state, as best'):
+                resume_check._check_progress(bad, True)
+        return
+    for with_optimizer in (True, False):
+        with pytest.raises(ValueError, match=f'^it holds {missing}, as best, published and conv'):
+            resume_check._check_progress(both, with_optimizer)
+
+
+NOW = dict(
+    ranks=2, effective_batch=8, samples_per_epoch=64, steps_per_epoch=8, precision='fp32', rest=1
+)
+
+
+class Summary(RunSummaryHook):
+    """What this run does."""
+
+    @staticmethod
+    def summary(runner):
+        return NOW
+
+
+def data_notes(monkeypatch, before, hooks=True, **meta):
+    monkeypatch.setattr(resume_check, 'RunSummaryHook', Summary)
+    hub = {'message_hub': {'runtime_info': {'run_summary': before}}} if before is not None else {}
+    runner = SimpleNamespace(hooks=[Summary.__new__(Summary)] if hooks else [object()])
+    return resume_check._data(runner, {'meta': meta, **hub})
+
+
+def test_each_number_of_the_data_that_differs_is_noted(monkeypatch):
+    assert data_notes(monkeypatch, None) == []
+    assert data_notes(monkeypatch, {}) == []
+    assert data_notes(monkeypatch, NOW) == []
+    assert data_notes(monkeypatch, dict(ranks=9), hooks=False) == []
+    assert data_notes(monkeypatch, dict(rest=9)) == []
+    for name in ('ranks', 'effective_batch', 'samples_per_epoch', 'steps_per_epoch', 'precision'):
+        note = f'The data or the steps differ from here on: {name} 9 -> {NOW[name]}.'
+        assert data_notes(monkeypatch, {**NOW, name: 9}) == [note]
+    two = data_notes(monkeypatch, dict(ranks=1, precision='bf16'), taken=[[1, 1, 8, 2]])
+    assert two == [
+        'The data or the steps differ from here on: ranks 1 -> 2, precision bf16 -> fp32.'
+    ]
+    with pytest.raises(ValueError, match='middle of an epoch of 9 samples, this run has 64: keep'):
+        data_notes(monkeypatch, dict(samples_per_epoch=9), taken=[[1, 1, 8, 2]])
+    assert data_notes(monkeypatch, dict(samples_per_epoch=9), taken=[]) != []
+
+
+@pytest.mark.parametrize(
+    'train_cfg, meta, done',
+    [
+        (dict(max_epochs=3), dict(epoch=3, iter=9), '3 of the 3 that train_cfg.max_epochs'),
+        (dict(max_epochs=3), dict(epoch=4, iter=9), '4 of the 3 that train_cfg.max_epochs'),
+        (dict(max_epochs=3), dict(epoch=2, iter=9), None),
+        (dict(max_epochs=3), dict(epoch=2, iter=9, taken=[[1, 1, 8, 2], [2, 1, 4, 3]]), '3 of'),
+        (dict(max_epochs=3), dict(epoch=2, iter=9, taken=[[1, 1, 8, 2], [2, 1, 4, 2]]), None),
+        (dict(max_epochs=3), dict(epoch=2, iter=9, taken=[]), None),
+        (dict(max_iters=9), dict(epoch=0, iter=9), '9 of the 9 that train_cfg.max_iters'),
+        (dict(max_iters=9), dict(epoch=0, iter=8, taken=[[1, 1, 8, 5]]), None),
+        (dict(max_epochs=None), dict(epoch=9, iter=9), None),
+        (None, dict(epoch=9, iter=9), None),
+    ],
+)
+def test_a_run_at_its_end_is_noted(train_cfg, meta, done):
+    runner = SimpleNamespace(cfg=dict(train_cfg=train_cfg), train_dataloader=range(5))
+    notes = resume_check._nothing_left(runner, dict(meta=meta))
+    if done is None:
+        assert notes == []
+    else:
+        (note,) = notes
+        assert note.startswith(f'The checkpoint has {done}')
+        assert note.endswith(' allows: nothing is left to train.')
+
+
+def test_empty_histories_are_added():
+    checkpoint = {'message_hub': None}
+    (note,) = resume_check._history(checkpoint)
+    assert note.startswith('The checkpoint holds no log histories')
+    empty = {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}}
+    assert checkpoint == {'message_hub': empty}
+    assert resume_check._history(checkpoint) == []
+
+
+def test_averages_are_compared_with_the_hook():
+    without, averaging = (SimpleNamespace(hooks=hooks) for hooks in ([], [EMAHook()]))
+    with_averages = {'ema_state_dict': {}}
+    assert resume_check._averages(averaging, with_averages) == []
+    assert resume_check._averages(without, {}) == []
+    assert resume_check._averages(averaging, {}) == [
+        'The checkpoint holds no averaged weights: the EMAHook begins with its weights.'
+    ]
+    with pytest.raises(ValueError, match='it was written with an EMAHook'):
+        resume_check._averages(without, with_averages)
+
+
+@pytest.mark.parametrize(
+    'count, rest', [(1, ''), (12, ''), (13, '; and 1 more'), (20, '; and 8 more')]
+)
+def test_twelve_changed_settings_are_listed(count, rest):
+    said = []
+    text = '\n'.join(f'a{i:02d} = {i + 1}' for i in range(count))
+    before = '\n'.join(f'a{i:02d} = 0' for i in range(count))
+    runner = SimpleNamespace(
+        cfg=SimpleNamespace(pretty_text=text), logger=SimpleNamespace(info=said.append)
+    )
+    resume_check._log_changes(runner, {'meta': {'cfg': before}}, 'a.pth')
+    listed = '; '.join(f'a{i:02d} 0 -> {i + 1}' for i in range(min(count, 12)))
+    assert said == [f'Settings that differ from those of a.pth: {listed}{rest}.']
+    for meta in ({}, {'cfg': None}, {'cfg': text}):
+        said.clear()
+        resume_check._log_changes(runner, {'meta': meta}, 'a.pth')
+        assert said == []
+
+
+def wrapper_of(**attributes):
+    optimizer = optimizer_of()
+    wrapper = OptimWrapper(optimizer)
+    for name, value in attributes.items():
+        setattr(wrapper, name, value)
+    return optimizer.state_dict(), SimpleNamespace(optim_wrapper=wrapper)
+
+
+@pytest.mark.parametrize(
+    'scaler, state, noted',
+    [(None, None, False), (False, None, False), (True, None, True), (True, {'scale': 1}, False)],
+)
+def test_the_scale_of_gradients_is_noted_where_it_is_used_and_missing(scaler, state, noted):
+    attributes = {} if scaler is None else {'scaler': SimpleNamespace(is_enabled=lambda: scaler)}
+    stored, runner = wrapper_of(**attributes)
+    checkpoint = {'optimizer': {**stored, 'scaler': state}, 'meta': {'optimizer': 'AdamW'}}
+    notes = resume_check._optimizer(runner, checkpoint, 'a.pth')
+    assert len(notes) == noted
+    with pytest.raises(ValueError, match='written with Lion, this run has AdamW'):
+        resume_check._optimizer(runner, {**checkpoint, 'meta': {'optimizer': 'Lion'}}, 'a.pth')
+
+
+def test_several_optimisers_are_not_compared():
+    stored, runner = wrapper_of()
+    several = {'one': stored, 'two': stored}
+    both = SimpleNamespace(optim_wrapper=OptimWrapperDict(one=runner.optim_wrapper))
+    assert resume_check._optimizer(both, {'optimizer': several, 'meta': {}}, 'a.pth') == []
+    with pytest.raises(ValueError, match='states of several optimisers, this run has one'):
+        resume_check._optimizer(runner, {'optimizer': several, 'meta': {}}, 'a.pth')
+
+
+def test_schedules_are_compared_where_there_is_one_list():
+    schedules = [LinearLR(optimizer_of(), start_factor=0.1, by_epoch=False, begin=0, end=5)]
+    states = [schedule.state_dict() for schedule in schedules]
+    checkpoint = {'param_schedulers': states, 'meta': {'param_schedulers': ['PolyLR']}}
+
+    def notes(schedules, checkpoint):
+        runner = SimpleNamespace(param_schedulers=schedules)
+        return resume_check._schedules(runner, checkpoint, 'a.pth')
+
+    assert notes(dict(one=schedules), checkpoint) == []
+    assert notes(schedules, {**checkpoint, 'meta': {}}) == []
+    assert notes(None, checkpoint) == [
+        'a.pth has 1 schedules and this run none: rates do not change.'
+    ]
+    with pytest.raises(ValueError, match=r'other schedules \(PolyLR\)'):
+        notes(schedules, checkpoint)
+    with pytest.raises(ValueError, match='no states of the schedules LinearLR'):
+        notes(schedules, {'meta': {}})
+
+
+@pytest.mark.parametrize('part', ['optimizer', 'schedules'])
+def test_parts_that_are_not_resumed_are_not_compared(check, runner, part):
+    def change(content):
+        content['meta'].update(optimizer='Lion', param_schedulers=['PolyLR'])
+
+    both = dict(with_optimizer=False, with_schedules=False)
+    assert check(1, change=change, **both) == []
+    both[f'with_{part}'] = True
+    with pytest.raises(ValueError, match='Lion' if part == 'optimizer' else 'PolyLR'):
+        check(1, change=change, **both)

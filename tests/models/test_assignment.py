@@ -42,6 +42,17 @@ def test_given_noise_is_used_and_tau_divides():
     assert torch.equal(gumbel_assignment(logits, noise=noise, tau=2.0), expected)
 
 
+@pytest.mark.parametrize('options, tau', [({}, 1.0), (dict(tau=2.0), 2.0)])
+def test_the_gradient_of_a_draw_is_that_of_the_soft_assignment(options, tau):
+    logits = torch.randn(1, 4, 6, dtype=torch.float64, requires_grad=True)
+    noise, upstream = torch.randn_like(logits), torch.randn_like(logits)
+    drawn = gumbel_assignment(logits, noise=noise, **options)
+    (gradient,) = torch.autograd.grad(drawn, logits, upstream)
+    soft = soft_assignment((logits + noise) / tau)
+    (expected,) = torch.autograd.grad(soft, logits, upstream)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_noise_is_gumbel():
     torch.manual_seed(0)
     noise = gumbel_noise(torch.empty(200_000))

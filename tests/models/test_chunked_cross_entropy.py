@@ -61,12 +61,35 @@ def test_logits_of_one_chunk_exist_at_a_time():
     assert sorted(shapes[3:]) == [3, 4, 4]  # computed again
 
 
+def test_rows_that_fit_in_one_chunk_are_computed_once():
+    rows, columns, targets = draw()
+    calls = []
+
+    def logits_and_targets(rows, targets):
+        calls.append(len(rows))
+        return rows @ columns.T, targets
+
+    chunked_cross_entropy(logits_and_targets, rows, targets['indices'], chunk_size=ROWS).backward()
+    assert calls == [ROWS]
+
+
+def test_rows_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match='shorter'):
+        chunked_cross_entropy(
+            lambda rows, targets: (rows, targets),
+            torch.zeros(8, COLUMNS),
+            torch.zeros(4, dtype=torch.long),
+            chunk_size=2,
+        )
+
+
 def test_a_chunk_without_rows_is_refused():
     with pytest.raises(ValueError, match='chunk_size is 0: a chunk needs at least one row'):
         chunked_cross_entropy(lambda rows: (rows, rows), torch.zeros(2, 3), chunk_size=0)
 
 
 def test_uniform_targets():
-    positives = torch.tensor([[True, False, True], [False, True, False]])
-    expected = torch.tensor([[0.5, 0, 0.5], [0, 1, 0]], dtype=torch.float64)
-    assert torch.equal(uniform_targets(positives, torch.float64), expected)
+    positives = torch.tensor([[True, False, True], [False, True, False], [True, True, True]])
+    for dtype in (torch.float32, torch.float64):
+        expected = torch.tensor([[0.5, 0, 0.5], [0, 1, 0], [1 / 3] * 3], dtype=dtype)
+        assert torch.equal(uniform_targets(positives, dtype), expected)

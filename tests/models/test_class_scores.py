@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from groupvit_mmseg.models.class_scores import add_background, threshold_distance
+from groupvit_mmseg.models.class_scores import (
+    add_background,
+    candidate_affinity,
+    pool_words,
+    threshold_distance,
+)
+from groupvit_mmseg.text.class_list import make_class_list
 
 NUM_SEGMENTS, NUM_CLASSES = 7, 4
 
@@ -102,3 +108,53 @@ def test_distances_to_thresholds():
     torch.testing.assert_close(
         threshold_distance(foreground, **options), torch.tensor([[0.02, 0.1]])
     )
+
+
+@pytest.mark.parametrize('pooling', ['max', 'mean'])
+@pytest.mark.parametrize('words', [None, (), ('sky',), ('sky', 'sand')])  # None: no background
+@pytest.mark.parametrize(
+    'aliases', [{}, {'cat': ['kitten']}, {'cat': ['kitten', 'puss']}, {'dog': ['pup', 'hound']}]
+)
+def test_words_are_pooled_by_class(aliases, words, pooling):
+    names, options = ['cat', 'dog'], {}
+    if words is not None:
+        names = ['background', *names]
+        options = dict(with_background=True, bg_thresh=0.5, background_words=words)
+    classes = make_class_list(names, aliases=aliases, alias_pooling=pooling, **options)
+    affinity = torch.rand(2, 3, len(classes.words), generator=torch.Generator().manual_seed(0))
+    columns = {word: affinity[..., i] for i, word in enumerate(classes.words)}
+    own = [[name, *aliases.get(name, ())] for name in ('cat', 'dog')]
+    stacks = [torch.stack([columns[word] for word in each]) for each in own]
+    pooled = [stack.amax(0) if pooling == 'max' else stack.mean(0) for stack in stacks]
+    torch.testing.assert_close(pool_words(affinity, classes), torch.stack(pooled, dim=-1))
+
+
+def test_an_affinity_of_the_threshold_is_a_candidate():
+    foreground = torch.tensor([[[0.5, 0.4]]])
+    assert torch.equal(candidate_affinity(foreground, (0.5, 0.5)), torch.tensor([[[0.5, 0.0]]]))
+
+
+def plain_distance(foreground, bg_thresh, class_thresholds):
+    """The distance, a segment at a time."""
+    result = torch.full(foreground.shape[:2], torch.inf)
+    for image, rows in enumerate(foreground.tolist()):
+        pairs = [list(zip(row, class_thresholds)) for row in rows]
+        best = [max(score if score >= limit else 0.0 for score, limit in each) for each in pairs]
+        least = None if bg_thresh is None else min(bg_thresh, max(best))
+        for segment, each in enumerate(pairs):
+            distances = [abs(score - limit) for score, limit in each if limit]
+            if least is not None and best[segment] != least:
+                distances.append(abs(best[segment] - least))
+            result[image, segment] = min(distances, default=torch.inf)
+    return result
+
+
+@pytest.mark.parametrize('num_classes', [1, NUM_CLASSES])
+@pytest.mark.parametrize('bg_thresh', [None, 0.3, 0.99])
+@pytest.mark.parametrize('class_thresholds', [(0, 0, 0, 0), (0.7, 0, 0.9, 0), (0.7, 0.4, 0.9, 0.5)])
+def test_distances_against_loops(affinity, num_classes, bg_thresh, class_thresholds):
+    foreground, limits = affinity[..., :num_classes], class_thresholds[:num_classes]
+    distance = threshold_distance(foreground, bg_thresh=bg_thresh, class_thresholds=limits)
+    expected = plain_distance(foreground, bg_thresh, limits)
+    torch.testing.assert_close(distance, expected)
+    assert bg_thresh != 0.99 or expected.isinf().any() or any(limits)

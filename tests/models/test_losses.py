@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.models.prompt_ids import consecutive_prompt_ids
 
 B, S, P, D = 5, 4, 3, 8
 
@@ -46,7 +47,7 @@ def naive_multi_label(images, prompts, ids, scale, beta=10.0):
 
 
 def assert_equal_with_gradients(value, expected, inputs):
-    assert torch.allclose(value, expected)
+    assert torch.allclose(value, expected, rtol=1e-12)
     for ours, theirs in zip(
         torch.autograd.grad(value, inputs), torch.autograd.grad(expected, inputs), strict=True
     ):
@@ -154,6 +155,40 @@ def test_half_precision_embeddings_give_a_float32_loss(name):
         value = loss(images, texts)
     assert value.dtype == torch.float32
     assert torch.allclose(value, loss(images.float(), texts.float()))
+
+
+def test_any_beta_leaves_pooled_embeddings_alone():
+    """There is no maximum over one embedding: no power of e, which would be infinite here."""
+    images, prompts = torch.randn(B, D), torch.randn(B, P, D)
+    values = [
+        MODELS.build(dict(type='MultiLabelContrastiveLoss', smooth_max_beta=beta))(images, prompts)
+        for beta in (10.0, 1000.0)
+    ]
+    assert torch.equal(*values)
+
+
+def test_two_segments_against_loops():
+    torch.manual_seed(0)
+    loss, images, prompts = (
+        build('MultiLabelContrastiveLoss', level='segments'),
+        draw(B, 2, D),
+        draw(B, P, D),
+    )
+    ids = torch.arange(B * P).view(B, P)
+    expected = naive_multi_label(images, prompts, ids, loss.logit_scale.exp())
+    assert_equal_with_gradients(loss(images, prompts), expected, [images, prompts])
+
+
+@pytest.mark.parametrize('name', ['ImageTextContrastiveLoss', 'MultiLabelContrastiveLoss'])
+def test_defaults_are_the_documented_ones(name):
+    loss = build(name)
+    assert float(loss.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
+    assert (loss.loss_weight, loss.chunk_size) == (1.0, 1024)
+
+
+def test_numbers_of_prompts_are_on_the_device_of_the_prompts():
+    local, everywhere = consecutive_prompt_ids(torch.empty(B, P, D, device='meta'))
+    assert (local.device.type, everywhere.device.type) == ('meta', 'meta')
 
 
 def test_bad_settings_are_one_sentence():

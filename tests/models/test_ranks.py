@@ -56,6 +56,7 @@ MODELS_OF_LOSSES = {
 }
 LOSSES = {
     'contrastive': dict(type='ImageTextContrastiveLoss'),
+    'equal captions': dict(type='ImageTextContrastiveLoss', match_equal_captions=True),
     'multi-label': dict(type='MultiLabelContrastiveLoss'),
     'segments': dict(type='MultiLabelContrastiveLoss', level='segments', match_equal_prompts=True),
     'patches': dict(type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True),
@@ -83,13 +84,17 @@ def model_job(multi_label, world_size):
 
 
 def loss_inputs(name, precision):
-    """Embeddings, and for the multi-label loss prompts of which some are equal, and shares."""
+    """Embeddings, and for some losses captions or prompts of which some are equal, and shares."""
     torch.manual_seed(0)
-    images = torch.randn(ROWS, 8) if name in ('contrastive', 'multi-label') else None
+    captions = name in ('contrastive', 'equal captions')
+    images = torch.randn(ROWS, 8) if captions or name == 'multi-label' else None
     images = torch.randn(ROWS, 3, 8) if images is None else images
-    texts = torch.randn(ROWS, 8) if name == 'contrastive' else torch.randn(ROWS, 2, 8)
+    texts = torch.randn(ROWS, 8) if captions else torch.randn(ROWS, 2, 8)
     inputs = [tensor.to(getattr(torch, precision)) for tensor in (images, texts)]
-    if name != 'contrastive':
+    if name == 'equal captions':
+        inputs.append(torch.randint(0, 6, (ROWS, 1)))
+        assert len(inputs[-1].unique()) < ROWS
+    elif name != 'contrastive':
         inputs.append(torch.randint(0, 9, (ROWS, 2, 1)))
         assert len(inputs[-1].unique()) < ROWS * 2
     if name == 'patches':

@@ -1,6 +1,7 @@
 """Views of windows: averaged scores against one pass per view, batches, both kinds of models."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,9 +10,14 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.models import OpenVocabularyModel, OpenVocabularySegmentor
-from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.encoded_windows import (
+    EmbeddedClasses,
+    EncodedWindows,
+    encode_windows,
+)
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.window_views import WindowView
+from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
@@ -136,3 +142,47 @@ def test_views_have_no_common_groups():
         read_options(dict(tta_flip=True, with_group_map=True))
     with pytest.raises(ValueError, match='tta_flip'):
         read_options(dict(tta_flip=2))
+
+
+@torch.no_grad()
+def test_encoded_windows_are_scored_for_any_threshold(segmentor):
+    segmentor.test_cfg = dict(SLIDE)
+    image, head = torch.randn(3, 40, 48), segmentor.decode_head
+    encoded = encode_windows(segmentor, image)
+    assert {each.dtype for each in encoded.group_maps} == {torch.uint8}
+    tensors = [t for output in encoded.outputs for t in output.tensors()] + encoded.group_maps
+    assert encoded.nbytes == sum(t.untyped_storage().nbytes() for t in map(torch.clone, tensors))
+    names = ['background', 'sky', 'sea']  # not those of the head
+    classes = make_class_list(names, with_background=True, bg_thresh=0.0)
+    embedded = EmbeddedClasses(classes, head.embed_classes(classes))
+    assert torch.equal(embedded.class_embeds, head.embed_names(['sky', 'sea']))
+    changed = embedded.with_threshold(0.9)
+    assert changed.classes == classes._replace(bg_thresh=0.9)
+    assert changed.class_embeds is embedded.class_embeds
+    none, most = (encoded.scored(head, each).scores for each in (embedded, changed))
+    for output, table in zip(encoded.outputs, none, strict=True):
+        affinity = head.segment_affinity(output, embedded.class_embeds)[0]
+        assert torch.equal(table[:, 1:], affinity)
+    assert not any(table[:, 0].any() for table in none)
+    assert all(table[:, 0].any() for table in most)
+    with pytest.raises(ValueError, match='bg_thresh'):
+        embedded.with_threshold(1.5)
+
+
+@torch.no_grad()
+def test_other_windows_than_the_segmentors_can_be_encoded(segmentor):
+    segmentor.test_cfg = dict(SLIDE, tta_scales=(0.5, 1.0))
+    image = torch.randn(3, 40, 48)
+    assert len(encode_windows(segmentor, image).windows) == 2 * 4
+    encoded = encode_windows(segmentor, image, dict(mode='whole'))
+    assert encoded.windows == [(slice(0, 40), slice(0, 48))] * 2
+    assert [each.shape for each in encoded.group_maps] == [(40, 48)] * 2
+
+
+@pytest.mark.parametrize('num_groups, dtype', [(256, torch.uint8), (257, torch.int32)])
+def test_the_group_map_of_a_window_takes_a_byte_for_256_segments(num_groups, dtype):
+    encoded = EncodedWindows((2, 2), [], [], [])
+    output = SimpleNamespace(segments=torch.zeros(1, num_groups, 300 - num_groups))
+    encoded.put(output, torch.zeros(2, 2, dtype=torch.long))
+    assert encoded.outputs == [output]
+    assert encoded.group_maps[0].dtype == dtype

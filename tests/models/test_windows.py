@@ -15,7 +15,15 @@ from mmseg.structures import SegDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from groupvit_mmseg.models.refinement import pamr
-from groupvit_mmseg.models.windows import WindowedImage
+from groupvit_mmseg.models.windows import (
+    CHUNK_BYTES,
+    WindowedImage,
+    best_channels,
+    confidence_of,
+    crop_windows,
+    in_fitting_chunks,
+    smallest_integers,
+)
 
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
 NAMES = [f'thing {index}' for index in range(9)]
@@ -255,3 +263,113 @@ def test_the_best_score_needs_few_classes_at_a_time(chunk_bytes, monkeypatch):
     best = windowed.best_scores(lambda s: s, 45 * 61, first=1, chunk_bytes=chunk_bytes)
     assert torch.equal(best, expected)
     assert max(held) <= max(1, chunk_bytes // (4 * 4 * 45 * 61))
+
+
+def by_hand(tables, *, size=(2, 3), windows=None):
+    """An image of one row of two segments a window: the first column, and the others."""
+    windows = windows or [(slice(0, size[0]), slice(0, size[1]))]
+    group_map = torch.ones(size, dtype=torch.uint8)
+    group_map[:, 0] = 0
+    return WindowedImage(size, windows, [group_map] * len(tables), list(map(torch.tensor, tables)))
+
+
+def test_best_scores_by_hand():
+    image = by_hand([[[0.9, 0.5, 0.1], [0.2, 0.3, 0.4]]])
+    rows = {0: [0.9, 0.4, 0.4], 1: [0.5, 0.4, 0.4], 2: [0.1, 0.4, 0.4]}
+    for first, expected in rows.items():
+        best = image.best_scores(lambda s: s, 6, first=first)
+        assert torch.equal(best, torch.tensor([expected] * 2))
+    assert torch.equal(image.best_scores(lambda s: s, 6), torch.tensor([rows[0]] * 2))
+    nothing = by_hand([[[0.9, 0.0], [0.2, 0.0]]])
+    assert torch.equal(nothing.best_scores(lambda s: s, 6, first=1), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize('chunk_bytes, held', [(1, 1), (399, 1), (400, 2), (599, 2), (600, 3)])
+def test_channels_that_fit_in_the_bytes_are_held_together(chunk_bytes, held, monkeypatch):
+    # Four bytes a score, twice 6 pixels before and twice 19 after they are finished: 200.
+    image = by_hand([[[0.9, 0.5, 0.1, 0.3], [0.2, 0.3, 0.4, 0.3]]])
+    counts, pixel_scores = [], WindowedImage.pixel_scores
+
+    def watched(self, channels=None):
+        counts.append(len(channels))
+        return pixel_scores(self, channels)
+
+    monkeypatch.setattr(WindowedImage, 'pixel_scores', watched)
+    for run in (image.label_map, image.best_scores):
+        counts.clear()
+        run(lambda s: s, 19, chunk_bytes=chunk_bytes)
+        assert max(counts) == held
+        assert sum(counts) == 4
+
+
+def test_pixels_are_means_over_the_windows_that_cover_them():
+    windows = [(slice(0, 2), slice(0, 3)), (slice(0, 2), slice(1, 4))]
+    group_map = torch.tensor([[0, 1, 1]] * 2)
+    tables = [torch.tensor([[0.8, 0.0], [0.4, 0.0]]), torch.tensor([[0.2, 0.0], [0.6, 0.0]])]
+    image = WindowedImage((2, 4), windows, [group_map] * 2, tables)
+    assert image.window_counts().tolist() == [[1, 2, 2, 1]] * 2
+    expected = torch.tensor([[0.8, 0.3, 0.5, 0.6]] * 2)
+    torch.testing.assert_close(image.pixel_scores()[0], expected)
+    torch.testing.assert_close(image.pixel_scores([0])[0], expected)
+    assert image.pixel_scores([1]).shape == (1, 2, 4)
+    assert image.active_channels() == [0]
+
+
+def test_an_image_without_any_score_has_the_first_class():
+    assert by_hand([[[0.0], [0.0]]]).label_map(lambda s: s, 6).tolist() == [[0] * 3] * 2
+
+
+def test_labels_of_many_classes_take_four_bytes():
+    image = by_hand([[[0.9, 0.5, 0.1], [0.2, 0.3, 0.4]]])
+    best, labels = best_channels(image.pixel_scores, [1, 2], 1)
+    assert labels.dtype == torch.int32
+    assert labels.tolist() == [[1, 2, 2]] * 2
+    assert torch.equal(best, torch.tensor([[0.5, 0.4, 0.4]] * 2))
+
+
+def test_a_window_without_scores_is_an_error():
+    windows = [(slice(0, 2), slice(0, 3))] * 2
+    with pytest.raises(ValueError, match='shorter'):
+        by_hand([[[0.9], [0.2]]], windows=windows).pixel_scores()
+
+
+def test_the_confidence_of_the_background_is_what_is_left():
+    labels, best = torch.tensor([[0, 1, 2]]), torch.tensor([[0.25, 0.75, 0.5]])
+    assert confidence_of(labels, best, True).tolist() == [[0.75, 0.75, 0.5]]
+    assert confidence_of(labels, best, False).tolist() == [[0.25, 0.75, 0.5]]
+
+
+def test_group_maps_take_a_byte_where_it_is_enough():
+    group_map = torch.tensor([[255, 0]])
+    for count, dtype in ((1, torch.uint8), (256, torch.uint8), (257, torch.int32)):
+        smallest = smallest_integers(group_map, count)
+        assert smallest.dtype == dtype
+        assert smallest.tolist() == group_map.tolist()
+
+
+def test_windows_by_hand():
+    assert crop_windows((40, 50), {}) == [(slice(0, 40), slice(0, 50))]
+    assert crop_windows((40, 50), dict(mode='whole')) == [(slice(0, 40), slice(0, 50))]
+    slide = dict(mode='slide', crop_size=(32, 30), stride=(16, 15))
+    spans = [slice(0, 30), slice(15, 45), slice(20, 50)]
+    rows = [slice(0, 32), slice(8, 40)]
+    assert crop_windows((40, 50), slide) == [(r, c) for r in rows for c in spans]
+    # One pixel more than whole steps takes one more window, none takes none.
+    rows = [slice(0, 32), slice(8, 40), slice(9, 41)]
+    steps = dict(mode='slide', crop_size=(32, 32), stride=(8, 1))
+    assert crop_windows((41, 32), steps) == [(each, slice(0, 32)) for each in rows]
+    with pytest.raises(ValueError, match='shorter'):
+        crop_windows((40, 50), dict(slide, stride=(16,)))
+    small = dict(mode='slide', crop_size=(64, 50), stride=(32, 25))
+    assert crop_windows((40, 50), small) == [(slice(0, 40), slice(0, 50))]
+
+
+def test_chunks_of_the_usual_size_are_tried_first():
+    tried = []
+
+    def run(*, chunk_bytes):
+        tried.append(chunk_bytes)
+        return torch.zeros(1)
+
+    assert in_fitting_chunks(run) == 0
+    assert tried == [CHUNK_BYTES]

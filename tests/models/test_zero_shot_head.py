@@ -406,3 +406,58 @@ def test_masks_of_a_batch_are_checked_once(monkeypatch, sizes):
     with torch.no_grad():
         assert len(model.test_step(batch)) == 2
     assert checks == [2]
+
+
+@torch.no_grad()
+def test_scores_of_other_classes_leave_the_heads_alone():
+    head = segmentor().decode_head
+    affinity = torch.rand(2, 4, 4)
+    other = make_class_list(
+        ['background', 'cat', 'dog'],
+        with_background=True,
+        bg_thresh=0.5,
+        aliases={'cat': ['kitten'], 'dog': ['puppy']},
+    )
+    scores = head.segment_scores(affinity, other)
+    assert scores.shape == (2, 4, 3)
+    pooled = torch.stack([affinity[..., :2].amax(-1), affinity[..., 2:].amax(-1)], dim=-1)
+    assert torch.equal(scores[..., 1:], pooled)
+    assert torch.equal(head.foreground_affinity(affinity, other), pooled)
+    assert torch.equal(head.foreground_affinity(affinity[..., :3]), affinity[..., :3])
+    assert torch.equal(head.segment_scores(affinity[..., :3]), affinity[..., :3])
+    assert head.classes.class_names == tuple(NAMES)
+
+
+@torch.no_grad()
+def test_kept_embeddings_are_used_without_encoding_again(monkeypatch):
+    model = segmentor()
+    head, output = model.decode_head, model.extract_feat(torch.randn(1, 3, 32, 32))
+    affinity = head.segment_affinity(output)
+
+    def encode():
+        raise AssertionError('the classes are encoded already')
+
+    monkeypatch.setattr(head, 'encode_classes', encode)
+    assert torch.equal(head.segment_affinity(output), affinity)
+    as_doubles = head.segment_affinity(output, head.class_embeds.double())
+    assert as_doubles.dtype == torch.float32
+    assert torch.equal(as_doubles, affinity)
+
+
+def test_training_mode_is_the_default_of_train():
+    head = segmentor().decode_head
+    assert not head.training
+    assert head.train() is head
+    assert head.training
+
+
+def test_settings_of_a_new_head():
+    torch.manual_seed(0)
+    head = MODELS.build(dict(type='GroupViTZeroShotHead', **towers(), class_names=NAMES))
+    assert (head.top_k, head.affinity, head.align_corners) == (5, 'softmax', False)
+    assert head.num_classes == head.out_channels == len(NAMES)
+    assert float(head.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
+    assert 'class_embeds' in head._buffers
+    head.eval().encode_classes()
+    assert 'class_embeds' not in head.state_dict()
+    assert segmentor(top_k=1).decode_head.top_k == 1
