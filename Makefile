@@ -18,10 +18,12 @@ TESTS_mim := tests/openmmlab/test_mim.py
 MATRIX := openmmlab-torch2.4 newest lock-3.10 lock-3.12 lock-3.13
 SITE := import site; print(site.getsitepackages()[0])
 
-# Property tests need a package that .venv lacks.
+# Property tests, fuzzing and mutation testing need packages that .venv lacks.
 FAULTS := $(EXTRA)/faults
+FUZZ := $(EXTRA)/fuzz
+MUTANTS := $(EXTRA)/mutants
 
-.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu test-faults gpu licences sbom audit lint types docs format quickstart scenes notebook real zoo lock wheel clean web
+.PHONY: help venv test slow test-integrations test-openmmlab test-matrix test-gpu test-faults fuzz mutants breaks gpu licences sbom audit lint types docs format quickstart scenes notebook real zoo lock wheel clean web
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -45,7 +47,16 @@ slow: venv ## run the slow tests as well
 test-integrations: $(INTEGRATIONS:%=$(EXTRA)/%/.passed) ## run the tests of other programs' packages
 
 test-faults: $(FAULTS)/.installed ## faults and hostile input in quantity (20 minutes on two cores)
-	@$(FAULTS)/bin/python -m pytest -q -rs -n 2 --dist loadfile -m 'not gpu' tests/faults
+	@$(FAULTS)/bin/python -m pytest -q -rs -n 2 --dist loadfile -m 'not gpu' tests/faults tests/web/test_load.py
+
+fuzz: $(FUZZ)/.installed ## coverage-guided fuzzing of every parser, SECONDS each (default 60); Linux
+	@$(FUZZ)/bin/python tests/faults/fuzz.py --seconds $(or $(SECONDS),60) --corpus work_dirs/fuzz
+
+mutants: $(MUTANTS)/.installed ## which changes to the core no test notices; PARTS="losses head" for some
+	@$(MUTANTS)/bin/python tests/faults/mutants.py --show $(PARTS)
+
+breaks: venv ## break each promise of docs/reliability.md on purpose, and see whether a test notices
+	@$(BIN)/python tests/faults/break_promises.py --only '$(ONLY)'
 
 $(EXTRA)/%/.installed: requirements/integrations/%.txt $(STAMP)
 	@echo 'Setting up $(@D) ...'

@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the parsers with atheris, beside the mutations of campaign.py.
 
-pip install atheris
-python tests/faults/fuzz.py [--parser NAME ...] [--seconds 120] [--corpus FOLDER]
+make fuzz SECONDS=60
+python tests/faults/fuzz.py [--parser NAME ...] [--seconds 120] [--corpus FOLDER]    # with atheris
 
 Each parser runs in a process of its own. An input that raises an undocumented error, takes more
 than two seconds of processor time or more memory than the parser's limit and 1.5 GB is written to
