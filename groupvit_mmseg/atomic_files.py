@@ -4,13 +4,11 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import torch
-
-from groupvit_mmseg.error_messages import naming_file
 
 Writer = Callable[[IO[bytes]], object]
 TEMPORARY_NAME = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
@@ -101,6 +99,27 @@ def write_together(files: Mapping[Path, Writer], *, sync: bool = True) -> None:
             with contextlib.suppress(OSError):  # the first error says more
                 temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Name a file in the errors of the disk that come without one, as those of writing do.
+
+    Args:
+        path (str | Path): The file that the block writes.
+
+    Example:
+        >>> with naming_file('table.csv'):
+        ...     raise OSError(28, 'No space left on device')
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device: 'table.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_unfinished(folder: Path, is_checkpoint_name: Callable[[str], bool]) -> None:

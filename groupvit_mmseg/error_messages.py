@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from pathlib import Path
 from pickle import UnpicklingError
 
 # Errors of these types are raised with a sentence; the others need their name to be understood.
@@ -40,24 +37,3 @@ def error_line(error: BaseException) -> str:
     text = ' '.join(error_text(error).split())
     is_sentence = isinstance(error, WITH_SENTENCE) or (isinstance(error, KeyError) and ' ' in text)
     return text if is_sentence and text else f'{type(error).__name__}: {text}'.rstrip(': ')
-
-
-@contextlib.contextmanager
-def naming_file(path: str | Path) -> Iterator[None]:
-    """Name a file in the errors of the disk that come without one, as those of writing do.
-
-    Args:
-        path (str | Path): The file that the block writes.
-
-    Example:
-        >>> with naming_file('table.csv'):
-        ...     raise OSError(28, 'No space left on device')
-        Traceback (most recent call last):
-        OSError: [Errno 28] No space left on device: 'table.csv'
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error

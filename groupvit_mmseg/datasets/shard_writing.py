@@ -11,9 +11,8 @@ from types import TracebackType
 
 from webdataset.writer import ShardWriter
 
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import naming_file, write_atomically
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes, write_sizes
-from groupvit_mmseg.error_messages import naming_file
 
 MOVED = 'moved.json'
 """str: File of the hidden folder that lists the shards that are being moved."""
@@ -133,9 +132,9 @@ class ShardSet:
             (self.folder / shard).unlink(missing_ok=True)
         for file, text in (extra or {}).items():
             _write_text(self.folder / file, text)
-        file = write_sizes(self.folder, dict(self._sizes))
+        listing = write_sizes(self.folder, dict(self._sizes))
         self._is_moving = False
-        return file
+        return listing
 
     @property
     def sizes(self) -> dict[str, int]:

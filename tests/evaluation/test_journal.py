@@ -105,10 +105,13 @@ def test_what_an_interruption_tore_is_done_again(tmp_path, length):
 
 def test_a_loader_worker_that_outlives_its_evaluation_keeps_no_lock(tmp_path):
     writer = journal(tmp_path).writer(0)
+    reader, ready = os.pipe()
     worker = os.fork()
     if worker == 0:
+        os.write(ready, b'1')
         signal.pause()
     try:
+        os.read(reader, 1)
         writer._file.close()  # as the end of the evaluation does
         with journal(tmp_path).writer(0) as other:
             other.add(3, pairs=[[0, 0, 1]])

@@ -69,7 +69,7 @@ import os, pathlib, signal, time
 from groupvit_mmseg.launch_record import end_with_launcher
 end_with_launcher()
 pathlib.Path('rank').write_text(str(os.getpid()))
-time.sleep(60)
+time.sleep(180)
 """
 
 
@@ -81,11 +81,13 @@ def test_a_process_ends_with_its_launcher(tmp_path):
     env = {**os.environ, 'PYTHONPATH': str(TOOLS.parent)}
     launcher = subprocess.Popen([*command, tmp_path / 'script.py'], env=env, cwd=tmp_path)
     rank, limit = tmp_path / 'rank', time.monotonic() + 120
-    while not (rank.exists() and rank.read_text()) and time.monotonic() < limit:
-        time.sleep(0.05)
-    pid = int(rank.read_text())
-    launcher.kill()
-    launcher.wait()
+    try:
+        while not (rank.exists() and rank.read_text()) and time.monotonic() < limit:
+            time.sleep(0.05)
+        pid = int(rank.read_text())
+    finally:
+        launcher.kill()
+        launcher.wait()
     while is_alive(pid) and time.monotonic() < limit:
         time.sleep(0.05)
     assert time.monotonic() < limit
