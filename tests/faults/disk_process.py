@@ -34,12 +34,11 @@ def call(tool, job):
     for number, name in ((1, 'out'), (2, 'err')):
         os.dup2(os.open(job['output'] + '.' + name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w', buffering=1)
-    calls, error, after, is_bytes, microseconds = job['fault']
+    calls, error, after, microseconds = job['fault']
     LIBRARY.fault_arm(
         calls,
         error,
         ctypes.c_long(after),
-        ctypes.c_long(is_bytes),
         ctypes.c_long(microseconds),
         os.fsencode(job['folder']),
     )

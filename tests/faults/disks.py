@@ -24,8 +24,7 @@ class Disk(NamedTuple):
     error: int = 0
     """int: An errno; 0 counts the calls, and none fails."""
     after: int = 0
-    """int: Calls, or bytes, before the first that fails."""
-    is_bytes: bool = False
+    """int: Calls before the first that fails."""
     microseconds: int = 0
     """int: Sleep before reads, writes and the like."""
 

@@ -1,9 +1,8 @@
 /* A disk that fails or is slow, for the processes that load this with LD_PRELOAD.
  *
  * Calls that concern files below a folder fail with an error of the system after a number of such
- * calls, or of written bytes, and all later ones fail too; or every call sleeps first. fault_arm()
- * sets this up within a process; the variable FAULT, "calls errno after is_bytes microseconds
- * folder", does so from the beginning.
+ * calls, and all later ones fail too; or every call sleeps first. fault_arm() sets this up within a
+ * process; the variable FAULT, "calls errno after microseconds folder", does so from the beginning.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,7 +25,7 @@ static struct {
     char folder[PATH_MAX];
     unsigned calls;
     int error;
-    long after, is_bytes, microseconds;
+    long after, microseconds;
 } fault;
 
 /* Shared with all processes that are forked. */
@@ -41,9 +40,9 @@ static void *real(const char *name) {
     return dlsym(RTLD_NEXT, name);
 }
 
-void fault_arm(unsigned calls, int error, long after, long is_bytes, long microseconds, const char *folder) {
-    fault.calls = calls, fault.error = error, fault.after = after;
-    fault.is_bytes = is_bytes, fault.microseconds = microseconds;
+void fault_arm(unsigned calls, int error, long after, long microseconds, const char *folder) {
+    fault.calls = calls, fault.error = error;
+    fault.after = after, fault.microseconds = microseconds;
     memset(so_far, 0, sizeof *so_far);
     snprintf(fault.folder, sizeof fault.folder, "%s", folder);
 }
@@ -55,14 +54,14 @@ long fault_failed(void) { return so_far->failed; }
 __attribute__((constructor)) static void arm_from_environment(void) {
     unsigned calls;
     int error, begin = 0;
-    long after, is_bytes, microseconds;
+    long after, microseconds;
     const char *text = getenv("FAULT");
     so_far = mmap(NULL, sizeof *so_far, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (text && sscanf(text, "%u %d %ld %ld %ld %n", &calls, &error, &after, &is_bytes, &microseconds, &begin) == 5)
-        fault_arm(calls, error, after, is_bytes, microseconds, text + begin);
+    if (text && sscanf(text, "%u %d %ld %ld %n", &calls, &error, &after, &microseconds, &begin) == 4)
+        fault_arm(calls, error, after, microseconds, text + begin);
 }
 
-/* How many of some bytes a call may handle; -1, with errno, if it fails. */
+/* The bytes that a call may handle: all, or -1, with errno, if it fails. */
 static ssize_t allow(unsigned call, const char *path, size_t size) {
     size_t length = strlen(fault.folder);
     if (!length || strncmp(path, fault.folder, length) || (path[length] && path[length] != '/'))
@@ -73,12 +72,8 @@ static ssize_t allow(unsigned call, const char *path, size_t size) {
         __atomic_fetch_add(&so_far->counts[__builtin_ctz(call)], 1, __ATOMIC_SEQ_CST);
     if (!(call & fault.calls))
         return (ssize_t)size;
-    long step = !fault.is_bytes ? 1 : call == WRITE ? (long)size : 0;
-    long before = __atomic_fetch_add(&so_far->seen, step, __ATOMIC_SEQ_CST);
-    if (!fault.error || before + step <= fault.after - (fault.is_bytes && call != WRITE))
+    if (__atomic_fetch_add(&so_far->seen, 1, __ATOMIC_SEQ_CST) < fault.after || !fault.error)
         return (ssize_t)size;
-    if (fault.is_bytes && call == WRITE && before < fault.after)
-        return (ssize_t)(fault.after - before);
     __atomic_fetch_add(&so_far->failed, 1, __ATOMIC_SEQ_CST);
     errno = fault.error;
     return -1;

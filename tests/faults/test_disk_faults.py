@@ -23,7 +23,7 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MEASURED = ('time', 'memory', 'samples_per_s')  # of the machine, not of the training
-MOMENTS = int(os.environ.get('DISK_MOMENTS', '2'))
+MOMENTS = int(os.environ.get('DISK_MOMENTS', '1'))
 
 
 def load(path, name):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
-KILLS = int(os.environ.get('FAULT_MOMENTS', '8'))
+KILLS = int(os.environ.get('FAULT_MOMENTS', '6'))
 FIRST = int(os.environ.get('FAULT_FIRST_RUN', '0'))
 KILLS_A_RUN = 12
 STEPS = 32
