@@ -164,7 +164,9 @@ class Outputs:
         line = dict(image=source.path, name=source.name, files=list(files), **values)
         line['version'] = version_of(source.path)
         self._lines[source.path] = json.loads(json.dumps(line))
-        with self._path.open('a', encoding='utf-8') as stream:
+        from groupvit_mmseg.atomic_files import naming_file  # it imports PyTorch
+
+        with naming_file(self._path), self._path.open('a', encoding='utf-8') as stream:
             stream.write(json.dumps(line) + '\n')
 
     def finish(

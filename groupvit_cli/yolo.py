@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import yaml
 
@@ -37,19 +37,25 @@ def write_yolo(folder: Path, source: Source, result: InferenceResult) -> list[st
     Returns:
         list[str]: The files below ``folder``.
     """
+    from groupvit_mmseg.atomic_files import write_atomically  # it imports PyTorch
+
     suffix = Path(source.path).suffix
     readable = suffix.lower() in READABLE
     image = Path(FOLDER, 'images', f'{source.name}{suffix if readable else ".png"}')
     labels = label_file(image)
-    for file in (image, labels):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    if readable:
-        shutil.copyfile(source.path, folder / image)
-    else:
-        from PIL import Image
 
-        Image.fromarray(result.image).save(folder / image)
-    (folder / labels).write_text(result.to_yolo(), encoding='utf-8')
+    def write_image(stream: IO[bytes]) -> None:
+        if readable:
+            with open(source.path, 'rb') as original:
+                shutil.copyfileobj(original, stream)
+        else:
+            from PIL import Image
+
+            Image.fromarray(result.image).save(stream, format='PNG')
+
+    text = result.to_yolo().encode()
+    write_atomically(folder / image, write_image, sync=False)
+    write_atomically(folder / labels, lambda stream: stream.write(text), sync=False)
     return [image.as_posix(), labels.as_posix()]
 
 

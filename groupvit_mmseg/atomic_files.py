@@ -1,9 +1,10 @@
 """Files that appear complete or not at all."""
 
+import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -42,19 +43,21 @@ def save_checkpoint(checkpoint: Mapping[str, object], path: str | Path) -> None:
         ) from error
 
 
-def write_atomically(path: str | Path, write: Writer) -> None:
+def write_atomically(path: str | Path, write: Writer, *, sync: bool = True) -> None:
     """Write a file under a temporary name and rename it once it is on disk.
 
     Args:
         path (str | Path): The file; its folder is created.
         write (Callable): Function that writes the content to the open binary stream.
+        sync (bool): Whether to wait until the content is on disk. Without it many small files take
+            less time, and the file may be empty after a loss of power. Defaults to True.
 
     Example:
         >>> write_atomically('notes/a.txt', lambda stream: stream.write(b'complete'))
         >>> Path('notes/a.txt').read_text()
         'complete'
     """
-    write_together({Path(path): write})
+    write_together({Path(path): write}, sync=sync)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -67,11 +70,12 @@ def write_text(path: str | Path, text: str) -> None:
     write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
-def write_together(files: Mapping[Path, Writer]) -> None:
+def write_together(files: Mapping[Path, Writer], *, sync: bool = True) -> None:
     """Write files that belong together: none of them appears before all are on disk.
 
     Args:
         files (Mapping[Path, Callable]): Function that writes each file to its open binary stream.
+        sync (bool): Whether to wait until the content is on disk. Defaults to True.
 
     Raises:
         OSError: If one cannot be written; the error names it.
@@ -82,19 +86,40 @@ def write_together(files: Mapping[Path, Writer]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
             temporaries[path] = Path(name)
-            with os.fdopen(handle, 'wb') as stream:
+            with naming_file(path), os.fdopen(handle, 'wb') as stream:
                 write(stream)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if sync:
+                    os.fsync(stream.fileno())
             os.chmod(name, 0o666 & ~_umask())
         for path, temporary in temporaries.items():
             os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         for temporary in temporaries.values():
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-            raise OSError(error.errno, error.strerror, str(path)) from error  # of a full disk
+            with contextlib.suppress(OSError):  # the first error says more
+                temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def naming_file(path: str | Path) -> Iterator[None]:
+    """Name a file in the errors of the disk that come without one, as those of writing do.
+
+    Args:
+        path (str | Path): The file that the block writes.
+
+    Example:
+        >>> with naming_file('table.csv'):
+        ...     raise OSError(28, 'No space left on device')
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device: 'table.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_unfinished(folder: Path, is_checkpoint_name: Callable[[str], bool]) -> None:

@@ -19,7 +19,7 @@ from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.error_messages import error_line
 from groupvit_mmseg.key_values import KeyValueAction
-from groupvit_mmseg.launch_record import record_sentence
+from groupvit_mmseg.launch_record import end_with_launcher, record_sentence
 
 # What a wrong file, option, disk or installation raises; any other error is a fault of the tool.
 INPUT_ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, UnpicklingError)
@@ -251,5 +251,7 @@ def add_launcher_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def export_local_rank(args: argparse.Namespace) -> None:
-    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher has not."""
+    """Set ``LOCAL_RANK``, which mmengine reads, where the launcher has not; end with it."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch':
+        end_with_launcher()

@@ -26,7 +26,7 @@ RERUN = 75  # EX_TEMPFAIL, as tools/train.py ends
 def main(argv: Sequence[str] | None = None) -> int:
     """Run torchrun and return the exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
-    os.environ[LAUNCHED] = '1'
+    os.environ[LAUNCHED] = str(os.getpid())
     signal.signal(signal.SIGUSR1, end_by_signal)  # torchrun handles the others in the same way
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):  # as torchrun and mmengine do, with banners
         os.environ.setdefault(name, '1')

@@ -173,10 +173,20 @@ def resume(cfg: Config, checkpoint: str | None) -> None:
         cfg.load_from = checkpoint
 
 
+def name_work_dir(error: Exception, cfg: Config | None) -> Exception:
+    """Return an error of the disk with the work dir where it names no file, as logs raise it."""
+    if cfg is None or not isinstance(error, OSError) or error.errno not in DISK_ERRORS:
+        return error
+    if error.filename is not None:
+        return error
+    return OSError(error.errno, f'{error.strerror} (in the work dir)', cfg.work_dir)
+
+
 @tool_main(errors=(), interrupted='Interrupted: --resume goes on from the last checkpoint.')
 def main(argv: Sequence[str] | None = None) -> int:
     """Set up, then train; errors of the training itself keep their traceback."""
     args = parse_args(argv)
+    cfg: Config | None = None
     runner: Runner | None = None
     start = Start()
     try:
@@ -198,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return report_error(RuntimeError(sentence))
         if not start.is_input_error(error, runner):
             raise
-        return report_error(error)
+        return report_error(name_work_dir(error, cfg))
     leave_process_group()
     return 0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
@@ -112,8 +114,14 @@ def read_results(folder: str | Path, name: str) -> dict[int, JournalLine]:
     return {line['index']: line for line in sorted(lines, key=lambda line: line['index'])}
 
 
+_open: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
+
+
 class JournalWriter:
     """Appends lines to a file, each flushed at once; a context manager.
+
+    A forked process, such as a loader worker, has no part in it: a worker that outlives an
+    evaluation that was killed would keep the file locked.
 
     Args:
         path (Path): The file; an incomplete last line is cut off.
@@ -141,6 +149,7 @@ class JournalWriter:
         except BaseException:
             self._file.close()
             raise
+        _open.add(self)
         if not complete:
             self._write(settings)
 
@@ -148,7 +157,8 @@ class JournalWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with _clear_errors(self._path):
+            self._file.close()  # a disk over its quota may say so here
 
     def add(self, index: int, **result: Unpack[ImageResult]) -> None:
         """Write the result of one image."""
@@ -158,16 +168,33 @@ class JournalWriter:
     def _write(self, line: Mapping[str, object]) -> None:
         """Write a line; a part of it that a full disk leaves is cut off by the next run."""
         rest = _text(line).encode()
-        try:
+        with _clear_errors(self._path):
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f'The journal cannot be written ({error.strerror}); its results so far are '
-                'complete, and the same command goes on',
-                str(self._path),
-            ) from error
+
+
+@contextlib.contextmanager
+def _clear_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into a sentence about a journal."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f'The journal cannot be written ({error.strerror}); its results so far are '
+            'complete, and the same command goes on',
+            str(path),
+        ) from error
+
+
+def _close_inherited() -> None:
+    """Close the files that a new process has of its parent."""
+    for writer in list(_open):
+        writer._file.close()
+
+
+if hasattr(os, 'register_at_fork'):  # not on Windows
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _lock(file: FileIO, path: Path) -> None:

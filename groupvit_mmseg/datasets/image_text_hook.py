@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.epoch_plan import WorkerGrid
 from groupvit_mmseg.datasets.image_text import ImageTextDataset
-from groupvit_mmseg.datasets.slot_reader import too_many_failures
+from groupvit_mmseg.datasets.slot_reader import TooManyFailures, too_many_failures
 
 _KEYS_SHOWN, _STEPS_BETWEEN_CHECKS = 5, 50
 
@@ -95,7 +95,7 @@ class ImageTextDataHook(Hook):
         length = max(self.epoch_length, num_samples)
         if num_skipped > self.max_share * length:
             examples = [problem for count in counts for problem in count[2]][:_KEYS_SHOWN]
-            raise RuntimeError(too_many_failures(num_skipped, length, self.max_share, examples))
+            raise TooManyFailures(too_many_failures(num_skipped, length, self.max_share, examples))
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Log the counts over all ranks."""

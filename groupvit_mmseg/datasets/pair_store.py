@@ -1,5 +1,6 @@
 """Rows grouped by image and shuffled on disk, so that memory does not grow with the table."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,21 +25,22 @@ class PairStore:
     """
 
     def __init__(self, file: Path, seed: int = 0) -> None:
-        self._numbers = count()
+        self._file, self._numbers = file, count()
         self._order = random.Random(seed) if seed >= 0 else None
         self._digest = hashlib.sha256()
-        self._database = sqlite3.connect(file)
-        self._sort_in(str(file.parent))
-        self._database.executescript(
-            'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;'
-            f'PRAGMA cache_size = -{CACHE_KIB};'
-            'CREATE TABLE pairs (number INTEGER PRIMARY KEY, rank INTEGER, image BLOB, '
-            'captions TEXT, location TEXT)'
-        )
+        with _clear_errors(file):
+            self._database = sqlite3.connect(file)
+            self._sort_in(str(file.parent))
+            self._database.executescript(
+                'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;'
+                f'PRAGMA cache_size = -{CACHE_KIB};'
+                'CREATE TABLE pairs (number INTEGER PRIMARY KEY, rank INTEGER, image BLOB, '
+                'captions TEXT, location TEXT)'
+            )
 
     def add(self, rows: Iterable[Row]) -> None:
         """Store rows."""
-        with self._database:
+        with _clear_errors(self._file), self._database:
             self._database.executemany(
                 'INSERT INTO pairs VALUES (?, ?, ?, ?, ?)',
                 map(self._entry, self._numbers, rows),
@@ -46,13 +48,14 @@ class PairStore:
 
     def arrange(self) -> int:
         """Put the images in their order, after the last row; return their number."""
-        self._database.executescript(
-            'CREATE TABLE arranged AS SELECT dense_rank() OVER (ORDER BY first, image) AS place, '
-            'image, captions, location FROM (SELECT *, min(rank) OVER (PARTITION BY image) AS '
-            'first FROM pairs) ORDER BY first, image, number; DROP TABLE pairs;'
-            'CREATE INDEX places ON arranged (place)'
-        )
-        (last,) = self._database.execute('SELECT max(place) FROM arranged').fetchone()
+        with _clear_errors(self._file):
+            self._database.executescript(
+                'CREATE TABLE arranged AS SELECT dense_rank() OVER (ORDER BY first, image) AS '
+                'place, image, captions, location FROM (SELECT *, min(rank) OVER (PARTITION BY '
+                'image) AS first FROM pairs) ORDER BY first, image, number; DROP TABLE pairs;'
+                'CREATE INDEX places ON arranged (place)'
+            )
+            (last,) = self._database.execute('SELECT max(place) FROM arranged').fetchone()
         return last or 0
 
     @property
@@ -62,8 +65,9 @@ class PairStore:
 
     def close(self) -> None:
         """Close the file."""
-        self._sort_in('')
-        self._database.close()
+        with _clear_errors(self._file):
+            self._sort_in('')
+            self._database.close()
 
     def _sort_in(self, folder: str) -> None:
         """Set where SQLite sorts: it takes as much space again, which /tmp may not have."""
@@ -96,13 +100,23 @@ def read_images(
         'SELECT image, captions, location FROM arranged WHERE place > ? AND place <= ? '
         'ORDER BY place, rowid'
     )
-    database = sqlite3.connect(f'{file.resolve().as_uri()}?mode=ro', uri=True)
+    with _clear_errors(file):
+        database = sqlite3.connect(f'{file.resolve().as_uri()}?mode=ro', uri=True)
+        with contextlib.closing(database):
+            entries = database.execute(query, (first, 2**62 if stop is None else stop))
+            for image, rows in groupby(entries, key=lambda entry: entry[0]):
+                yield _joined(os.fsdecode(image), [entry[1:] for entry in rows], account)
+
+
+@contextlib.contextmanager
+def _clear_errors(file: Path) -> Iterator[None]:
+    """Turn an error of the disk below SQLite into a sentence about the temporary file."""
     try:
-        entries = database.execute(query, (first, 2**62 if stop is None else stop))
-        for image, rows in groupby(entries, key=lambda entry: entry[0]):
-            yield _joined(os.fsdecode(image), [entry[1:] for entry in rows], account)
-    finally:
-        database.close()
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(
+            f'The temporary file of the rows cannot be written or read ({error}): {file}'
+        ) from error
 
 
 def _joined(name: str, rows: list[tuple[str, str]], account: Account) -> Row:

@@ -1,5 +1,6 @@
 """Writes shards that appear in their folder only when all are complete, and replace no others."""
 
+import json
 import os
 import re
 import shutil
@@ -10,15 +11,19 @@ from types import TracebackType
 
 from webdataset.writer import ShardWriter
 
-from groupvit_mmseg.atomic_files import write_atomically
+from groupvit_mmseg.atomic_files import naming_file, write_atomically
 from groupvit_mmseg.datasets.shard_sizes import SIZES_FILE, read_sizes, write_sizes
+
+MOVED = 'moved.json'
+"""str: File of the hidden folder that lists the shards that are being moved."""
 
 
 class ShardSet:
     """The shards ``NAME-000000.tar`` ... of one conversion, as a context manager.
 
     They are written to a hidden folder inside ``folder`` and moved by ``finish``, sizes.json last.
-    Without ``finish`` the folder stays as it was.
+    Without ``finish`` the folder stays as it was. If ``finish`` itself is interrupted, the hidden
+    folder says which shards it was moving, and ``overwrite`` removes them.
 
     Args:
         folder (Path): Folder of the shards; created if missing.
@@ -47,10 +52,13 @@ class ShardSet:
         self._per_shard = per_shard
         self._sizes: Counter[str] = Counter()
         self._writer: ShardWriter | None = None
+        self._is_moving = False
         self._check_folder()
 
     def __enter__(self) -> 'ShardSet':
         if self.overwrite:
+            for shard in self._moved() - self._listed():
+                (self.folder / shard).unlink(missing_ok=True)
             shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         return self
@@ -64,7 +72,8 @@ class ShardSet:
         try:
             self._close()
         finally:
-            shutil.rmtree(self.staging, ignore_errors=True)
+            if not self._is_moving:
+                shutil.rmtree(self.staging, ignore_errors=True)
 
     def write(self, key: str, members: Mapping[str, object]) -> None:
         """Write one sample.
@@ -112,6 +121,8 @@ class ShardSet:
         """
         self._close()
         old = self._listed()
+        _write_text(self.staging / MOVED, json.dumps(sorted(old | self._sizes.keys())))
+        self._is_moving = True
         # From here until the new sizes are written, the folder lists no shard of this name.
         if old:
             write_sizes(self.folder, {}, remove=old)
@@ -121,7 +132,9 @@ class ShardSet:
             (self.folder / shard).unlink(missing_ok=True)
         for file, text in (extra or {}).items():
             _write_text(self.folder / file, text)
-        return write_sizes(self.folder, dict(self._sizes))
+        listing = write_sizes(self.folder, dict(self._sizes))
+        self._is_moving = False
+        return listing
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -137,6 +150,14 @@ class ShardSet:
         """List the shards of this name in the folder's sizes.json."""
         return {shard for shard in read_sizes(self.folder) if self._is_ours(shard)}
 
+    def _moved(self) -> set[str]:
+        """List the shards that an interrupted ``finish`` was moving or removing."""
+        try:
+            names = json.loads((self.staging / MOVED).read_text(encoding='utf-8'))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return set()
+        return {name for name in names if isinstance(name, str) and self._is_ours(name)}
+
     def _is_ours(self, shard: str) -> bool:
         """Return whether a file has the name of one of these shards."""
         return re.fullmatch(rf'{re.escape(self.name)}-\d{{6,}}\.tar', shard) is not None
@@ -147,9 +168,10 @@ class ShardSet:
             raise FileExistsError(f'{self.folder} is a file: name a folder for the shards.')
         in_sizes = self._listed()
         on_disk = {path.name for path in self.folder.glob('*.tar') if self._is_ours(path.name)}
-        if on_disk - in_sizes:
+        others = on_disk - in_sizes - self._moved()
+        if others:
             raise FileExistsError(
-                f'{self.folder} holds {min(on_disk - in_sizes)}, which its {SIZES_FILE} does not '
+                f'{self.folder} holds {min(others)}, which its {SIZES_FILE} does not '
                 'list: it is of another origin or of an interrupted run. Move it away, or choose '
                 'another name or folder.'
             )
@@ -172,6 +194,6 @@ def _write_text(path: Path, text: str) -> None:
 
 def _move(path: Path, target: Path) -> None:
     """Rename a file after it is on disk, so that its new name never names half a file."""
-    with path.open('rb') as stream:
+    with naming_file(path), path.open('rb') as stream:
         os.fsync(stream.fileno())
     os.replace(path, target)

@@ -19,6 +19,10 @@ Transform = Callable[[dict[str, Any]], dict[str, Any] | None]
 SPARE_SAMPLES = 256
 
 
+class TooManyFailures(RuntimeError):
+    """More bad samples than ``max_failure_share`` allows; the message is one sentence."""
+
+
 @dataclass
 class Failures:
     """Counts the bad samples of one worker in one epoch and stops the run at too many.
@@ -43,7 +47,7 @@ class Failures:
         if self.num_samples < self.min_samples:
             return
         if self.num_bad > self.max_share * self.epoch_length:
-            raise RuntimeError(
+            raise TooManyFailures(
                 too_many_failures(self.num_bad, self.epoch_length, self.max_share, self.examples)
             ) from cause
 

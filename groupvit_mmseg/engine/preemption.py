@@ -32,6 +32,7 @@ EXIT_STATUS = 75
 """int: ``EX_TEMPFAIL`` of sysexits.h: the same command, with ``--resume``, goes on."""
 # Number of the signal; shared with the loader workers, which get the signals of their group too.
 _RECEIVED = mmap.mmap(-1, 1)
+_CAUGHT = False  # in the last signals_caught() block
 _SECONDS_FOR_PARENT = 0.5
 
 
@@ -42,14 +43,21 @@ class Preempted(Exception):
 @contextlib.contextmanager
 def signals_caught() -> Iterator[None]:
     """Note the signals within the block instead of dying of them."""
+    global _CAUGHT
     before = {number: signal.signal(number, _note) for number in SIGNALS}
     _RECEIVED[0] = 0
     try:
         yield
     finally:
+        _CAUGHT = bool(_RECEIVED[0])
         _RECEIVED[0] = 0
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def was_signalled() -> bool:
+    """Return whether the last ``signals_caught()`` block ended with a signal not yet acted upon."""
+    return _CAUGHT
 
 
 def _note(number: int, _: FrameType | None) -> None:

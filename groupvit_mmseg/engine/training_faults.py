@@ -10,7 +10,10 @@ import time
 from mmengine.dist import is_distributed
 from mmengine.runner import Runner
 
+from groupvit_mmseg.datasets.slot_reader import TooManyFailures
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
+from groupvit_mmseg.engine.preemption import was_signalled
+from groupvit_mmseg.error_messages import error_text
 from groupvit_mmseg.launch_record import LAUNCHED
 from groupvit_mmseg.models.finite_scores import NotFiniteError
 from groupvit_mmseg.out_of_memory import is_out_of_memory
@@ -43,6 +46,8 @@ def sentence_of_fault(error: BaseException, runner: Runner | None) -> str | None
     text = str(error)
     if isinstance(error, FloatingPointError | NotFiniteError):
         return text
+    if isinstance(error, TooManyFailures):
+        return error_text(error)
     if text.startswith('Out of memory on'):  # of a validation
         return text
     if is_out_of_memory(error) and 'DataLoader worker process' in text:
@@ -91,7 +96,10 @@ def is_lost_process(error: BaseException) -> bool:
 
 
 def report_lost_process() -> None:
-    """Print that another process has ended; the launcher, which knows more, ends this one."""
+    """Print that another process has ended; the launcher, which knows more, ends this one.
+
+    A launcher that has sent its signal already, in the middle of the step, is not waited for.
+    """
     print(f'Another process of this training has ended: {_RESUME}.', file=sys.stderr, flush=True)
-    if LAUNCHED in os.environ:
+    if LAUNCHED in os.environ and not was_signalled():
         time.sleep(_SECONDS_FOR_LAUNCHER)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.output_paths import check_figure
 from groupvit_mmseg.results import formats
 from groupvit_mmseg.visualization import class_palette, draw_groups, draw_labels, enlarge, legend
@@ -178,7 +179,7 @@ class InferenceResult(NamedTuple):
         return labels
 
     def save(self, path: str | Path, kind: str = 'overlay') -> Path:
-        """Write a figure; its folder is made, the suffix decides the format.
+        """Write a figure, all of it or nothing; its folder is made, the suffix decides the format.
 
         Args:
             path (str | Path): The file, such as ``out.png``.
@@ -187,13 +188,14 @@ class InferenceResult(NamedTuple):
         Raises:
             ValueError: If there is no such kind, the suffix is of no image format, or labels would
                 be written in a lossy format.
+            OSError: If the disk is full.
         """
         path = Path(path)
         if kind == 'labels' and path.suffix.lower() != '.png':
             raise ValueError(f'Labels are written without loss: let {path} end in .png.')
         check_figure(path, name='The figure')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.to_image(kind).save(path)
+        image, form = self.to_image(kind), Image.registered_extensions()[path.suffix.lower()]
+        write_atomically(path, lambda stream: image.save(stream, format=form), sync=False)
         return path
 
     def show(self) -> None:

@@ -86,6 +86,27 @@ def test_while_shards_are_replaced_none_of_them_is_listed(tmp_path, monkeypatch)
     assert json.loads((tmp_path / 'sizes.json').read_text()) == {'other-000000.tar': 1}
 
 
+@pytest.mark.parametrize('first', [True, False])
+def test_shards_that_an_interrupted_run_was_moving_are_replaced(tmp_path, monkeypatch, first):
+    if not first:
+        write(tmp_path, count=3)
+    kept = files_in(tmp_path)
+
+    def fail(*_, **__):
+        raise OSError('the disk is gone')
+
+    with monkeypatch.context() as patch, ShardSet(tmp_path, 'mine', overwrite=True) as shards:
+        shards.write('0', {'txt': 'new'})
+        patch.setattr('groupvit_mmseg.datasets.shard_writing.write_sizes', fail)
+        with pytest.raises(OSError, match='gone'):
+            shards.finish()
+    assert set(files_in(tmp_path)) >= set(kept)
+    with pytest.raises(FileExistsError, match=r'use --overwrite|replace them with --overwrite'):
+        write(tmp_path)
+    write(tmp_path, count=1, overwrite=True)
+    assert files_in(tmp_path) == ['mine-000000.tar', 'sizes.json']
+
+
 @pytest.mark.parametrize('name', ['', '../x', 'a b', '.x', 'a*'])
 def test_names_that_no_shard_can_have(tmp_path, name):
     with pytest.raises(ValueError, match='is no name for shards'):

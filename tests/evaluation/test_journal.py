@@ -1,5 +1,8 @@
 """Journals: only files of the set are read, and only journals are cut."""
 
+import os
+import signal
+
 import pytest
 
 from groupvit_mmseg.benchmark.journal import Journal
@@ -98,3 +101,21 @@ def test_what_an_interruption_tore_is_done_again(tmp_path, length):
         assert journal(tmp_path).results() == {}
         writer.add(0, pairs=[])
     assert path.read_bytes() == whole
+
+
+def test_a_loader_worker_that_outlives_its_evaluation_keeps_no_lock(tmp_path):
+    writer = journal(tmp_path).writer(0)
+    reader, ready = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.write(ready, b'1')
+        signal.pause()
+    try:
+        os.read(reader, 1)
+        writer._file.close()  # as the end of the evaluation does
+        with journal(tmp_path).writer(0) as other:
+            other.add(3, pairs=[[0, 0, 1]])
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)
+    assert list(journal(tmp_path).results()) == [3]

@@ -1,7 +1,8 @@
 """Memory, open files and threads stay flat over a training, a loader and an inferencer.
 
-``LONG_RUN_SECONDS=3600 pytest -m faults tests/faults/test_long_run.py`` runs each for an hour. The
-slope is that of Theil and Sen, which single outliers do not move.
+``LONG_RUN_SECONDS=3600 pytest -s -m faults tests/faults/test_long_run.py`` runs each for an hour;
+``LONG_RUN_EPOCHS=1000`` and ``LONG_RUN_IMAGES=100000`` give the loader and the inferencer a number
+of steps instead of a time. The slope is that of Theil and Sen, which single outliers do not move.
 """
 
 import mmap
@@ -21,6 +22,7 @@ from scipy.stats import theilslopes
 from groupvit_mmseg.inference import GroupViTInferencer
 
 SECONDS = float(os.environ.get('LONG_RUN_SECONDS', '20'))
+EPOCHS, IMAGES = (int(os.environ.get(f'LONG_RUN_{name}', '0')) for name in ('EPOCHS', 'IMAGES'))
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
 WARM_UP = 0.3
 """float: Share of a run in which caches and allocators fill."""
@@ -39,6 +41,12 @@ class Use(NamedTuple):
 
 
 def use(pid='self'):
+    """Return what a process and those that it has started have."""
+    everyone = [pid, *Path(f'/proc/{pid}/task/{os.getpid()}/children').read_text().split()]
+    return Use(*map(sum, zip(*map(_use, everyone), strict=True)))
+
+
+def _use(pid):
     status = Path(f'/proc/{pid}/status').read_text()
     fields = dict(line.split(':', 1) for line in status.splitlines())
     files = len(os.listdir(f'/proc/{pid}/fd'))
@@ -46,17 +54,18 @@ def use(pid='self'):
 
 
 class Watch:
-    """Records what this process has after each step, until the time is over."""
+    """Records what this process has after each step, until the time or the steps are over."""
 
-    def __init__(self, seconds=SECONDS):
+    def __init__(self, seconds=SECONDS, steps=0):
         self.end, self.uses, self.steps, self.total = time.monotonic() + seconds, [], [], 0
+        self.limit = steps
 
     def __call__(self):
         self.total += 1
         if not self.steps or self.total >= self.steps[-1] + max(1, self.total // 500):
             self.steps.append(self.total)
             self.uses.append(use())
-        return time.monotonic() < self.end
+        return self.total < self.limit if self.limit else time.monotonic() < self.end
 
     def check(self, name):
         """Print the slopes; fail where one is too steep."""
@@ -66,9 +75,11 @@ class Watch:
         bytes_a_step = 1024 * theilslopes(uses[:, 0], steps)[0]
         count = steps[-1] - steps[0]
         files, threads = (theilslopes(uses[:, i], steps)[0] * count for i in (1, 2))
+        grown = bytes_a_step * count / 2**20
         print(
-            f'{name}: {self.total:,} steps, {bytes_a_step:.0f} bytes a step, {files:.1f} files '
-            f'and {threads:.1f} threads over the run, {uses[-1, 0] / 1024:.0f} MiB at the end'
+            f'{name}: {self.total:,} steps, {bytes_a_step:.0f} bytes a step ({grown:.2f} MiB after '
+            f'the warm-up), {files:.1f} files and {threads:.1f} threads over the run, '
+            f'{uses[-1, 0] / 1024:.0f} MiB at the end'
         )
         assert bytes_a_step * count <= ALLOWED_MIB * 2**20 + ALLOWED_BYTES * count, name
         assert files < 1, f'{name}: {files} files more at the end'
@@ -102,9 +113,11 @@ def test_a_training_is_flat(make_runner):
 @pytest.mark.faults
 @pytest.mark.parametrize('workers', [0, 1])
 def test_epochs_of_a_loader_are_flat(tiny_config, workers):
+    """The worker is kept from epoch to epoch, and counted."""
     config = {**tiny_config.train_dataloader, 'num_workers': workers}
+    config['persistent_workers'] = workers > 0
     loader = Runner.build_dataloader(config, seed=0)
-    watch, epoch, goes_on = Watch(), 0, True
+    watch, epoch, goes_on = Watch(steps=EPOCHS), 0, True
     while goes_on:
         loader.sampler.set_epoch(epoch)
         assert sum(len(batch['keys']) for batch in loader) == 32
@@ -115,7 +128,7 @@ def test_epochs_of_a_loader_are_flat(tiny_config, workers):
 @pytest.mark.faults
 def test_images_through_the_inferencer_are_flat():
     inferencer = GroupViTInferencer(Config.fromfile(CONFIG))
-    rng, watch = np.random.default_rng(0), Watch()
+    rng, watch = np.random.default_rng(0), Watch(steps=IMAGES)
     image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
     goes_on = True
     while goes_on:

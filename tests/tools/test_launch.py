@@ -1,8 +1,10 @@
 """Launches of several processes: an error is one sentence at the end, and ports do not collide."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,51 @@ def test_the_reason_is_the_last_line(tmp_path, text, status, last):
     assert 'ChildFailedError' not in done.stderr
     if status == 1:
         assert 'AssertionError: broken' in done.stderr
+
+
+ENDS = """
+import os, pathlib, signal, time
+from groupvit_mmseg.launch_record import end_with_launcher
+end_with_launcher()
+pathlib.Path('rank').write_text(str(os.getpid()))
+time.sleep(180)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='the system ends it on Linux only')
+def test_a_process_ends_with_its_launcher(tmp_path):
+    """Which cannot end it where it is killed itself."""
+    (tmp_path / 'script.py').write_text(ENDS)
+    command = [sys.executable, TOOLS / 'launch.py', '--standalone', '--nproc_per_node=1']
+    env = {**os.environ, 'PYTHONPATH': str(TOOLS.parent)}
+    launcher = subprocess.Popen([*command, tmp_path / 'script.py'], env=env, cwd=tmp_path)
+    rank, limit = tmp_path / 'rank', time.monotonic() + 120
+    try:
+        while not (rank.exists() and rank.read_text()) and time.monotonic() < limit:
+            time.sleep(0.05)
+        pid = int(rank.read_text())
+    finally:
+        launcher.kill()
+        launcher.wait()
+    while is_alive(pid) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert time.monotonic() < limit
+
+
+def test_a_process_whose_launcher_has_died_ends_at_once():
+    dead = subprocess.Popen([sys.executable, '-c', ''])
+    dead.wait()
+    code = 'from groupvit_mmseg.launch_record import end_with_launcher; end_with_launcher()'
+    env = {**os.environ, 'PYTHONPATH': str(TOOLS.parent), LAUNCHED: str(dead.pid)}
+    done = subprocess.run([sys.executable, '-c', code], env=env, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def is_alive(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
 
 
 @pytest.mark.slow
