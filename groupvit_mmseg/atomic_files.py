@@ -10,6 +10,7 @@ from typing import IO
 
 import torch
 
+_LONGEST_PREFIX = 240  # of 255 bytes
 Writer = Callable[[IO[bytes]], object]
 TEMPORARY_NAME = re.compile(r'\.(.+)\.[a-z0-9_]{8}')
 """re.Pattern: Names of temporary files, with the ending of ``tempfile``; group 1 is the target."""
@@ -84,7 +85,7 @@ def write_together(files: Mapping[Path, Writer], *, sync: bool = True) -> None:
     try:
         for path, write in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path.name))
             temporaries[path] = Path(name)
             with naming_file(path), os.fdopen(handle, 'wb') as stream:
                 write(stream)
@@ -143,6 +144,11 @@ def _disk_error(error: BaseException) -> OSError | None:
             return cause
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _prefix(name: str) -> str:
+    """Return the beginning of a temporary file's name, cut where it would be too long."""
+    return f'.{os.fsencode(name)[:_LONGEST_PREFIX].decode(errors="ignore")}.'
 
 
 def _umask() -> int:

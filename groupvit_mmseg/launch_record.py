@@ -49,7 +49,13 @@ def end_with_launcher() -> None:
     if launcher is None or not sys.platform.startswith('linux'):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        os.kill(int(launcher), 0)
-    except ProcessLookupError:  # it died before
+    if not _is_running(int(launcher)):  # it died before
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_running(pid: int) -> bool:
+    """Return whether a process runs; one that has died may be listed until its parent asks."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] not in 'ZX'
+    except OSError:
+        return False

@@ -67,7 +67,7 @@ def in_fitting_parts(
         [2]
     """
     fitting = {} if fitting is None else fitting
-    kind = (rows.device, rows.shape[1:])
+    kind = (rows.device, rows.dtype, rows.shape[1:])
     start, size = 0, min(len(rows), fitting.get(kind, len(rows)))
     while start < len(rows):
         part = slice(start, start + size)

@@ -65,6 +65,12 @@ class Counters:
             self._uploads.append((now, num_bytes))
         return True
 
+    def give_back(self, num_bytes: int) -> None:
+        """Forget an upload of so many bytes, which was not taken."""
+        with self._lock:
+            found = next(each for each in reversed(self._uploads) if each[1] == num_bytes)
+            self._uploads.remove(found)
+
 
 def is_loopback(address: str) -> bool:
     """Return whether an address is this machine.

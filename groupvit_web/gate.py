@@ -22,9 +22,11 @@ from groupvit_web.visitors import Visitors
 ADDRESSES = ('http://', 'https://')
 """tuple[str, ...]: Beginnings of paths that Gradio would fetch."""
 _UPLOAD, _JOIN, _ANSWERS, _LOGIN = '/upload', '/queue/join', '/queue/data', '/login'
+_FILES = ('/file=', '/file/')
+_LONGEST_NAME = 64  # of a visitor; browsers have 11 characters
 _CLOSED = (
-    *(f'/file={address}' for address in ADDRESSES),
     '/proxy=',
+    '/call/',
     '/process_recording',
     '/component_server',
     '/deep_link',
@@ -68,6 +70,9 @@ class Gate:
         path = str(scope['path']).rstrip('/')
         try:
             _check_route(path)
+            if scope['method'] == 'POST' and path.endswith(_UPLOAD):
+                await self._uploaded(scope, receive, send)
+                return
             if scope['method'] == 'POST':
                 receive = await self._checked_body(scope, receive, path)
         except Refusal as refusal:
@@ -79,35 +84,55 @@ class Gate:
         else:
             await self.app(scope, receive, send)
 
-    async def _checked_body(self, scope: Scope, receive: Receive, path: str) -> Receive:
-        """Check the number and the size of requests with a content, and paths of files in it."""
+    def _check_size(self, scope: Scope, limit: int, what: str, *, is_login: bool = False) -> int:
+        """Check the number and the size of requests with a content; return its bytes."""
         address = scope['client'][0] if scope.get('client') else ''
-        is_login, is_upload = (path.endswith(end) for end in (_LOGIN, _UPLOAD))
         if not self.counters.admits(address, is_login=is_login):
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, 'These are too many requests: wait for a minute.'
             )
         length = _length(scope)
-        limits = self.limits
-        if length > (limits.upload_bytes if is_upload else limits.request_bytes):
-            what = 'file' if is_upload else 'request'
+        if length > limit:
             raise Refusal(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f'The {what} is too large: send a smaller one.'
             )
-        if is_upload:
-            if not self.counters.has_room(length):
-                raise Refusal(
-                    HTTPStatus.SERVICE_UNAVAILABLE,
-                    'The page has no room for more files: try again in an hour.',
-                )
-            return receive
+        return length
+
+    async def _uploaded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an upload on, if there is room for it; one that is refused takes none."""
+        length = self._check_size(scope, self.limits.upload_bytes, 'file')
+        if not self.counters.has_room(length):
+            raise Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                'The page has no room for more files: try again in an hour.',
+            )
+        status = 0
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            status = message.get('status', status)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        finally:
+            if status != HTTPStatus.OK:
+                self.counters.give_back(length)
+
+    async def _checked_body(self, scope: Scope, receive: Receive, path: str) -> Receive:
+        """Check a request with a content, and paths of files in it."""
+        limit = self.limits.request_bytes
+        self._check_size(scope, limit, 'request', is_login=path.endswith(_LOGIN))
         body = await _read(receive)
         content = _json(body)
         if _names_an_address(content):
             raise Refusal(HTTPStatus.BAD_REQUEST, 'The page fetches no addresses: send the file.')
         if path.endswith(_JOIN) and isinstance(content, dict):
+            name = str(content.get('session_hash'))
+            if len(name) > _LONGEST_NAME:
+                raise Refusal(HTTPStatus.BAD_REQUEST, 'The request belongs to no open page.')
             await self._forget_silent(scope['app'])
-            self.listeners.asked(str(content.get('session_hash')))
+            self.listeners.asked(name)
         return _replayed(body, receive)
 
     async def _forget_silent(self, app: App) -> None:
@@ -149,8 +174,9 @@ class Gate:
 
 
 def _check_route(path: str) -> None:
-    """Refuse routes that the page does not need."""
-    if any(part in path.lower() for part in _CLOSED):
+    """Refuse routes that the page does not need, and files that are addresses."""
+    route, _, file = path.lower().replace(*_FILES[::-1], 1).partition(_FILES[0])
+    if any(part in route for part in _CLOSED) or file.startswith(ADDRESSES):
         raise Refusal(HTTPStatus.NOT_FOUND, 'The page has no such address.')
 
 

@@ -63,9 +63,11 @@ def _seeded():
 def _logs_outlive_tests():
     """mmengine keeps its loggers; those of an earlier test may write to a stream that is closed."""
     for logger in MMLogger._instance_dict.values():
-        for handler in logger.handlers:
+        for handler in list(logger.handlers):
             if type(handler) is logging.StreamHandler:
                 handler.stream = sys.stdout  # setStream() would flush the closed one
+            elif isinstance(handler, logging.FileHandler) and handler.stream is None:
+                logger.removeHandler(handler)  # closed; mmengine would write to it
 
 
 @pytest.fixture(autouse=True)

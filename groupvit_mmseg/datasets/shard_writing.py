@@ -23,7 +23,7 @@ class ShardSet:
 
     They are written to a hidden folder inside ``folder`` and moved by ``finish``, sizes.json last.
     Without ``finish`` the folder stays as it was. If ``finish`` itself is interrupted, the hidden
-    folder says which shards it was moving, and ``overwrite`` removes them.
+    folder says which shards it was moving; the next ``finish`` with ``overwrite`` replaces them.
 
     Args:
         folder (Path): Folder of the shards; created if missing.
@@ -54,13 +54,12 @@ class ShardSet:
         self._writer: ShardWriter | None = None
         self._is_moving = False
         self._check_folder()
+        self._leftover = self._moved() - self._listed()
 
     def __enter__(self) -> 'ShardSet':
         if self.overwrite:
-            for shard in self._moved() - self._listed():
-                (self.folder / shard).unlink(missing_ok=True)
-            shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(parents=True)
+            self._empty_staging()
+        self.staging.mkdir(parents=True, exist_ok=bool(self._leftover))
         return self
 
     def __exit__(
@@ -73,7 +72,7 @@ class ShardSet:
             self._close()
         finally:
             if not self._is_moving:
-                shutil.rmtree(self.staging, ignore_errors=True)
+                self._empty_staging()
 
     def write(self, key: str, members: Mapping[str, object]) -> None:
         """Write one sample.
@@ -120,7 +119,7 @@ class ShardSet:
             Path: The sizes.json of the folder.
         """
         self._close()
-        old = self._listed()
+        old = self._listed() | self._leftover
         _write_text(self.staging / MOVED, json.dumps(sorted(old | self._sizes.keys())))
         self._is_moving = True
         # From here until the new sizes are written, the folder lists no shard of this name.
@@ -133,7 +132,7 @@ class ShardSet:
         for file, text in (extra or {}).items():
             _write_text(self.folder / file, text)
         listing = write_sizes(self.folder, dict(self._sizes))
-        self._is_moving = False
+        self._is_moving, self._leftover = False, set()
         return listing
 
     @property
@@ -145,6 +144,15 @@ class ShardSet:
         """Complete the shard that is being written."""
         if self._writer is not None:
             self._writer.finish()
+
+    def _empty_staging(self) -> None:
+        """Remove the hidden folder; the list of shards that were being moved stays with them."""
+        if not self._leftover:
+            shutil.rmtree(self.staging, ignore_errors=True)
+            return
+        for path in self.staging.iterdir():
+            if path.name != MOVED:
+                path.unlink()
 
     def _listed(self) -> set[str]:
         """List the shards of this name in the folder's sizes.json."""
@@ -181,9 +189,9 @@ class ShardSet:
                 f'{SIZES_FILE}: choose another name or folder, or replace them with --overwrite.'
             )
         if self.staging.exists() and not self.overwrite:
+            remedy = 'use --overwrite' if self._moved() else 'remove it, or use --overwrite'
             raise FileExistsError(
-                f'{self.staging} is left from an interrupted run, unless one is running: remove '
-                'it, or use --overwrite.'
+                f'{self.staging} is left from an interrupted run, unless one is running: {remedy}.'
             )
 
 

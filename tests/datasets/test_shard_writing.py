@@ -107,6 +107,28 @@ def test_shards_that_an_interrupted_run_was_moving_are_replaced(tmp_path, monkey
     assert files_in(tmp_path) == ['mine-000000.tar', 'sizes.json']
 
 
+def test_an_interrupted_run_loses_nothing_to_another_one_that_fails(tmp_path, monkeypatch):
+    write(tmp_path, count=1)
+    before = (tmp_path / 'mine-000000.tar').read_bytes()
+
+    def fail(*_):
+        raise OSError('the disk is gone')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('groupvit_mmseg.datasets.shard_writing._move', fail)
+        with pytest.raises(OSError, match='gone'):
+            write(tmp_path, count=2, overwrite=True)
+    assert (tmp_path / 'mine-000000.tar').read_bytes() == before
+    for _ in range(2):
+        with ShardSet(tmp_path, 'mine', overwrite=True) as shards:  # without finish()
+            shards.write('0', {'txt': 'new'})
+        assert (tmp_path / 'mine-000000.tar').read_bytes() == before
+        with pytest.raises(FileExistsError, match=r'unless one is running: use --overwrite\.'):
+            write(tmp_path)
+    write(tmp_path, count=3, overwrite=True)
+    assert files_in(tmp_path) == [*(f'mine-00000{n}.tar' for n in range(3)), 'sizes.json']
+
+
 @pytest.mark.parametrize('name', ['', '../x', 'a b', '.x', 'a*'])
 def test_names_that_no_shard_can_have(tmp_path, name):
     with pytest.raises(ValueError, match='is no name for shards'):

@@ -82,6 +82,12 @@ def test_write_killed_midway_leaves_the_old_file_and_no_litter(tmp_path):
     assert os.listdir(tmp_path) == ['a.bin']
 
 
+@pytest.mark.parametrize('name', ['a' * 255, 'é' * 127, 'x' * 241 + 'é.png'])
+def test_names_as_long_as_the_system_takes_are_written(tmp_path, name):
+    write_atomically(tmp_path / name, lambda stream: stream.write(b'new'))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b'new'}
+
+
 def test_written_file_has_the_usual_permissions(tmp_path):
     write_atomically(tmp_path / 'a.bin', lambda stream: stream.write(b'x'))
     Path(tmp_path / 'b.bin').write_bytes(b'x')

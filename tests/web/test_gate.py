@@ -149,6 +149,9 @@ def test_the_page_fetches_no_address(server, address, monkeypatch):
         ('GET', 'gradio_api/vibe-code'),
         ('GET', 'monitoring/summary'),
         ('GET', 'monitoring/x'),
+        ('POST', 'gradio_api/call/labels'),
+        ('POST', 'gradio_api/call/v2/labels'),
+        ('GET', 'gradio_api/file/http://203.0.113.7/a.png'),
     ],
 )
 def test_routes_that_the_page_does_not_need_are_closed(server, method, route):
@@ -186,6 +189,30 @@ def test_the_disk_for_uploads_is_bounded(open_server):
         for _ in range(4)
     ]
     assert statuses == [200, 200, 503, 503]
+
+
+def test_a_download_may_have_the_name_of_a_closed_route(server):
+    visitor = Visitor(server.url)
+    for name in ('monitoring.png', 'vibe-check.png', 'deep_link.png'):
+        path = visitor.upload(png(20, 30), name)
+        assert visitor.client.get(f'file={path}').status_code == 200
+
+
+def test_uploads_that_are_refused_take_no_room(open_server):
+    server = open_server(Limits(disk_bytes=3 * 2**19), user=('ada', 'secret'))
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        file = {'files': ('a', bytes(2**19))}
+        for route in ('gradio_api/upload', 'nowhere/upload'):
+            for _ in range(5):
+                assert client.post(route, files=file).status_code in (401, 404, 405)
+        login = {'username': 'ada', 'password': 'secret'}
+        assert client.post('login', data=login).status_code == 200
+        assert client.post('gradio_api/upload', files=file).status_code == 200
+
+
+def test_a_visitor_has_a_short_name(server):
+    visitor = Visitor(server.url, name='x' * 65)
+    assert visitor.post('everything').status_code == 400
 
 
 def test_the_room_comes_back_with_the_time_of_files(monkeypatch):
