@@ -146,7 +146,7 @@ TRAINING = (
     Break(
         'files are replaced whole',
         'groupvit_mmseg/atomic_files.py',
-        "handle, name = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')",
+        'handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path.name))',
         'handle, name = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), str(path)',
         ('tests/engine/test_resume.py', 'tests/faults/test_disk.py'),
     ),
