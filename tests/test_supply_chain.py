@@ -111,6 +111,8 @@ def test_licences_of_all_packages_fit(licences, capsys):
         ('GNU General Public License v3 (GPLv3)', 'does not fit'),
         ('AGPL-3.0', 'does not fit'),
         ('GPL-2.0 OR MIT', 'fits'),
+        ('GPL-3.0 AND MIT', 'does not fit'),
+        ('MIT, with a non-commercial clause', 'does not fit'),
         ('not stated', 'does not fit'),
         ('CC-BY-NC: Non-Commercial', 'does not fit'),
     ],
