@@ -73,7 +73,7 @@ def run(
             an input's memory. Defaults to True.
     """
     parser = module('parsers').Parsers[name]
-    seeds = list(parser.seeds()) + corpus(name)
+    seeds = material(name)
     make = make or (lambda number: module('mutations').mutated(seeds, number))
     parser = parser if warm_up else parser._replace(seeds=lambda: [])
     report = Report(Counter(), [])
@@ -82,6 +82,12 @@ def run(
         stop = min(start + CHUNK, numbers.stop)
         start = _run_chunk(name, parser, make, range(start, stop), report)
     return report
+
+
+def material(name: str) -> list[bytes]:
+    """Return what is mutated for a parser: valid inputs, at least half of it, and faults."""
+    valid, faults = list(module('parsers').Parsers[name].seeds()), corpus(name)
+    return valid * -(-max(len(faults), 1) // len(valid)) + faults
 
 
 def corpus(name: str) -> list[bytes]:
@@ -187,7 +193,7 @@ def _fast_folder() -> str | None:
 def write_inputs(faults: Sequence[Fault], folder: Path) -> None:
     """Write the inputs that broke a promise to FOLDER/PARSER/NUMBER.bin."""
     for fault in faults:
-        seeds = list(module('parsers').Parsers[fault.parser].seeds()) + corpus(fault.parser)
+        seeds = material(fault.parser)
         path = folder / folder_name(fault.parser) / f'{fault.number}.bin'
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(module('mutations').mutated(seeds, fault.number))
@@ -208,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         numbers = range(args.first, args.first + args.count)
         if args.verbose:
             one = module('parsers').Parsers[name]
-            seeds = list(one.seeds()) + corpus(name)
+            seeds = material(name)
             for number in numbers:
                 data = module('mutations').mutated(seeds, number)
                 print(number, len(data), data[:300])

@@ -96,7 +96,6 @@ def test_faulty_inputs_are_written(monkeypatch, tmp_path, capsys):
     arguments = ['--parser', 'cfg-options', '--count', '2', '--first', '7', '--out', str(tmp_path)]
     assert campaign.main(arguments) == 1
     assert capsys.readouterr().out.startswith('cfg-options: 2 undocumented')
-    mutated, seeds = campaign.module('mutations').mutated, broken.seeds()
-    seeds = [*seeds, *campaign.corpus('cfg-options')]
+    mutated, seeds = campaign.module('mutations').mutated, campaign.material('cfg-options')
     written = {path.name: path.read_bytes() for path in (tmp_path / 'cfg-options').iterdir()}
     assert written == {f'{number}.bin': mutated(seeds, number) for number in (7, 8)}
