@@ -68,8 +68,10 @@ class Counters:
     def give_back(self, num_bytes: int) -> None:
         """Forget an upload of so many bytes, which was not taken."""
         with self._lock:
-            found = next(each for each in reversed(self._uploads) if each[1] == num_bytes)
-            self._uploads.remove(found)
+            booked = (each for each in reversed(self._uploads) if each[1] == num_bytes)
+            found = next(booked, None)
+            if found is not None:  # its time may be over already
+                self._uploads.remove(found)
 
 
 def is_loopback(address: str) -> bool:

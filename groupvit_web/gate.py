@@ -22,7 +22,6 @@ from groupvit_web.visitors import Visitors
 ADDRESSES = ('http://', 'https://')
 """tuple[str, ...]: Beginnings of paths that Gradio would fetch."""
 _UPLOAD, _JOIN, _ANSWERS, _LOGIN = '/upload', '/queue/join', '/queue/data', '/login'
-_FILES = ('/file=', '/file/')
 _LONGEST_NAME = 64  # of a visitor; browsers have 11 characters
 _CLOSED = (
     '/proxy=',
@@ -175,7 +174,7 @@ class Gate:
 
 def _check_route(path: str) -> None:
     """Refuse routes that the page does not need, and files that are addresses."""
-    route, _, file = path.lower().replace(*_FILES[::-1], 1).partition(_FILES[0])
+    route, _, file = path.lower().replace('/file/', '/file=', 1).partition('/file=')
     if any(part in route for part in _CLOSED) or file.startswith(ADDRESSES):
         raise Refusal(HTTPStatus.NOT_FOUND, 'The page has no such address.')
 

@@ -136,7 +136,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.optim_wrapper.type = 'mmseg.MixedPrecisionOptimWrapper'  # in any scope
         cfg.optim_wrapper.dtype = args.amp
     if args.deterministic:
-        cfg.randomness = {**cfg.get('randomness', {}), 'deterministic': True}
+        cfg.randomness = {**(cfg.get('randomness') or {}), 'deterministic': True}
     cfg.setdefault('runner_type', 'GroupViTRunner')
     resume(cfg, args.resume)
     return cfg

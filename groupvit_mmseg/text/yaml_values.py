@@ -139,7 +139,7 @@ class _Builder(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
             raise _error(f'a value of {len(event.value)} characters is no text', event)
         mark = event.start_mark
         node = yaml.ScalarNode(tag, event.value, mark, mark)  # type: ignore[arg-type]  # libyaml's
-        return self.construct_object(node)
+        return self.construct_object(node, deep=True)  # a tag of a list on a scalar raises an error
 
     def _collection(self, event: yaml.CollectionStartEvent) -> list | dict:
         """Return an empty list or dict."""

@@ -7,9 +7,11 @@ a test fails that passes without it. The end is a table, and status 1 if a break
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,15 +64,27 @@ def run_tests(copy: Path, tests: Sequence[str]) -> Outcome:
     env = dict(os.environ, PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE='1')
     command = [sys.executable, '-m', 'pytest', '-x', '-q', '--no-header', '-p', 'no:cacheprovider']
     began = time.monotonic()
-    try:
-        done = subprocess.run(
-            [*command, *tests], cwd=copy, env=env, capture_output=True, text=True, timeout=SECONDS
+    # A file, which processes that a failed test has left behind do not keep waiting for.
+    with tempfile.TemporaryFile('w+') as output:
+        run = subprocess.Popen(
+            [*command, *tests],
+            cwd=copy,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        return Outcome(-1, time.monotonic() - began, 'the time was over')
-    lines = done.stdout.splitlines() or done.stderr.splitlines()[-3:] or ['nothing was printed']
+        try:
+            status = run.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            return Outcome(-1, time.monotonic() - began, 'the time was over')
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+        output.seek(0)
+        lines = output.read().splitlines() or ['nothing was printed']
     failed = [match[1] for match in map(_FAILED.match, lines) if match]
-    return Outcome(done.returncode, time.monotonic() - began, [*failed, lines[-1]][0])
+    return Outcome(status, time.monotonic() - began, [*failed, lines[-1]][0])
 
 
 def try_break(copy: Path, one: Break) -> Outcome:

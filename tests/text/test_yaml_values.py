@@ -167,3 +167,9 @@ def seconds_of(parse, text):
     with suppress(ValueError):
         parse(text)
     return time.process_time() - begin
+
+
+@pytest.mark.parametrize('text', ['a: !!seq sky', '- !!map x', '!!seq cat', '- !!set x'])
+def test_a_tag_of_a_list_on_a_scalar_is_one_sentence(text):
+    with pytest.raises(ValueError, match=r'line 1: expected a (sequence|mapping) node'):
+        read_yaml(text)

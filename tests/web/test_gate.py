@@ -220,8 +220,12 @@ def test_the_room_comes_back_with_the_time_of_files(monkeypatch):
     monkeypatch.setattr(counters.time, 'monotonic', lambda: now)
     counted = Counters(Limits(disk_bytes=10, seconds_of_files=100))
     assert [counted.has_room(6), counted.has_room(6), counted.has_room(4)] == [True, False, True]
+    counted.give_back(4)
+    assert counted.has_room(4)
     now = 151.0
     assert counted.has_room(10)
+    counted.give_back(6)  # which the time has removed
+    assert not counted.has_room(1)
 
 
 def test_an_address_sends_a_bounded_number_of_requests(open_server):
