@@ -1,11 +1,13 @@
 """SIGTERM and SIGUSR1 end a run with a checkpoint, from which it goes on as if nothing had been."""
 
+import contextlib
 import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -23,9 +25,8 @@ SPEC.loader.exec_module(RESUME)
 class Signaller(Hook):
     """Sends a signal to this process, in a step or in a validation."""
 
-    def __init__(self, number, *, step=None, in_validation=False, group=False):
+    def __init__(self, number, *, step=None, in_validation=False):
         self.number, self.step, self.in_validation = number, step, in_validation
-        self.group = group
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.step and not self.in_validation:
@@ -137,7 +138,7 @@ from mmseg.registry import HOOKS
 @HOOKS.register_module()
 class SlowHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        print('step', runner.iter, flush=True)
+        print('step', runner.iter, os.getpid(), flush=True)
         if runner.iter >= 5 and 'SLOW' in os.environ:
             time.sleep(2)
 """
@@ -152,11 +153,12 @@ def command(ranks, config, work_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('ranks', [1, 2])
+@pytest.mark.parametrize(
+    'ranks,receiver', [*product((1, 2), ('launcher', 'group')), (2, 'one rank')]
+)
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize('group', [False, True])
 def test_a_signal_to_the_command_ends_it_with_status_75(
-    tiny_config, tmp_path, ranks, number, group
+    tiny_config, tmp_path, ranks, receiver, number
 ):
     cfg = tiny_config.copy()
     cfg.train_dataloader.update(num_workers=2, batch_size=8 // ranks)
@@ -175,14 +177,19 @@ def test_a_signal_to_the_command_ends_it_with_status_75(
         text=True,
         start_new_session=True,
     )
-    for line in run.stdout:
-        if line.startswith('step 5'):
-            break
-    # The grace period of Slurm and torchrun is 30 s; on a busy machine the start takes longer too.
-    grace = max(30, time.monotonic() - began)
-    began = time.monotonic()
-    (os.killpg if group else os.kill)(run.pid, number)
-    _, errors = run.communicate(timeout=2 * grace)
+    try:
+        rank = next(line.split()[2] for line in run.stdout if line.startswith('step 5 '))
+        # The grace period of Slurm and torchrun is 30 s; a busy machine's start takes longer too.
+        grace = max(30, time.monotonic() - began)
+        began = time.monotonic()
+        if receiver == 'group':
+            os.killpg(run.pid, number)
+        else:
+            os.kill(int(rank) if receiver == 'one rank' else run.pid, number)
+        _, errors = run.communicate(timeout=2 * grace)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
     assert time.monotonic() - began < grace
     assert run.returncode == 75, errors[-3000:]
     assert f'Ended by {number.name}' in errors

@@ -183,7 +183,7 @@ TRAINING = (
         f'{_ENGINE}/preemption.py',
         'distributed.all_reduce(largest, distributed.ReduceOp.MAX, self._group)',
         'pass',
-        ('tests/engine/test_preemption.py', '-m', ''),
+        ('tests/engine/test_preemption.py', '-m', '', '-k', 'one and rank'),
     ),
     Break(
         'loader workers outlive a signal to their group',
