@@ -9,6 +9,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+_MAX_DOTS = 50
+
 
 def read_config(path: str | Path) -> Config:
     """Read a config file, which is Python and can raise any exception.
@@ -81,7 +83,8 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
         options (Mapping[str, object]): Values by key; the number of an entry of a list is a key.
 
     Raises:
-        ValueError: If a key leads through a value that has no keys, or beyond the end of a list.
+        ValueError: If a key leads through a value that has no keys, or beyond the end of a list, or
+            has more than 50 dots.
 
     Example:
         >>> cfg = Config(dict(model=dict(stages=[dict(depth=6)])))
@@ -90,6 +93,8 @@ def merge_options(cfg: Config, options: Mapping[str, object]) -> None:
         3
     """
     for key, value in options.items():
+        if key.count('.') > _MAX_DOTS:
+            raise ValueError(f'The setting {key:.100}... has more than {_MAX_DOTS} dots.')
         try:
             cfg.merge_from_dict({key: value})
         # mmengine raises these for keys that fit no value of the config.

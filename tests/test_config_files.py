@@ -62,3 +62,8 @@ def test_a_setting_that_fits_no_value_is_one_sentence(key):
     cfg = Config(dict(a=[dict(b=1)], depth=6))
     with pytest.raises(ValueError, match=f'The setting {key} does not fit the config'):
         merge_options(cfg, {key: 1})
+
+
+def test_a_setting_of_any_number_of_dots_is_one_sentence():
+    with pytest.raises(ValueError, match=r'The setting a.a.a.*has more than 50 dots'):
+        merge_options(Config(dict(a=1)), {'.'.join('a' * 52): 1})

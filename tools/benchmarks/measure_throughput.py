@@ -38,7 +38,7 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
-from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
 from groupvit_mmseg.models.flops import flop_counter
@@ -256,7 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print the rows."""
     args = parse_args(argv)
     cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {})
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     card = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
     peak = next((value for part, value in PEAKS.items() if part in card), None)
