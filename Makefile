@@ -90,7 +90,7 @@ test-gpu: venv ## run the tests that need a CUDA device
 	@$(BIN)/python -m pytest -q -m gpu
 
 gpu: venv ## measure everything on a CUDA device in at most nine minutes
-	@$(BIN)/python tools/benchmarks/measure_gpu.py
+	@$(BIN)/python tools/benchmarks/run_all.py --device cuda
 
 lint: venv ## ruff: lint, imports, format
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .

@@ -1,12 +1,15 @@
-"""Measures everything on a GPU in one command of at most nine minutes: ``make gpu``.
+"""Measures everything on this machine in one command: docs/performance.md, or ``make gpu``.
 
-python tools/benchmarks/measure_gpu.py [--minutes 9] [--out work_dirs/gpu]
+python tools/benchmarks/run_all.py [--device cpu] [--minutes 60] [--out DIR] [--page FILE]
 
-Runs the tests marked gpu, training steps of the full recipe beside transformers, segmentation
-against the official procedure, the loader, and training on photographs where they are there. Each
-part is a process of its own with a limit; what it printed and measured until then is kept, in
-OUT/PART.txt and OUT/rows.jsonl, and OUT/report.md and OUT/result.json are written after each part.
-With --tiny all parts run in a small size on a CPU, to find mistakes before a card is rented.
+On a GPU, in at most nine minutes: the tests marked gpu, training steps of the full recipe beside
+transformers, segmentation against the official procedure, and training on photographs where they
+are there. On a CPU, with one thread: segmentation by precision and by runtime, training steps, the
+loader on photographs, and how time and memory grow. Each part is a process of its own with a limit;
+what it printed and measured until then is kept, in OUT/PART.txt and OUT/rows.jsonl, and
+OUT/report.md and OUT/result.json are written after each part. --page puts the tables into a page,
+between <!-- NAME --> and <!-- end of NAME -->. With --tiny all parts run in a small size on a CPU,
+to find mistakes before a card is rented.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +30,18 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 
+from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.report import versions, write_json
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.output_paths import check_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
+FULL = ROOT / 'configs/groupvit_pretrain.py'
 SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
+CPU_ROWS = ('16:fp32', '16', '16:transformers')
+MINUTES = {'cuda': 9, 'cpu': 60}
+WIDE = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile')
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
 
@@ -56,15 +65,27 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = tool_parser(__doc__)
     parser.add_argument(
-        '--minutes', type=float, default=9, help='most that all may take (default: 9)'
+        '--device',
+        choices=list(MINUTES),
+        default='cuda' if torch.cuda.is_available() else 'cpu',
+        help='what is measured (default: cuda where there is a GPU)',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/gpu'), help='folder (default: work_dirs/gpu)'
+        '--minutes', type=float, help='most that all may take (default: 9 on a GPU, 60 on a CPU)'
     )
+    parser.add_argument('--parts', nargs='+', metavar='NAME', help='some of the parts')
+    parser.add_argument(
+        '--out', type=Path, help='folder (default: work_dirs/gpu or work_dirs/benchmarks)'
+    )
+    parser.add_argument('--page', type=Path, help='Markdown file whose tables are replaced')
     parser.add_argument('--tiny', action='store_true', help='small sizes on the CPU')
     args = parser.parse_args(argv)
+    if args.minutes is None:
+        args.minutes = MINUTES[args.device]
     if args.minutes <= 0:
         parser.error('--minutes must be above 0')
+    if args.out is None:
+        args.out = Path('work_dirs', 'gpu' if args.device == 'cuda' else 'benchmarks')
     return args
 
 
@@ -83,18 +104,69 @@ def parts_on_gpu(rows: Path, photographs: Path | None) -> list[Part]:
     return parts
 
 
-def parts_on_cpu(rows: Path) -> list[Part]:
-    """Return the same parts, small, as far as they do not need a GPU."""
+def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
+    """Return the parts that measure a CPU, with one thread."""
+    inference = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--threads', '1']
+    precisions = ['--precisions', 'fp32-plain', 'fp32', 'bf16', 'int8']
+    training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cpu', '--out', str(rows)]
+    parts = [
+        Part('segmentation', 'Segmentation', [*inference, *precisions], 900),
+        Part('training', 'Training steps', [*training, '--rows', *CPU_ROWS], 600),
+        Part('scaling', 'Growth', [str(BENCHMARKS / 'measure_scaling.py')], 1800),
+        Part('start', 'Start', [str(BENCHMARKS / 'measure_import.py')], 300),
+    ]
+    runtimes = [name for name in ('onnxruntime', 'openvino') if find_spec(name)]
+    if runtimes:
+        whole = ['--size', '448', '448', '--original', '448', '448', '--classes', '21']
+        exported = [*inference, *precisions, *whole, '--exported', *runtimes]
+        parts.append(Part('runtimes', 'Runtimes of an exported model', exported, 300))
+    if photographs is not None:
+        folder = photographs / 'VOCdevkit/VOC2012/JPEGImages'
+        loader = [str(BENCHMARKS / 'measure_loader.py'), str(FULL), '--photographs', str(folder)]
+        parts.append(Part('loader', 'Loader', [*loader, '--num-workers', '0'], 200))
+    return parts
+
+
+def small_parts(rows: Path) -> list[Part]:
+    """Return parts of both kinds, small, as far as they do not need a GPU."""
     training = [str(BENCHMARKS / 'measure_throughput.py'), str(SCENES), '--device', 'cpu']
     small = ['--prompts', '1', '--seconds', '0.01', '--out', str(rows), '--rows', '4', '4:fp32']
     segmentation = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--rounds', '1']
     size = ['--classes', '3', '--size', '224', '224', '--original', '40', '40']
     tests = ['-m', 'pytest', '-q', '-m', 'gpu', '--collect-only', 'tests/gpu']
+    scaling = [
+        str(BENCHMARKS / 'measure_scaling.py'),
+        '--tiny',
+        '--rounds',
+        '1',
+        '--curves',
+        'ranks',
+    ]
     return [
         Part('training', 'Training steps', [*training, *small], 300),
         Part('tests', 'Tests', tests, 120),
         Part('segmentation', 'Segmentation', [*segmentation, *size], 300),
+        Part('scaling', 'Growth', [*scaling, '--out', str(rows.parent)], 300),
     ]
+
+
+def choose_parts(args: argparse.Namespace, rows: Path) -> list[Part]:
+    """Return the parts that were asked for.
+
+    Raises:
+        ValueError: If there is no part of a name.
+    """
+    photographs = next((p for p in PHOTOGRAPHS if (p / 'flickr8k_128').is_dir()), None)
+    if args.tiny:
+        parts = small_parts(rows)
+    elif args.device == 'cuda':
+        parts = parts_on_gpu(rows, photographs)
+    else:
+        parts = parts_on_cpu(rows, photographs)
+    names = [part.name for part in parts]
+    if unknown := sorted(set(args.parts or []) - set(names)):
+        raise ValueError(f'There is no part {", ".join(unknown)}: there are {", ".join(names)}.')
+    return [part for part in parts if part.name in (args.parts or names)]
 
 
 def run(part: Part, seconds: float, folder: Path) -> dict[str, object]:
@@ -149,10 +221,39 @@ def report(facts: dict, outcomes: dict[str, dict], parts: Sequence[Part], folder
     return '\n'.join([*lines, *ratios(read_rows(folder / 'rows.jsonl')), ''])
 
 
-def describe_device(tiny: bool) -> str:
+def fill_page(text: str, parts: Sequence[Part], folder: Path, facts: str) -> str:
+    """Return a page with the tables that the parts printed, and with what was measured when.
+
+    Raises:
+        ValueError: If the page has no place for a part.
+    """
+    for part in parts:
+        begin, end = f'<!-- {part.name} -->\n', f'<!-- end of {part.name} -->'
+        before, found, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise ValueError(f'The page has no place for {part.name}: {begin.strip()} ... {end}.')
+        printed = (folder / f'{part.name}.txt').read_text(encoding='utf-8').strip()
+        text = f'{before}{begin}\n{facts}\n\n{printed}\n\n{end}{after}'
+    return text
+
+
+def processor_name() -> str:
+    """Return the model of the CPU, and which wide instructions it has."""
+    file = Path('/proc/cpuinfo')
+    lines = file.read_text().splitlines() if file.is_file() else []
+    pairs = (line.partition(':') for line in lines)
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    wide = [flag for flag in WIDE if flag in fields.get('flags', '').split()]
+    return f'{fields.get("model name") or platform.processor()} ({", ".join(wide)})'
+
+
+def describe_device(args: argparse.Namespace) -> str:
     """Return the name of the device that is measured."""
-    if tiny:
+    if args.tiny:
         return f'CPU ({platform.machine()}), small sizes: no measurement'
+    if args.device == 'cpu':
+        return f'{processor_name()}, one thread'
     if not torch.cuda.is_available():
         raise ValueError('There is no CUDA device: --tiny runs all parts in a small size on a CPU.')
     return torch.cuda.get_device_name()
@@ -162,13 +263,12 @@ def describe_device(tiny: bool) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run all parts and print the report."""
     args = parse_args(argv)
-    facts = dict(device=describe_device(args.tiny), date=str(date.today()), versions=versions())
+    facts = dict(device=describe_device(args), date=str(date.today()), versions=versions())
     check_folder(args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     rows, end = args.out.resolve() / 'rows.jsonl', time.monotonic() + 60 * args.minutes
     rows.unlink(missing_ok=True)
-    there = next((p for p in PHOTOGRAPHS if (p / 'flickr8k_128').is_dir()), None)
-    parts = parts_on_cpu(rows) if args.tiny else parts_on_gpu(rows, there)
+    parts = choose_parts(args, rows)
     outcomes: dict[str, dict] = {}
     for part in parts:
         left = end - time.monotonic()
@@ -182,6 +282,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         content = dict(facts, parts=outcomes, rows=read_rows(rows))
         write_json(content, args.out / 'result.json')
         print(f'{part.title}: {outcomes[part.name]["ended"]}', flush=True)
+    if args.page is not None:
+        done = [part for part in parts if outcomes[part.name]['ended'] == 'finished']
+        measured = f'{facts["device"]}, {facts["date"]}:'
+        page = fill_page(args.page.read_text(encoding='utf-8'), done, args.out, measured)
+        write_text(args.page, page)
     print(f'Wrote {args.out / "report.md"} and {args.out / "result.json"}.')
 
 

@@ -1,0 +1,69 @@
+"""tools/benchmarks/measure_scaling.py: points of real work, each in a process of its own."""
+
+import importlib.util
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from groupvit_mmseg.benchmark.scaling_curves import Point
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='memory is read from /proc')
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/benchmarks'))
+    path = ROOT / 'tools/benchmarks/measure_scaling.py'
+    spec = importlib.util.spec_from_file_location('measure_scaling_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(multiprocessing, 'set_start_method', lambda *_, **__: None)
+    return module
+
+
+def test_memory_is_that_of_the_call_alone(tool):
+    """What was used and freed before does not count, what is freed within the call does."""
+    np.ones(60 * 2**17)  # 60 MiB
+    grown = tool.measure_memory(lambda: (np.ones(20 * 2**17), np.ones(2**17)))
+    assert grown == pytest.approx(21, abs=3)
+    assert tool.measure_memory(lambda: None) < 2
+
+
+@pytest.mark.slow
+def test_every_curve_is_measured_in_small(tool, tmp_path, capsys):
+    assert tool.main(['--tiny', '--rounds', '1', '--out', str(tmp_path)]) == 0
+    curves = json.loads((tmp_path / 'scaling.json').read_text())['curves']
+    assert [curve['title'] for curve in curves] == [s.title for s in tool.SCALINGS.values()]
+    for curve in curves:
+        assert all(0 < p['limit'] < 2 * p['seconds'] and p['mib'] >= 0 for p in curve['points'])
+    windows, _, _, batch, _, ranks = (curve['points'] for curve in curves)
+    assert windows[1]['limit'] > 2 * windows[0]['limit']  # four windows, not one
+    assert batch[1]['mib'] > batch[0]['mib'] + 20  # the activations of a pair
+    assert ranks[1]['mib'] > 1.3 * ranks[0]['mib']
+    printed = capsys.readouterr().out
+    assert printed.strip() == (tmp_path / 'scaling.md').read_text().strip().replace(
+        '\n\n|', '\n\n|'
+    )
+    assert (tmp_path / 'scaling.png').is_file()
+
+
+def test_a_chosen_curve_is_written_alone(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, 'measure_alone', lambda _, value, rounds: Point(value, 2.0, 3.0, 1.0))
+    assert tool.main(['--curves', 'ranks', '--out', str(tmp_path)]) == 0
+    (curve,) = json.loads((tmp_path / 'scaling.json').read_text())['curves']
+    assert [p['value'] for p in curve['points']] == list(tool.SCALINGS['ranks'].values)
+
+
+def test_a_process_that_fails_is_one_sentence(tool, tmp_path, capfd, monkeypatch):
+    def fails(value):
+        raise SystemExit(3)
+
+    broken = tool.SCALINGS['ranks']._replace(prepare=fails)
+    monkeypatch.setitem(tool.SCALINGS, 'ranks', broken)
+    assert tool.main(['--curves', 'ranks', '--tiny', '--out', str(tmp_path)]) == 2
+    assert 'The process that measured 1 ranks failed.' in capfd.readouterr().err

@@ -1,0 +1,141 @@
+"""Everything in one command: small on any CPU, and what was measured survives a cut."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = ROOT / 'tools/benchmarks/run_all.py'
+    spec = importlib.util.spec_from_file_location('run_all', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_all_parts_run_small_on_a_cpu(tool, tmp_path):
+    assert tool.main(['--tiny', '--out', str(tmp_path)]) in (None, 0)
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert [part['ended'] for part in result['parts'].values()] == ['finished'] * 4
+    assert [row['switches'] for row in result['rows']] == [[], ['fp32']]
+    assert all(row['pairs_per_second'] > 0 for row in result['rows'])
+    text = (tmp_path / 'report.md').read_text()
+    assert all(
+        f'## {part}' in text for part in ('Training steps', 'Tests', 'Segmentation', 'Growth')
+    )
+    assert (tmp_path / 'scaling.png').is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device')
+def test_without_a_gpu_it_says_what_can_be_done(tool, tmp_path, capsys):
+    assert tool.main(['--device', 'cuda', '--out', str(tmp_path / 'out')]) == 2
+    assert 'There is no CUDA device: --tiny runs' in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_part_that_takes_too_long_is_stopped_and_its_rows_are_kept(tool, tmp_path, monkeypatch):
+    program = (
+        'import json, sys, time; row = dict(batch=8, switches=["compile"], pairs_per_second=30.0);'
+        'print("| 8 |"); open(sys.argv[1], "a").write(json.dumps(row) + "\\n" + "{torn");'
+        'open(sys.argv[1] + ".done", "w"); time.sleep(60)'
+    )
+    rows = tmp_path / 'rows.jsonl'
+    parts = [
+        tool.Part('slow', 'Slow', ['-c', program, str(rows)], 3),
+        tool.Part('broken', 'Broken', ['-c', 'raise SystemExit(3)'], 30),
+    ]
+    monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
+    tool.main(['--tiny', '--out', str(tmp_path)])
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert result['parts']['slow']['ended'] == 'stopped after 3 s'
+    assert result['parts']['broken']['ended'] == 'ended with status 3'
+    assert [row['pairs_per_second'] for row in result['rows']] == [30.0]
+    assert '| 8 |' in (tmp_path / 'report.md').read_text()
+
+
+def test_rows_of_one_batch_are_compared(tool):
+    rows = [
+        dict(batch=256, switches=['compile'], pairs_per_second=900.0),
+        dict(batch=256, switches=[], pairs_per_second=600.0),
+        dict(batch=256, switches=['transformers'], pairs_per_second=300.0),
+        dict(batch=512, switches=['compile'], pairs_per_second=1000.0),
+        dict(batch=1024, switches=[], error='out of memory'),
+    ]
+    assert tool.ratios(rows) == [
+        'Batch 256, compiled: 3.00 x transformers.',
+        'Batch 256, eager: 2.00 x transformers.',
+    ]
+
+
+@pytest.mark.parametrize('device', ['cuda', 'cpu'])
+def test_every_part_is_a_command_that_parses(tool, tmp_path, monkeypatch, device):
+    monkeypatch.setattr(tool, 'find_spec', lambda name: True)  # as if all runtimes were there
+    make = tool.parts_on_gpu if device == 'cuda' else tool.parts_on_cpu
+    parts = make(tmp_path / 'rows', tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / 'tools/benchmarks'))
+    for part in parts:
+        program, *arguments = part.command
+        if program == '-m':
+            continue
+        spec = importlib.util.spec_from_file_location(Path(program).stem, program)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setattr(sys, 'argv', ['tool'])
+        spec.loader.exec_module(module)
+        module.parse_args(arguments)
+    # The limits of a GPU's parts leave some time for what was not planned.
+    assert sum(part.seconds for part in parts) <= (9.5 if device == 'cuda' else 75) * 60
+    assert len({part.name for part in parts}) == len(parts)
+
+
+def test_an_unknown_part_is_one_sentence(tool, tmp_path, capsys):
+    assert tool.main(['--tiny', '--parts', 'loader', '--out', str(tmp_path)]) == 2
+    assert 'There is no part loader: there are training, tests' in capsys.readouterr().err
+
+
+PAGE = """# Speed
+<!-- quick -->
+old table
+<!-- end of quick -->
+Words.
+<!-- other -->
+kept
+<!-- end of other -->
+"""
+
+
+def test_a_page_gets_the_tables_of_the_parts_that_ran(tool, tmp_path, monkeypatch):
+    page = tmp_path / 'page.md'
+    page.write_text(PAGE)
+    parts = [
+        tool.Part('quick', 'Quick', ['-c', 'print("| new |")'], 30),
+        tool.Part('other', 'Other', ['-c', 'print("| torn"); raise SystemExit(1)'], 30),
+    ]
+    monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
+    argv = ['--tiny', '--out', str(tmp_path), '--page', str(page)]
+    for _ in range(2):  # a second call replaces the first one's table
+        assert tool.main(argv) == 0
+        text = page.read_text()
+        assert text.count('| new |') == 1
+        assert 'old table' not in text
+        assert text.startswith('# Speed\n<!-- quick -->\n\nCPU (')
+        assert text.endswith(
+            '<!-- end of quick -->\nWords.\n<!-- other -->\nkept\n<!-- end of other -->\n'
+        )
+
+
+def test_a_page_without_a_place_is_one_sentence_and_stays(tool, tmp_path, monkeypatch, capsys):
+    page = tmp_path / 'page.md'
+    page.write_text('# Speed\n<!-- quick -->\n')
+    parts = [tool.Part('quick', 'Quick', ['-c', 'print(1)'], 30)]
+    monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
+    assert tool.main(['--tiny', '--out', str(tmp_path), '--page', str(page)]) == 2
+    assert 'The page has no place for quick: <!-- quick --> ... <!-- end' in capsys.readouterr().err
+    assert page.read_text() == '# Speed\n<!-- quick -->\n'

@@ -1,0 +1,283 @@
+"""Measures how time and memory grow with image size, classes, batch, groups and ranks, on a CPU.
+
+python tools/benchmarks/measure_scaling.py [--curves windows classes ...] [--tiny] [--out DIR]
+
+Every point is measured in a process of its own, with one thread: the least processor time of
+--rounds calls, the growth of the resident set, and the operations that PyTorch counts, divided by
+the speed that a product of large float32 matrices reaches in the same process: the time that no
+implementation on this processor can be much below. Images and weights are random. Writes
+scaling.json, scaling.md and scaling.png.
+"""
+
+import argparse
+import ctypes
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
+
+# isort: split
+import measure_losses
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+
+from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.benchmark.report import write_json
+from groupvit_mmseg.benchmark.scaling_curves import Curve, Point, curve_table, draw_curves
+from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.config_files import read_config
+from groupvit_mmseg.inference import segmentation_config
+from groupvit_mmseg.models.flops import flop_counter
+from groupvit_mmseg.models.onednn import fast_linears
+from groupvit_mmseg.output_paths import check_folder
+
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+SEGMENT = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
+PRETRAIN = CONFIGS / 'groupvit_pretrain.py'
+RANK_BATCH = 256
+"""int: Pairs of each rank."""
+Call = Callable[[], object]
+
+
+class Work(NamedTuple):
+    """One size of a curve, ready to be measured.
+
+    Attributes:
+        run (Call): What is timed.
+        count (Call): The same with operations that PyTorch can count.
+    """
+
+    run: Call
+    count: Call
+
+
+class Scaling(NamedTuple):
+    """A curve to be measured.
+
+    Attributes:
+        title (str): What is done.
+        size (str): What grows.
+        values (tuple[int, ...]): Its values.
+        tiny (tuple[int, ...]): Values that take a moment.
+        prepare (Callable[[int], Work]): Builds the model and the inputs of a value.
+    """
+
+    title: str
+    size: str
+    values: tuple[int, ...]
+    tiny: tuple[int, ...]
+    prepare: Callable[[int], Work]
+
+
+def segmentation(*, side: int = 448, classes: int = 21, mode: str = 'slide') -> Work:
+    """Segment a square image."""
+    cfg = segmentation_config(read_config(SEGMENT))
+    names = [f'thing {index}' for index in range(classes)]
+    cfg.model.decode_head.update(class_names=names, with_background=False, bg_thresh=None)
+    model = MODELS.build(cfg.model).eval()
+    model.decode_head.encode_classes()
+    image = torch.randn(3, side, side)
+    options = dict(model.test_cfg, with_scores=False)
+    if mode == 'whole':
+        options = dict(mode='whole', with_scores=False)
+
+    @torch.inference_mode()
+    def run(precision: str) -> None:
+        model.test_cfg = dict(options, precision=precision)
+        model.predict([image], [SegDataSample(metainfo=dict(ori_shape=(side, side)))])
+
+    return Work(partial(run, 'fp32'), partial(run, 'fp32-plain'))
+
+
+def training(*, batch: int = 4, groups: int = 64) -> Work:
+    """Run the losses of pairs forward and backward."""
+    cfg = read_config(PRETRAIN)
+    cfg.model.backbone.update(num_group_tokens=(groups, 8, 0), num_output_groups=(groups, 8))
+    model = MODELS.build(cfg.model).train()
+    images, token_ids = torch.randn(batch, 3, 224, 224), torch.randint(1, 40_000, (batch, 4, 16))
+    token_ids[..., -1] = model.text_encoder.token_embedding.num_embeddings - 1
+
+    def run() -> None:
+        losses = model(images, token_ids, mode='loss')
+        sum(value for name, value in losses.items() if 'loss' in name).backward()
+
+    return Work(run, run)
+
+
+def losses_of_a_rank(ranks: int) -> Work:
+    """Run both losses of one of several ranks, forward and backward."""
+    measure_losses.act_as_first_rank(ranks)
+    args = argparse.Namespace(prompts=3, level='pooled')
+    pairs = []
+    for name in ('contrastive', 'multi-label'):
+        inputs = measure_losses.draw_inputs(name, args, RANK_BATCH)
+        pairs.append((measure_losses.build(name, args, 256), inputs))
+
+    def run() -> None:
+        for loss, inputs in pairs:
+            loss(*inputs).backward()
+
+    return Work(run, run)
+
+
+SCALINGS = {
+    'windows': Scaling(
+        'an image in windows of 448 px',
+        'side',
+        (448, 672, 896, 1344, 2048),
+        (448, 460),
+        lambda value: segmentation(side=value),
+    ),
+    'whole': Scaling(
+        'an image as a whole',
+        'side',
+        (224, 320, 448, 640, 896, 1280),
+        (32, 64),
+        lambda value: segmentation(side=value, mode='whole'),
+    ),
+    'classes': Scaling(
+        'an image of 448 px',
+        'classes',
+        (1, 10, 30, 100, 300, 1000),
+        (1, 2),
+        lambda value: segmentation(classes=value),
+    ),
+    'batch': Scaling(
+        'a training step',
+        'pairs',
+        (2, 4, 8, 16, 32),
+        (2, 3),
+        lambda value: training(batch=value),
+    ),
+    'groups': Scaling(
+        'a training step of 4 pairs',
+        'groups',
+        (8, 16, 32, 64, 128, 256),
+        (8, 9),
+        lambda value: training(groups=value),
+    ),
+    'ranks': Scaling(
+        f'the losses of one rank of {RANK_BATCH} pairs',
+        'ranks',
+        (1, 2, 4, 8, 16, 32, 64),
+        (1, 2),
+        losses_of_a_rank,
+    ),
+}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = tool_parser(__doc__)
+    parser.add_argument(
+        '--curves',
+        nargs='+',
+        choices=list(SCALINGS),
+        default=list(SCALINGS),
+        help='curves to measure (default: all)',
+    )
+    parser.add_argument('--rounds', type=int, default=2, help='timed calls (default: 2)')
+    parser.add_argument('--tiny', action='store_true', help='two small sizes of each: no result')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/scaling'),
+        help='folder (default: work_dirs/scaling)',
+    )
+    args = parser.parse_args(argv)
+    if args.rounds < 1:
+        parser.error('--rounds must be at least 1')
+    return args
+
+
+def seconds_of(call: Call) -> float:
+    """Return the processor time of a call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def product_speed() -> float:
+    """Return the operations a second of a product of large float32 matrices, by MKL or oneDNN."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    product = partial(torch.nn.functional.linear, a, b)
+    seconds = [seconds_of(product) for _ in range(5)]
+    with fast_linears(a):
+        seconds += [seconds_of(product) for _ in range(5)]
+    return 2 * 1024**3 / min(seconds)
+
+
+def resident_mib(field: str) -> float:
+    """Return the resident set of this process in MiB: VmRSS now, or its peak VmHWM."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 2**10
+
+
+def measure_memory(call: Call) -> float:
+    """Return by how many MiB the resident set grows within a call, at most."""
+    ctypes.CDLL(None).malloc_trim(0)
+    Path('/proc/self/clear_refs').write_text('5')  # forget the peak before
+    before = resident_mib('VmRSS')
+    call()
+    return resident_mib('VmHWM') - before
+
+
+def measure(pipe: Connection, scaling: Scaling, value: int, rounds: int) -> None:
+    """Send the point of a value."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    init_default_scope('mmseg')
+    scaling.prepare(scaling.tiny[0]).run()  # load kernels
+    work, speed = scaling.prepare(value), product_speed()
+    mib = measure_memory(work.run)
+    seconds = min(seconds_of(work.run) for _ in range(rounds))
+    with flop_counter() as counter:
+        work.count()
+    speed = max(speed, product_speed())
+    pipe.send(Point(value, seconds, mib, counter.get_total_flops() / speed))
+
+
+def measure_alone(scaling: Scaling, value: int, rounds: int) -> Point:
+    """Measure a value in a process of its own."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.Process(target=measure, args=(sender, scaling, value, rounds))
+    child.start()
+    sender.close()  # so that a child that fails does not leave this one waiting
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f'The process that measured {value} {scaling.size} failed.') from None
+    finally:
+        child.join()
+
+
+@tool_main()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure the curves; what is done is written after each."""
+    args = parse_args(argv)
+    check_folder(args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    multiprocessing.set_start_method('fork', force=True)
+    curves: list[Curve] = []
+    for name in args.curves:
+        scaling = SCALINGS[name]
+        values = scaling.tiny if args.tiny else scaling.values
+        points = [measure_alone(scaling, value, args.rounds) for value in values]
+        curves.append(Curve(scaling.title, scaling.size, tuple(points)))
+        print(f'\n{curve_table(curves[-1])}', flush=True)
+        content = [dict(c._asdict(), points=[p._asdict() for p in c.points]) for c in curves]
+        write_json(dict(curves=content), args.out / 'scaling.json')
+        write_text(args.out / 'scaling.md', '\n\n'.join(map(curve_table, curves)) + '\n')
+        draw_curves(curves, args.out / 'scaling.png')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
