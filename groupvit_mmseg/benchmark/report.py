@@ -26,6 +26,8 @@ from groupvit_mmseg.text.background_thresholds import preset_of
 from groupvit_mmseg.text.vocabulary import CLASS_NAMES
 
 PACKAGES = ('groupvit_mmseg', 'torch', 'mmengine', 'mmcv', 'mmseg')
+WIDE_INSTRUCTIONS = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile')
+"""tuple[str, ...]: Flags of ``/proc/cpuinfo`` on which the speed of products depends."""
 
 
 class BackgroundRecord(TypedDict):
@@ -145,6 +147,21 @@ def versions() -> dict[str, str]:
     packages = {name: str(importlib.import_module(name).__version__) for name in PACKAGES}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
     return {'python': platform.python_version(), **packages, 'device': device}
+
+
+def processor_name() -> str:
+    """Return the model of the CPU, and on Linux which wide instructions it has.
+
+    Example:
+        >>> processor_name().endswith(')')  # such as AMD EPYC (avx2, avx512f, avx512_vnni)
+        True
+    """
+    file = Path('/proc/cpuinfo')
+    lines = file.read_text().splitlines() if file.is_file() else []
+    pairs = (line.partition(':') for line in lines)
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    wide = [flag for flag in WIDE_INSTRUCTIONS if flag in fields.get('flags', '').split()]
+    return f'{fields.get("model name") or platform.processor()} ({", ".join(wide)})'
 
 
 def write_json(content: Mapping[str, object], path: str | Path) -> None:

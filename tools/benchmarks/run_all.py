@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import torch
 
 from groupvit_mmseg.atomic_files import write_text
-from groupvit_mmseg.benchmark.report import versions, write_json
+from groupvit_mmseg.benchmark.report import processor_name, versions, write_json
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.output_paths import check_folder
 
@@ -41,7 +42,6 @@ FULL = ROOT / 'configs/groupvit_pretrain.py'
 SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 CPU_ROWS = ('16:fp32', '16', '16:transformers')
 MINUTES = {'cuda': 9, 'cpu': 60}
-WIDE = ('avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'amx_tile')
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
 
@@ -109,10 +109,11 @@ def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
     inference = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--threads', '1']
     precisions = ['--precisions', 'fp32-plain', 'fp32', 'bf16', 'int8']
     training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cpu', '--out', str(rows)]
+    scaling = [str(BENCHMARKS / 'measure_scaling.py')]
     parts = [
         Part('segmentation', 'Segmentation', [*inference, *precisions], 900),
         Part('training', 'Training steps', [*training, '--rows', *CPU_ROWS], 600),
-        Part('scaling', 'Growth', [str(BENCHMARKS / 'measure_scaling.py')], 1800),
+        Part('scaling', 'Growth', [*scaling, '--out', str(rows.parent)], 1800),
         Part('start', 'Start', [str(BENCHMARKS / 'measure_import.py')], 300),
     ]
     runtimes = [name for name in ('onnxruntime', 'openvino') if find_spec(name)]
@@ -234,18 +235,20 @@ def fill_page(text: str, parts: Sequence[Part], folder: Path, facts: str) -> str
         if not (found and closed):
             raise ValueError(f'The page has no place for {part.name}: {begin.strip()} ... {end}.')
         printed = (folder / f'{part.name}.txt').read_text(encoding='utf-8').strip()
+        if '|---' not in printed:
+            printed = f'```text\n{printed}\n```'
         text = f'{before}{begin}\n{facts}\n\n{printed}\n\n{end}{after}'
     return text
 
 
-def processor_name() -> str:
-    """Return the model of the CPU, and which wide instructions it has."""
-    file = Path('/proc/cpuinfo')
-    lines = file.read_text().splitlines() if file.is_file() else []
-    pairs = (line.partition(':') for line in lines)
-    fields = {name.strip(): value.strip() for name, _, value in pairs}
-    wide = [flag for flag in WIDE if flag in fields.get('flags', '').split()]
-    return f'{fields.get("model name") or platform.processor()} ({", ".join(wide)})'
+def write_page(page: Path, parts: Sequence[Part], folder: Path, facts: str) -> None:
+    """Put the tables of parts into a page, and their figure into the folder of its images."""
+    text = fill_page(page.read_text(encoding='utf-8'), parts, folder, facts)
+    if any(part.name == 'scaling' for part in parts):
+        figure = page.parent / 'images/performance_scaling.png'
+        figure.parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / 'scaling.png', figure)
+    write_text(page, text)
 
 
 def describe_device(args: argparse.Namespace) -> str:
@@ -284,9 +287,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f'{part.title}: {outcomes[part.name]["ended"]}', flush=True)
     if args.page is not None:
         done = [part for part in parts if outcomes[part.name]['ended'] == 'finished']
-        measured = f'{facts["device"]}, {facts["date"]}:'
-        page = fill_page(args.page.read_text(encoding='utf-8'), done, args.out, measured)
-        write_text(args.page, page)
+        write_page(args.page, done, args.out, f'{facts["device"]}, {facts["date"]}:')
     print(f'Wrote {args.out / "report.md"} and {args.out / "result.json"}.')
 
 
