@@ -62,8 +62,8 @@ def exponent(values: Sequence[float], results: Sequence[float]) -> float | None:
     pairs = [(v, r) for v, r in list(zip(values, results, strict=True))[half:] if r > 0]
     if len(pairs) < 2:
         return None
-    slope, _ = np.polyfit(*np.log(np.array(pairs)).T, 1)
-    return float(slope)
+    x, y = np.log(np.array(pairs, dtype=float)).T
+    return float(np.polyfit(x, y, 1)[0])
 
 
 def curve_table(curve: Curve) -> str:

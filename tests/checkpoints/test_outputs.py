@@ -37,7 +37,7 @@ def unchanged(tmp_path):
     stream = io.BytesIO()
     Image.new('RGB', (8, 8)).save(stream, 'PNG')
     files = {'model.py': b'model = 1\n', 'model.pth': b'weights', 'picture.png': stream.getvalue()}
-    files |= {'list.txt': b'a\n', 'classes.json': b'{}', 'model.onnx': b'graph', 'table.md': b'x'}
+    files |= {'list.txt': b'a\n', 'classes.json': b'{}', 'model.onnx': b'graph', 'a.tar': b'x'}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
 
@@ -58,6 +58,7 @@ TOOLS = {
     'tools/analysis_tools/probe_classification': (
         '{d}/model.pth --train {d} --test {d} --out {d}/model.pth'
     ),
+    'tools/analysis_tools/retrieve_captions': '{d}/model.pth --shards {d}/a.tar --out {d}/a.tar',
     'tools/analysis_tools/calibrate_threshold': (
         '{d}/model.pth --set voc21 --root {d} --split list.txt --out {d}/list.txt'
     ),

@@ -17,7 +17,6 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='memory is read 
 
 @pytest.fixture
 def tool(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / 'tools/benchmarks'))
     path = ROOT / 'tools/benchmarks/measure_scaling.py'
     spec = importlib.util.spec_from_file_location('measure_scaling_tool', path)
     module = importlib.util.module_from_spec(spec)

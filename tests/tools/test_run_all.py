@@ -80,7 +80,6 @@ def test_every_part_is_a_command_that_parses(tool, tmp_path, monkeypatch, device
     monkeypatch.setattr(tool, 'find_spec', lambda name: True)  # as if all runtimes were there
     make = tool.parts_on_gpu if device == 'cuda' else tool.parts_on_cpu
     parts = make(tmp_path / 'rows', tmp_path)
-    monkeypatch.syspath_prepend(str(ROOT / 'tools/benchmarks'))
     for part in parts:
         program, *arguments = part.command
         if program == '-m':

@@ -16,14 +16,10 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 import torch
-from mmseg.registry import MODELS
-from torch import Tensor, nn
 
 import groupvit_mmseg  # noqa: F401
+from groupvit_mmseg.benchmark.one_rank import LOSSES, act_as_first_rank, build_loss, draw_inputs
 from groupvit_mmseg.command_line import tool_main, tool_parser
-from groupvit_mmseg.models import losses, prompt_ids
-
-DIM = 256
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,34 +69,6 @@ def check_least(
             parser.error(f'--{name} {value} must be at least {least}')
 
 
-def act_as_first_rank(ranks: int) -> None:
-    """Make the losses compute as on the first of ``ranks`` ranks."""
-
-    def gather_with_grad(local: Tensor) -> Tensor:
-        return torch.cat([local, *[torch.randn_like(local)] * (ranks - 1)])
-
-    prompt_ids.world_size = lambda: ranks
-    losses.gather_with_grad = gather_with_grad
-
-
-def build(name: str, args: argparse.Namespace, chunk_size: int) -> nn.Module:
-    """Build a loss."""
-    if name == 'contrastive':
-        return MODELS.build(dict(type='ImageTextContrastiveLoss', chunk_size=chunk_size))
-    return MODELS.build(
-        dict(type='MultiLabelContrastiveLoss', chunk_size=chunk_size, level=args.level)
-    )
-
-
-def draw_inputs(name: str, args: argparse.Namespace, rows: int) -> list[Tensor]:
-    """Draw the embeddings of one rank."""
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    segments = [8] if args.level == 'segments' and name != 'contrastive' else []
-    prompts = [] if name == 'contrastive' else [args.prompts]
-    shapes = [(rows, *segments, DIM), (rows, *prompts, DIM)]
-    return [torch.randn(*shape, device=device, requires_grad=True) for shape in shapes]
-
-
 def peak_mib() -> float:
     """Return the most memory that this process has had, in MiB."""
     if torch.cuda.is_available():
@@ -114,8 +82,10 @@ def measure(
     """Send the seconds of a forward and backward pass and the MiB it took."""
     torch.set_num_threads(1)
     act_as_first_rank(args.ranks)
-    inputs = draw_inputs(name, args, batch // args.ranks)
-    loss = build(name, args, chunk_size).to(inputs[0].device)
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    rows = batch // args.ranks
+    inputs = draw_inputs(name, rows, prompts=args.prompts, level=args.level, device=device)
+    loss = build_loss(name, chunk_size=chunk_size, level=args.level).to(device)
     loss(*(tensor[:4] for tensor in inputs)).backward()  # load kernels
     before, start = peak_mib(), time.perf_counter()
     loss(*inputs).backward()
@@ -139,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     # CUDA cannot be used in a forked process.
     multiprocessing.set_start_method('spawn' if torch.cuda.is_available() else 'fork', force=True)
     print(f'{"loss":12} {"batch":>6} {"rows":>6} {"chunk":>6} {"s":>8} {"MiB":>8}')
-    for name in ('contrastive', 'multi-label'):
+    for name in LOSSES:
         for batch in args.batches:
             for chunk_size in args.chunk_sizes:
                 chunk = 'none' if chunk_size >= 2**30 else chunk_size

@@ -1,6 +1,6 @@
 """Measures how time and memory grow with image size, classes, batch, groups and ranks, on a CPU.
 
-python tools/benchmarks/measure_scaling.py [--curves windows classes ...] [--tiny] [--out DIR]
+python tools/benchmarks/measure_scaling.py [--curves windows classes] [--out DIR]
 
 Every point is measured in a process of its own, with one thread: the least processor time of
 --rounds calls, the growth of the resident set, and the operations that PyTorch counts, divided by
@@ -23,13 +23,13 @@ from typing import NamedTuple
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
 # isort: split
-import measure_losses
 import torch
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.benchmark.one_rank import LOSSES, act_as_first_rank, build_loss, draw_inputs
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.scaling_curves import Curve, Point, curve_table, draw_curves
 from groupvit_mmseg.command_line import tool_main, tool_parser
@@ -52,11 +52,11 @@ class Work(NamedTuple):
 
     Attributes:
         run (Call): What is timed.
-        count (Call): The same with operations that PyTorch can count.
+        counted (Call): The same with operations that PyTorch can count.
     """
 
     run: Call
-    count: Call
+    counted: Call
 
 
 class Scaling(NamedTuple):
@@ -114,12 +114,8 @@ def training(*, batch: int = 4, groups: int = 64) -> Work:
 
 def losses_of_a_rank(ranks: int) -> Work:
     """Run both losses of one of several ranks, forward and backward."""
-    measure_losses.act_as_first_rank(ranks)
-    args = argparse.Namespace(prompts=3, level='pooled')
-    pairs = []
-    for name in ('contrastive', 'multi-label'):
-        inputs = measure_losses.draw_inputs(name, args, RANK_BATCH)
-        pairs.append((measure_losses.build(name, args, 256), inputs))
+    act_as_first_rank(ranks)
+    pairs = [(build_loss(name, chunk_size=256), draw_inputs(name, RANK_BATCH)) for name in LOSSES]
 
     def run() -> None:
         for loss, inputs in pairs:
@@ -240,7 +236,7 @@ def measure(pipe: Connection, scaling: Scaling, value: int, rounds: int) -> None
     mib = measure_memory(work.run)
     seconds = min(seconds_of(work.run) for _ in range(rounds))
     with flop_counter() as counter:
-        work.count()
+        work.counted()
     speed = max(speed, product_speed())
     pipe.send(Point(value, seconds, mib, counter.get_total_flops() / speed))
 

@@ -1,0 +1,130 @@
+"""tools/analysis_tools/retrieve_captions.py on a small shard."""
+
+import importlib.util
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
+CAPTIONS = [['a cat', 'it sleeps'], ['a bus'], ['two dogs on grass', 'dogs', 'they run']]
+
+
+@pytest.fixture
+def tool():
+    path = ROOT / 'tools/analysis_tools/retrieve_captions.py'
+    spec = importlib.util.spec_from_file_location('retrieve_captions_tool', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def add(tar, name, content):
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    tar.addfile(header, io.BytesIO(content))
+
+
+def picture(seed):
+    """A PNG of seven by nine squares in two colours."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, 'PNG')
+    return stream.getvalue()
+
+
+@pytest.fixture
+def place(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for index, captions in enumerate(CAPTIONS):
+            add(tar, f'{index}.png', picture(index))
+            add(tar, f'{index}.txt', captions[0].encode())
+            add(tar, f'{index}.json', json.dumps(dict(captions=captions)).encode())
+    init_default_scope('mmseg')
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(CONFIG).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'weights.pth')
+    return tmp_path
+
+
+def run(tool, place, *options):
+    given = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu']
+    return tool.main([*given, f'--shards={place}/*.tar', f'--out={place / "out.json"}', *options])
+
+
+def test_all_captions_are_read_and_the_table_is_printed(tool, place, capsys):
+    assert run(tool, place, '--batch-size', '2') == 0
+    result = json.loads((place / 'out.json').read_text())
+    assert (result['images'], result['captions'], result['side']) == (3, 6, 32)
+    assert result['recall']['text_to_image/R@5'] == 100  # of three images
+    assert '| image to text |' in capsys.readouterr().out
+
+
+def test_a_text_member_is_taken_on_request(tool, place):
+    assert run(tool, place, '--captions', 'text') == 0
+    assert json.loads((place / 'out.json').read_text())['captions'] == 3
+
+
+def test_each_image_has_its_own_captions(tool, place, monkeypatch):
+    """With the colours of an image as its embedding and those of its captions', all are found."""
+    means = {}
+
+    def embed_images(segmentor, images):
+        rows = torch.stack([image.float().mean((1, 2)) - 127 for image in images])
+        for row in rows:
+            means[len(means)] = row
+        return rows
+
+    def load(*arguments, **options):
+        segmentor = original(*arguments, **options)
+        owners = [index for index, texts in enumerate(CAPTIONS) for _ in texts]
+
+        def embed_names(texts, templates):
+            assert list(texts) == [text for texts in CAPTIONS for text in texts]
+            return torch.stack([means[owner] for owner in owners])
+
+        segmentor.decode_head.embed_names = embed_names
+        return segmentor
+
+    original = tool.load_segmentor
+    monkeypatch.setattr(tool, 'load_segmentor', load)
+    monkeypatch.setattr(tool, 'embed_images', embed_images)
+    assert run(tool, place, '--batch-size', '2') == 0
+    recall = json.loads((place / 'out.json').read_text())['recall']
+    assert recall['image_to_text/R@1'] == recall['text_to_image/R@1'] == 100
+
+
+def test_samples_that_cannot_be_read_are_named_and_left_out(tool, place, capsys):
+    with tarfile.open(place / 'b.tar', 'w') as tar:
+        add(tar, 'torn.png', picture(9)[:60])
+        add(tar, 'torn.txt', b'a torn picture')
+        add(tar, 'mute.png', picture(8))
+        add(tar, 'blind.txt', b'a caption alone')
+    assert run(tool, place) == 0
+    assert json.loads((place / 'out.json').read_text())['images'] == 3
+    error = capsys.readouterr().err
+    assert all(name in error for name in ('torn', 'mute', 'blind'))
+
+
+def test_nothing_to_retrieve_is_one_sentence(tool, place, capsys):
+    with tarfile.open(place / 'a.tar', 'w') as tar:
+        add(tar, 'blind.txt', b'a caption alone')
+    assert run(tool, place) == 2
+    assert 'has an image and a caption.' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option', ['--size=0', '--batch-size=0'])
+def test_wrong_numbers_are_one_sentence(tool, place, option, capsys):
+    with pytest.raises(SystemExit):
+        run(tool, place, option)
+    assert 'must be at least 1' in capsys.readouterr().err
