@@ -29,6 +29,7 @@ _PNG_CHUNKS = (b'IHDR', b'PLTE', b'tRNS', b'IDAT', b'eXIf', b'IEND')
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE_MARKERS = (0xC2, 0xC6, 0xCA, 0xCE)
+_JPEG_SIZE_END = 9  # marker, length, precision, height, width
 # Bytes that zlib can make of one. A block of 64 pixels takes at least one bit of a JPEG, unless its
 # coding is arithmetic.
 _MAX_DEFLATE_RATIO, _MAX_JPEG_RATIO = 1032, 512
@@ -179,6 +180,8 @@ def _open_jpeg(data: bytes) -> Container:
             raise ValueError(_TOO_MANY_SEGMENTS)
         if marker in _JPEG_SIZE_MARKERS:
             frame = offset
+            if stop < frame + _JPEG_SIZE_END:
+                raise ValueError('the JPEG file is truncated: it breaks off in its size')
             height, width = struct.unpack_from('>HH', data, frame + 5)
             size = (width, height)
             if marker < 0xC9 and width * height > _MAX_JPEG_RATIO * len(data):

@@ -225,6 +225,7 @@ DAMAGED = {
     'jpeg-cut': (lambda: photo()[:900], 'truncated'),
     'jpeg-cut-in-header': (lambda: photo()[:300], 'breaks off in its header'),
     'jpeg-without-pixels': (lambda: b'\xff\xd8\xff\xd9', 'truncated'),
+    'jpeg-size-cut': (lambda: b'\xff\xd8\xff\xc0\0\2\x11', 'breaks off in its size'),
     'jpeg-of-many-scans': (
         lambda: photo(progressive=True)[:-2] + b'\xff\xda\0\2' * 300 + b'\xff\xd9',
         'more than 200 scans',

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.datasets.image_text_sampler import ImageTextSampler
+from groupvit_mmseg.engine.runner import epoch_progress
 from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 from groupvit_mmseg.engine.runner.train_loop import resumable
 
@@ -36,6 +39,14 @@ def test_the_loader_begins_behind_the_steps_that_are_done():
     place.enter(12)
     place.batches(8)
     assert (sampler.epoch, sampler.start, sampler.history) == (8, 0, ())
+
+
+@pytest.mark.parametrize('workers, streams', [(0, 10), (1, 10), (2, 20)])
+def test_the_grid_has_as_many_streams_as_the_data_set_says(monkeypatch, workers, streams):
+    dataset = SimpleNamespace(count_streams=lambda workers: 10 * workers)
+    monkeypatch.setattr(epoch_progress, 'image_text_dataset_of', lambda loader: dataset)
+    place = place_in(num_workers=workers)
+    assert place.state_dict(2)['taken'] == [[1, streams, 4, 2]]
 
 
 def test_checkpoints_of_mmengine_count_steps_only():
