@@ -25,25 +25,16 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 from mmengine.registry import init_default_scope
-from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
 
 from groupvit_mmseg.atomic_files import write_text
-from groupvit_mmseg.benchmark.one_rank import LOSSES, act_as_first_rank, build_loss, draw_inputs
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.scaling_curves import Curve, Point, curve_table, draw_curves
+from groupvit_mmseg.benchmark.workloads import losses_of_a_rank, segmentation, training
 from groupvit_mmseg.command_line import tool_main, tool_parser
-from groupvit_mmseg.config_files import read_config
-from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models.flops import flop_counter
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.output_paths import check_folder
 
-CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-SEGMENT = CONFIGS / 'groupvit/groupvit_vit-small-p16_zeroshot_voc12-448.py'
-PRETRAIN = CONFIGS / 'groupvit_pretrain.py'
-RANK_BATCH = 256
-"""int: Pairs of each rank."""
 Call = Callable[[], object]
 
 
@@ -77,50 +68,14 @@ class Scaling(NamedTuple):
     prepare: Callable[[int], Work]
 
 
-def segmentation(*, side: int = 448, classes: int = 21, mode: str = 'slide') -> Work:
+def segmenting(*, side: int = 448, classes: int = 21, mode: str = 'slide') -> Work:
     """Segment a square image."""
-    cfg = segmentation_config(read_config(SEGMENT))
-    names = [f'thing {index}' for index in range(classes)]
-    cfg.model.decode_head.update(class_names=names, with_background=False, bg_thresh=None)
-    model = MODELS.build(cfg.model).eval()
-    model.decode_head.encode_classes()
-    image = torch.randn(3, side, side)
-    options = dict(model.test_cfg, with_scores=False)
-    if mode == 'whole':
-        options = dict(mode='whole', with_scores=False)
-
-    @torch.inference_mode()
-    def run(precision: str) -> None:
-        model.test_cfg = dict(options, precision=precision)
-        model.predict([image], [SegDataSample(metainfo=dict(ori_shape=(side, side)))])
-
+    run = segmentation(side=side, classes=classes, mode=mode)
     return Work(partial(run, 'fp32'), partial(run, 'fp32-plain'))
 
 
-def training(*, batch: int = 4, groups: int = 64) -> Work:
-    """Run the losses of pairs forward and backward."""
-    cfg = read_config(PRETRAIN)
-    cfg.model.backbone.update(num_group_tokens=(groups, 8, 0), num_output_groups=(groups, 8))
-    model = MODELS.build(cfg.model).train()
-    images, token_ids = torch.randn(batch, 3, 224, 224), torch.randint(1, 40_000, (batch, 4, 16))
-    token_ids[..., -1] = model.text_encoder.token_embedding.num_embeddings - 1
-
-    def run() -> None:
-        losses = model(images, token_ids, mode='loss')
-        sum(value for name, value in losses.items() if 'loss' in name).backward()
-
-    return Work(run, run)
-
-
-def losses_of_a_rank(ranks: int) -> Work:
-    """Run both losses of one of several ranks, forward and backward."""
-    act_as_first_rank(ranks)
-    pairs = [(build_loss(name, chunk_size=256), draw_inputs(name, RANK_BATCH)) for name in LOSSES]
-
-    def run() -> None:
-        for loss, inputs in pairs:
-            loss(*inputs).backward()
-
+def twice(run: Call) -> Work:
+    """Count the same work as is timed."""
     return Work(run, run)
 
 
@@ -130,42 +85,42 @@ SCALINGS = {
         'side',
         (448, 672, 896, 1344, 2048),
         (448, 460),
-        lambda value: segmentation(side=value),
+        lambda value: segmenting(side=value),
     ),
     'whole': Scaling(
         'an image as a whole',
         'side',
         (224, 320, 448, 640, 896, 1280),
         (32, 64),
-        lambda value: segmentation(side=value, mode='whole'),
+        lambda value: segmenting(side=value, mode='whole'),
     ),
     'classes': Scaling(
         'an image of 448 px',
         'classes',
         (1, 10, 30, 100, 300, 1000),
         (1, 2),
-        lambda value: segmentation(classes=value),
+        lambda value: segmenting(classes=value),
     ),
     'batch': Scaling(
         'a training step',
         'pairs',
         (2, 4, 8, 16, 32),
         (2, 3),
-        lambda value: training(batch=value),
+        lambda value: twice(partial(training(batch=value), 'fp32')),
     ),
     'groups': Scaling(
         'a training step of 4 pairs',
         'groups',
         (8, 16, 32, 64, 128, 256),
         (8, 9),
-        lambda value: training(groups=value),
+        lambda value: twice(partial(training(groups=value), 'fp32')),
     ),
     'ranks': Scaling(
-        f'the losses of one rank of {RANK_BATCH} pairs',
+        'the losses of one rank of 256 pairs',
         'ranks',
         (1, 2, 4, 8, 16, 32, 64),
         (1, 2),
-        losses_of_a_rank,
+        lambda value: twice(losses_of_a_rank(value)),
     ),
 }
 
