@@ -4,12 +4,12 @@ python tools/benchmarks/run_all.py [--device cpu] [--minutes 60] [--out DIR] [--
 
 On a GPU, in at most nine minutes: the tests marked gpu, training steps of the full recipe beside
 transformers, segmentation against the official procedure, and training on photographs where they
-are there. On a CPU, with one thread: segmentation by precision and by runtime, training steps, where
-their time goes, the loader on photographs, and how time and memory grow. Each part is a process of its own with a limit;
-what it printed and measured until then is kept, in OUT/PART.txt and OUT/rows.jsonl, and
-OUT/report.md and OUT/result.json are written after each part. --page puts the tables into a page,
-between <!-- NAME --> and <!-- end of NAME -->. With --tiny all parts run in a small size on a CPU,
-to find mistakes before a card is rented.
+are there. On a CPU, with one thread: segmentation by precision and by runtime, training steps,
+where their time goes, the loader on photographs, and how time and memory grow. Each part is a
+process of its own with a limit; what it printed and measured until then is kept, in OUT/PART.txt
+and OUT/rows.jsonl, and OUT/report.md and OUT/result.json are written after each part. --page puts
+the tables into a page, between <!-- NAME --> and <!-- end of NAME -->. With --tiny all parts run in
+a small size on a CPU, to find mistakes before a card is rented.
 """
 
 import argparse
