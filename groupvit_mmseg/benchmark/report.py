@@ -153,15 +153,16 @@ def processor_name() -> str:
     """Return the model of the CPU, and on Linux which wide instructions it has.
 
     Example:
-        >>> processor_name().endswith(')')  # such as AMD EPYC (avx2, avx512f, avx512_vnni)
+        >>> bool(processor_name().strip(' ()'))  # such as AMD EPYC (avx2, avx512f, avx512_vnni)
         True
     """
     file = Path('/proc/cpuinfo')
     lines = file.read_text().splitlines() if file.is_file() else []
     pairs = (line.partition(':') for line in lines)
     fields = {name.strip(): value.strip() for name, _, value in pairs}
+    name = fields.get('model name') or platform.processor() or platform.machine()
     wide = [flag for flag in WIDE_INSTRUCTIONS if flag in fields.get('flags', '').split()]
-    return f'{fields.get("model name") or platform.processor()} ({", ".join(wide)})'
+    return f'{name} ({", ".join(wide)})' if wide else name
 
 
 def write_json(content: Mapping[str, object], path: str | Path) -> None:

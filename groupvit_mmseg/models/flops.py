@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-# The CPU's fused attention since PyTorch 2.2, for which its counter has no formula.
+# The CPU's fused attention since PyTorch 2.2, for which its counter has no formulas.
 _UNCOUNTED = '_scaled_dot_product_flash_attention_for_cpu'
+_UNCOUNTED_BACKWARD = f'{_UNCOUNTED}_backward'
 
 
 def flop_counter() -> FlopCounterMode:
@@ -22,8 +23,13 @@ def flop_counter() -> FlopCounterMode:
         >>> counter.get_total_flops()
         48
     """
-    operator = getattr(torch.ops.aten, _UNCOUNTED, None)
-    formulas = {} if operator is None else {operator: attention_flops}
+    formulas = {}
+    for name, formula in (
+        (_UNCOUNTED, attention_flops),
+        (_UNCOUNTED_BACKWARD, attention_backward_flops),
+    ):
+        if (operator := getattr(torch.ops.aten, name, None)) is not None:
+            formulas[operator] = formula
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
@@ -38,3 +44,23 @@ def attention_flops(
         value (Sequence[int]): Shape ``(B, H, N, C)``.
     """
     return 2 * math.prod(query[:3]) * key[2] * (query[3] + value[3])
+
+
+def attention_backward_flops(
+    gradient: Sequence[int],
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *_: object,
+    **__: object,
+) -> int:
+    """Count the five products of the backward pass: the logits once more, and four gradients.
+
+    Args:
+        gradient (Sequence[int]): Shape of the output's gradient ``(B, H, S, C)``.
+        query (Sequence[int]): Shape ``(B, H, S, C)``.
+        key (Sequence[int]): Shape ``(B, H, N, C)``.
+        value (Sequence[int]): Shape ``(B, H, N, C)``.
+    """
+    logits, weights = query[3], value[3]  # channels of a product of each kind
+    return 2 * math.prod(query[:3]) * key[2] * (3 * logits + 2 * weights)

@@ -41,6 +41,14 @@ def test_random_embeddings_are_found_by_chance():
         assert 0.5 < recall[f'{way}/R@10'] < 6  # 2.5 expected
 
 
+def test_equal_similarities_are_in_the_order_of_the_captions():
+    count = 64
+    recall = retrieval_recall(torch.ones(count, 4), torch.ones(count, 4), list(range(count)))
+    for way in ('image_to_text', 'text_to_image'):
+        assert recall[f'{way}/R@1'] == pytest.approx(100 / count)
+        assert recall[f'{way}/R@10'] == pytest.approx(1000 / count)
+
+
 @pytest.mark.parametrize('owners', [[0, 1], [0, 0, 0], [0, 1, 2]])
 def test_an_image_without_a_caption_is_one_sentence(owners):
     with pytest.raises(ValueError, match=r'3 captions with .* owners do not give each of 2 images'):

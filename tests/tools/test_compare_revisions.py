@@ -161,6 +161,33 @@ def test_a_change_of_the_working_tree_is_found(compare, repository, tmp_path):
     assert compare('HEAD', 'HEAD~1', *COMMAND)[0] == 0  # committed files, not these
 
 
+def test_a_link_to_a_folder_is_a_tracked_file_too(compare, repository):
+    (repository / 'real').mkdir()
+    (repository / 'real/plugin.py').write_text('FACTOR = 1.5\n')
+    (repository / 'link').symlink_to('real')
+    (repository / 'plugin.py').write_text('from link.plugin import FACTOR\n')
+    git('add', '.', cwd=repository)
+    git('commit', '--quiet', '--message', 'a link', cwd=repository)
+    status, _, err = compare('HEAD', '.', *COMMAND)
+    assert status == 0, err
+
+
+def test_the_config_is_not_replaced_from_a_subfolder(compare, repository, monkeypatch):
+    monkeypatch.chdir(repository / 'tools')
+    status, _, err = compare('HEAD', '.', '--json', '../tiny.py', *COMMAND)
+    assert status == 2
+    assert 'would replace' in err
+
+
+def test_a_time_that_one_revision_lacks_is_left_out(compare, repository):
+    text = (repository / 'tools/train.py').read_text()
+    (repository / 'tools/train.py').write_text(text.replace("settings['timer']", "'other'"))
+    status, out, err = compare('HEAD', '.', *COMMAND)
+    assert status == 0, err
+    assert 'seconds of the step' not in out
+    assert 'seconds of the clock' in out
+
+
 def test_a_new_file_counts_once_git_knows_it(compare, repository):
     (repository / 'other.py').write_text('OTHER = 1.5\n')
     (repository / 'plugin.py').write_text('from other import OTHER as FACTOR\n')

@@ -2,12 +2,12 @@
 
 import importlib.util
 import json
-import multiprocessing
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from groupvit_mmseg.benchmark.scaling_curves import Point
 
@@ -16,12 +16,11 @@ pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='memory is read 
 
 
 @pytest.fixture
-def tool(monkeypatch):
+def tool():
     path = ROOT / 'tools/benchmarks/measure_scaling.py'
     spec = importlib.util.spec_from_file_location('measure_scaling_tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(multiprocessing, 'set_start_method', lambda *_, **__: None)
     return module
 
 
@@ -39,7 +38,8 @@ def test_every_curve_is_measured_in_small(tool, tmp_path, capsys):
     curves = json.loads((tmp_path / 'scaling.json').read_text())['curves']
     assert [curve['title'] for curve in curves] == [s.title for s in tool.SCALINGS.values()]
     for curve in curves:
-        assert all(0 < p['limit'] < 2 * p['seconds'] and p['mib'] >= 0 for p in curve['points'])
+        assert all(0.05 < p['limit'] / p['seconds'] < 2 for p in curve['points'])
+        assert all(p['mib'] >= 0 for p in curve['points'])
     windows, _, _, batch, _, ranks = (curve['points'] for curve in curves)
     assert windows[1]['limit'] > 2 * windows[0]['limit']  # four windows, not one
     assert batch[1]['mib'] > batch[0]['mib'] + 20  # the activations of a pair
@@ -56,6 +56,22 @@ def test_a_chosen_curve_is_written_alone(tool, tmp_path, monkeypatch):
     assert tool.main(['--curves', 'ranks', '--out', str(tmp_path)]) == 0
     (curve,) = json.loads((tmp_path / 'scaling.json').read_text())['curves']
     assert [p['value'] for p in curve['points']] == list(tool.SCALINGS['ranks'].values)
+
+
+def test_a_system_without_proc_is_one_sentence(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tool.Path, 'exists', lambda self: False)
+    assert tool.main(['--tiny', '--out', str(tmp_path / 'out')]) == 2
+    assert 'Memory is read from /proc/self' in capsys.readouterr().err
+
+
+def test_the_speed_of_products_is_that_of_a_product(tool):
+    a, threads = torch.randn(1024, 1024), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        seconds = min(tool.seconds_of(lambda: a @ a) for _ in range(5))
+        assert 0.4 < tool.product_speed() / (2 * 1024**3 / seconds) < 4
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_process_that_fails_is_one_sentence(tool, tmp_path, capfd, monkeypatch):

@@ -1,5 +1,6 @@
 """tools/analysis_tools/retrieve_captions.py on a small shard."""
 
+import gzip
 import importlib.util
 import io
 import json
@@ -114,6 +115,74 @@ def test_samples_that_cannot_be_read_are_named_and_left_out(tool, place, capsys)
     assert json.loads((place / 'out.json').read_text())['images'] == 3
     error = capsys.readouterr().err
     assert all(name in error for name in ('torn', 'mute', 'blind'))
+
+
+def test_the_embedding_is_that_of_the_image_in_the_order_of_its_colours(tool, place):
+    segmentor = tool.load_segmentor(CONFIG, str(place / 'weights.pth'), device='cpu')
+    account = tool.Account('samples')
+    first = next(tool.read_pairs(str(place / 'a.tar'), 'json', account))
+    pixels = np.asarray(Image.open(io.BytesIO(picture(0))))  # RGB, 45 high and 35 wide
+    assert np.array_equal(first.image.permute(1, 2, 0).numpy(), pixels[..., ::-1])
+    square = tool.resized(first.image, 32)
+    assert square.shape == (3, 32, 32)
+    embeds = tool.embed_images(segmentor, [square])
+    mean, std = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+    normal = (square.flip(0).permute(1, 2, 0).float() - torch.tensor(mean)) / torch.tensor(std)
+    pooled = segmentor.backbone.encode(normal.permute(2, 0, 1)[None]).pooled
+    expected = segmentor.decode_head.image_projector(pooled)
+    assert torch.allclose(embeds, expected, atol=1e-5)
+
+
+def test_captions_are_read_without_a_template(tool, place, monkeypatch):
+    seen = []
+
+    def load(*arguments, **options):
+        segmentor = original(*arguments, **options)
+        embed = segmentor.decode_head.embed_names
+
+        def embed_names(texts, templates):
+            seen.append(tuple(templates))
+            return embed(texts, templates)
+
+        segmentor.decode_head.embed_names = embed_names
+        return segmentor
+
+    original = tool.load_segmentor
+    monkeypatch.setattr(tool, 'load_segmentor', load)
+    assert run(tool, place) == 0
+    assert seen == [('{}',)]
+
+
+def test_a_shard_that_is_named_twice_counts_once(tool, place):
+    given = [f'{place}/a.tar', f'{place}/*.tar']
+    assert (
+        tool.main(
+            [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu', '--shards', *given]
+            + [f'--out={place / "out.json"}']
+        )
+        == 0
+    )
+    assert json.loads((place / 'out.json').read_text())['images'] == 3
+
+
+@pytest.mark.parametrize('damage', ['text', 'cut', 'cut-gz', 'empty'])
+def test_a_damaged_shard_is_one_sentence_that_names_it(tool, place, capsys, damage):
+    content = (place / 'a.tar').read_bytes()
+    packed = gzip.compress(content)
+    path = place / ('b.tar.gz' if damage == 'cut-gz' else 'b.tar')
+    path.write_bytes(
+        {
+            'text': b'no shard ' * 200,
+            'cut': content[:700],
+            'cut-gz': packed[: len(packed) // 2],
+            'empty': b'',
+        }[damage]
+    )
+    given = [str(place / 'weights.pth'), f'--config={CONFIG}', '--device=cpu']
+    assert tool.main([*given, f'--shards={path}']) == 2
+    error = capsys.readouterr().err
+    assert error.count('error: ') == 1
+    assert str(path) in error
 
 
 def test_nothing_to_retrieve_is_one_sentence(tool, place, capsys):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def tool():
 
 @pytest.mark.slow
 def test_all_parts_run_small_on_a_cpu(tool, tmp_path):
-    assert tool.main(['--tiny', '--out', str(tmp_path)]) in (None, 0)
+    assert tool.main(['--tiny', '--out', str(tmp_path)]) == 0
     result = json.loads((tmp_path / 'result.json').read_text())
     assert [part['ended'] for part in result['parts'].values()] == ['finished'] * 4
     assert [row['switches'] for row in result['rows']] == [[], ['fp32']]
@@ -49,16 +50,54 @@ def test_a_part_that_takes_too_long_is_stopped_and_its_rows_are_kept(tool, tmp_p
     )
     rows = tmp_path / 'rows.jsonl'
     parts = [
-        tool.Part('slow', 'Slow', ['-c', program, str(rows)], 3),
-        tool.Part('broken', 'Broken', ['-c', 'raise SystemExit(3)'], 30),
+        tool.Part('training', 'Slow', ['-c', program, str(rows)], 3),
+        tool.Part('broken', 'Broken', ['-c', 'raise SystemExit("it broke")'], 30),
     ]
     monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
-    tool.main(['--tiny', '--out', str(tmp_path)])
+    rows.write_text('of an earlier call')
+    assert tool.main(['--tiny', '--out', str(tmp_path)]) == 1
     result = json.loads((tmp_path / 'result.json').read_text())
-    assert result['parts']['slow']['ended'] == 'stopped after 3 s'
-    assert result['parts']['broken']['ended'] == 'ended with status 3'
+    assert result['parts']['training']['ended'] == 'stopped after 3 s'
+    assert result['parts']['broken']['ended'] == 'ended with status 1'
     assert [row['pairs_per_second'] for row in result['rows']] == [30.0]
-    assert '| 8 |' in (tmp_path / 'report.md').read_text()
+    report = (tmp_path / 'report.md').read_text()
+    assert '| 8 |' in report
+    assert 'it broke' in report
+
+
+def test_children_of_a_stopped_part_end_with_it(tool, tmp_path):
+    program = (
+        'import os, subprocess, sys, time; child = subprocess.Popen(["sleep", "60"]);'
+        'print(child.pid, flush=True); time.sleep(60)'
+    )
+    part = tool.Part('slow', 'Slow', ['-c', program], 3)
+    assert tool.run(part, 3, tmp_path, threads=None)['ended'] == 'stopped after 3 s'
+    pid = int(tool.printed_by(part, tmp_path))
+    end = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def is_alive(pid):
+    """Whether a process runs; one that nobody has waited for yet does not."""
+    status = Path(f'/proc/{pid}/status')
+    return status.is_file() and 'State:\tZ' not in status.read_text()
+
+
+def test_a_part_has_as_many_threads_as_are_stated(tool, tmp_path):
+    part = tool.Part(
+        'threads', 'Threads', ['-c', 'import torch; print(torch.get_num_threads())'], 60
+    )
+    tool.run(part, 60, tmp_path, threads=1)
+    assert tool.printed_by(part, tmp_path) == '1'
+
+
+def test_a_wrong_name_of_a_part_loses_no_measurement(tool, tmp_path, capsys):
+    (tmp_path / 'rows.jsonl').write_text('measured')
+    assert tool.main(['--tiny', '--parts', 'loader', '--out', str(tmp_path)]) == 2
+    assert 'There is no part loader here: there are training, tests' in capsys.readouterr().err
+    assert (tmp_path / 'rows.jsonl').read_text() == 'measured'
 
 
 def test_rows_of_one_batch_are_compared(tool):
@@ -94,11 +133,6 @@ def test_every_part_is_a_command_that_parses(tool, tmp_path, monkeypatch, device
     assert len({part.name for part in parts}) == len(parts)
 
 
-def test_an_unknown_part_is_one_sentence(tool, tmp_path, capsys):
-    assert tool.main(['--tiny', '--parts', 'loader', '--out', str(tmp_path)]) == 2
-    assert 'There is no part loader: there are training, tests' in capsys.readouterr().err
-
-
 PAGE = """# Speed
 <!-- quick -->
 old table
@@ -110,31 +144,48 @@ kept
 """
 
 
-def test_a_page_gets_the_tables_of_the_parts_that_ran(tool, tmp_path, monkeypatch):
+def test_a_page_gets_the_tables_of_the_parts_that_finished(tool, tmp_path, monkeypatch):
     page = tmp_path / 'page.md'
     page.write_text(PAGE)
+    warns = 'import sys; print("| new |\\n|---|"); print("a warning", file=sys.stderr)'
     parts = [
-        tool.Part('quick', 'Quick', ['-c', 'print("| new |")'], 30),
+        tool.Part('quick', 'Quick', ['-c', warns], 30),
         tool.Part('other', 'Other', ['-c', 'print("| torn"); raise SystemExit(1)'], 30),
     ]
     monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
     argv = ['--tiny', '--out', str(tmp_path), '--page', str(page)]
     for _ in range(2):  # a second call replaces the first one's table
-        assert tool.main(argv) == 0
+        assert tool.main(argv) == 1
         text = page.read_text()
         assert text.count('| new |') == 1
         assert 'old table' not in text
-        assert text.startswith('# Speed\n<!-- quick -->\n\nCPU (')
+        assert 'a warning' not in text
+        assert text.startswith('# Speed\n<!-- quick -->\n\n')
+        assert 'small sizes: no measurement' in text
         assert text.endswith(
             '<!-- end of quick -->\nWords.\n<!-- other -->\nkept\n<!-- end of other -->\n'
         )
 
 
-def test_a_page_without_a_place_is_one_sentence_and_stays(tool, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        (
+            '# Speed\n<!-- quick -->\n',
+            'The page has no place for quick: <!-- quick --> ... <!-- end',
+        ),
+        (None, 'No such file'),
+    ],
+)
+def test_a_page_that_cannot_be_filled_is_refused_before_anything_is_measured(
+    tool, tmp_path, monkeypatch, capsys, text, message
+):
     page = tmp_path / 'page.md'
-    page.write_text('# Speed\n<!-- quick -->\n')
-    parts = [tool.Part('quick', 'Quick', ['-c', 'print(1)'], 30)]
+    if text is not None:
+        page.write_text(text)
+    parts = [tool.Part('quick', 'Quick', ['-c', 'open("measured", "w")'], 30)]
     monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
-    assert tool.main(['--tiny', '--out', str(tmp_path), '--page', str(page)]) == 2
-    assert 'The page has no place for quick: <!-- quick --> ... <!-- end' in capsys.readouterr().err
-    assert page.read_text() == '# Speed\n<!-- quick -->\n'
+    monkeypatch.setattr(tool, 'run', None)  # is not reached
+    assert tool.main(['--tiny', '--out', str(tmp_path / 'out'), '--page', str(page)]) == 2
+    assert message in capsys.readouterr().err
+    assert not page.exists() or page.read_text() == text

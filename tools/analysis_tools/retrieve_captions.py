@@ -2,13 +2,15 @@
 
 python tools/analysis_tools/retrieve_captions.py CHECKPOINT --shards 'data/flickr8k/val-*.tar'
 
-Shards are those of training; --captions json takes all captions of a sample where there are
-several. Images are resized to a square of the size that the model was trained with. The embedding
-of an image is the mean of its segments, as in the paper's contrastive loss.
+Shards are those of training; all captions of a sample count, or with --captions text the one of
+its text member. Images are resized to a square of the size that the model was trained with. The
+embedding of an image is the mean of its segments, as in the paper's contrastive loss.
 """
 
 import argparse
 import sys
+import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -35,7 +37,7 @@ from groupvit_mmseg.datasets.captions import captions_of_members
 from groupvit_mmseg.datasets.image_decoding import decode_image
 from groupvit_mmseg.datasets.image_text_transforms import IMAGE_EXTENSIONS
 from groupvit_mmseg.datasets.remote_shards import open_shard
-from groupvit_mmseg.datasets.shard_members import group_members, read_members
+from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.evaluation.recall import RANKS, retrieval_recall
@@ -78,20 +80,31 @@ class Pair(NamedTuple):
 
 def read_pairs(shard: str, prefer: str, account: Account) -> Iterator[Pair]:
     """Read the samples of a shard; those without an image or a caption are counted."""
-    with open_shard(shard) as stream:
-        for sample in group_members(read_members(stream)):
-            account.num_read += 1
-            try:
-                if sample.problem:
-                    raise BadSample(sample.problem)
-                captions = captions_of_members(sample.members, prefer)
-                image = next((e for e in IMAGE_EXTENSIONS if e in sample.members), '')
-                pixels = decode_image(sample.members.get(image, b'')).pixels
-            except (BadSample, ValueError) as error:
-                account.drop('a sample that cannot be read', f'{sample.key}: {error}')
-                continue
-            account.num_kept += 1
-            yield Pair(torch.from_numpy(pixels).permute(2, 0, 1), captions)
+    try:
+        with open_shard(shard) as stream:
+            for sample in group_members(read_members(stream)):
+                account.num_read += 1
+                try:
+                    pair = read_pair(sample, prefer)
+                except (BadSample, ValueError) as error:
+                    account.drop('a sample that cannot be read', f'{sample.key}: {error}')
+                    continue
+                account.num_kept += 1
+                yield pair
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise ValueError(
+            f'The shard {shard} cannot be read: {error or "it is cut off"}.'
+        ) from error
+
+
+def read_pair(sample: Sample, prefer: str) -> Pair:
+    """Read the image and the captions of a sample."""
+    if sample.problem:
+        raise BadSample(sample.problem)
+    captions = captions_of_members(sample.members, prefer)
+    image = next((e for e in IMAGE_EXTENSIONS if e in sample.members), '')
+    pixels = decode_image(sample.members.get(image, b'')).pixels
+    return Pair(torch.from_numpy(pixels).permute(2, 0, 1), captions)
 
 
 def side_of(segmentor: GroupViTSegmentor, args: argparse.Namespace) -> int:
@@ -158,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     init_default_scope('mmseg')
     check_source(args.checkpoint)
-    shards = expand_shards(args.shards)
+    shards = list(dict.fromkeys(expand_shards(args.shards)))  # one that is named twice counts once
     check_output(args.out, reads=[args.checkpoint, args.config, *shards])
     result = measure(args, shards)
     recall = result['recall']

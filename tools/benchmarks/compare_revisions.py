@@ -49,13 +49,7 @@ LAST_LINES = 20  # of the output of a command that fails
 
 
 class Layout(NamedTuple):
-    """The files of a revision.
-
-    Attributes:
-        name (str): The revision as given.
-        commit (str): Its commit, abbreviated.
-        folder (Path): Where its files are.
-    """
+    """The files of a revision: its name as given, its commit, abbreviated, and where they are."""
 
     name: str
     commit: str
@@ -110,6 +104,8 @@ def git(*words: str, top: Path | None = None, index: Path | None = None) -> str:
     """Return what a command of git prints; raise its message as a ValueError if it fails."""
     env = dict(os.environ, GIT_INDEX_FILE=str(index)) if index else None
     command = ['git', '--no-optional-locks', *words]
+    if shutil.which('git') is None:
+        raise FileNotFoundError('There is no git on this machine: install it.')
     run = subprocess.run(command, cwd=top, env=env, capture_output=True, text=True)
     if run.returncode:
         raise ValueError(f'git {words[0]} failed: {run.stderr or run.returncode}')
@@ -139,7 +135,7 @@ def lay_out(name: str, top: Path, folder: Path) -> Layout:
 def copy_tracked_files(top: Path, folder: Path) -> None:
     """Copy the files that git tracks as they are in the working tree."""
     for path in filter(None, git('ls-files', '-z', top=top).split('\0')):
-        if (top / path).is_file():
+        if (top / path).is_symlink() or (top / path).is_file():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(top / path, folder / path, follow_symlinks=False)
 
@@ -237,7 +233,8 @@ def table(layouts: Sequence[Layout], runs: Sequence[Sequence[Run]], result: Comp
         ('scalars compared', *[str(len(result.names))] * 2, ''),
         (label, *values, ''),
     ]
-    for kind in runs[0][0].seconds:
+    logged = set.intersection(*(set(run.seconds) for own in runs for run in own))
+    for kind in filter(logged.__contains__, runs[0][0].seconds):
         before, after = (statistics.median(run.seconds[kind] for run in own) for own in runs)
         ratio = f'{after / before:.2f} x' if before else ''
         rows.append((f'seconds of the {kind}', f'{before:.4g}', f'{after:.4g}', ratio))
@@ -277,7 +274,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run both revisions in turns, compare and print."""
     args = parse_args(argv)
     top = Path(git('rev-parse', '--show-toplevel').rstrip('\n'))
-    check_output(args.json, reads=args.command, name='--json')
+    reads = [*args.command, *(top / word for word in args.command)]
+    check_output(args.json, reads=reads, name='--json')
     with tempfile.TemporaryDirectory(prefix='revisions-') as name:
         folder = Path(name).resolve()
         sides = dict(before=args.before, after=args.after)
@@ -293,5 +291,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # folders and runs end with it
+    for number in (signal.SIGTERM, signal.SIGHUP):  # folders and runs end with it
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

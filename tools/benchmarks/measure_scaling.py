@@ -3,15 +3,16 @@
 python tools/benchmarks/measure_scaling.py [--curves windows classes] [--out DIR]
 
 Every point is measured in a process of its own, with one thread: the least processor time of
---rounds calls, the growth of the resident set, and the operations that PyTorch counts, divided by
-the speed that a product of large float32 matrices reaches in the same process: the time that no
-implementation on this processor can be much below. Images and weights are random. Writes
-scaling.json, scaling.md and scaling.png.
+--rounds calls; by how much the resident set grows in a call, after one that has made what stays,
+such as gradients; and the operations of this model as PyTorch counts them, divided by the speed of
+one product of large float32 matrices in the same process. Images and weights are random. Writes
+scaling.json, scaling.md and scaling.png. Needs Linux, whose /proc tells the memory.
 """
 
 import argparse
 import ctypes
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -42,11 +43,11 @@ class Work(NamedTuple):
     """One size of a curve, ready to be measured.
 
     Attributes:
-        run (Call): What is timed.
+        timed (Call): What is timed.
         counted (Call): The same with operations that PyTorch can count.
     """
 
-    run: Call
+    timed: Call
     counted: Call
 
 
@@ -74,8 +75,8 @@ def segmenting(*, side: int = 448, classes: int = 21, mode: str = 'slide') -> Wo
     return Work(partial(run, 'fp32'), partial(run, 'fp32-plain'))
 
 
-def twice(run: Call) -> Work:
-    """Count the same work as is timed."""
+def countable(run: Call) -> Work:
+    """Return work whose operations PyTorch can count as it is timed."""
     return Work(run, run)
 
 
@@ -83,7 +84,7 @@ SCALINGS = {
     'windows': Scaling(
         'an image in windows of 448 px',
         'side',
-        (448, 672, 896, 1344, 2048),
+        (448, 672, 896, 1344, 2016),
         (448, 460),
         lambda value: segmenting(side=value),
     ),
@@ -106,21 +107,21 @@ SCALINGS = {
         'pairs',
         (2, 4, 8, 16, 32),
         (2, 3),
-        lambda value: twice(partial(training(batch=value), 'fp32')),
+        lambda value: countable(partial(training(batch=value), 'fp32')),
     ),
     'groups': Scaling(
         'a training step of 4 pairs',
         'groups',
         (8, 16, 32, 64, 128, 256),
         (8, 9),
-        lambda value: twice(partial(training(groups=value), 'fp32')),
+        lambda value: countable(partial(training(groups=value), 'fp32')),
     ),
     'ranks': Scaling(
         'the losses of one rank of 256 pairs',
         'ranks',
         (1, 2, 4, 8, 16, 32, 64),
         (1, 2),
-        lambda value: twice(losses_of_a_rank(value)),
+        lambda value: countable(losses_of_a_rank(value)),
     ),
 }
 
@@ -183,23 +184,25 @@ def measure_memory(call: Call) -> float:
 
 def measure(pipe: Connection, scaling: Scaling, value: int, rounds: int) -> None:
     """Send the point of a value."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     torch.set_num_threads(1)
     torch.manual_seed(0)
     init_default_scope('mmseg')
-    scaling.prepare(scaling.tiny[0]).run()  # load kernels
     work, speed = scaling.prepare(value), product_speed()
-    mib = measure_memory(work.run)
-    seconds = min(seconds_of(work.run) for _ in range(rounds))
     with flop_counter() as counter:
         work.counted()
+    work.timed()  # loads kernels and makes what stays
+    mib = measure_memory(work.timed)
+    seconds = min(seconds_of(work.timed) for _ in range(rounds))
     speed = max(speed, product_speed())
     pipe.send(Point(value, seconds, mib, counter.get_total_flops() / speed))
 
 
 def measure_alone(scaling: Scaling, value: int, rounds: int) -> Point:
     """Measure a value in a process of its own."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.Process(target=measure, args=(sender, scaling, value, rounds))
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=measure, args=(sender, scaling, value, rounds), daemon=True)
     child.start()
     sender.close()  # so that a child that fails does not leave this one waiting
     try:
@@ -207,6 +210,7 @@ def measure_alone(scaling: Scaling, value: int, rounds: int) -> Point:
     except EOFError:
         raise RuntimeError(f'The process that measured {value} {scaling.size} failed.') from None
     finally:
+        child.kill()
         child.join()
 
 
@@ -214,9 +218,10 @@ def measure_alone(scaling: Scaling, value: int, rounds: int) -> Point:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure the curves; what is done is written after each."""
     args = parse_args(argv)
+    if not Path('/proc/self/clear_refs').exists():
+        raise RuntimeError('Memory is read from /proc/self, which this system lacks: use Linux.')
     check_folder(args.out)
     args.out.mkdir(parents=True, exist_ok=True)
-    multiprocessing.set_start_method('fork', force=True)
     curves: list[Curve] = []
     for name in args.curves:
         scaling = SCALINGS[name]

@@ -13,10 +13,11 @@ a small size on a CPU, to find mistakes before a card is rented.
 """
 
 import argparse
+import contextlib
 import json
 import os
-import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import torch
 
 from groupvit_mmseg.atomic_files import write_text
+from groupvit_mmseg.benchmark.page_tables import as_markdown, check_places, fill_place
 from groupvit_mmseg.benchmark.report import processor_name, versions, write_json
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.output_paths import check_folder
@@ -40,7 +42,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
 FULL = ROOT / 'configs/groupvit_pretrain.py'
 SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
+VOC_IMAGES = 'VOCdevkit/VOC2012/JPEGImages'
 CPU_ROWS = ('16:fp32', '16', '16:transformers')
+FINISHED, LINES, LAST_ERRORS = 'finished', 200, 20
 MINUTES = {'cuda': 9, 'cpu': 60}
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
@@ -82,7 +86,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.minutes is None:
         args.minutes = MINUTES[args.device]
-    if args.minutes <= 0:
+    if not 0 < args.minutes < float('inf'):
         parser.error('--minutes must be above 0')
     if args.out is None:
         args.out = Path('work_dirs', 'gpu' if args.device == 'cuda' else 'benchmarks')
@@ -123,7 +127,7 @@ def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
         exported = [*inference, *precisions, *whole, '--exported', *runtimes]
         parts.append(Part('runtimes', 'Runtimes of an exported model', exported, 300))
     if photographs is not None:
-        folder = photographs / 'VOCdevkit/VOC2012/JPEGImages'
+        folder = photographs / VOC_IMAGES
         loader = [str(BENCHMARKS / 'measure_loader.py'), str(FULL), '--photographs', str(folder)]
         parts.append(Part('loader', 'Loader', [*loader, '--num-workers', '0'], 200))
     return parts
@@ -136,19 +140,12 @@ def small_parts(rows: Path) -> list[Part]:
     segmentation = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--rounds', '1']
     size = ['--classes', '3', '--size', '224', '224', '--original', '40', '40']
     tests = ['-m', 'pytest', '-q', '-m', 'gpu', '--collect-only', 'tests/gpu']
-    scaling = [
-        str(BENCHMARKS / 'measure_scaling.py'),
-        '--tiny',
-        '--rounds',
-        '1',
-        '--curves',
-        'ranks',
-    ]
+    scaling = [str(BENCHMARKS / 'measure_scaling.py'), '--tiny', '--rounds', '1']
     return [
         Part('training', 'Training steps', [*training, *small], 300),
         Part('tests', 'Tests', tests, 120),
         Part('segmentation', 'Segmentation', [*segmentation, *size], 300),
-        Part('scaling', 'Growth', [*scaling, '--out', str(rows.parent)], 300),
+        Part('scaling', 'Growth', [*scaling, '--curves', 'ranks', '--out', str(rows.parent)], 300),
     ]
 
 
@@ -158,7 +155,8 @@ def choose_parts(args: argparse.Namespace, rows: Path) -> list[Part]:
     Raises:
         ValueError: If there is no part of a name.
     """
-    photographs = next((p for p in PHOTOGRAPHS if (p / 'flickr8k_128').is_dir()), None)
+    needed = 'flickr8k_128' if args.device == 'cuda' else VOC_IMAGES
+    photographs = next((p for p in PHOTOGRAPHS if (p / needed).is_dir()), None)
     if args.tiny:
         parts = small_parts(rows)
     elif args.device == 'cuda':
@@ -167,27 +165,45 @@ def choose_parts(args: argparse.Namespace, rows: Path) -> list[Part]:
         parts = parts_on_cpu(rows, photographs)
     names = [part.name for part in parts]
     if unknown := sorted(set(args.parts or []) - set(names)):
-        raise ValueError(f'There is no part {", ".join(unknown)}: there are {", ".join(names)}.')
+        raise ValueError(
+            f'There is no part {", ".join(unknown)} here: there are {", ".join(names)}. Others '
+            'need photographs in data/, or (runtimes) onnxruntime or openvino.'
+        )
     return [part for part in parts if part.name in (args.parts or names)]
 
 
-def run(part: Part, seconds: float, folder: Path) -> dict[str, object]:
-    """Run a part with a limit; return how it ended, how long it took, and what it printed."""
-    start, path = time.monotonic(), folder / f'{part.name}.txt'
-    environment = dict(os.environ, PYTHONUNBUFFERED='1')
-    with path.open('w', encoding='utf-8') as stream:
-        command = [sys.executable, *part.command]
+def run(part: Part, seconds: float, folder: Path, *, threads: int | None) -> dict[str, object]:
+    """Run a part with a limit; return how it ended, how long it took, and its command."""
+    start, environment = time.monotonic(), dict(os.environ, PYTHONUNBUFFERED='1', PYTHONUTF8='1')
+    if threads:
+        environment.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+    with (
+        (folder / f'{part.name}.txt').open('w', encoding='utf-8') as output,
+        (folder / f'{part.name}.errors.txt').open('w', encoding='utf-8') as errors,
+    ):
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, env=environment
+            [sys.executable, *part.command],
+            cwd=ROOT,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
         )
         try:
             status = process.wait(timeout=seconds)
-            ended = 'finished' if status == 0 else f'ended with status {status}'
+            ended = FINISHED if status == 0 else f'ended with status {status}'
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
             ended = f'stopped after {seconds:.0f} s'
+        finally:  # its own children too, which would disturb the next part
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     return dict(ended=ended, seconds=round(time.monotonic() - start, 1), command=part.command)
+
+
+def printed_by(part: Part, folder: Path) -> str:
+    """Return what a part printed."""
+    return (folder / f'{part.name}.txt').read_text(encoding='utf-8', errors='replace').strip()
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -218,44 +234,28 @@ def report(facts: dict, outcomes: dict[str, dict], parts: Sequence[Part], folder
             continue
         outcome = outcomes[part.name]
         lines += [f'## {part.title}', '', f'{outcome["ended"]}, {outcome["seconds"]} s', '']
-        text = (folder / f'{part.name}.txt').read_text(encoding='utf-8', errors='replace')
-        lines += ['```', *text.strip().splitlines()[-40:], '```', '']
+        lines += ['```', *printed_by(part, folder).splitlines()[-LINES:], '```', '']
+        errors = (folder / f'{part.name}.errors.txt').read_text(encoding='utf-8', errors='replace')
+        if outcome['ended'] != FINISHED and errors.strip():
+            lines += ['```', *errors.strip().splitlines()[-LAST_ERRORS:], '```', '']
     return '\n'.join([*lines, *ratios(read_rows(folder / 'rows.jsonl')), ''])
 
 
-def fill_page(text: str, parts: Sequence[Part], folder: Path, facts: str) -> str:
-    """Return a page with the tables that the parts printed, and with what was measured when.
-
-    Raises:
-        ValueError: If the page has no place for a part.
-    """
-    for part in parts:
-        begin, end = f'<!-- {part.name} -->\n', f'<!-- end of {part.name} -->'
-        before, found, rest = text.partition(begin)
-        _, closed, after = rest.partition(end)
-        if not (found and closed):
-            raise ValueError(f'The page has no place for {part.name}: {begin.strip()} ... {end}.')
-        printed = (folder / f'{part.name}.txt').read_text(encoding='utf-8').strip()
-        if '|---' not in printed:
-            printed = f'```text\n{printed}\n```'
-        text = f'{before}{begin}\n{facts}\n\n{printed}\n\n{end}{after}'
-    return text
-
-
-def write_page(page: Path, parts: Sequence[Part], folder: Path, facts: str) -> None:
-    """Put the tables of parts into a page, and their figure into the folder of its images."""
-    text = fill_page(page.read_text(encoding='utf-8'), parts, folder, facts)
-    if any(part.name == 'scaling' for part in parts):
+def write_page(page: Path, part: Part, folder: Path, facts: str) -> None:
+    """Put the table of a part into a page, and its figure into the folder of the page's images."""
+    text = page.read_text(encoding='utf-8')
+    printed = as_markdown(printed_by(part, folder))
+    if part.name == 'scaling':
         figure = page.parent / 'images/performance_scaling.png'
         figure.parent.mkdir(exist_ok=True)
         shutil.copyfile(folder / 'scaling.png', figure)
-    write_text(page, text)
+    write_text(page, fill_place(text, part.name, f'{facts}\n\n{printed}'))
 
 
 def describe_device(args: argparse.Namespace) -> str:
     """Return the name of the device that is measured."""
     if args.tiny:
-        return f'CPU ({platform.machine()}), small sizes: no measurement'
+        return f'{processor_name()}, small sizes: no measurement'
     if args.device == 'cpu':
         return f'{processor_name()}, one thread'
     if not torch.cuda.is_available():
@@ -264,32 +264,36 @@ def describe_device(args: argparse.Namespace) -> str:
 
 
 @tool_main()
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run all parts and print the report."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run all parts and print the report; return 1 if a part did not finish."""
     args = parse_args(argv)
     facts = dict(device=describe_device(args), date=str(date.today()), versions=versions())
     check_folder(args.out)
-    args.out.mkdir(parents=True, exist_ok=True)
     rows, end = args.out.resolve() / 'rows.jsonl', time.monotonic() + 60 * args.minutes
-    rows.unlink(missing_ok=True)
     parts = choose_parts(args, rows)
+    if args.page is not None:
+        check_places(args.page.read_text(encoding='utf-8'), [part.name for part in parts])
+    args.out.mkdir(parents=True, exist_ok=True)
+    if any(part.name == 'training' for part in parts):
+        rows.unlink(missing_ok=True)
     outcomes: dict[str, dict] = {}
     for part in parts:
         left = end - time.monotonic()
         if left < 5:
             outcomes[part.name] = dict(ended='not begun: no time was left', seconds=0)
-            (args.out / f'{part.name}.txt').write_text('')
+            for name in (f'{part.name}.txt', f'{part.name}.errors.txt'):
+                (args.out / name).write_text('')
         else:
-            outcomes[part.name] = run(part, min(part.seconds, left), args.out)
-        text = report(facts, outcomes, parts, args.out)
-        (args.out / 'report.md').write_text(text, encoding='utf-8')
+            limit, threads = min(part.seconds, left), None if args.device == 'cuda' else 1
+            outcomes[part.name] = run(part, limit, args.out, threads=threads)
+        write_text(args.out / 'report.md', report(facts, outcomes, parts, args.out))
         content = dict(facts, parts=outcomes, rows=read_rows(rows))
         write_json(content, args.out / 'result.json')
         print(f'{part.title}: {outcomes[part.name]["ended"]}', flush=True)
-    if args.page is not None:
-        done = [part for part in parts if outcomes[part.name]['ended'] == 'finished']
-        write_page(args.page, done, args.out, f'{facts["device"]}, {facts["date"]}:')
+        if args.page is not None and outcomes[part.name]['ended'] == FINISHED:
+            write_page(args.page, part, args.out, f'{facts["device"]}, {facts["date"]}:')
     print(f'Wrote {args.out / "report.md"} and {args.out / "result.json"}.')
+    return int(any(outcome['ended'] != FINISHED for outcome in outcomes.values()))
 
 
 if __name__ == '__main__':
