@@ -72,17 +72,17 @@ def curve_table(curve: Curve) -> str:
     Example:
         >>> points = (Point(1, 1.0, 2.0, 0.5), Point(2, 4.0, 4.0, 2.0))
         >>> print(curve_table(Curve('a product', 'rows', points)))
-        | rows | seconds | at the speed of products | share of it | MiB |
+        | rows | seconds | at the speed of products | share | MiB |
         |---|---|---|---|---|
         | 1 | 1.000 | 0.500 | 50 % | 2 |
         | 2 | 4.000 | 2.000 | 50 % | 4 |
         <BLANKLINE>
         A product: time grows as rows^2.00, memory as rows^1.00.
     """
-    lines = [f'| {curve.size} | seconds | at the speed of products | share of it | MiB |']
+    lines = [f'| {curve.size} | seconds | at the speed of products | share | MiB |']
     lines.append('|---|---|---|---|---|')
     for p in curve.points:
-        share = f'{p.limit / p.seconds:.0%}'.replace('%', ' %')
+        share = f'{100 * p.limit / p.seconds:.0f} %'
         lines.append(f'| {p.value} | {p.seconds:.3f} | {p.limit:.3f} | {share} | {p.mib:.0f} |')
     values = [p.value for p in curve.points]
     words = {

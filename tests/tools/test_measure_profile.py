@@ -57,7 +57,7 @@ def test_the_table_has_a_row_for_each_precision(tool, tmp_path, capsys):
     head, _, *rows = capsys.readouterr().out.splitlines()
     assert len(rows) == 6
     for line in rows:
-        cells = [int(cell) for cell in re.findall(r'(\d+)%', line)]
+        cells = [int(cell) for cell in re.findall(r'(\d+) %', line)]
         assert len(cells) == head.count('|') - 3
         assert 96 < sum(cells) < 104
         assert cells[1] > 10  # products

@@ -85,7 +85,11 @@ def shares(call: Callable[[], object], trace: Path | None) -> tuple[float, dict[
 
 def row(name: str, seconds: float, parts: Mapping[str, float]) -> str:
     """Return a row of the table."""
-    return f'| {name} | {seconds:.2f} | ' + ' | '.join(f'{p:.0%}' for p in parts.values()) + ' |'
+    return (
+        f'| {name} | {seconds:.2f} | '
+        + ' | '.join(f'{100 * p:.0f} %' for p in parts.values())
+        + ' |'
+    )
 
 
 @tool_main()
