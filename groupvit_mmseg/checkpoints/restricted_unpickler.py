@@ -12,6 +12,9 @@ from torch import Tensor
 # Never in a file of torch.save: buffers that are reserved unread, and types by number.
 REFUSED = {'BYTEARRAY8', 'NEXT_BUFFER', 'READONLY_BUFFER', 'EXT1', 'EXT2', 'EXT4'}
 PUTS = {'PUT', 'BINPUT', 'LONG_BINPUT'}
+NAMES, MAX_NAME = {'GLOBAL', 'INST'}, 500
+"""Characters of a type's module and name: torch searches in its own message about longer ones, in
+time that grows with their square."""
 
 Plain: TypeAlias = 'str | int | float | list[Plain] | dict[str, Plain] | None'
 """TypeAlias: Data without objects, as JSON has it."""
@@ -71,6 +74,8 @@ def check_pickle(stream: BoundedStream, *, return_to_start: bool = True) -> None
         runs_ahead = opcode.name in PUTS and int(argument or 0) > count
         if opcode.name in REFUSED or runs_ahead:
             raise pickle.UnpicklingError('its pickle is not one of torch.save')
+        if opcode.name in NAMES and len(str(argument)) > MAX_NAME:
+            raise pickle.UnpicklingError(f'it names a type by {len(str(argument)):,} characters')
     if return_to_start:
         stream.seek(start)
 

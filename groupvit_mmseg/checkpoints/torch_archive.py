@@ -87,8 +87,8 @@ def is_zip(path: Path) -> bool:
 def check_archive(path: Path) -> None:
     """Refuse a file of ``torch.save`` that claims to hold more than it does.
 
-    A zip archive may not unpack to more than the file, and a pickle of the legacy format may not
-    have a text that is longer than its rest: ``torch.load`` allocates the claimed length.
+    A zip archive may not unpack to more than the file, and a pickle may not have a text that is
+    longer than its rest: ``torch.load`` allocates the claimed length.
 
     Raises:
         UnpicklingError: For such a bomb, or a torn file.
@@ -100,12 +100,19 @@ def check_archive(path: Path) -> None:
                 check_pickle(stream, return_to_start=False)
         return
     with refusing(), zipfile.ZipFile(path) as archive:
-        unpacked = sum(entry.file_size for entry in archive.infolist())
-    size = path.stat().st_size
-    if unpacked > size:
-        raise pickle.UnpicklingError(
-            f'it would unpack from {size} to {unpacked} bytes, which torch.save never writes'
-        )
+        entries, size = archive.infolist(), path.stat().st_size
+        # Of several archives in a row, torch may read another one's directory than zipfile does.
+        if min((entry.header_offset for entry in entries), default=0):
+            raise pickle.UnpicklingError('its zip archive does not begin where the file does')
+        unpacked = sum(entry.file_size for entry in entries)
+        if unpacked > size:
+            raise pickle.UnpicklingError(
+                f'it would unpack from {size} to {unpacked} bytes, which torch.save never writes'
+            )
+        for entry in entries:
+            if entry.filename.endswith('/data.pkl'):
+                stream = BoundedStream(io.BytesIO(archive.read(entry)), entry.file_size)
+                check_pickle(stream, return_to_start=False)
 
 
 def _open_zip(path: Path, unpickler: type[RestrictedUnpickler]) -> RestrictedFile:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, read_captions
+from groupvit_mmseg.datasets.parquet_pages import check_pages
 
 if TYPE_CHECKING:
     from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
@@ -175,13 +176,34 @@ def read_row_group(path: Path, group: int, names: Sequence[str]) -> Iterator[tup
 
     Yields:
         tuple[object, ...]: Values in the order of ``names``.
+
+    Raises:
+        ValueError: If a page claims more than it can hold.
     """
+    check_claims(path, group, names)
     # Loader workers are forked, after which threads of pyarrow's may be missing.
     batches = open_parquet(path).iter_batches(
         BATCH, row_groups=[group], columns=list(names), use_threads=False
     )
     for batch in batches:
         yield from zip(*(batch[name].to_pylist() for name in names), strict=True)
+
+
+def check_claims(path: Path, group: int, names: Sequence[str]) -> None:
+    """Refuse a row group whose pages claim more than they can hold.
+
+    Raises:
+        ValueError: Naming the column.
+    """
+    content = open_parquet(path).metadata.row_group(group)
+    with path.open('rb') as stream:
+        for column in map(content.column, range(content.num_columns)):
+            if any(f'{column.path_in_schema}.'.startswith(f'{name}.') for name in names):
+                start = column.dictionary_page_offset or column.data_page_offset
+                try:
+                    check_pages(stream, start, column.num_values)
+                except ValueError as error:
+                    raise ValueError(f'column {column.path_in_schema}: {error}') from error
 
 
 def image_of_value(value: object) -> bytes | str | None:

@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import threading
+import time
 import zipfile
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -143,6 +144,41 @@ def zip_of(path, tensor, size):
     with zipfile.ZipFile(path, 'w') as archive:
         for name, data in entries.items():
             archive.writestr(name, data)
+
+
+def named_type(length):
+    """A pickle of a type with a long name."""
+    return b'\x80\x02c' + b'a' * length + b'\nb\n.'
+
+
+def test_a_long_name_of_a_type_takes_no_time(tmp_path):
+    """torch looks for words in its own message about it, in a time that grows with the square."""
+    torch.save({'w': torch.ones(1)}, tmp_path / 'zip.pth')
+    with zipfile.ZipFile(tmp_path / 'zip.pth') as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / 'zip.pth', 'w') as archive:
+        for name, data in entries.items():
+            archive.writestr(name, named_type(200_000) if name.endswith('data.pkl') else data)
+    torch.save({'w': torch.ones(1)}, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    content = (tmp_path / 'old.pth').read_bytes()
+    (tmp_path / 'old.pth').write_bytes(content.replace(b'\x80\x02}q', named_type(200_000), 1))
+    for name in ('zip.pth', 'old.pth'):
+        start = time.process_time()
+        with pytest.raises(pickle.UnpicklingError, match='names a type by 200,002 characters'):
+            read_checkpoint(tmp_path / name)
+        assert time.process_time() - start < 2
+
+
+def test_a_second_archive_in_front_is_refused(tmp_path):
+    """torch would read the directory of the first one, zipfile that of the second."""
+    files = []
+    for values in (torch.ones(2), torch.zeros(2)):
+        torch.save({'w': values}, tmp_path / 'one.pth')
+        files.append((tmp_path / 'one.pth').read_bytes())
+    (tmp_path / 'two.pth').write_bytes(b''.join(files))
+    for read in (read_checkpoint, read_weights):
+        with pytest.raises(pickle.UnpicklingError, match='does not begin where the file does'):
+            read(tmp_path / 'two.pth')
 
 
 def test_tensors_that_ask_for_more_than_there_is(tmp_path):
