@@ -104,7 +104,7 @@ def check_archive(path: Path) -> None:
         # Of several archives in a row, torch may read another one's directory than zipfile does.
         if min((entry.header_offset for entry in entries), default=0):
             raise pickle.UnpicklingError('its zip archive does not begin where the file does')
-        unpacked = sum(entry.file_size for entry in entries)
+        unpacked = sum(max(entry.file_size, entry.compress_size) for entry in entries)
         if unpacked > size:
             raise pickle.UnpicklingError(
                 f'it would unpack from {size} to {unpacked} bytes, which torch.save never writes'
