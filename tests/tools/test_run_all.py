@@ -189,3 +189,15 @@ def test_a_page_that_cannot_be_filled_is_refused_before_anything_is_measured(
     assert tool.main(['--tiny', '--out', str(tmp_path / 'out'), '--page', str(page)]) == 2
     assert message in capsys.readouterr().err
     assert not page.exists() or page.read_text() == text
+
+
+def test_the_figure_of_the_curves_comes_with_their_tables(tool, tmp_path, monkeypatch):
+    page = tmp_path / 'docs/page.md'
+    page.parent.mkdir()
+    page.write_text('<!-- scaling -->\n<!-- end of scaling -->\n')
+    draws = f'open({str(tmp_path / "scaling.png")!r}, "w").write("drawn"); print("| a |\\n|---|")'
+    parts = [tool.Part('scaling', 'Growth', ['-c', draws], 30)]
+    monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
+    assert tool.main(['--tiny', '--out', str(tmp_path), '--page', str(page)]) == 0
+    assert '(images/performance_scaling.png)\n\n| a |' in page.read_text()
+    assert (tmp_path / 'docs/images/performance_scaling.png').read_text() == 'drawn'

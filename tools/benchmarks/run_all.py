@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
 FULL = ROOT / 'configs/groupvit_pretrain.py'
 SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
+FIGURE = 'images/performance_scaling.png'
 VOC_IMAGES = 'VOCdevkit/VOC2012/JPEGImages'
 CPU_ROWS = ('16:fp32', '16', '16:transformers')
 FINISHED, LINES, LAST_ERRORS = 'finished', 200, 20
@@ -78,9 +79,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--minutes', type=float, help='most that all may take (default: 9 on a GPU, 60 on a CPU)'
     )
     parser.add_argument('--parts', nargs='+', metavar='NAME', help='some of the parts')
-    parser.add_argument(
-        '--out', type=Path, help='folder (default: work_dirs/gpu or work_dirs/benchmarks)'
-    )
+    parser.add_argument('--out', type=Path, help='folder (default: work_dirs/gpu or benchmarks)')
     parser.add_argument('--page', type=Path, help='Markdown file whose tables are replaced')
     parser.add_argument('--tiny', action='store_true', help='small sizes on the CPU')
     args = parser.parse_args(argv)
@@ -242,13 +241,13 @@ def report(facts: dict, outcomes: dict[str, dict], parts: Sequence[Part], folder
 
 
 def write_page(page: Path, part: Part, folder: Path, facts: str) -> None:
-    """Put the table of a part into a page, and its figure into the folder of the page's images."""
+    """Put the table of a part into a page, and its figure beside it."""
     text = page.read_text(encoding='utf-8')
     printed = as_markdown(printed_by(part, folder))
     if part.name == 'scaling':
-        figure = page.parent / 'images/performance_scaling.png'
-        figure.parent.mkdir(exist_ok=True)
-        shutil.copyfile(folder / 'scaling.png', figure)
+        (page.parent / 'images').mkdir(exist_ok=True)
+        shutil.copyfile(folder / 'scaling.png', page.parent / FIGURE)
+        printed = f'![time and memory]({FIGURE})\n\n{printed}'
     write_text(page, fill_place(text, part.name, f'{facts}\n\n{printed}'))
 
 
