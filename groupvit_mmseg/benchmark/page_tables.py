@@ -21,8 +21,7 @@ def fill_place(text: str, name: str, content: str) -> str:
     Args:
         text (str): The page.
         name (str): Name of the place.
-        content (str): Markdown, or what a command printed: without a table it becomes a block of
-            code.
+        content (str): Markdown.
 
     Raises:
         ValueError: If the page has no such place.
@@ -35,7 +34,7 @@ def fill_place(text: str, name: str, content: str) -> str:
     begin, end = _marks(name)
     before, _, rest = text.partition(begin)
     after = rest.partition(end)[2]
-    return f'{before}{begin}\n\n{as_markdown(content)}\n\n{end}{after}'
+    return f'{before}{begin}\n\n{content}\n\n{end}{after}'
 
 
 def as_markdown(printed: str) -> str:

@@ -191,6 +191,15 @@ def test_a_page_that_cannot_be_filled_is_refused_before_anything_is_measured(
     assert not page.exists() or page.read_text() == text
 
 
+def test_what_is_no_table_is_one_block_of_code(tool, tmp_path, monkeypatch):
+    page = tmp_path / 'page.md'
+    page.write_text('<!-- plain -->\n<!-- end of plain -->\n')
+    parts = [tool.Part('plain', 'Plain', ['-c', 'print("1 s")'], 30)]
+    monkeypatch.setattr(tool, 'small_parts', lambda path: parts)
+    assert tool.main(['--tiny', '--out', str(tmp_path), '--page', str(page)]) == 0
+    assert page.read_text().endswith(':\n\n```text\n1 s\n```\n\n<!-- end of plain -->\n')
+
+
 def test_the_figure_of_the_curves_comes_with_their_tables(tool, tmp_path, monkeypatch):
     page = tmp_path / 'docs/page.md'
     page.parent.mkdir()
