@@ -1,12 +1,15 @@
-"""Sizes that the pages of a Parquet file claim, read before pyarrow allocates them.
+"""What the columns and pages of a Parquet file claim, read before pyarrow acts upon it.
 
-pyarrow allocates what a page's header says. Headers are structs of Thrift's compact protocol
-(parquet.thrift of apache/parquet-format): only sizes and counts are read here, all else is skipped.
+pyarrow allocates what a page's header says, and ends the process where a column's metadata is wrong
+(``RowGroupMetaData.column`` of pyarrow 26). Both are structs of Thrift's compact protocol
+(parquet.thrift of apache/parquet-format): only sizes and counts are read here.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MAX_RATIO, FREE_BYTES = 256, 2**20
@@ -17,8 +20,30 @@ _MAX_NESTED = 16
 # Types of the compact protocol.
 _BOOLEANS, _INTEGERS, _LISTS = (1, 2), (4, 5, 6), (9, 10)
 _BYTE, _DOUBLE, _BINARY, _STRUCT = 3, 7, 8, 12
+MARK = b'PAR1'
+DAMAGED = 'the metadata of its columns is damaged'
+DAMAGED_PAGE = "a page's header is damaged"
+# Fields of FileMetaData, RowGroup, ColumnChunk, ColumnMetaData and Statistics.
+_ROW_GROUPS, _COLUMNS, _METADATA, _NULLS = 4, 1, 3, 3
+_PATH, _VALUES, _FIRST_DATA, _FIRST_DICTIONARY, _STATISTICS = 3, 5, 9, 11, 12
 # Fields of PageHeader: type, sizes with and without compression, headers by kind of page.
 _UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
+
+
+class Column(NamedTuple):
+    """A column of a row group.
+
+    Attributes:
+        path (str): Its name, with those of its parts after dots.
+        start (int): Offset of its first page.
+        values (int): Number of its values.
+        nulls (int, optional): How many are null; None if the file does not say.
+    """
+
+    path: str
+    start: int
+    values: int
+    nulls: int | None
 
 
 class Page(NamedTuple):
@@ -37,6 +62,56 @@ class Page(NamedTuple):
     unpacked: int
     values: int
     entries: int
+
+
+def read_columns(path: Path, group: int) -> list[Column]:
+    """Read the columns of a row group from the end of a file.
+
+    Args:
+        path (Path): A file that pyarrow opens.
+        group (int): Number of the row group, from 0.
+
+    Raises:
+        ValueError: If the metadata is damaged.
+    """
+    status = path.stat()
+    groups = _row_groups(path, status.st_size, status.st_mtime_ns)
+    chunks = groups[group].get(_COLUMNS) if group < len(groups) else None
+    if not isinstance(chunks, list):
+        raise ValueError(DAMAGED)
+    return [_column(chunk) for chunk in chunks]
+
+
+@functools.lru_cache(maxsize=4)
+def _row_groups(path: Path, size: int, _: int) -> list[dict]:
+    """Read the row groups of a file of some size and time of change."""
+    with path.open('rb') as stream:
+        stream.seek(max(size - len(MARK) - 4, 0))
+        length = int.from_bytes(stream.read(4), 'little')
+        stream.seek(max(size - len(MARK) - 4 - length, 0))
+        groups = _Compact(stream.read(length), DAMAGED).struct().get(_ROW_GROUPS)
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError(DAMAGED)
+    return groups
+
+
+def _column(chunk: object) -> Column:
+    """Return what is read of a column's metadata."""
+    content = chunk.get(_METADATA) if isinstance(chunk, dict) else None
+    parts = content.get(_PATH) if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not isinstance(parts, list):
+        raise ValueError(DAMAGED)
+    names = [part.decode(errors='replace') for part in parts if isinstance(part, bytes)]
+    statistics = content.get(_STATISTICS)
+    nulls = statistics.get(_NULLS) if isinstance(statistics, dict) else None
+    values, data = (_count(content, number, DAMAGED) for number in (_VALUES, _FIRST_DATA))
+    start = content.get(_FIRST_DICTIONARY) or data
+    return Column(
+        '.'.join(names),
+        start if isinstance(start, int) and start > 0 else data,
+        values,
+        nulls if isinstance(nulls, int) else None,
+    )
 
 
 def check_pages(stream: BinaryIO, start: int, num_values: int) -> None:
@@ -72,7 +147,7 @@ def read_pages(stream: BinaryIO, start: int, size: int) -> Iterator[Page]:
     """
     while start < size:
         stream.seek(start)
-        header = _Compact(stream.read(MAX_HEADER))
+        header = _Compact(stream.read(MAX_HEADER), DAMAGED_PAGE)
         fields = header.struct()
         packed, unpacked = _count(fields, _PACKED), _count(fields, _UNPACKED)
         start += header.offset + packed
@@ -82,73 +157,69 @@ def read_pages(stream: BinaryIO, start: int, size: int) -> Iterator[Page]:
         yield Page(start, packed, unpacked, kinds[0] or kinds[1], kinds[2])
 
 
-def _count(fields: object, number: int) -> int:
+def _count(fields: object, number: int, complaint: str = DAMAGED_PAGE) -> int:
     """Return a field that counts something; 0 without such a struct."""
     if fields is None:
         return 0
     value = fields.get(number) if isinstance(fields, dict) else None
     if not isinstance(value, int) or value < 0:
-        raise ValueError("a page's header is damaged")
+        raise ValueError(complaint)
     return value
 
 
 class _Compact:
-    """Values of Thrift's compact protocol in some bytes."""
+    """Values of Thrift's compact protocol in some bytes; a complaint about those that are none."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, complaint: str) -> None:
         self.data = data
+        self.complaint = complaint
         self.offset = 0
 
     def struct(self, depth: int = 0) -> dict[int, object]:
-        """Read a struct: integers and structs by field."""
+        """Read a struct: values by field."""
         if depth > _MAX_NESTED:
-            raise ValueError("a page's header is damaged")
+            raise ValueError(self.complaint)
         fields: dict[int, object] = {}
         number = 0
         while head := self._byte():
             kind, delta = head & 15, head >> 4
             number = number + delta if delta else self._integer()
-            fields[number] = self._value(kind, depth)
+            fields[number] = None if kind in _BOOLEANS else self._value(kind, depth)
         return fields
 
     def _value(self, kind: int, depth: int) -> object:
-        """Read a value; None for one that is skipped."""
+        """Read an integer, bytes, a list or a struct; None for other kinds."""
         if kind in _INTEGERS:
             return self._integer()
+        if kind == _BINARY:
+            return self._take(self._varint())
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        if kind in (_BYTE, _DOUBLE):
-            self._skip(1 if kind == _BYTE else 8)
-        elif kind == _BINARY:
-            self._skip(self._varint())
-        elif kind in _LISTS:
+        if kind in _LISTS:
             head = self._byte()
             count = head >> 4 if head >> 4 < 15 else self._varint()
-            self._elements(head & 15, count, depth)
-        elif kind not in _BOOLEANS:  # maps: no page's header has one
-            raise ValueError("a page's header is damaged")
+            return self._list(head & 15, count, depth + 1)
+        if kind not in (_BYTE, _DOUBLE, *_BOOLEANS):  # maps: no part of a Parquet file has one
+            raise ValueError(self.complaint)
+        self._take(8 if kind == _DOUBLE else 1)
         return None
 
-    def _elements(self, kind: int, count: int, depth: int) -> None:
-        """Skip the elements of a list, of which each takes a byte at least."""
-        if count > len(self.data):
-            raise ValueError("a page's header is damaged")
-        for _ in range(count):
-            if kind in _BOOLEANS:
-                self._skip(1)
-            else:
-                self._value(kind, depth + 1)
+    def _list(self, kind: int, count: int, depth: int) -> list[object]:
+        """Read the values of a list, of which each takes a byte at least."""
+        if count > len(self.data) or depth > _MAX_NESTED:
+            raise ValueError(self.complaint)
+        return [self._value(kind, depth) for _ in range(count)]
 
     def _byte(self) -> int:
         """Read a byte."""
-        self._skip(1)
-        return self.data[self.offset - 1]
+        return self._take(1)[0]
 
-    def _skip(self, count: int) -> None:
-        """Pass over some bytes."""
-        self.offset += count
+    def _take(self, count: int) -> bytes:
+        """Read some bytes."""
+        start, self.offset = self.offset, self.offset + count
         if self.offset > len(self.data):
-            raise ValueError("a page's header is damaged or cut off")
+            raise ValueError(f'{self.complaint} or cut off')
+        return self.data[start : self.offset]
 
     def _varint(self) -> int:
         """Read a number of seven bits a byte, the lowest first."""
@@ -158,7 +229,7 @@ class _Compact:
             number |= (byte & 127) << shift
             if byte < 128:
                 return number
-        raise ValueError("a page's header is damaged")
+        raise ValueError(self.complaint)
 
     def _integer(self) -> int:
         """Read a number with a sign, which is its lowest bit."""

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from groupvit_mmseg.datasets.account import Account
 from groupvit_mmseg.datasets.caption_tables import Columns, find_columns, read_captions
-from groupvit_mmseg.datasets.parquet_pages import check_pages
+from groupvit_mmseg.datasets.parquet_pages import check_pages, read_columns
 
 if TYPE_CHECKING:
-    from pyarrow.parquet import ColumnChunkMetaData, ParquetFile
+    from pyarrow.parquet import ParquetFile
 
 BATCH = 64  # rows decoded at a time
 BUFFER = 2**20  # bytes read at a time
@@ -122,10 +122,10 @@ class ParquetTable:
         parquet_file, (name, _) = open_parquet(Path(group.file)), self._columns[Path(group.file)]
         if str(parquet_file.schema_arrow.field(name).type) in ('string', 'large_string'):
             return True
-        content = parquet_file.metadata.row_group(group.number)
-        columns = (content.column(index) for index in range(content.num_columns))
-        nulls = [c.statistics.null_count for c in columns if _holds_content(c, name)]
-        return nulls == [group.rows]
+        columns = read_columns(Path(group.file), group.number)
+        return [column.nulls for column in columns if column.path == f'{name}.bytes'] == [
+            group.rows
+        ]
 
     def _find_columns(self, path: Path, columns: Columns) -> tuple[str, str]:
         """Find the columns of one file."""
@@ -195,15 +195,13 @@ def check_claims(path: Path, group: int, names: Sequence[str]) -> None:
     Raises:
         ValueError: Naming the column.
     """
-    content = open_parquet(path).metadata.row_group(group)
     with path.open('rb') as stream:
-        for column in map(content.column, range(content.num_columns)):
-            if any(f'{column.path_in_schema}.'.startswith(f'{name}.') for name in names):
-                start = column.dictionary_page_offset or column.data_page_offset
+        for column in read_columns(path, group):
+            if any(f'{column.path}.'.startswith(f'{name}.') for name in names):
                 try:
-                    check_pages(stream, start, column.num_values)
+                    check_pages(stream, column.start, column.values)
                 except ValueError as error:
-                    raise ValueError(f'column {column.path_in_schema}: {error}') from error
+                    raise ValueError(f'column {column.path}: {error}') from error
 
 
 def image_of_value(value: object) -> bytes | str | None:
@@ -211,16 +209,6 @@ def image_of_value(value: object) -> bytes | str | None:
     if isinstance(value, dict):  # Hugging Face's Image: the bytes, or the path where there are none
         value = value.get('bytes') or value.get('path')
     return value if isinstance(value, bytes | str) and value else None
-
-
-def _holds_content(column: ColumnChunkMetaData, name: str) -> bool:
-    """Return whether a column has the bytes of Hugging Face's images, and counts of its nulls."""
-    statistics = column.statistics
-    return (
-        column.path_in_schema == f'{name}.bytes'
-        and statistics is not None
-        and bool(statistics.has_null_count)
-    )
 
 
 def _make_row(

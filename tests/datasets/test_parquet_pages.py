@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from groupvit_mmseg.datasets.parquet_pages import check_pages, read_pages
+from groupvit_mmseg.datasets.parquet_pages import check_pages, read_columns, read_pages
 from groupvit_mmseg.datasets.parquet_tables import check_claims, read_row_group
 
 pa = pytest.importorskip('pyarrow')
@@ -55,9 +55,13 @@ def test_every_kind_of_page_is_accepted_and_read(table, tmp_path, name):
     rows, most = [], 0
     for group in range(content.num_row_groups):
         rows += read_row_group(path, group, ['image', 'caption', 'captions.all'])
+        own = read_columns(path, group)
+        assert len(own) == content.num_columns
         for index in range(content.num_columns):
             column = content.row_group(group).column(index)
             start = column.dictionary_page_offset or column.data_page_offset
+            nulls = column.statistics.null_count if column.statistics else None
+            assert own[index] == (column.path_in_schema, start, column.num_values, nulls)
             values, pages = 0, 0
             with path.open('rb') as stream:
                 for page in read_pages(stream, start, path.stat().st_size):
