@@ -74,22 +74,27 @@ def read_columns(path: Path, group: int) -> list[Column]:
     Raises:
         ValueError: If the metadata is damaged.
     """
-    status = path.stat()
-    groups = _row_groups(path, status.st_size, status.st_mtime_ns)
+    groups = _row_groups(_read_footer(path))
     chunks = groups[group].get(_COLUMNS) if group < len(groups) else None
     if not isinstance(chunks, list):
         raise ValueError(DAMAGED)
     return [_column(chunk) for chunk in chunks]
 
 
-@functools.lru_cache(maxsize=4)
-def _row_groups(path: Path, size: int, _: int) -> list[dict]:
-    """Read the row groups of a file of some size and time of change."""
+def _read_footer(path: Path) -> bytes:
+    """Read the metadata at the end of a file."""
     with path.open('rb') as stream:
-        stream.seek(max(size - len(MARK) - 4, 0))
+        end = stream.seek(0, 2) - len(MARK) - 4
+        stream.seek(max(end, 0))
         length = int.from_bytes(stream.read(4), 'little')
-        stream.seek(max(size - len(MARK) - 4 - length, 0))
-        groups = _Compact(stream.read(length), DAMAGED).struct().get(_ROW_GROUPS)
+        stream.seek(max(end - length, 0))
+        return stream.read(length)
+
+
+@functools.lru_cache(maxsize=4)
+def _row_groups(footer: bytes) -> list[dict]:
+    """Return the row groups of a file's metadata."""
+    groups = _Compact(footer, DAMAGED).struct().get(_ROW_GROUPS)
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ValueError(DAMAGED)
     return groups

@@ -1,6 +1,7 @@
 """Pages of Parquet files: what every writer's pages claim is accepted, lies are not."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -114,6 +115,19 @@ def header(unpacked, packed, values):
 def test_lies_and_damage_are_one_sentence(page, message):
     with pytest.raises(ValueError, match=message):
         check_pages(io.BytesIO(page), 0, 2)
+
+
+def test_a_file_that_is_replaced_within_a_moment_is_read_anew(tmp_path):
+    """Of the same size and time of change, as two files written within a tick of the clock are."""
+    path = tmp_path / 'x.parquet'
+    starts = []
+    for names in (('a', 'bb'), ('aa', 'b')):
+        table = pa.table({'x': [names[0]], 'y': [names[1]]})
+        parquet.write_table(table, path, compression='none', write_statistics=False)
+        os.utime(path, ns=(0, 0))
+        starts.append((path.stat().st_size, [column.start for column in read_columns(path, 0)]))
+    assert starts[0][0] == starts[1][0]
+    assert starts[0][1] != starts[1][1]
 
 
 def test_the_column_is_named(tmp_path):
