@@ -110,10 +110,12 @@ def _column(chunk: object) -> Column:
     statistics = content.get(_STATISTICS)
     nulls = statistics.get(_NULLS) if isinstance(statistics, dict) else None
     values, data = (_count(content, number, DAMAGED) for number in (_VALUES, _FIRST_DATA))
-    start = content.get(_FIRST_DICTIONARY) or data
+    dictionary = content.get(_FIRST_DICTIONARY)
+    # As pyarrow: a dictionary counts only in front of the data.
+    in_front = isinstance(dictionary, int) and 0 < dictionary < data
     return Column(
         '.'.join(names),
-        start if isinstance(start, int) and start > 0 else data,
+        dictionary if in_front and isinstance(dictionary, int) else data,
         values,
         nulls if isinstance(nulls, int) else None,
     )

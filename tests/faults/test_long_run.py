@@ -50,7 +50,8 @@ def _use(pid):
     status = Path(f'/proc/{pid}/status').read_text()
     fields = dict(line.split(':', 1) for line in status.splitlines())
     files = len(os.listdir(f'/proc/{pid}/fd'))
-    return Use(int(fields['VmRSS'].split()[0]), files, int(fields['Threads']))
+    memory = fields.get('VmRSS', '0 kB')  # a process that has ended and is waited for has none
+    return Use(int(memory.split()[0]), files, int(fields['Threads']))
 
 
 class Watch:
