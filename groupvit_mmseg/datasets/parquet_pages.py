@@ -191,6 +191,8 @@ class _Compact:
         while head := self._byte():
             kind, delta = head & 15, head >> 4
             number = number + delta if delta else self._integer()
+            if number in fields:  # readers differ in which one they take
+                raise ValueError(self.complaint)
             fields[number] = None if kind in _BOOLEANS else self._value(kind, depth)
         return fields
 
