@@ -14,12 +14,13 @@ from typing import BinaryIO, NamedTuple
 
 MAX_RATIO, FREE_BYTES = 256, 2**20
 """int: A page may unpack to so many times its bytes, and so many bytes in any case."""
-MAX_HEADER = 2**16
-"""int: Bytes of a page's header, of which minima and maxima take the most."""
+HEADER_BYTES = (2**16, 2**24)
+"""tuple[int, int]: Bytes read of a page's header, and where these do not reach: some writers
+put whole images there as minimum and maximum. The second is pyarrow's own limit."""
 _MAX_NESTED = 16
 # Types of the compact protocol.
 _BOOLEANS, _INTEGERS, _LISTS = (1, 2), (4, 5, 6), (9, 10)
-_BYTE, _DOUBLE, _BINARY, _STRUCT = 3, 7, 8, 12
+_BYTE, _I32, _I64, _DOUBLE, _BINARY, _STRUCT = 3, 5, 6, 7, 8, 12
 MARK = b'PAR1'
 DAMAGED = 'the metadata of its columns is damaged'
 DAMAGED_PAGE = "a page's header is damaged"
@@ -27,7 +28,9 @@ DAMAGED_PAGE = "a page's header is damaged"
 _ROW_GROUPS, _COLUMNS, _METADATA, _NULLS = 4, 1, 3, 3
 _PATH, _VALUES, _FIRST_DATA, _FIRST_DICTIONARY, _STATISTICS = 3, 5, 9, 11, 12
 # Fields of PageHeader: type, sizes with and without compression, headers by kind of page.
-_UNPACKED, _PACKED, _DATA, _DICTIONARY, _DATA_V2 = 2, 3, 5, 7, 8
+_TYPE, _UNPACKED, _PACKED = 1, 2, 3
+_DATA, _DICTIONARY, _DATA_V2 = 5, 7, 8
+_HEADERS = {0: _DATA, 2: _DICTIONARY, 3: _DATA_V2}  # by type; other pages are passed over
 
 
 class Column(NamedTuple):
@@ -94,7 +97,7 @@ def _read_footer(path: Path) -> bytes:
 @functools.lru_cache(maxsize=4)
 def _row_groups(footer: bytes) -> list[dict]:
     """Return the row groups of a file's metadata."""
-    groups = _Compact(footer, DAMAGED).struct().get(_ROW_GROUPS)
+    groups = _Compact(footer, DAMAGED, _I64).struct().get(_ROW_GROUPS)
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise ValueError(DAMAGED)
     return groups
@@ -110,15 +113,10 @@ def _column(chunk: object) -> Column:
     statistics = content.get(_STATISTICS)
     nulls = statistics.get(_NULLS) if isinstance(statistics, dict) else None
     values, data = (_count(content, number, DAMAGED) for number in (_VALUES, _FIRST_DATA))
-    dictionary = content.get(_FIRST_DICTIONARY)
-    # As pyarrow: a dictionary counts only in front of the data.
-    in_front = isinstance(dictionary, int) and 0 < dictionary < data
-    return Column(
-        '.'.join(names),
-        dictionary if in_front and isinstance(dictionary, int) else data,
-        values,
-        nulls if isinstance(nulls, int) else None,
-    )
+    start = content.get(_FIRST_DICTIONARY)
+    if not isinstance(start, int) or not 0 < start < data:
+        start = data  # as pyarrow: a dictionary counts only in front of the data
+    return Column('.'.join(names), start, values, nulls if isinstance(nulls, int) else None)
 
 
 def check_pages(stream: BinaryIO, start: int, num_values: int) -> None:
@@ -153,15 +151,30 @@ def read_pages(stream: BinaryIO, start: int, size: int) -> Iterator[Page]:
         ValueError: If a header is damaged, or a page is longer than the file.
     """
     while start < size:
-        stream.seek(start)
-        header = _Compact(stream.read(MAX_HEADER), DAMAGED_PAGE)
-        fields = header.struct()
+        fields, length = _read_header(stream, start, size)
         packed, unpacked = _count(fields, _PACKED), _count(fields, _UNPACKED)
-        start += header.offset + packed
+        start += length + packed
         if start > size:
             raise ValueError('a page is longer than the file')
-        kinds = [_count(fields.get(kind), 1) for kind in (_DATA, _DATA_V2, _DICTIONARY)]
-        yield Page(start, packed, unpacked, kinds[0] or kinds[1], kinds[2])
+        kind = _HEADERS.get(_count(fields, _TYPE))
+        values = _count(fields.get(kind), 1) if kind else 0
+        is_dictionary = kind == _DICTIONARY
+        yield Page(
+            start, packed, unpacked, 0 if is_dictionary else values, values if is_dictionary else 0
+        )
+
+
+def _read_header(stream: BinaryIO, start: int, size: int) -> tuple[dict[int, object], int]:
+    """Read a page's header; return its fields and its length."""
+    for count in HEADER_BYTES:
+        stream.seek(start)
+        header = _Compact(stream.read(count), DAMAGED_PAGE, _I32)
+        try:
+            return header.struct(), header.offset
+        except ValueError:
+            if count == HEADER_BYTES[-1] or start + count >= size:
+                raise
+    raise ValueError(DAMAGED_PAGE)
 
 
 def _count(fields: object, number: int, complaint: str = DAMAGED_PAGE) -> int:
@@ -175,11 +188,15 @@ def _count(fields: object, number: int, complaint: str = DAMAGED_PAGE) -> int:
 
 
 class _Compact:
-    """Values of Thrift's compact protocol in some bytes; a complaint about those that are none."""
+    """Values of Thrift's compact protocol in some bytes; a complaint about those that are none.
 
-    def __init__(self, data: bytes, complaint: str) -> None:
+    All integers that are asked for have one type; readers pass over those of another one.
+    """
+
+    def __init__(self, data: bytes, complaint: str, integers: int) -> None:
         self.data = data
         self.complaint = complaint
+        self.integers = integers
         self.offset = 0
 
     def struct(self, depth: int = 0) -> dict[int, object]:
@@ -199,7 +216,8 @@ class _Compact:
     def _value(self, kind: int, depth: int) -> object:
         """Read an integer, bytes, a list or a struct; None for other kinds."""
         if kind in _INTEGERS:
-            return self._integer()
+            number = self._integer()
+            return number if kind == self.integers else None
         if kind == _BINARY:
             return self._take(self._varint())
         if kind == _STRUCT:

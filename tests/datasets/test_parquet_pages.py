@@ -130,6 +130,31 @@ def test_a_file_that_is_replaced_within_a_moment_is_read_anew(tmp_path):
     assert starts[0][1] != starts[1][1]
 
 
+def test_a_long_minimum_in_a_header_is_no_damage():
+    """Some writers put whole images there."""
+    image = bytes(300_000)
+    length = b'\xe0\xa7\x12'  # 300,000
+    data = b'\x15\x04' + b'\x4c' + b'\x18' + length + image + b'\x00' + b'\x00'
+    page = b'\x15\x00\x15\x14\x15\x14\x2c' + data + b'\x00' + bytes(10)
+    (only,) = read_pages(io.BytesIO(page), 0, len(page))
+    assert (only.packed, only.values, only.end) == (10, 2, len(page))
+
+
+def test_pages_that_pyarrow_passes_over_hide_none_behind_them():
+    """An index page (type 1), or a header of another kind of page, counts no values."""
+    lie = header(2**31, 10, 2) + bytes(10)
+    for kind in (b'\x02', b'\x06'):
+        passed_over = header(10, 10, 2).replace(b'\x15\x00', b'\x15' + kind, 1) + bytes(10)
+        with pytest.raises(ValueError, match='claims to unpack'):
+            check_pages(io.BytesIO(passed_over + lie), 0, 2)
+
+
+def test_a_size_of_another_type_of_integer_is_none():
+    page = b'\x16' + header(10, 10, 2)[1:] + bytes(10)  # the type of the page, in 64 bits
+    with pytest.raises(ValueError, match='header is damaged'):
+        check_pages(io.BytesIO(page), 0, 2)
+
+
 def test_the_column_is_named(tmp_path):
     path = tmp_path / 'x.parquet'
     parquet.write_table(pa.table({'caption': ['a', 'b']}), path, compression='none')
