@@ -1,10 +1,12 @@
-"""Counts floating-point operations, those of attention on CPUs included."""
+"""Counts floating-point operations, those of attention and oneDNN's layers on CPUs included."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+
+from groupvit_mmseg.models.onednn import AVAILABLE
 
 # The CPU's fused attention since PyTorch 2.2, for which its counter has no formulas.
 _UNCOUNTED = '_scaled_dot_product_flash_attention_for_cpu'
@@ -12,7 +14,7 @@ _UNCOUNTED_BACKWARD = f'{_UNCOUNTED}_backward'
 
 
 def flop_counter() -> FlopCounterMode:
-    """Return PyTorch's counter, silent, with the attention that it leaves out on CPUs.
+    """Return PyTorch's counter, silent, with what it leaves out on CPUs.
 
     A multiply-add is two operations.
 
@@ -23,14 +25,26 @@ def flop_counter() -> FlopCounterMode:
         >>> counter.get_total_flops()
         48
     """
-    formulas = {}
+    formulas: dict[object, Callable[..., int]] = {}
     for name, formula in (
         (_UNCOUNTED, attention_flops),
         (_UNCOUNTED_BACKWARD, attention_backward_flops),
     ):
         if (operator := getattr(torch.ops.aten, name, None)) is not None:
             formulas[operator] = formula
+    if AVAILABLE:
+        formulas[torch.ops.mkldnn._linear_pointwise] = linear_flops
     return FlopCounterMode(display=False, custom_mapping=formulas)
+
+
+def linear_flops(inputs: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Count the product of a linear layer.
+
+    Args:
+        inputs (Sequence[int]): Shape ``(..., in)``.
+        weight (Sequence[int]): Shape ``(out, in)``.
+    """
+    return 2 * math.prod(inputs) * weight[0]
 
 
 def attention_flops(

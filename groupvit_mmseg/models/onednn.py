@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from groupvit_mmseg.torch_versions import is_autocast_enabled, is_compiling
@@ -16,7 +20,7 @@ from groupvit_mmseg.torch_versions import is_autocast_enabled, is_compiling
 def fast_linears(inputs: Tensor) -> AbstractContextManager:
     """Return a context for a forward pass: :class:`OneDnnLinear` where it may help.
 
-    A pass that is compiled or traced is left alone: counters of FLOPs only know ``linear``.
+    A pass that is compiled or traced is left alone: exported models have ``linear``.
     """
     watched = is_compiling() or torch.jit.is_tracing()
     if AVAILABLE and inputs.device.type == 'cpu' and not watched:
@@ -24,12 +28,21 @@ def fast_linears(inputs: Tensor) -> AbstractContextManager:
     return nullcontext()
 
 
+def training_linears(inputs: Tensor) -> AbstractContextManager:
+    """Return a context for a forward pass that keeps gradients: oneDNN where MKL is slow.
+
+    Whether it is depends on the CPU alone and is not measured, so that a seed gives the same bits
+    each time. A pass that the backward pass computes again has to enter the context again.
+    """
+    return fast_linears(inputs) if MKL_IS_SLOW and torch.is_grad_enabled() else nullcontext()
+
+
 class OneDnnLinear(TorchFunctionMode):
     """Context in which ``F.linear`` is computed by oneDNN where the result is the same.
 
-    It applies to float32 on a CPU without gradients and autocast, if PyTorch was built with oneDNN.
-    Sums are added in another order, so a result may differ in its last bits. On AMD CPUs products
-    take a half to a third of MKL's time.
+    It applies to float32 on a CPU without autocast, if PyTorch was built with oneDNN; with
+    gradients only where MKL is slow: on AMD CPUs products take a half to a third of MKL's time.
+    Sums are added in another order, so a result may differ in its last bits.
     """
 
     def __torch_function__(
@@ -41,23 +54,62 @@ class OneDnnLinear(TorchFunctionMode):
     ) -> object:
         """Call the function, or oneDNN's instead."""
         if func is F.linear and not kwargs and _fits(*args):
-            x, weight, *bias = args
-            return torch.ops.mkldnn._linear_pointwise(
-                x, weight, bias[0] if bias else None, 'none', [], ''
-            )
+            return _Linear.apply(*args) if _needs_gradients(*args) else _product(*args)
         return func(*args, **(kwargs or {}))
 
 
+class _Linear(torch.autograd.Function):
+    """``F.linear`` by oneDNN, with its gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return ``x W^T + b``, ``(..., out)`` of ``(..., in)``."""
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of the input, the weight and the bias, as far as needed."""
+        x, weight = ctx.saved_tensors
+        needs_input, needs_weight, *needs_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])  # (N, out)
+        inputs = x.reshape(-1, x.shape[-1])  # (N, in)
+        return (
+            _product(gradient, weight.t()) if needs_input else None,  # (..., in)
+            _transposed_product(rows, inputs) if needs_weight else None,  # (out, in)
+            *(rows.sum(0) if needed else None for needed in needs_bias),  # (out,)
+        )
+
+
+def _transposed_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``a^T b`` of ``(N, m)`` and ``(N, n)``; oneDNN's first operand is copied."""
+    if a.shape[1] > b.shape[1]:
+        return _product(b.t(), a.t()).t()
+    return _product(a.t(), b.t())
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x W^T + b`` by oneDNN."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, 'none', [], '')
+
+
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
-    """Return whether oneDNN's product is defined for these tensors, with the same result."""
+    """Return whether oneDNN's product is meant for these tensors, with the same result."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
     return (
         AVAILABLE
         and all(t.dtype == torch.float32 and t.device.type == 'cpu' for t in tensors)
+        and all(type(t) in (Tensor, nn.Parameter) for t in tensors)
         and x.numel() > 0
         and not is_autocast_enabled('cpu')
-        and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        and (MKL_IS_SLOW or not _needs_gradients(*tensors))
     )
+
+
+def _needs_gradients(*tensors: Tensor | None) -> bool:
+    """Return whether the backward pass will need a product of these tensors."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def _available() -> bool:
@@ -65,4 +117,15 @@ def _available() -> bool:
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
 
 
+def _mkl_is_slow() -> bool:
+    """Return whether PyTorch multiplies by MKL on a CPU that is not Intel's."""
+    try:
+        with Path('/proc/cpuinfo').open(encoding='utf-8', errors='replace') as stream:
+            processor = stream.read(4096)
+    except OSError:
+        processor = platform.processor()
+    return torch.backends.mkl.is_available() and 'AuthenticAMD' in processor
+
+
 AVAILABLE = _available()
+MKL_IS_SLOW = _mkl_is_slow()

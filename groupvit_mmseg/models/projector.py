@@ -5,6 +5,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.onednn import training_linears
 
 
 @MODELS.register_module()
@@ -48,5 +49,6 @@ class GroupViTProjector(PretrainedInit, BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project ``(..., in_channels)`` to ``(..., out_channels)``."""
-        rows = self.out(self.hidden(x.flatten(0, -2)))  # (all rows, out_channels)
+        with training_linears(x):
+            rows = self.out(self.hidden(x.flatten(0, -2)))  # (all rows, out_channels)
         return rows.unflatten(0, x.shape[:-1])

@@ -1,12 +1,18 @@
-"""Linear layers by oneDNN: the numbers of float64, and only where they are meant."""
+"""Linear layers by oneDNN: numbers and gradients of float64, and only where they are meant."""
+
+from contextlib import nullcontext
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from groupvit_mmseg.models import onednn
-from groupvit_mmseg.models.onednn import OneDnnLinear
+from groupvit_mmseg.engine.hooks.block_hook import recompute_in_backward
+from groupvit_mmseg.models import GroupViT, GroupViTProjector, GroupViTTextEncoder, onednn
+from groupvit_mmseg.models.flops import flop_counter
+from groupvit_mmseg.models.layers import TransformerBlock
+from groupvit_mmseg.models.onednn import OneDnnLinear, training_linears
 
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason='this PyTorch has no oneDNN')
 
@@ -22,6 +28,18 @@ def calls(monkeypatch):
 
     monkeypatch.setattr(onednn, '_fits', counting)
     return seen
+
+
+@pytest.fixture
+def slow_mkl(monkeypatch):
+    """Acts as on a CPU whose products are slow by MKL."""
+    monkeypatch.setattr(onednn, 'MKL_IS_SLOW', True)
+
+
+def products(operations):
+    """Return how many linear layers and products of MKL ran in a profile."""
+    names = [event.name for event in operations.events()]
+    return names.count('mkldnn::_linear_pointwise'), sum('mm' in name for name in names)
 
 
 @pytest.mark.parametrize('shape', [(3, 7, 16), (1, 16), (16,), (2, 3, 4, 16)])
@@ -61,7 +79,8 @@ def test_other_inputs_are_left_alone(calls, x, layer):
     assert calls == [False]
 
 
-def test_gradients_and_autocast_are_left_alone(calls):
+def test_gradients_where_mkl_is_fast_and_autocast_are_left_alone(calls, monkeypatch):
+    monkeypatch.setattr(onednn, 'MKL_IS_SLOW', False)
     layer, x = nn.Linear(4, 3), torch.randn(2, 4)
     with OneDnnLinear():
         layer(x).sum().backward()
@@ -79,3 +98,85 @@ def test_new_weights_count_at_once(calls):
         layer.bias.mul_(2)
         torch.testing.assert_close(layer(x), 2 * before)
     assert calls == [True, True]
+
+
+@pytest.mark.parametrize('shape', [(3, 7, 16), (1, 16), (16,), (2, 3, 4, 16)])
+@pytest.mark.parametrize('with_bias', [True, False])
+@pytest.mark.parametrize('expanded', [True, False])
+def test_gradients_are_those_of_float64(calls, slow_mkl, shape, with_bias, expanded):
+    layer, x = nn.Linear(16, 24, bias=with_bias), torch.randn(shape, requires_grad=True)
+    weights = torch.ones(()) if expanded else torch.randn(*shape[:-1], 24)
+    with training_linears(x):
+        (layer(x) * weights).sum().backward()
+    found = [t.grad.clone() for t in (x, *layer.parameters())]
+    layer, exact = layer.double(), x.detach().double().requires_grad_()
+    layer.zero_grad()
+    (layer(exact) * weights.double()).sum().backward()
+    assert calls == [True]
+    for gradient, tensor in zip(found, (exact, *layer.parameters()), strict=True):
+        torch.testing.assert_close(gradient.double(), tensor.grad, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize('frozen', ['x', 'weight', 'bias'])
+def test_what_needs_no_gradient_gets_none(calls, slow_mkl, frozen):
+    tensors = dict(x=torch.randn(5, 4), weight=torch.randn(3, 4), bias=torch.randn(3))
+    for name, tensor in tensors.items():
+        tensor.requires_grad_(name != frozen)
+    with training_linears(tensors['x']):
+        F.linear(*tensors.values()).sum().backward()
+    assert calls == [True]
+    assert [name for name, t in tensors.items() if t.grad is None] == [frozen]
+
+
+def test_towers_and_projectors_train_by_it_and_segment_as_before(slow_mkl):
+    parts = [
+        GroupViT(img_size=32, patch_size=8, embed_dims=24, depths=(1,), num_heads=(2,),
+                 num_group_tokens=(6,), num_output_groups=(4,)),
+        GroupViTTextEncoder(embed_dims=16, num_layers=1),
+        GroupViTProjector(24, hidden_channels=16, out_channels=8),
+    ]  # fmt: skip
+    inputs = [torch.randn(2, 3, 32, 32), torch.ones(2, 77, dtype=torch.long), torch.randn(4, 24)]
+    for part, given in zip(parts, inputs, strict=True):
+        for with_gradients in (True, False):
+            with torch.set_grad_enabled(with_gradients), torch.profiler.profile() as operations:
+                part(given)
+            by_onednn, by_mkl = products(operations)
+            assert (by_onednn > 0) == with_gradients
+            assert (by_mkl == 0) == (with_gradients and not isinstance(part, GroupViT))
+
+
+def test_recomputed_blocks_take_the_same_products_twice(slow_mkl):
+    """torch's checkpoint refuses other operations in the second pass."""
+    torch.manual_seed(0)
+    block, x = TransformerBlock(16, 2), torch.randn(2, 5, 16, requires_grad=True)
+    with training_linears(x):
+        block(x).square().sum().backward()
+    expected, x.grad = x.grad, None
+    recompute_in_backward(block)
+    for context in (training_linears(x), nullcontext()):  # within a tower, and alone
+        with context:
+            result = block(x)
+        with torch.profiler.profile() as operations:
+            result.square().sum().backward()
+        assert products(operations)[0] >= 4  # qkv, proj, fc1 and fc2 again, and gradients
+        assert torch.equal(x.grad, expected)
+        x.grad = None
+
+
+def test_a_pass_outside_that_is_recomputed_inside_is_refused_by_torch(slow_mkl):
+    """Why the context is entered in what is recomputed: else this happens."""
+    layer, x = nn.Linear(4, 3), torch.randn(2, 4, requires_grad=True)
+    with training_linears(x):
+        result = checkpoint(layer, x, use_reentrant=False)
+    with pytest.raises(torch.utils.checkpoint.CheckpointError):
+        result.sum().backward()
+
+
+def test_operations_are_counted_as_those_of_linear(slow_mkl):
+    layer, x = nn.Linear(16, 24), torch.randn(2, 5, 16, requires_grad=True)
+    counts = []
+    for context in (nullcontext(), training_linears(x)):
+        with flop_counter() as counter, context:
+            layer(x).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts == [3 * 2 * 10 * 16 * 24] * 2

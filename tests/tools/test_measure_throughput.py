@@ -9,6 +9,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
+BUILDER = ('constructor', 'paramwise_cfg')  # read by the constructor of the wrapper
 CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 
 
@@ -62,6 +63,21 @@ def test_rows_are_measured_and_kept_and_fail_alone(tool, tmp_path, capsys, monke
     assert all(row['pairs_per_second'] > 0 for row in found[::2])
     assert found[2]['switches'] == ['micro', 'fp32']
     assert 'CUDA out of memory' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('config', [CONFIG, ROOT / 'configs/groupvit_pretrain.py'])
+def test_a_row_has_its_precision_whatever_the_config_trains_in(tool, config):
+    from mmengine.config import Config
+    from mmseg.registry import OPTIM_WRAPPERS
+
+    cfg, parameter = Config.fromfile(config), torch.nn.Parameter(torch.zeros(2, 2))
+    for switches, dtype in [(('fp32',), torch.float32), ((), torch.bfloat16)]:
+        assert tool.product_type(switches, 'cpu') is dtype
+        wrapper = tool.wrapper_of(cfg, tool.precision_of(switches, 'cpu'))
+        wrapper['optimizer'] = torch.optim.AdamW([parameter])
+        built = OPTIM_WRAPPERS.build({k: v for k, v in wrapper.items() if k not in BUILDER})
+        with built.optim_context(torch.nn.Linear(2, 2)):
+            assert (parameter @ parameter).dtype is dtype
 
 
 def test_flops_are_those_of_the_cost_tool(tool):

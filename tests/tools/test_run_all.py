@@ -107,10 +107,13 @@ def test_rows_of_one_batch_are_compared(tool):
         dict(batch=256, switches=['transformers'], pairs_per_second=300.0),
         dict(batch=512, switches=['compile'], pairs_per_second=1000.0),
         dict(batch=1024, switches=[], error='out of memory'),
+        dict(batch=256, switches=['fp32'], pairs_per_second=100.0),
+        dict(batch=256, switches=['fp32', 'transformers'], pairs_per_second=40.0),
     ]
     assert tool.ratios(rows) == [
         'Batch 256, compiled: 3.00 x transformers.',
         'Batch 256, eager: 2.00 x transformers.',
+        'Batch 256, float32: 2.50 x transformers.',
     ]
 
 

@@ -10,7 +10,7 @@ interruption is kept; a row that fails says why.
 
 Utilisation: three forward passes' FLOPs, counted by PyTorch and by the formula of attention, a
 second, over the card's peak of dense bfloat16 as its maker gives it, and over what one product of
-large matrices reaches here and now.
+large matrices of the row's precision reaches here and now.
 """
 
 import argparse
@@ -42,6 +42,8 @@ from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
 from groupvit_mmseg.models.flops import flop_counter
+from groupvit_mmseg.models.onednn import fast_linears
+from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/groupvit_pretrain.py'
 COMPILE_MODES = {
@@ -123,6 +125,11 @@ def precision_of(switches: Sequence[str], device: str) -> str | None:
     return 'float16' if 'fp16' in switches and device != 'cpu' else 'bfloat16'
 
 
+def product_type(switches: Sequence[str], device: str) -> torch.dtype:
+    """Return the type of the products of a row."""
+    return getattr(torch, precision_of(switches, device) or 'float32')
+
+
 def our_step(
     cfg: Config, batch: int, switches: Sequence[str], args: argparse.Namespace
 ) -> tuple[Step, float]:
@@ -141,12 +148,23 @@ def our_step(
         recompute_in_backward(block)
     for mode in set(COMPILE_MODES) & set(switches):
         compile_blocks(model, COMPILE_MODES[mode] or True)
-    dtype, wrapper = precision_of(switches, device), cfg.optim_wrapper.to_dict()
-    if dtype is not None:
-        wrapper.update(type='MixedPrecisionOptimWrapper', dtype=dtype)
-    optim_wrapper = build_optim_wrapper(model, wrapper)
+    optim_wrapper = build_optim_wrapper(model, wrapper_of(cfg, precision_of(switches, device)))
     optim_wrapper.initialize_count_status(model, 0, 10**6)
     return partial(model.train_step, data, optim_wrapper), 3 * flops * batch
+
+
+def wrapper_of(cfg: Config, dtype: str | None) -> dict:
+    """Return the config of the optimiser in a precision, whatever precision the config trains in.
+
+    Args:
+        cfg (Config): The config.
+        dtype (str, optional): Type of autocast; None for float32.
+    """
+    wrapper = cfg.optim_wrapper.to_dict()
+    if dtype is not None:
+        return {**wrapper, 'type': 'MixedPrecisionOptimWrapper', 'dtype': dtype}
+    others = {key: value for key, value in wrapper.items() if key not in ('dtype', 'loss_scale')}
+    return {**others, 'type': 'GuardedOptimWrapper'}
 
 
 @torch.no_grad()
@@ -157,7 +175,7 @@ def count_flops(model: GroupViTPretrainer, data: dict) -> float:
     return counter.get_total_flops()
 
 
-def their_step(cfg: Config, batch: int, args: argparse.Namespace) -> Step:
+def their_step(cfg: Config, batch: int, switches: Sequence[str], args: argparse.Namespace) -> Step:
     """Build a training step of ``transformers.GroupViTModel`` on the same images and texts.
 
     It embeds all texts and contrasts captions alone, which is less than this plugin's losses.
@@ -165,16 +183,18 @@ def their_step(cfg: Config, batch: int, args: argparse.Namespace) -> Step:
     import transformers
 
     device, ours = args.device, MODELS.build(cfg.model)
+    mixed = precision_of(switches, device) is not None
     data = make_batch(ours, batch, args.prompts, device)
     side = ours.backbone.grid_shape[0] * ours.backbone.patch_size
     settings = transformers.GroupViTConfig(vision_config=dict(image_size=side))
     model = transformers.GroupViTModel(settings).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device != 'cpu')
+    fused = has_fused_optimizers(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
 
     def step() -> None:
         images, texts = (data[n].to(device, non_blocking=True) for n in ('inputs', 'token_ids'))
         width = int((texts > 0).sum(-1).max())  # no longer than the longest
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=mixed):
             pixels = images.float().sub_(115).div_(58)
             vision = model.visual_projection(model.vision_model(pixels).pooler_output)
             flat = texts.flatten(0, 1)[:, :width]
@@ -210,12 +230,19 @@ def time_step(step: Step, seconds: float, device: str) -> tuple[float, float]:
     return first, (time.perf_counter() - start) / count
 
 
-def product_peak(device: str) -> float:
-    """Return FLOP a second of a product of large matrices in bfloat16."""
+def product_peak(device: str, dtype: torch.dtype) -> float:
+    """Return FLOP a second of a product of large matrices, the fastest there is."""
     size = 8192 if device.startswith('cuda') else 1024
-    a = torch.randn(size, size, device=device, dtype=torch.bfloat16)
-    _, seconds = time_step(lambda: a @ a, 0.5, device)
-    return 2 * size**3 / seconds
+    a = torch.randn(size, size, device=device, dtype=dtype)
+
+    def product() -> Tensor:
+        return nn.functional.linear(a, a)
+
+    with torch.inference_mode():
+        seconds = [time_step(product, 0.5, device)[1]]
+        with fast_linears(a):
+            seconds.append(time_step(product, 0.5, device)[1])
+    return 2 * size**3 / min(seconds)
 
 
 def measure(
@@ -227,7 +254,7 @@ def measure(
         torch.cuda.empty_cache()  # what the row before left
         torch.cuda.reset_peak_memory_stats()
     if 'transformers' in switches:
-        step, flops = their_step(cfg, batch, args), 0.0
+        step, flops = their_step(cfg, batch, switches, args), 0.0
     else:
         step, flops = our_step(cfg, batch, switches, args)
     first, seconds = time_step(step, args.seconds, device)
@@ -247,7 +274,8 @@ def describe(row: dict, peak: float | None, product: float) -> str:
     tflops = row.get('tflops')
     shares = [f'{tflops * 1e12 / part:.1%}' if tflops and part else '' for part in (peak, product)]
     memory = f'{row["gib"]:.1f}' if 'gib' in row else ''
-    cells = [f'{row["pairs_per_second"]:.0f}', f'{row["milliseconds"]:.1f}', memory, *shares]
+    speed = row['pairs_per_second']
+    cells = [f'{speed:.{1 if speed < 100 else 0}f}', f'{row["milliseconds"]:.1f}', memory, *shares]
     return f'{name} {" | ".join(cells)} | {row["warm_up"]:.0f} |'
 
 
@@ -260,11 +288,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     card = torch.cuda.get_device_name() if args.device.startswith('cuda') else 'CPU'
     peak = next((value for part, value in PEAKS.items() if part in card), None)
-    product = product_peak(args.device)
-    print(f'{card}, torch {torch.__version__}: a product reaches {product / 1e12:.1f} TFLOP/s')
+    dtypes = {row: product_type(row[1], args.device) for row in args.rows}
+    products = {dtype: product_peak(args.device, dtype) for dtype in set(dtypes.values())}
+    reached = ', '.join(
+        f'{speed / 1e12:.2f} TFLOP/s in {str(dtype).removeprefix("torch.")}'
+        for dtype, speed in products.items()
+    )
+    print(f'{card}, torch {torch.__version__}: a product of large matrices reaches {reached}.\n')
     print('| batch | switches | pairs/s | ms | GiB | of the peak | of a product | warm-up s |')
     print('|---' * 8 + '|')
     for batch, switches in args.rows:
+        product = products[dtypes[batch, switches]]
         row: dict = dict(batch=batch, switches=switches, card=card, product=product)
         torch._dynamo.reset()
         gc.collect()

@@ -44,7 +44,7 @@ FULL = ROOT / 'configs/groupvit_pretrain.py'
 SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
 FIGURE = 'images/performance_scaling.png'
 VOC_IMAGES = 'VOCdevkit/VOC2012/JPEGImages'
-CPU_ROWS = ('16:fp32', '16', '16:transformers')
+CPU_ROWS = ('16:fp32', '16:fp32:transformers', '16', '16:transformers')
 FINISHED, LINES, LAST_ERRORS = 'finished', 200, 20
 MINUTES = {'cuda': 9, 'cpu': 60}
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
@@ -214,13 +214,15 @@ def read_rows(path: Path) -> list[dict]:
 
 
 def ratios(rows: Sequence[dict]) -> list[str]:
-    """Return sentences that compare rows of one batch."""
+    """Return sentences that compare rows with transformers, of one batch and precision."""
     speeds = {(row['batch'], *row['switches']): row.get('pairs_per_second') for row in rows}
+    names = {(): 'eager', ('compile',): 'compiled', ('fp32',): 'float32'}
     sentences = []
     for (batch, *switches), speed in speeds.items():
-        theirs = speeds.get((batch, 'transformers'))
-        if speed and theirs and switches in ([], ['compile']):
-            name = 'compiled' if switches else 'eager'
+        precision = [switch for switch in switches if switch == 'fp32']
+        theirs = speeds.get((batch, *precision, 'transformers'))
+        name = names.get(tuple(switches))
+        if speed and theirs and name:
             sentences.append(f'Batch {batch}, {name}: {speed / theirs:.2f} x transformers.')
     return sentences
 
