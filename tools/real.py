@@ -169,11 +169,18 @@ def evaluate(
     return json.loads(out.read_text())
 
 
-def calibrate(cfg: Config, checkpoint: Path, photographs: Sequence[int]) -> ThresholdCalibration:
-    """Choose the background threshold on some of the photographs."""
+def calibrate(
+    cfg: Config, checkpoint: Path, photographs: Sequence[int], **head: object
+) -> ThresholdCalibration:
+    """Choose the background threshold on some of the photographs.
+
+    ``head`` are settings of the decode head to change.
+    """
+    cfg = segmentation_config(cfg)
+    cfg.model.decode_head.update(head)
     inferencer = GroupViTInferencer(cfg, checkpoint)
     inferencer.set_options(precision='fp32')  # as in the evaluation
-    loader = segmentation_config(cfg).test_dataloader
+    loader = cfg.test_dataloader
     loader.dataset.indices = photographs
     batches = Runner.build_dataloader(loader)
     return calibrate_threshold(collect_predictions(inferencer.segmentor, batches))
@@ -201,14 +208,18 @@ def draw(
 def measure(
     cfg: Config, name: str, checkpoint: Path, photographs: int
 ) -> tuple[ThresholdCalibration, dict[str, Any]]:
-    """Choose the threshold, then evaluate with it, and with words for the background."""
+    """Choose thresholds, then evaluate with them: of a class alone, and against other words."""
     every = list(range(photographs))
     part = every[::CALIBRATION_STEP]
     rest = [index for index in every if index not in part]
     choice = calibrate(cfg, checkpoint, part)
-    words = dict(bg_thresh=None, background_words=BACKGROUND_WORDS)
+    words: dict[str, object] = dict(affinity='contrast', background_words=BACKGROUND_WORDS)
+    margin = calibrate(cfg, checkpoint, part, **words)
+    words['bg_thresh'] = margin.threshold
     return choice, dict(
-        calibration=dict(source=choice.provenance, photographs=len(part)),
+        calibration=dict(
+            source=choice.provenance, source_words=margin.provenance, photographs=len(part)
+        ),
         threshold=evaluate(cfg, name, checkpoint, rest, bg_thresh=choice.threshold),
         words=evaluate(cfg, f'{name}_words', checkpoint, rest, **words),
     )

@@ -43,7 +43,8 @@ evaluations = {
     'threshold': {indices: others, 'calibrate': {indices: every_tenth}},
     'words': {
         indices: others,
-        'val_cfg.segmentor.decode_head.bg_thresh': None,
+        'calibrate': {indices: every_tenth},
+        'val_cfg.segmentor.decode_head.affinity': 'contrast',
         'val_cfg.segmentor.decode_head.background_words': [
             *('grass', 'water', 'snow', 'sand', 'street', 'road', 'sky', 'tree', 'wall', 'floor'),
             *('field', 'building', 'beach', 'ocean', 'rock', 'mountain', 'room', 'carpet', 'bed'),

@@ -51,10 +51,12 @@ def collect_predictions(
     """
     refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
     head = segmentor.decode_head
-    if not head.with_background or head.background_words:
+    words_decide = head.background_words and head.affinity != 'contrast'
+    if not head.with_background or words_decide:
         raise ValueError(
             'Only a head with a background and without background words has a threshold to '
-            'calibrate: set with_background=True and leave background_words out.'
+            'calibrate: set with_background=True and leave background_words out, or set affinity='
+            "'contrast', whose threshold compares with these words."
         )
     segmentor.eval()
     for batch in batches:

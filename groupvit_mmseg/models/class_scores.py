@@ -42,6 +42,72 @@ def pool_words(affinity: Tensor, classes: ClassList) -> Tensor:
     return torch.stack(columns, dim=-1)  # (..., classes but the background)
 
 
+EVEN = 0.5
+"""float: Contrast of a class that is as near as the nearest word of the background."""
+
+
+def score_foreground(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Tensor:
+    """Compute what thresholds are compared with: a score of each class but the background.
+
+    Args:
+        affinity (Tensor): ``(B, S, W)`` of the ``W`` words of ``classes.prompts``.
+        classes (ClassList): The classes.
+        contrast (bool): Whether the words of the background are compared with, if there are any, as
+            :func:`against_background` does.
+
+    Returns:
+        Tensor: ``(B, S, K)`` in [0, 1].
+    """
+    foreground = pool_words(affinity, classes)
+    if not contrast or not classes.background_words:
+        return foreground
+    return against_background(foreground, affinity[..., -len(classes.background_words) :])
+
+
+def score_classes(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Tensor:
+    """Convert affinities to words ``(B, S, W)`` to class scores ``(B, S, num_classes)``.
+
+    :func:`score_foreground` and :func:`add_background` say how.
+    """
+    foreground = score_foreground(affinity, classes, contrast=contrast)
+    if not classes.with_background:
+        return foreground
+    background = affinity.new_zeros(*affinity.shape[:2], 1)
+    if classes.background_words and not contrast:
+        words = affinity[..., -len(classes.background_words) :]
+        background = words.amax(dim=-1, keepdim=True)
+    return add_background(
+        foreground,
+        background,
+        bg_thresh=background_threshold_of(classes, contrast=contrast),
+        class_thresholds=classes.thresholds,
+    )
+
+
+def background_threshold_of(classes: ClassList, *, contrast: bool) -> float | None:
+    """Return ``bg_thresh``; if it is None, :data:`EVEN` where ``contrast`` compares with words."""
+    if classes.bg_thresh is None and contrast and classes.background_words:
+        return EVEN
+    return classes.bg_thresh
+
+
+def against_background(foreground: Tensor, background: Tensor) -> Tensor:
+    """Compare affinities with those to the nearest word of the background.
+
+    Args:
+        foreground (Tensor): Affinities to the classes ``(..., K)``, in [0, 1].
+        background (Tensor): Affinities to the background words ``(..., W)``, in [0, 1].
+
+    Returns:
+        Tensor: ``(..., K)`` in [0, 1]: .5 where a class and the nearest background word are even.
+
+    Example:
+        >>> against_background(torch.tensor([0.7, 0.5]), torch.tensor([0.6, 0.2]))
+        tensor([0.6000, 0.4000])
+    """
+    return (0.5 + foreground - background.amax(dim=-1, keepdim=True)).clamp(0.0, 1.0)
+
+
 def add_background(
     foreground: Tensor,
     background: Tensor,

@@ -15,7 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from groupvit_mmseg.models.class_embeddings import embed_words
-from groupvit_mmseg.models.class_scores import add_background, pool_words
+from groupvit_mmseg.models.class_scores import score_classes, score_foreground
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.text import get_templates
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from groupvit_mmseg.text.class_list import ClassOptions
 
-AFFINITIES = ('softmax', 'cosine')
+AFFINITIES = ('softmax', 'cosine', 'contrast')
 """tuple[str, ...]: Affinities of a segment to a word; see :class:`GroupViTZeroShotHead`."""
 
 
@@ -53,7 +53,8 @@ class GroupViTZeroShotHead(BaseModule):
             embedding. Defaults to 5.
         affinity (str): Affinity of a segment to a word: ``'softmax'``, the paper's, compares the
             words with each other; ``'cosine'``, ``(1 + cos) / 2``, depends on no other word, so
-            that a threshold tells things from what no word names. Defaults to 'softmax'.
+            that a threshold tells things from what no word names; ``'contrast'``, ``(1 + cos -
+            cos_bg) / 2`` with the nearest background word, of all words. Defaults to 'softmax'.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,
@@ -246,8 +247,8 @@ class GroupViTZeroShotHead(BaseModule):
         """Compute the affinity of every segment to every prompted word.
 
         The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
-        softmax over all words; or with ``affinity='cosine'`` each word has the cosine alone, as
-        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``.
+        softmax over all words. With ``affinity='cosine'`` each word has the cosine alone, as
+        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0.
 
         Args:
             output (GroupViTOutput): Output for one crop of ``B`` images.
@@ -267,9 +268,9 @@ class GroupViTZeroShotHead(BaseModule):
         top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices  # (B, 1, top_k)
         # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
         hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
-        if self.affinity == 'cosine':
-            cosines = segment_logits / clamped_exp(self.logit_scale)
-            return ((1 + cosines) / 2).masked_fill(hidden, 0.0)
+        if self.affinity != 'softmax':
+            similarity = (1 + segment_logits / clamped_exp(self.logit_scale)) / 2
+            return similarity.masked_fill(hidden, 0.0) if self.affinity == 'cosine' else similarity
         among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
         return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)
 
@@ -280,20 +281,9 @@ class GroupViTZeroShotHead(BaseModule):
         :func:`.add_background` describes thresholds.
         """
         classes = self.classes if classes is None else classes
-        foreground = self.foreground_affinity(affinity, classes)  # (B, S, classes but background)
-        if not classes.with_background:
-            return foreground
-        num_words = len(classes.words) - len(classes.background_words)
-        background = affinity.new_zeros(*affinity.shape[:2], 1)
-        if classes.background_words:
-            background = affinity[..., num_words:].amax(dim=-1, keepdim=True)
-        return add_background(
-            foreground,
-            background,
-            bg_thresh=classes.bg_thresh,
-            class_thresholds=classes.thresholds,
-        )
+        return score_classes(affinity, classes, contrast=self.affinity == 'contrast')
 
     def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""
-        return pool_words(affinity, self.classes if classes is None else classes)
+        classes = self.classes if classes is None else classes
+        return score_foreground(affinity, classes, contrast=self.affinity == 'contrast')

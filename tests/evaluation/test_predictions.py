@@ -41,10 +41,15 @@ def make_batches(count, height=32, width=32):
         yield dict(inputs=[torch.from_numpy(image)], data_samples=[sample])
 
 
-@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.45, 0.8, 1.0])
-def test_the_sweep_is_what_the_segmentor_does_at_that_threshold(threshold):
+CONTRAST = dict(background_words=('sky', 'wall'))
+
+
+@pytest.mark.parametrize('words', [{}, CONTRAST], ids=['alone', 'contrast'])
+@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.45, 0.5, 0.8, 1.0])
+def test_the_sweep_is_what_the_segmentor_does_at_that_threshold(threshold, words):
     segmentor = make_segmentor(mode='whole')
-    segmentor.set_classes(NAMES, with_background=True, bg_thresh=threshold)
+    segmentor.decode_head.affinity = 'contrast' if words else 'softmax'
+    segmentor.set_classes(NAMES, with_background=True, bg_thresh=threshold, **words)
     metric = IoUMetric(prefix='whole')
     metric.dataset_meta = dict(classes=NAMES)
     for batch in make_batches(4):
@@ -77,6 +82,13 @@ def test_windows_are_those_of_mmseg(height, width):
             expected.append((slice(max(y2 - h_crop, 0), y2), slice(max(x2 - w_crop, 0), x2)))
     test_cfg = dict(mode='slide', crop_size=(32, 32), stride=(16, 24))
     assert crop_windows((height, width), test_cfg) == expected
+
+
+def test_words_that_decide_by_themselves_are_refused():
+    segmentor = make_segmentor(mode='whole')
+    segmentor.set_classes(NAMES, with_background=True, bg_thresh=0.5, **CONTRAST)
+    with pytest.raises(ValueError, match="or set affinity='contrast', whose threshold compares"):
+        next(collect_predictions(segmentor, make_batches(1)))
 
 
 def test_a_head_without_a_threshold_is_refused():

@@ -285,6 +285,41 @@ def test_cosine_affinity_ignores_the_other_words():
     assert torch.allclose(model.decode_head.segment_affinity(output)[..., [0, 3]], pair, atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize('bg_thresh', [None, 0.3, 0.5, 0.52])
+def test_contrast_affinity_by_definition(bg_thresh):
+    """Each class against the nearest word of the background; the threshold divides them."""
+    words = dict(with_background=True, background_words=['sky', 'grass'], bg_thresh=bg_thresh)
+    names = ['background', 'cat', 'dog']
+    model = segmentor(affinity='contrast', class_names=names, top_k=1, **words).eval()
+    head, output = model.decode_head, model.extract_feat(torch.randn(2, 3, 32, 48))
+    cat, dog, sky, grass = F.normalize(head.encode_classes(), dim=-1)
+    affinity = head.segment_affinity(output)
+    foreground, scores = head.foreground_affinity(affinity), head.segment_scores(affinity)
+    for i, segments in enumerate(F.normalize(head.image_projector(output.segments), dim=-1)):
+        best = foreground[i].max()
+        for s, segment in enumerate(segments):
+            surroundings = max(float(segment @ sky), float(segment @ grass))
+            expected = [(1 + float(segment @ word) - surroundings) / 2 for word in (cat, dog)]
+            assert foreground[i, s].tolist() == pytest.approx(expected, abs=1e-5)
+            limit = min(0.5 if bg_thresh is None else bg_thresh, float(best))
+            assert (scores[i, s].argmax() == 0) == (max(foreground[i, s].tolist()) < limit)
+
+
+@torch.no_grad()
+def test_contrast_without_words_of_the_background_is_the_cosine_of_all_words():
+    names = ['cat', 'dog', 'tree']
+    contrast = segmentor(affinity='contrast', class_names=names, top_k=1).eval()
+    cosine = segmentor(affinity='cosine', class_names=names, top_k=3).eval()
+    cosine.load_state_dict(contrast.state_dict())
+    output = cosine.extract_feat(torch.randn(1, 3, 32, 48))
+    scores = [
+        m.decode_head.segment_scores(m.decode_head.segment_affinity(output))
+        for m in (contrast, cosine)
+    ]
+    assert torch.allclose(*scores)
+
+
 def test_the_head_learns_nothing_from_masks():
     with pytest.raises(NotImplementedError, match='pretrain with GroupViTPretrainer'):
         segmentor().decode_head.loss(None, None, None)
