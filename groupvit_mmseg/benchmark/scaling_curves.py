@@ -136,7 +136,7 @@ def _draw_line(
         return
     x, y = zip(*above, strict=True)
     axes.loglog(x, y, line, color=colour, marker='.', label=label)
-    axes.set_xticks(values, [f'{value:,}' for value in values], rotation=60, fontsize=7)
+    axes.set_xticks(values, [str(value) for value in values], rotation=60, fontsize=7)
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, frameon=False)
