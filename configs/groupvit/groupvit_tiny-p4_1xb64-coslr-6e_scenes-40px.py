@@ -2,8 +2,8 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 # Data: the scenes, which the first command draws
-# Validates on things + grounds: mIoU 92.0 +- 1.9, five seeds (90.0 to 94.4); measured in November
-# 2026 on one thread of a busy CPU, 3 to 7 minutes. docs/scenes.md has more.
+# Validates on things + grounds: mIoU 91.9 +- 2.3, ten trainings (88.2 to 96.0); measured in
+# November 2026 on one thread of a busy CPU, 2 to 7 minutes. docs/scenes.md has more.
 _base_ = [
     '../_base_/models/groupvit_tiny.py',
     '../_base_/datasets/scenes.py',

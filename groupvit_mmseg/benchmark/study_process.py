@@ -184,10 +184,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do one run, or the rest of it."""
     gc.freeze()  # mmengine collects garbage for every data set: not through all that is imported
     (folder,) = map(Path, sys.argv[1:] if argv is None else argv)
-    cfg = read_config(folder / CONFIG)
     task = Run('', 0, folder).task()
     if task is None:
         raise FileNotFoundError(f'There is no run in {folder}.')
+    sys.path.append(task['module_folder'])
+    cfg = read_config(folder / CONFIG)
     source = None if task['weights_from'] is None else Path(task['weights_from'])
     run = Run(task['variant'], task['seed'], folder, source)
     init_default_scope(cfg.get('default_scope', 'mmseg'))

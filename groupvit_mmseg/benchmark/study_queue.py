@@ -102,6 +102,7 @@ def write_task(study: Study, run: Run, cfg: Config, settings: RunSettings) -> No
         metrics=study.metrics,
         evaluations=study.evaluations,
         weights_from=None if run.source is None else str(run.source),
+        module_folder=str(study.variants[run.variant].config.resolve().parent),
     )
     write_json(task, run.folder / TASK)
 

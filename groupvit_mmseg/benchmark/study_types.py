@@ -29,6 +29,7 @@ class Task(TypedDict):
         metrics (Sequence[str]): Names of the metrics, those of further evaluations included.
         evaluations (Mapping[str, Mapping[str, object]]): Further evaluations, as in a study.
         weights_from (str | None): Folder of the run whose weights are evaluated; None to train.
+        module_folder (str): Folder of the variant's config, whose ``custom_imports`` are found.
     """
 
     variant: str
@@ -38,6 +39,7 @@ class Task(TypedDict):
     metrics: Sequence[str]
     evaluations: Mapping[str, Mapping[str, object]]
     weights_from: str | None
+    module_folder: str
 
 
 class Progress(TypedDict):

@@ -6,7 +6,6 @@ from groupvit_mmseg.engine.hooks.block_hook import TransformerBlocksHook
 from groupvit_mmseg.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.freeze_hook import FreezeHook
 from groupvit_mmseg.engine.hooks.group_diagnostics import GroupMapHook, GroupUsageHook
-from groupvit_mmseg.engine.hooks.patch_dropout_hook import PatchDropoutHook
 from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
@@ -28,7 +27,6 @@ __all__ = [
     'GroupViTRunner',
     'GuardedOptimWrapper',
     'MixedPrecisionOptimWrapper',
-    'PatchDropoutHook',
     'ResumableIterTrainLoop',
     'ResumableTrainLoop',
     'RunSummaryHook',

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -216,6 +217,33 @@ def test_a_failed_run_ends_no_other(run, tmp_path, monkeypatch, capsys):
     assert '3 of 3 runs failed: hard/seed-0: error: There is no room.; ' in printed.err
     assert 'top-1/seed-0: the run that gives its weights failed' in printed.err
     assert not (tmp_path / 'out/table.md').exists()
+
+
+def test_modules_beside_the_config_are_found_by_the_process(write, run, tmp_path, monkeypatch):
+    """Those of ``custom_imports``: in the process of the tool they are found anyway."""
+    own, path = tmp_path / 'own', list(sys.path)
+    own.mkdir()
+    (own / 'beside_the_config.py').write_text('')
+    base = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
+    imports = "custom_imports = dict(imports=['beside_the_config'])"
+    (own / 'own.py').write_text(f'_base_ = {str(base)!r}\n{imports}\n')
+    started = []
+
+    def no_process(run, threads):
+        started.append(run.folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study_queue, 'start_process', no_process)
+    monkeypatch.setattr(sys, 'path', path)
+    study = write({'hard': {**TINY, 'config': str(own / 'own.py')}})
+    assert run('--seeds', '0', study=study) == 130
+    monkeypatch.setattr(sys, 'path', [folder for folder in path if folder != str(own)])
+    sys.modules.pop('beside_the_config')
+    monkeypatch.setattr(study_process, 'train', lambda cfg, run: None)
+    monkeypatch.setattr(study_process, 'evaluate_run', lambda cfg, run, task: sys.exit(3))
+    with pytest.raises(SystemExit):
+        study_process.main([str(started[0])])
+    assert sys.modules.pop('beside_the_config')
 
 
 @pytest.mark.parametrize('option', ['--jobs', '--threads', '--max-epochs'])
