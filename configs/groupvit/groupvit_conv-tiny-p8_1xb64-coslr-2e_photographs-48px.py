@@ -1,13 +1,13 @@
 # The photographs in minutes: `make real` runs it.
-# Two epochs instead of eight, four fifths of them photographs of VOC: in so short a time little is
+# Two epochs instead of 24, four fifths of them photographs of VOC: in so short a time little is
 # learnt from photographs of other things.
 #
 # Command:  python tools/real.py
-# Data: as groupvit_conv-tiny-p8_1xb64-coslr-8e_photographs-48px.py
+# Data: as groupvit_conv-tiny-p8_1xb64-coslr-24e_photographs-48px.py
 # Hardware: two CPU cores, 11 minutes in all
 # Expected: on VOC-446 3.6 mIoU over 20 classes without background, 3.9 with it
 #           (docs/measurements.md, "Photographs from words")
-_base_ = 'groupvit_conv-tiny-p8_1xb64-coslr-8e_photographs-48px.py'
+_base_ = 'groupvit_conv-tiny-p8_1xb64-coslr-24e_photographs-48px.py'
 voc, flickr, tiny = _base_.train_dataloader.dataset.sources
 train_dataloader = dict(
     dataset=dict(
