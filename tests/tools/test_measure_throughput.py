@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from groupvit_mmseg.benchmark import step_timing
+
 ROOT = Path(__file__).parents[2]
 BUILDER = ('constructor', 'paramwise_cfg')  # read by the constructor of the wrapper
 CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
@@ -51,7 +53,7 @@ def test_rows_are_measured_and_kept_and_fail_alone(tool, tmp_path, capsys, monke
         return measured(step, 0.01, device)
 
     monkeypatch.setattr(tool, 'time_step', broken)
-    monkeypatch.setattr(tool, 'WARM_UP', 1)
+    monkeypatch.setattr(step_timing, 'WARM_UP', 1)
     arguments = [str(CONFIG), '--device', 'cpu', '--prompts', '1', '--out', str(tmp_path / 'rows')]
     for row in ('4', '4:recompute', '4:micro:fp32'):
         rows = [tool.read_row(row)]

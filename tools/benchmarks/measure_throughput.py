@@ -17,8 +17,7 @@ import argparse
 import gc
 import json
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from groupvit_mmseg.benchmark.step_timing import Step, product_peak, time_step
 from groupvit_mmseg.command_line import (
     add_config_options_argument,
     add_device_argument,
@@ -42,7 +42,6 @@ from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
 from groupvit_mmseg.models import GroupViTPretrainer
 from groupvit_mmseg.models.flops import flop_counter
-from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/groupvit_pretrain.py'
@@ -60,10 +59,9 @@ ROWS = (
 )
 PEAKS = {'H200': 989e12, 'H100': 989e12, 'A100': 312e12, 'L40S': 362e12, 'RTX 4090': 165e12}
 """dict[str, float]: Dense bfloat16 FLOP a second by the makers, by a part of the card's name."""
-WARM_UP, MICRO_BATCH = 4, 256
+MICRO_BATCH = 256
 # Tokens of captions, start and end included, as often as in Flickr8k's; prompts have 8 to 12.
 CAPTION_TOKENS = (9, 10, 11, 12, 12, 13, 13, 14, 14, 15, 16, 17, 19, 22)
-Step = Callable[[], object]
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -208,41 +206,6 @@ def their_step(cfg: Config, batch: int, switches: Sequence[str], args: argparse.
         optimizer.zero_grad()
 
     return step
-
-
-def synchronize(device: str) -> None:
-    """Wait for a GPU."""
-    if device.startswith('cuda'):
-        torch.cuda.synchronize()
-
-
-def time_step(step: Step, seconds: float, device: str) -> tuple[float, float]:
-    """Return the seconds of the first steps, which compile, and of one later step."""
-    start = time.perf_counter()
-    for _ in range(WARM_UP):
-        step()
-    synchronize(device)
-    first, start, count = time.perf_counter() - start, time.perf_counter(), 0
-    while count < 3 or time.perf_counter() - start < seconds:
-        step()
-        synchronize(device)
-        count += 1
-    return first, (time.perf_counter() - start) / count
-
-
-def product_peak(device: str, dtype: torch.dtype) -> float:
-    """Return FLOP a second of a product of large matrices, the fastest there is."""
-    size = 8192 if device.startswith('cuda') else 1024
-    a = torch.randn(size, size, device=device, dtype=dtype)
-
-    def product() -> Tensor:
-        return nn.functional.linear(a, a)
-
-    with torch.inference_mode():
-        seconds = [time_step(product, 0.5, device)[1]]
-        with fast_linears(a):
-            seconds.append(time_step(product, 0.5, device)[1])
-    return 2 * size**3 / min(seconds)
 
 
 def measure(

@@ -216,8 +216,7 @@ def read_rows(path: Path) -> list[dict]:
 def ratios(rows: Sequence[dict]) -> list[str]:
     """Return sentences that compare rows with transformers, of one batch and precision."""
     speeds = {(row['batch'], *row['switches']): row.get('pairs_per_second') for row in rows}
-    names = {(): 'eager', ('compile',): 'compiled', ('fp32',): 'float32'}
-    sentences = []
+    names, sentences = {(): 'eager', ('compile',): 'compiled', ('fp32',): 'float32'}, []
     for (batch, *switches), speed in speeds.items():
         precision = [switch for switch in switches if switch == 'fp32']
         theirs = speeds.get((batch, *precision, 'transformers'))
