@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from groupvit_mmseg.models.class_scores import background_threshold_of, threshold_distance
+from groupvit_mmseg.models.class_scores import threshold_distance
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options, refuse_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
@@ -281,9 +281,7 @@ def margins(model: FrozenSegmentor, image: Tensor) -> Tensor:
     classes = top_two_margin(model.head.segment_scores(affinity), dim=-1)  # (1, S)
     distance = threshold_distance(
         model.head.foreground_affinity(affinity),
-        bg_thresh=background_threshold_of(
-            model.head.classes, contrast=model.head.affinity == 'contrast'
-        ),
+        bg_thresh=model.head.bg_thresh,
         class_thresholds=model.head.classes.thresholds,
     )
     classes = torch.minimum(classes, distance)

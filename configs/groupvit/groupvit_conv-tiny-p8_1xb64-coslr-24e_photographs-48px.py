@@ -5,8 +5,9 @@
 # Command:  python tools/train.py THIS_FILE
 #           python tools/real.py --config THIS_FILE --checkpoint CHECKPOINT
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
-# Hardware: one CPU core, 73 minutes (48 if nothing else runs)
-# Expected: on VOC-446 9.8 mIoU over 20 classes without background, 7.05 with background words
+# Hardware: one CPU core, 73 minutes (about 48 if nothing else runs)
+# Expected: on VOC-446 9.8 mIoU over 20 classes without background, 7.05 by the contrast to
+#           background words
 #           (docs/measurements.md, "Photographs from words")
 _base_ = [
     '../_base_/models/groupvit_conv-tiny-p8.py',

@@ -51,12 +51,13 @@ def collect_predictions(
     """
     refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
     head = segmentor.decode_head
-    words_decide = head.background_words and head.affinity != 'contrast'
+    contrast = head.affinity == 'contrast' and head.bg_thresh is not None
+    words_decide = head.background_words and not contrast
     if not head.with_background or words_decide:
         raise ValueError(
             'Only a head with a background and without background words has a threshold to '
             'calibrate: set with_background=True and leave background_words out, or set affinity='
-            "'contrast', whose threshold compares with these words."
+            "'contrast', with any bg_thresh."
         )
     segmentor.eval()
     for batch in batches:

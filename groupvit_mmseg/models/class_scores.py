@@ -42,24 +42,20 @@ def pool_words(affinity: Tensor, classes: ClassList) -> Tensor:
     return torch.stack(columns, dim=-1)  # (..., classes but the background)
 
 
-EVEN = 0.5
-"""float: Contrast of a class that is as near as the nearest word of the background."""
-
-
 def score_foreground(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Tensor:
     """Compute what thresholds are compared with: a score of each class but the background.
 
     Args:
         affinity (Tensor): ``(B, S, W)`` of the ``W`` words of ``classes.prompts``.
         classes (ClassList): The classes.
-        contrast (bool): Whether the words of the background are compared with, if there are any, as
-            :func:`against_background` does.
+        contrast (bool): Whether the words of the background are compared with, as
+            :func:`against_background` does, if there are any and ``bg_thresh`` as well.
 
     Returns:
         Tensor: ``(B, S, K)`` in [0, 1].
     """
     foreground = pool_words(affinity, classes)
-    if not contrast or not classes.background_words:
+    if not contrast or not classes.background_words or classes.bg_thresh is None:
         return foreground
     return against_background(foreground, affinity[..., -len(classes.background_words) :])
 
@@ -73,22 +69,15 @@ def score_classes(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Te
     if not classes.with_background:
         return foreground
     background = affinity.new_zeros(*affinity.shape[:2], 1)
-    if classes.background_words and not contrast:
+    if classes.background_words and (not contrast or classes.bg_thresh is None):
         words = affinity[..., -len(classes.background_words) :]
         background = words.amax(dim=-1, keepdim=True)
     return add_background(
         foreground,
         background,
-        bg_thresh=background_threshold_of(classes, contrast=contrast),
+        bg_thresh=classes.bg_thresh,
         class_thresholds=classes.thresholds,
     )
-
-
-def background_threshold_of(classes: ClassList, *, contrast: bool) -> float | None:
-    """Return ``bg_thresh``; if it is None, :data:`EVEN` where ``contrast`` compares with words."""
-    if classes.bg_thresh is None and contrast and classes.background_words:
-        return EVEN
-    return classes.bg_thresh
 
 
 def against_background(foreground: Tensor, background: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from groupvit_mmseg.models.assignment import (
     soft_assignment,
 )
 from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
+from groupvit_mmseg.models.onednn import training_linears
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 
 
@@ -136,12 +137,13 @@ class GroupingBlock(nn.Module):
         Returns:
             tuple[Tensor, Assignment]: Segments ``(B, S, out_channels)`` and the assignment.
         """
-        x = self.norm_tokens(x)
-        query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
-        query = self.cross_attention(query, x)
-        assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
-        out = assigned + query
-        return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
+        with training_linears(x):
+            x = self.norm_tokens(x)
+            query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
+            query = self.cross_attention(query, x)
+            assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
+            out = assigned + query
+            return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 
 def reduction(in_channels: int, out_channels: int) -> nn.Module:

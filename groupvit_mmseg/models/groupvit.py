@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.assignment import read_assignment_options
-from groupvit_mmseg.models.onednn import training_linears
 from groupvit_mmseg.models.outputs import (
     FeatureLevels,
     GroupViTOutput,
@@ -176,8 +175,7 @@ class GroupViT(PretrainedInit, BaseModule):
         Raises:
             ValueError: If the images are smaller than a patch.
         """
-        with training_linears(images):
-            stages, patch_shape = self._run_stages(images, len(self.stages))
+        stages, patch_shape = self._run_stages(images, len(self.stages))
         segments = stages[-1].segments  # (B, S, C)
         assignments = [stage.assignment for stage in stages if stage.assignment is not None]
         return GroupViTOutput(
@@ -199,8 +197,7 @@ class GroupViT(PretrainedInit, BaseModule):
         Returns:
             tuple[Tensor, ...]: One level for each of ``out_indices``, of its ``out_type``.
         """
-        with training_linears(images):
-            stages, patch_shape = self._run_stages(images, max(self.out_indices) + 1)
+        stages, patch_shape = self._run_stages(images, max(self.out_indices) + 1)
         levels = [
             feature_level(stages, index, out_type, patch_shape)
             for index, out_type in zip(self.out_indices, self.out_types, strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from groupvit_mmseg.torch_versions import is_autocast_enabled, is_compiling
@@ -32,7 +32,7 @@ def training_linears(inputs: Tensor) -> AbstractContextManager:
     """Return a context for a forward pass that keeps gradients: oneDNN where MKL is slow.
 
     Whether it is depends on the CPU alone and is not measured, so that a seed gives the same bits
-    each time. A pass that the backward pass computes again has to enter the context again.
+    each time. Blocks enter it themselves, so that one that is computed again does so as well.
     """
     return fast_linears(inputs) if MKL_IS_SLOW and torch.is_grad_enabled() else nullcontext()
 
@@ -54,32 +54,36 @@ class OneDnnLinear(TorchFunctionMode):
     ) -> object:
         """Call the function, or oneDNN's instead."""
         if func is F.linear and not kwargs and _fits(*args):
-            return _Linear.apply(*args) if _needs_gradients(*args) else _product(*args)
+            return _with_gradients(*args) if _needs_gradients(*args) else _product(*args)
         return func(*args, **(kwargs or {}))
 
 
+def _with_gradients(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x W^T + b``, ``(..., out)`` of ``(..., in)``, that can be changed in place."""
+    return _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], -1)
+
+
 class _Linear(torch.autograd.Function):
-    """``F.linear`` by oneDNN, with its gradients."""
+    """``F.linear`` of rows by oneDNN, with its gradients; gradients of these by PyTorch's."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return ``x W^T + b``, ``(..., out)`` of ``(..., in)``."""
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return ``x W^T + b``, ``(N, out)`` of ``(N, in)``."""
         ctx.save_for_backward(x, weight)
         return _product(x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the input, the weight and the bias, as far as needed."""
-        x, weight = ctx.saved_tensors
-        needs_input, needs_weight, *needs_bias = ctx.needs_input_grad
-        rows = gradient.reshape(-1, gradient.shape[-1])  # (N, out)
-        inputs = x.reshape(-1, x.shape[-1])  # (N, in)
-        return (
-            _product(gradient, weight.t()) if needs_input else None,  # (..., in)
-            _transposed_product(rows, inputs) if needs_weight else None,  # (out, in)
-            *(rows.sum(0) if needed else None for needed in needs_bias),  # (out,)
-        )
+        x, weight = ctx.saved_tensors  # (N, in), (out, in)
+        needs_input, needs_weight, needs_bias = ctx.needs_input_grad
+        twice = torch.is_grad_enabled()
+        of_input = of_weight = None
+        if needs_input:
+            of_input = gradient @ weight if twice else _product(gradient, weight.t())
+        if needs_weight:
+            of_weight = gradient.t() @ x if twice else _transposed_product(gradient, x)
+        return of_input, of_weight, gradient.sum(0) if needs_bias else None
 
 
 def _transposed_product(a: Tensor, b: Tensor) -> Tensor:
@@ -97,11 +101,18 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     """Return whether oneDNN's product is meant for these tensors, with the same result."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
+    fitting = weight.dim() == 2 and x.dim() > 0 and x.shape[-1] == weight.shape[1]
+    if bias is not None:
+        fitting = fitting and bias.shape == weight.shape[:1] and bias.is_contiguous()
     return (
         AVAILABLE
+        and fitting
+        and bool(torch.backends.mkldnn.enabled)
+        and not _is_transformed()
         and all(t.dtype == torch.float32 and t.device.type == 'cpu' for t in tensors)
         and all(type(t) in (Tensor, nn.Parameter) for t in tensors)
         and x.numel() > 0
+        and weight.numel() > 0
         and not is_autocast_enabled('cpu')
         and (MKL_IS_SLOW or not _needs_gradients(*tensors))
     )
@@ -110,6 +121,11 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
 def _needs_gradients(*tensors: Tensor | None) -> bool:
     """Return whether the backward pass will need a product of these tensors."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+def _is_transformed() -> bool:
+    """Return whether ``torch.func`` or forward-mode differentiation is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def _available() -> bool:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.layers import TransformerBlock
-from groupvit_mmseg.models.onednn import training_linears
 
 LENGTH_MULTIPLE = 8
 
@@ -103,9 +102,8 @@ class GroupViTTextEncoder(PretrainedInit, BaseModule):
         end = token_ids.argmax(dim=-1)  # (B,)
         token_ids = token_ids[:, : used_length(end, token_ids.shape[-1])]  # (B, L')
         x = self.token_embedding(token_ids) + self.pos_embed[: token_ids.shape[-1]]  # (B, L', C)
-        with training_linears(x):
-            for block in self.blocks:
-                x = block(x)
+        for block in self.blocks:
+            x = block(x)
         x = x[torch.arange(len(x), device=x.device), end]  # (B, L', C) to (B, C)
         return self.norm(x)
 

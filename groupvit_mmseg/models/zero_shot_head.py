@@ -54,7 +54,8 @@ class GroupViTZeroShotHead(BaseModule):
         affinity (str): Affinity of a segment to a word: ``'softmax'``, the paper's, compares the
             words with each other; ``'cosine'``, ``(1 + cos) / 2``, depends on no other word, so
             that a threshold tells things from what no word names; ``'contrast'``, ``(1 + cos -
-            cos_bg) / 2`` with the nearest background word, of all words. Defaults to 'softmax'.
+            cos_bg) / 2`` with the nearest background word, if there is a ``bg_thresh``, of all
+            words without ``top_k``. Defaults to 'softmax'.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,

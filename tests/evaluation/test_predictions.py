@@ -87,7 +87,7 @@ def test_windows_are_those_of_mmseg(height, width):
 def test_words_that_decide_by_themselves_are_refused():
     segmentor = make_segmentor(mode='whole')
     segmentor.set_classes(NAMES, with_background=True, bg_thresh=0.5, **CONTRAST)
-    with pytest.raises(ValueError, match="or set affinity='contrast', whose threshold compares"):
+    with pytest.raises(ValueError, match="or set affinity='contrast', with any bg_thresh"):
         next(collect_predictions(segmentor, make_batches(1)))
 
 

@@ -1,6 +1,7 @@
 """Linear layers by oneDNN: numbers and gradients of float64, and only where they are meant."""
 
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -145,22 +146,24 @@ def test_towers_and_projectors_train_by_it_and_segment_as_before(slow_mkl):
             assert (by_mkl == 0) == (with_gradients and not isinstance(part, GroupViT))
 
 
-def test_recomputed_blocks_take_the_same_products_twice(slow_mkl):
+def users_checkpoint(block):
+    """Recompute a block as other code than this plugin's does."""
+    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+@pytest.mark.parametrize('by', [recompute_in_backward, users_checkpoint])
+def test_recomputed_blocks_take_the_same_products_twice(slow_mkl, by):
     """torch's checkpoint refuses other operations in the second pass."""
     torch.manual_seed(0)
     block, x = TransformerBlock(16, 2), torch.randn(2, 5, 16, requires_grad=True)
-    with training_linears(x):
-        block(x).square().sum().backward()
+    block(x).square().sum().backward()
     expected, x.grad = x.grad, None
-    recompute_in_backward(block)
-    for context in (training_linears(x), nullcontext()):  # within a tower, and alone
-        with context:
-            result = block(x)
-        with torch.profiler.profile() as operations:
-            result.square().sum().backward()
-        assert products(operations)[0] >= 4  # qkv, proj, fc1 and fc2 again, and gradients
-        assert torch.equal(x.grad, expected)
-        x.grad = None
+    by(block)
+    result = block(x)
+    with torch.profiler.profile() as operations:
+        result.square().sum().backward()
+    assert products(operations)[0] >= 4  # qkv, proj, fc1 and fc2 again, and gradients
+    assert torch.equal(x.grad, expected)
 
 
 def test_a_pass_outside_that_is_recomputed_inside_is_refused_by_torch(slow_mkl):
@@ -170,6 +173,82 @@ def test_a_pass_outside_that_is_recomputed_inside_is_refused_by_torch(slow_mkl):
         result = checkpoint(layer, x, use_reentrant=False)
     with pytest.raises(torch.utils.checkpoint.CheckpointError):
         result.sum().backward()
+
+
+def test_results_can_be_changed_in_place(slow_mkl):
+    layer, x = nn.Linear(4, 3), torch.randn(2, 5, 4, requires_grad=True)
+    with training_linears(x):
+        layer(x).relu_().sum().backward()
+    found, x.grad = x.grad, None
+    layer(x).relu().sum().backward()
+    torch.testing.assert_close(found, x.grad)
+
+
+def test_second_derivatives_are_those_of_torch(calls, slow_mkl):
+    layer, x = nn.Linear(4, 3).double().float(), torch.randn(2, 5, 4, requires_grad=True)
+    found = []
+    for context in (training_linears(x), nullcontext()):
+        with context:
+            y = layer(x).square().sum()
+        (first,) = torch.autograd.grad(y, x, create_graph=True)
+        first.square().sum().backward()
+        found.append((x.grad, layer.weight.grad))
+        x.grad = layer.weight.grad = None
+    assert calls == [True]
+    torch.testing.assert_close(found[0], found[1])
+
+
+def test_transforms_of_functions_are_left_to_torch(calls, slow_mkl):
+    layer, x, tangent = nn.Linear(4, 3), torch.randn(5, 4), torch.randn(5, 4)
+    frozen = nn.Linear(4, 3).requires_grad_(False)
+
+    def with_context(function):
+        def run(x):
+            with training_linears(x):
+                return function(x)
+
+        return run
+
+    for one in (layer, frozen):
+        _, found = torch.func.jvp(with_context(one), (x,), (tangent,))
+        torch.testing.assert_close(found, tangent @ one.weight.T)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, tangent)
+        found = torch.autograd.forward_ad.unpack_dual(with_context(frozen)(dual)).tangent
+    torch.testing.assert_close(found, tangent @ frozen.weight.T)
+    assert torch.vmap(with_context(layer))(x).shape == (5, 3)
+    gradients = torch.func.grad(lambda x: with_context(layer)(x).sum())(x)
+    torch.testing.assert_close(gradients, layer.weight.sum(0).expand(5, 4))
+    assert not any(calls)
+
+
+@pytest.mark.parametrize(
+    'bias', [torch.randn(1).expand(6), torch.randn(12)[::2], torch.randn(1), torch.randn(())]
+)
+def test_biases_of_other_shapes_and_strides_are_left_to_torch(calls, slow_mkl, bias):
+    x, weight = torch.randn(2, 4), torch.randn(6, 4, requires_grad=True)
+    with training_linears(x):
+        torch.testing.assert_close(F.linear(x, weight, bias), x @ weight.T + bias)
+    assert calls == [False]
+
+
+def test_sizes_that_do_not_fit_are_torchs_sentence(slow_mkl):
+    x = torch.randn(2, 4, requires_grad=True)
+    with training_linears(x), pytest.raises(RuntimeError, match='cannot be multiplied'):
+        F.linear(x, torch.randn(6, 5))
+
+
+def test_it_can_be_switched_off(calls, slow_mkl):
+    layer, x = nn.Linear(4, 3), torch.randn(2, 4)
+    with torch.backends.mkldnn.flags(enabled=False), training_linears(x):
+        layer(x).sum().backward()
+    assert calls == [False]
+
+
+def test_compiled_blocks_are_one_graph(slow_mkl):
+    block, x = TransformerBlock(16, 2), torch.randn(2, 5, 16)
+    compiled = torch.compile(block, backend='eager', fullgraph=True)
+    torch.testing.assert_close(compiled(x), block(x))
 
 
 def test_operations_are_counted_as_those_of_linear(slow_mkl):

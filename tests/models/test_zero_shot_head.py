@@ -286,7 +286,7 @@ def test_cosine_affinity_ignores_the_other_words():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize('bg_thresh', [None, 0.3, 0.5, 0.52])
+@pytest.mark.parametrize('bg_thresh', [0.3, 0.5, 0.52])
 def test_contrast_affinity_by_definition(bg_thresh):
     """Each class against the nearest word of the background; the threshold divides them."""
     words = dict(with_background=True, background_words=['sky', 'grass'], bg_thresh=bg_thresh)
@@ -302,15 +302,16 @@ def test_contrast_affinity_by_definition(bg_thresh):
             surroundings = max(float(segment @ sky), float(segment @ grass))
             expected = [(1 + float(segment @ word) - surroundings) / 2 for word in (cat, dog)]
             assert foreground[i, s].tolist() == pytest.approx(expected, abs=1e-5)
-            limit = min(0.5 if bg_thresh is None else bg_thresh, float(best))
+            limit = min(bg_thresh, float(best))
             assert (scores[i, s].argmax() == 0) == (max(foreground[i, s].tolist()) < limit)
 
 
 @torch.no_grad()
-def test_contrast_without_words_of_the_background_is_the_cosine_of_all_words():
-    names = ['cat', 'dog', 'tree']
-    contrast = segmentor(affinity='contrast', class_names=names, top_k=1).eval()
-    cosine = segmentor(affinity='cosine', class_names=names, top_k=3).eval()
+@pytest.mark.parametrize('words', [{}, dict(with_background=True, background_words=['sky'])])
+def test_contrast_without_words_or_threshold_is_the_cosine_of_all_words(words):
+    names = ['background', 'cat', 'dog'] if words else ['cat', 'dog', 'tree']
+    contrast = segmentor(affinity='contrast', class_names=names, top_k=1, **words).eval()
+    cosine = segmentor(affinity='cosine', class_names=names, top_k=3, **words).eval()
     cosine.load_state_dict(contrast.state_dict())
     output = cosine.extract_feat(torch.randn(1, 3, 32, 48))
     scores = [

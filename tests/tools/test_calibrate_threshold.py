@@ -97,6 +97,7 @@ def test_a_missing_list_is_one_sentence(tool, place, tmp_path, capsys):
     'change, message',
     [
         ('bg_thresh=0.5', 'leave bg_thresh out of --change'),
+        ('affinity=contrast', 'affinity=contrast compares with words of the background'),
         ('pamr_steps=10', 'calibrated without pamr_steps, but model.test_cfg has'),
         ('background_words=sky', 'leave background_words out'),
         ('pamr_steps=-1', 'pamr_steps = -1'),

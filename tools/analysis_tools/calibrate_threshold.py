@@ -215,9 +215,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if 'bg_thresh' in args.change:
         raise ValueError('The threshold is what is chosen: leave bg_thresh out of --change.')
     benchmark = find_set(args.set)
-    # No background words: the threshold alone decides. Its value here is not used.
+    # No background words, unless they are named: the threshold decides. Its value is not used.
     fields = dict(background_words=(), bg_thresh=0.5) | args.change
     setting = protocol(args.protocol, benchmark.class_set, **fields)
+    if setting.affinity == 'contrast' and not setting.background_words:
+        raise ValueError(
+            'affinity=contrast compares with words of the background: name some after --change, '
+            'such as background_words=grass,water,sky.'
+        )
     split = open_split(args, benchmark, setting)
     calibration = calibrate(args, benchmark, setting, split)
     write_json(provenance(args, setting, calibration, split), args.out)

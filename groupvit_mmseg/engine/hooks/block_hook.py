@@ -1,17 +1,16 @@
 """TransformerBlocksHook: compiled blocks, and blocks whose activations are recomputed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.models.layers import TransformerBlock
-from groupvit_mmseg.models.onednn import training_linears
 from groupvit_mmseg.torch_versions import require_torch
 
 
@@ -88,12 +87,5 @@ def recompute_in_backward(block: TransformerBlock) -> None:
     """
     if not isinstance(block.forward, partial):
         # A module's hooks and torch.compile wrap its own forward, so that is what is replaced.
-        forward = partial(run_with_training_linears, block.forward)  # in both passes
-        recomputed = partial(checkpoint, forward, use_reentrant=False)
+        recomputed = partial(checkpoint, block.forward, use_reentrant=False)
         block.forward = recomputed  # type: ignore[method-assign,assignment]  # same signature
-
-
-def run_with_training_linears(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Run a forward pass in the context of :func:`.training_linears`."""
-    with training_linears(x):
-        return forward(x)
