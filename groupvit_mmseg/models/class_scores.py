@@ -55,9 +55,9 @@ def score_foreground(affinity: Tensor, classes: ClassList, *, contrast: bool) ->
         Tensor: ``(B, S, K)`` in [0, 1].
     """
     foreground = pool_words(affinity, classes)
-    if not contrast or not classes.background_words or classes.bg_thresh is None:
+    if not _is_contrasted(classes, contrast):
         return foreground
-    return against_background(foreground, affinity[..., -len(classes.background_words) :])
+    return against_background(foreground, _background_affinity(affinity, classes))
 
 
 def score_classes(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Tensor:
@@ -69,15 +69,24 @@ def score_classes(affinity: Tensor, classes: ClassList, *, contrast: bool) -> Te
     if not classes.with_background:
         return foreground
     background = affinity.new_zeros(*affinity.shape[:2], 1)
-    if classes.background_words and (not contrast or classes.bg_thresh is None):
-        words = affinity[..., -len(classes.background_words) :]
-        background = words.amax(dim=-1, keepdim=True)
+    if classes.background_words and not _is_contrasted(classes, contrast):
+        background = _background_affinity(affinity, classes).amax(dim=-1, keepdim=True)
     return add_background(
         foreground,
         background,
         bg_thresh=classes.bg_thresh,
         class_thresholds=classes.thresholds,
     )
+
+
+def _is_contrasted(classes: ClassList, contrast: bool) -> bool:
+    """Return whether a threshold divides the classes from words of the background."""
+    return contrast and bool(classes.background_words) and classes.bg_thresh is not None
+
+
+def _background_affinity(affinity: Tensor, classes: ClassList) -> Tensor:
+    """Return the affinities to the words of the background, which are the last."""
+    return affinity[..., -len(classes.background_words) :]
 
 
 def against_background(foreground: Tensor, background: Tensor) -> Tensor:
