@@ -9,6 +9,7 @@ from groupvit_mmseg.engine.hooks.group_diagnostics import GroupMapHook, GroupUsa
 from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
+from groupvit_mmseg.engine.optimizers.muon import MuonAdamW
 from groupvit_mmseg.engine.optimizers.optim_constructor import GroupViTOptimConstructor
 from groupvit_mmseg.engine.optimizers.optim_wrapper import MixedPrecisionOptimWrapper
 from groupvit_mmseg.engine.runner.process_group import leave_process_group
@@ -27,6 +28,7 @@ __all__ = [
     'GroupViTRunner',
     'GuardedOptimWrapper',
     'MixedPrecisionOptimWrapper',
+    'MuonAdamW',
     'ResumableIterTrainLoop',
     'ResumableTrainLoop',
     'RunSummaryHook',

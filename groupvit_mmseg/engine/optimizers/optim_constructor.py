@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from torch import nn
 
 from groupvit_mmseg.engine.optimizers.layer_depth import LayerDistances
+from groupvit_mmseg.engine.optimizers.muon import matrix_weights
 from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 OPTIONS = {'flat_decay_mult', 'custom_keys', 'layer_decay'}
@@ -20,14 +21,16 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
 
     mmengine's constructor makes one group per parameter, counts only 1-D parameters as flat, and
     accepts keys that match nothing. Here logit scales (0-D) are flat too, and such a key is an
-    error.
+    error. For :class:`.MuonAdamW` the weights of linear layers and convolutions have groups of
+    their own.
 
     Options of ``paramwise_cfg``:
 
     - ``flat_decay_mult`` (float): Factor on the weight decay of parameters with at most one
       dimension: biases, norms, logit scales. Defaults to 1.
     - ``custom_keys`` (dict): ``dict(lr_mult=, decay_mult=)`` by a part of the parameter's name; the
-      longest key that a name contains is used, and overrides ``flat_decay_mult``.
+      longest key that a name contains is used, and overrides ``flat_decay_mult``. With
+      :class:`.MuonAdamW`, ``use_muon=False`` leaves these matrices to AdamW.
     - ``layer_decay`` (float): Factor on the learning rate per layer of the backbone, from the
       heads down to the patches: 1 for the heads and the last norm, ``layer_decay`` for the last
       block, its square for the one before. Multiplies ``lr_mult``. It does not apply to a text
@@ -83,18 +86,31 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._check_keys(name for name, _ in named)
         distances = LayerDistances(module) if self.layer_decay != 1 else None
-        groups: dict[tuple[float, float], dict] = {}
+        matrices = matrix_weights(module) if self._separates_matrices else None
+        groups: dict[tuple[float, float, bool], dict] = {}
         for name, parameter in named:
             lr, decay = self._settings(name, parameter.ndim)
             if distances is not None:
                 lr *= self.layer_decay ** distances.of(name)
-            group = groups.setdefault((lr, decay), dict(params=[], lr=lr, weight_decay=decay))
+            settings: dict[str, object] = dict(lr=lr, weight_decay=decay)
+            is_matrix = matrices is not None and id(parameter) in matrices
+            if matrices is not None:
+                is_matrix = is_matrix and (self._factors(name) or {}).get('use_muon', True)
+                settings['use_muon'] = is_matrix
+            group = groups.setdefault((lr, decay, is_matrix), dict(params=[], **settings))
             group['params'].append(parameter)
         # The logged learning rate is the first group's, so that is the one with the largest.
         ordered = [groups[key] for key in sorted(groups, reverse=True)]
         params.extend(ordered)
         if distances is not None:
             log_groups(ordered)
+
+    @property
+    def _separates_matrices(self) -> bool:
+        """Whether the optimiser treats weights of linear layers and convolutions differently."""
+        kind = self.optimizer_cfg['type']
+        kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        return getattr(kind, 'separates_matrices', False)
 
     def _check_keys(self, names: Iterable[str]) -> None:
         """Refuse a custom key that is part of no name."""
@@ -108,11 +124,9 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
 
     def _settings(self, name: str, ndim: int) -> tuple[float, float]:
         """Return the learning rate and weight decay of a parameter."""
-        custom = self.paramwise_cfg.get('custom_keys', {})
-        keys = [key for key in custom if key in name]
         decay = self.base_wd or 0.0
-        if keys:
-            factors = custom[max(sorted(keys), key=len)]
+        factors = self._factors(name)
+        if factors is not None:
             return (
                 self.base_lr * factors.get('lr_mult', 1.0),
                 decay * factors.get('decay_mult', 1.0),
@@ -120,6 +134,12 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         if ndim <= 1:
             decay *= self.paramwise_cfg.get('flat_decay_mult', 1.0)
         return self.base_lr, decay
+
+    def _factors(self, name: str) -> dict | None:
+        """Return what the longest key that is part of a name says."""
+        custom = self.paramwise_cfg.get('custom_keys', {})
+        keys = sorted(key for key in custom if key in name)
+        return custom[max(keys, key=len)] if keys else None
 
 
 def log_groups(groups: Sequence[dict]) -> None:
