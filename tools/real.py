@@ -32,6 +32,7 @@ from mmseg.registry import RUNNERS
 from PIL import Image
 
 from groupvit_mmseg.atomic_files import save_checkpoint
+from groupvit_mmseg.benchmark.fitted_length import fit_epochs
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study_configs import set_epochs
 from groupvit_mmseg.command_line import tool_main, tool_parser
@@ -89,7 +90,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='folder of the results (default: work_dirs/real)',
     )
     parser.add_argument('--minutes', type=float, default=9, help='minutes of training (default: 9)')
-    parser.add_argument('--epochs', type=int, help="epochs at most (default: the recipe's)")
+    parser.add_argument(
+        '--epochs', type=int, help="epochs (default: those of the recipe's that fit into the time)"
+    )
     parser.add_argument('--shards', type=int, help='shards of each set to train on (default: all)')
     parser.add_argument(
         '--photographs', type=int, default=446, help='photographs of VOC (default: 446)'
@@ -129,6 +132,9 @@ def make_config(data: Path, args: argparse.Namespace) -> Config:
 def train(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     """Train, and return the time and the speed."""
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    if args.epochs is None:
+        seconds = fit_epochs(cfg, args.minutes)
+        print(f'{seconds:.2f} s a step: {cfg.train_cfg.max_epochs} epochs ...', flush=True)
     cfg.train_cfg.val_begin = cfg.train_cfg.max_epochs + 1  # evaluated afterwards, in the test loop
     runner: GroupViTRunner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
     clock = BoundedTime(args.minutes, args.work_dir)
