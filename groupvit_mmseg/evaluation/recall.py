@@ -10,6 +10,7 @@ from mmpretrain.evaluation import RetrievalRecall
 from torch import Tensor
 
 RANKS = (1, 5, 10)
+LABEL_RANKS = (1, 5)
 
 
 def retrieval_recall(
@@ -66,6 +67,37 @@ def retrieval_recall(
         for k, recall in zip(ranks, recalls, strict=True):  # type: ignore[call-overload]
             scores[f'{name}/R@{k}'] = float(recall)
     return scores
+
+
+def label_accuracy(
+    image_embeds: Tensor,
+    label_embeds: Tensor,
+    labels: Sequence[int],
+    ranks: Sequence[int] = LABEL_RANKS,
+) -> dict[str, float]:
+    """Return how often an image's label is among the nearest of all labels, in percent.
+
+    Args:
+        image_embeds (Tensor): ``(N, D)``, not necessarily normalised.
+        label_embeds (Tensor): ``(K, D)``, each label once.
+        labels (Sequence[int]): Label of each image, ``N`` indices below ``K``.
+        ranks (Sequence[int]): Numbers of first places. Defaults to 1 and 5.
+
+    Returns:
+        dict[str, float]: ``top-1`` ..., in [0, 100].
+
+    Example:
+        >>> label_accuracy(torch.eye(2), torch.eye(2), [0, 0], ranks=[1])
+        {'top-1': 50.0}
+    """
+    similarity = F.normalize(image_embeds, dim=-1) @ F.normalize(label_embeds, dim=-1).T  # (N, K)
+    first = _first_places(similarity, max(ranks))
+    return {
+        f'top-{k}': 100
+        * sum(label in row[:k] for label, row in zip(labels, first, strict=True))
+        / len(first)
+        for k in ranks
+    }
 
 
 def _first_places(similarity: Tensor, count: int) -> list[list[int]]:

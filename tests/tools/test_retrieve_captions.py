@@ -105,6 +105,34 @@ def test_each_image_has_its_own_captions(tool, place, monkeypatch):
     assert recall['image_to_text/R@1'] == recall['text_to_image/R@1'] == 100
 
 
+def test_labels_are_the_first_captions_each_once(tool, place, monkeypatch, capsys):
+    """Four images of two labels, embedded as the labels are but for one that is mistaken."""
+    with tarfile.open(place / 'a.tar', 'w') as tar:
+        for index, label in enumerate(['cat', 'bus', 'cat', 'bus']):
+            add(tar, f'{index}.png', picture(index))
+            texts = [f'a {label}', f'a photo of a {label}']
+            add(tar, f'{index}.json', json.dumps(texts).encode())
+
+    def load(*arguments, **options):
+        segmentor = original(*arguments, **options)
+
+        def embed_names(texts, templates):
+            assert list(texts) == ['a cat', 'a bus']
+            return torch.eye(2)
+
+        segmentor.decode_head.embed_names = embed_names
+        return segmentor
+
+    original = tool.load_segmentor
+    monkeypatch.setattr(tool, 'load_segmentor', load)
+    monkeypatch.setattr(tool, 'embed_images', lambda *_: torch.eye(2)[[0, 1, 0, 0]])
+    assert run(tool, place, '--labels') == 0
+    result = json.loads((place / 'out.json').read_text())
+    assert (result['images'], result['labels']) == (4, 2)
+    assert result['accuracy'] == {'top-1': 75, 'top-5': 100}
+    assert '4 images, 2 labels, 32 px\ntop-1 75.0, top-5 100.0' in capsys.readouterr().out
+
+
 def test_samples_that_cannot_be_read_are_named_and_left_out(tool, place, capsys):
     with tarfile.open(place / 'b.tar', 'w') as tar:
         add(tar, 'torn.png', picture(9)[:60])

@@ -1,6 +1,10 @@
 """Retrieves captions by images and images by captions: recall at 1, 5 and 10.
 
 python tools/analysis_tools/retrieve_captions.py CHECKPOINT --shards 'data/flickr8k/val-*.tar'
+python tools/analysis_tools/retrieve_captions.py CHECKPOINT --shards FILE.tar --labels
+
+With --labels the first caption of a sample is its label, and the result is the accuracy of the
+nearest label (top-1, top-5) among all that occur: zero-shot classification.
 
 Shards are those of training; all captions of a sample count, or with --captions text the one of
 its text member. Images are resized to a square of the size that the model was trained with. The
@@ -11,10 +15,10 @@ import argparse
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is missing)
 
@@ -40,7 +44,7 @@ from groupvit_mmseg.datasets.remote_shards import open_shard
 from groupvit_mmseg.datasets.shard_members import Sample, group_members, read_members
 from groupvit_mmseg.datasets.shard_stream import BadSample
 from groupvit_mmseg.datasets.shards import expand_shards
-from groupvit_mmseg.evaluation.recall import RANKS, retrieval_recall
+from groupvit_mmseg.evaluation.recall import RANKS, label_accuracy, retrieval_recall
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.inference.caption_embeddings import CAPTION
 from groupvit_mmseg.models import GroupViT, GroupViTSegmentor
@@ -56,6 +60,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--captions', choices=('text', 'json'), default='json',
         help='member to take where a sample has both (default: json)',
     )  # fmt: skip
+    parser.add_argument(
+        '--labels', action='store_true', help='classify by the first captions instead of retrieving'
+    )
     add_model_config_argument(parser)
     parser.add_argument('--size', type=int, help="side of the images (default: the model's)")
     parser.add_argument(
@@ -138,7 +145,7 @@ def in_batches(pairs: Iterator[Pair], size: int) -> Iterator[list[Pair]]:
         yield batch
 
 
-def measure(args: argparse.Namespace, shards: Sequence[str]) -> dict[str, object]:
+def measure(args: argparse.Namespace, shards: Sequence[str]) -> dict[str, Any]:
     """Return the content of the result file."""
     segmentor = load_segmentor(args.config, args.checkpoint, device=args.device)
     side, account = side_of(segmentor, args), Account('samples')
@@ -152,17 +159,49 @@ def measure(args: argparse.Namespace, shards: Sequence[str]) -> dict[str, object
         print('\n'.join(account.lines()), file=sys.stderr)
     if not embeds:
         raise ValueError(f'No sample of {", ".join(args.shards)} has an image and a caption.')
-    texts = [text for texts in captions for text in texts]
-    owners = [index for index, texts in enumerate(captions) for _ in texts]
-    text_embeds = segmentor.decode_head.embed_names(texts, CAPTION).cpu()
+    result = compare(segmentor, torch.cat(embeds), captions, labels=args.labels)
     return dict(
-        recall=retrieval_recall(torch.cat(embeds), text_embeds, owners),
+        **result,
         images=len(captions),
-        captions=len(texts),
         side=side,
         checkpoint=dict(describe_checkpoint(args.checkpoint)),
         versions=versions(),
     )
+
+
+def compare(
+    segmentor: GroupViTSegmentor,
+    embeds: Tensor,
+    captions: Sequence[Sequence[str]],
+    *,
+    labels: bool,
+) -> dict[str, object]:
+    """Return the recall, or the accuracy of labels, and the number of texts."""
+    if labels:
+        numbers: dict[str, int] = {}
+        targets = [numbers.setdefault(first, len(numbers)) for first, *_ in captions]
+        texts = list(numbers)
+    else:
+        texts = [text for texts in captions for text in texts]
+        targets = [index for index, texts in enumerate(captions) for _ in texts]
+    text_embeds = segmentor.decode_head.embed_names(texts, CAPTION).cpu()
+    if labels:
+        return dict(accuracy=label_accuracy(embeds, text_embeds, targets), labels=len(texts))
+    return dict(recall=retrieval_recall(embeds, text_embeds, targets), captions=len(texts))
+
+
+def print_result(result: Mapping[str, Any]) -> None:
+    """Print a table."""
+    if 'accuracy' in result:
+        print(f'{result["images"]} images, {result["labels"]} labels, {result["side"]} px')
+        accuracy = result['accuracy'].items()
+        print(', '.join(f'{name} {value:.1f}' for name, value in accuracy))
+        return
+    print(f'{result["images"]} images, {result["captions"]} captions, {result["side"]} px')
+    print('| | R@1 | R@5 | R@10 |\n|---|---|---|---|')
+    for name in ('image_to_text', 'text_to_image'):
+        cells = [f'{result["recall"][f"{name}/R@{k}"]:.1f}' for k in RANKS]
+        print(f'| {name.replace("_", " ")} | {" | ".join(cells)} |')
 
 
 @tool_main()
@@ -174,13 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shards = list(dict.fromkeys(expand_shards(args.shards)))  # one that is named twice counts once
     check_output(args.out, reads=[args.checkpoint, args.config, *shards])
     result = measure(args, shards)
-    recall = result['recall']
-    assert isinstance(recall, dict)
-    print(f'{result["images"]} images, {result["captions"]} captions, {result["side"]} px')
-    print('| | R@1 | R@5 | R@10 |\n|---|---|---|---|')
-    for name in ('image_to_text', 'text_to_image'):
-        cells = [f'{recall[f"{name}/R@{k}"]:.1f}' for k in RANKS]
-        print(f'| {name.replace("_", " ")} | {" | ".join(cells)} |')
+    print_result(result)
     if args.out:
         write_json(result, args.out)
         print(f'wrote {args.out}')
