@@ -7,7 +7,7 @@
 # adds the paper's loss of prompts with weight W to ours.
 # Time: 15 runs of 10 to 15 minutes on one thread, and 9 evaluations
 # Numbers: not yet measured
-config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-2e_photographs-48px.py'
+config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
 prompts = 'model.loss_multi_label'

@@ -44,7 +44,7 @@ def test_a_few_steps_on_photographs(real, tmp_path):
         pytest.skip('the photographs are not in data/ or ../shared/data/')
     args = real.parse_args([f'--work-dir={tmp_path}', '--minutes=0', '--shards=1'])
     cfg = real.make_config(data, args)
-    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs == 2
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs == 4
     training = real.train(cfg, args)
     # A shard of each set: 346, 500 and 1,000 photographs.
     assert (training['epochs'], training['pairs']) == (1, 1846 // 64 * 64)
@@ -57,10 +57,9 @@ def test_a_few_steps_on_photographs(real, tmp_path):
     assert not torch.equal(untrained['backbone.pos_embed'], trained['backbone.pos_embed'])
 
     weights = tmp_path / 'epoch_1.pth'
-    calibration, result = real.measure(cfg, 'some', weights, 11)
+    margin, result = real.measure(cfg, 'some', weights, 11)
     assert result['calibration']['photographs'] == 2
     report = result['threshold']
-    assert report['background']['threshold'] == calibration.threshold
     assert report['protocol']['affinity'] == 'cosine'
     assert 0 < report['metrics']['mIoU'] < 100
     assert {f'{name}/mIoU' for name in ('foreground', 'tag_foreground', 'oracle')} < set(
@@ -68,6 +67,7 @@ def test_a_few_steps_on_photographs(real, tmp_path):
     )
     assert len(report['class_iou']['foreground']) == 21
     assert tuple(result['words']['background']['words']) == real.BACKGROUND_WORDS
-    real.draw(cfg, weights, calibration.threshold, [2], tmp_path / 'picture.png')
+    assert result['words']['background']['threshold'] == margin.threshold
+    real.draw(cfg, weights, margin.threshold, [2], tmp_path / 'picture.png')
     assert (tmp_path / 'picture.png').stat().st_size > 10_000
     real.print_summary(dict(training=training, trained=result), tmp_path)

@@ -1,6 +1,7 @@
 # Three small sets of real photographs as one mix of image-text pairs, at 48 px:
 #   flickr8k_128      7,500 photographs, each with five captions that people wrote
-#   tiny_imagenet_64  30,000 photographs, captions made of the name of their class
+#   tiny_imagenet_64  29,000 photographs, captions made of the name of their class; the other 1,000
+#                     are for tests
 #   voc_words_128     2,663 photographs of Pascal VOC that are not of its validation split,
 #                     captions made of the names of their classes, 224 with people's captions too
 # Captions made of labels are weak labels of images: say so wherever a number of them is given.
@@ -39,18 +40,18 @@ train_dataloader = dict(
                 name='voc_words',
                 data_root='data/voc_words_128',
                 shards='voc-train-{000..007}.tar',
-                weight=0.4,
+                weight=0.5,
             ),
             dict(
                 name='flickr8k',
                 data_root='data/flickr8k_128',
                 shards='flickr8k-train-{000000..000014}.tar',
-                weight=0.2,
+                weight=0.1,
             ),
             dict(
                 name='tiny_imagenet',
                 data_root='data/tiny_imagenet_64',
-                shards='tiny-train-{000..029}.tar',
+                shards='tiny-train-{000..028}.tar',  # the last one is for tests
                 weight=0.4,
             ),
         ],
