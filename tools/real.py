@@ -90,7 +90,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path('work_dirs/real'),
         help='folder of the results (default: work_dirs/real)',
     )
-    parser.add_argument('--minutes', type=float, default=10, help='minutes of training (default: 10)')
+    parser.add_argument(
+        '--minutes', type=float, default=11, help='minutes of training (default: 11)'
+    )
     parser.add_argument(
         '--epochs', type=int, help="epochs (default: those of the recipe's that fit into the time)"
     )

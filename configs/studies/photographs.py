@@ -5,7 +5,7 @@
 # `ungrouped` names each patch alone; `k-means` and `spectral` cluster its tokens, `colours` the
 # mean colours and positions of its patches. `paper` is the paper's objective; `beside-pooled-W`
 # adds the paper's loss of prompts with weight W to ours.
-# Time: 15 runs of 10 to 15 minutes on one thread, and 9 evaluations
+# Time: 15 runs of 10 to 16 minutes on one thread, and 9 evaluations
 # Numbers: not yet measured
 config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
 title = 'Photographs'

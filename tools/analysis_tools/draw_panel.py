@@ -56,6 +56,13 @@ def resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, size, interpolation=kind), np.uint8)
 
 
+def nearest(index_map: NDArray[np.integer], image: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Return a map of indices in the size of an image."""
+    size = image.shape[1::-1]
+    small = cv2.resize(index_map.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(small, np.int32)
+
+
 @tool_main()
 def main(argv: Sequence[str] | None = None) -> None:
     """Segment the images and draw the figure."""
@@ -69,11 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         image = np.asarray(load_image(path))
         result = inferencer(image)
         small = resized(image, args.side)
-        maps = (
-            cv2.resize(each.astype(np.int32), small.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-            for each in (result.group_map, result.label_map)
-        )
-        groups, labels = maps
+        groups, labels = (nearest(each, small) for each in (result.group_map, result.label_map))
         figure = draw_labels(small, labels, result.class_names)
         columns.append([small, draw_groups(small, groups), figure])
     titles = [str(number) for number in range(1, len(columns) + 1)]
