@@ -1,5 +1,6 @@
 """As many epochs of a training as fit into a given time."""
 
+import logging
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,28 +13,25 @@ from groupvit_mmseg.benchmark.study_configs import set_epochs
 from groupvit_mmseg.engine import GroupViTRunner
 
 TIMED_STEPS = 40
+# Epochs take longer than their steps: workers start, sets are shuffled, files are written.
+MARGIN = 1.05
 VALIDATION = ('val_dataloader', 'val_cfg', 'val_evaluator')
 
 
 class StepClock(Hook):
-    """Measures each step without the loading of its batch, in which workers are ahead."""
+    """Notes when each step ends."""
 
     def __init__(self) -> None:
-        self.start = 0.0
-        self.seconds: list[float] = []
-
-    def before_train_iter(self, *_args: object, **_kwargs: object) -> None:
-        """Start the clock."""
-        self.start = time.monotonic()
+        self.ends: list[float] = []
 
     def after_train_iter(self, *_args: object, **_kwargs: object) -> None:
-        """Stop the clock."""
-        self.seconds.append(time.monotonic() - self.start)
+        """Note the time."""
+        self.ends.append(time.monotonic())
 
     def seconds_per_step(self) -> float:
-        """Return the mean of the second half of the steps; the first half warms up."""
-        later = self.seconds[len(self.seconds) // 2 :]
-        return sum(later) / len(later)
+        """Return the mean time of the second half of the steps; the first half warms up."""
+        later = self.ends[len(self.ends) // 2 - 1 :]
+        return (later[-1] - later[0]) / (len(later) - 1)
 
 
 def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> float:
@@ -45,7 +43,7 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> floa
     Args:
         cfg (Config): Training by epochs; its epochs, at least one, and schedules are changed.
         minutes (float): The time.
-        steps (int): Steps to take, at least 1; their weights are thrown away. Defaults to 40.
+        steps (int): Steps to take, at least 4; their weights are thrown away. Defaults to 40.
 
     Returns:
         float: Seconds a step.
@@ -53,21 +51,40 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> floa
     Raises:
         ValueError: If the training or its schedule counts iterations.
     """
+    set_epochs(Config(cfg.to_dict(), filename=cfg.filename), 1)  # refuses what cannot be fitted
     trial = Config(cfg.to_dict(), filename=cfg.filename)
     trial.train_cfg = dict(by_epoch=False, max_iters=steps, val_interval=steps + 1)
-    for part in (*VALIDATION, 'param_scheduler', 'custom_hooks', 'visualizer'):
+    for part in (*VALIDATION, 'param_scheduler', 'visualizer', 'load_from'):
         trial[part] = None
+    trial.resume = False
     trial.default_hooks.checkpoint = None
-    trial.train_dataloader.update(num_workers=0, persistent_workers=False)
     clock = StepClock()
     with TemporaryDirectory() as folder:
         trial.work_dir = folder
         # mmengine keeps by this name what a process writes to.
         trial.experiment_name = Path(folder).name
         runner: GroupViTRunner = RUNNERS.build(trial)  # type: ignore[arg-type]  # mmengine takes a Config
-        runner.register_hook(clock)
+        runner.register_hook(clock, priority='LOWEST')
         runner.train()
+        steps_of_epoch = len(runner.train_dataloader)
+        stop_workers(runner)
+        close_files(runner.logger)
     seconds = clock.seconds_per_step()
-    epoch = len(runner.train_dataloader) * seconds
-    set_epochs(cfg, max(1, min(cfg.train_cfg.max_epochs, int(minutes * 60 / epoch))))
+    fitting = int(minutes * 60 / (steps_of_epoch * seconds * MARGIN))
+    set_epochs(cfg, max(1, min(cfg.train_cfg.max_epochs, fitting)))
     return seconds
+
+
+def stop_workers(runner: GroupViTRunner) -> None:
+    """End the loader's workers now: PyTorch reports those that end with the process as killed."""
+    iterator = getattr(runner.train_dataloader, '_iterator', None)
+    if iterator is not None:
+        iterator._shutdown_workers()
+
+
+def close_files(logger: logging.Logger) -> None:
+    """Close the log, whose folder goes."""
+    for handler in list(logger.handlers):
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+            logger.removeHandler(handler)

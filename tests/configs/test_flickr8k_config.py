@@ -10,8 +10,8 @@ from groupvit_mmseg.inference import segmentation_config
 
 FOLDER = Path(__file__).parents[2] / 'configs' / 'groupvit'
 (PATH,) = FOLDER.glob('*flickr8k*.py')
-(SHORT,) = FOLDER.glob('*-2e_photographs-48px.py')
-(LONG,) = FOLDER.glob('*-24e_photographs-48px.py')
+(SHORT,) = FOLDER.glob('*-4e_photographs-48px.py')
+(LONG,) = FOLDER.glob('*-12e_photographs-64px.py')
 
 
 @pytest.mark.parametrize('path', [PATH, SHORT, LONG], ids=lambda path: path.stem)
@@ -35,14 +35,14 @@ def test_pretraining_weights_are_those_of_the_segmentor():
     assert segmentor.test_cfg == dict(mode='slide', crop_size=(448, 448), stride=(224, 224))
 
 
-def test_photographs_are_segmented_at_twice_the_size_of_training():
-    for path in (SHORT, LONG):
-        cfg = Config.fromfile(path)
-        for loader in (cfg.val_dataloader, cfg.test_dataloader):
-            resize = loader.dataset.pipeline[1]
-            assert resize.scale == (2048, 2 * cfg.model.backbone.img_size)
-            assert resize.interpolation == 'area'
-        crop = cfg.train_dataloader.dataset.pipeline[0]
-        assert crop.scale == cfg.model.backbone.img_size
-        sizes = [step.scale[1] for step in cfg.tta_pipeline[1].transforms[0]]
-        assert sizes == [cfg.model.backbone.img_size * n // 2 for n in (2, 3, 4, 5, 6, 7)]
+@pytest.mark.parametrize('path,side', [(SHORT, 80), (LONG, 96)], ids=['short', 'long'])
+def test_photographs_are_segmented_whole_at_the_size_of_the_page(path, side):
+    cfg = Config.fromfile(path)
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        resize = loader.dataset.pipeline[1]
+        assert resize.scale == (2048, side)
+        assert resize.interpolation == 'area'
+    crop = cfg.train_dataloader.dataset.pipeline[0]
+    assert crop.scale == cfg.model.backbone.img_size
+    sizes = [step.scale[1] for step in cfg.tta_pipeline[1].transforms[0]]
+    assert sizes == [side * n // 4 for n in (2, 3, 4, 5, 6, 7)]

@@ -8,7 +8,8 @@ from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from groupvit_mmseg.engine import MuonAdamW
-from groupvit_mmseg.engine.optimizers.muon import orthogonalize
+from groupvit_mmseg.engine.optimizers.muon import matrix_weights, orthogonalize
+from groupvit_mmseg.torch_versions import has_fused_optimizers
 
 
 def train(optimizer, parameters, steps=3):
@@ -59,7 +60,10 @@ def test_a_kernel_is_the_matrix_of_its_outputs():
     torch.testing.assert_close(kernel.flatten(1), matrix, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize('fused', [False, True])
+FUSED = has_fused_optimizers(nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize('fused', [False, True] if FUSED else [False])
 def test_other_groups_are_adamws(fused):
     ours, theirs, matrix = parameter(5, 4), parameter(5, 4), parameter(3, 3)
     settings = dict(lr=0.1, betas=(0.9, 0.98), weight_decay=0.2, fused=fused)
@@ -108,8 +112,60 @@ def test_closure_runs_with_gradients():
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.skipif(not FUSED, reason='PyTorch has fused optimisers on CPUs since 2.4')
 def test_scaled_gradients_are_divided_before_the_step():
-    assert not MuonAdamW([parameter(2, 2)], fused=True)._step_supports_amp_scaling
+    optimizer = MuonAdamW([parameter(2, 2)], fused=True)
+    assert not optimizer._step_supports_amp_scaling
+    assert not copy.deepcopy(optimizer)._step_supports_amp_scaling
+
+
+def test_a_copy_takes_the_same_steps():
+    matrix = parameter(4, 6)
+    optimizer = MuonAdamW([dict(params=[matrix], use_muon=True)], lr=0.1, muon_lr_mult=2.0)
+    train(optimizer, [matrix])
+    twin = copy.deepcopy(optimizer)
+    (copied,) = twin.param_groups[0]['params']
+    train(optimizer, [matrix])
+    train(twin, [copied])
+    assert torch.equal(matrix, copied)
+    assert not torch.equal(matrix, parameter(4, 6))
+
+
+def test_the_state_of_adamw_continues_without_muon():
+    ours, theirs = parameter(4, 6), parameter(4, 6)
+    reference = torch.optim.AdamW([theirs], lr=0.1)
+    train(reference, [theirs])
+    optimizer = MuonAdamW([ours], lr=0.5)
+    optimizer.load_state_dict(copy.deepcopy(reference.state_dict()))
+    ours.data.copy_(theirs.data)
+    train(optimizer, [ours])
+    train(reference, [theirs])
+    assert torch.equal(ours, theirs)
+
+
+def test_hooks_of_a_step_run_once():
+    torch.optim.AdamW([parameter(1, 1)])  # torch wraps the step of a class at its first instance
+    layer = nn.Linear(3, 2)
+    optimizer = MuonAdamW([dict(params=[layer.weight], use_muon=True), dict(params=[layer.bias])])
+    groups = []
+    optimizer.register_step_post_hook(lambda each, *_: groups.append(len(each.param_groups)))
+    train(optimizer, list(layer.parameters()), steps=1)
+    assert groups == [2]
+
+
+def test_embeddings_and_kernels_of_other_layouts_are_no_matrices():
+    layers = nn.ModuleDict(
+        dict(
+            embedding=nn.Embedding(5, 4),
+            tied=nn.Linear(4, 5, bias=False),
+            linear=nn.Linear(4, 4, bias=False),
+            plain=nn.Conv2d(4, 4, 3, bias=False),
+            grouped=nn.Conv2d(4, 4, 3, groups=2, bias=False),
+            transposed=nn.ConvTranspose2d(4, 2, 3, bias=False),
+        )
+    )
+    layers['tied'].weight = layers['embedding'].weight
+    assert matrix_weights(layers) == {id(layers[name].weight) for name in ('linear', 'plain')}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +174,7 @@ def test_scaled_gradients_are_divided_before_the_step():
         (dict(muon_lr_mult=0), 'must be positive'),
         (dict(muon_momentum=1), r'must be in \[0, 1\)'),
         (dict(muon_steps=0), 'at least 1'),
+        (dict(maximize=True), 'minimises'),
     ],
 )
 def test_values_outside_their_range_are_refused(settings, message):
@@ -141,12 +198,12 @@ def test_shards_of_a_matrix_are_refused():
         MuonAdamW([dict(params=[shard], use_muon=True)]).step()
 
 
-def build(model, **paramwise):
+def build(model, kind='MuonAdamW', **paramwise):
     return OPTIM_WRAPPER_CONSTRUCTORS.build(
         dict(
             type='GroupViTOptimConstructor',
             optim_wrapper_cfg=dict(
-                type='OptimWrapper', optimizer=dict(type='MuonAdamW', lr=0.5, weight_decay=0.1)
+                type='OptimWrapper', optimizer=dict(type=kind, lr=0.5, weight_decay=0.1)
             ),
             paramwise_cfg=dict(flat_decay_mult=0.0, **paramwise),
         )
@@ -171,7 +228,19 @@ def test_the_constructor_gives_muon_linear_layers_and_convolutions(tiny_config):
     assert found == linear
 
 
-def test_keys_leave_matrices_to_adamw(tiny_config):
+@pytest.mark.parametrize('kind', [MuonAdamW, 'mmengine.MuonAdamW'])
+def test_other_spellings_of_the_type_have_the_same_groups(kind):
+    model = nn.Linear(3, 2)
+    assert names_with_muon(model, build(model, kind)) == {'weight'}
+
+
+def test_keys_leave_matrices_to_adamw_and_nothing_else_changes(tiny_config):
     model = MODELS.build(tiny_config.model)
     optimizer = build(model, custom_keys={'text_encoder': dict(use_muon=False)})
     assert not any('text_encoder' in name for name in names_with_muon(model, optimizer))
+    decays = {
+        p.ndim > 1: group['weight_decay']
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
+    assert decays == {True: 0.1, False: 0.0}

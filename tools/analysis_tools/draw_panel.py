@@ -15,7 +15,6 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import cv2
 import numpy as np
-from mmengine.config import Config
 from numpy.typing import NDArray
 
 from groupvit_mmseg.command_line import (
@@ -25,6 +24,7 @@ from groupvit_mmseg.command_line import (
     tool_main,
     tool_parser,
 )
+from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_figure
@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Segment the images and draw the figure."""
     args = parse_args(argv)
     check_output(args.out, reads=[args.checkpoint, args.config, *args.images])
-    cfg = segmentation_config(Config.fromfile(args.config))
-    cfg.merge_from_dict(args.cfg_options or {})
+    cfg = read_config(args.config)
+    merge_options(cfg, args.cfg_options or {})
+    cfg = segmentation_config(cfg)
     inferencer = GroupViTInferencer(cfg, args.checkpoint, device=args.device)
     columns = []
     for path in args.images:

@@ -8,8 +8,9 @@ of AdamW and one learning rate serves both.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, TypeGuard, overload
 
 import torch
 from mmengine.registry import OPTIMIZERS
@@ -20,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 # Root mean square of a step of AdamW, which Muon's steps are scaled to.
 _ADAMW_RMS = 0.2
+SETTINGS = ('use_muon', 'muon_lr_mult', 'muon_momentum', 'muon_steps')
 
 
 @OPTIMIZERS.register_module()  # mmengine's registry, which its constructors build optimisers from
@@ -28,8 +30,8 @@ class MuonAdamW(torch.optim.AdamW):
 
     ``GroupViTOptimConstructor`` makes these groups of the weights of linear layers and
     convolutions; a kernel ``(O, I, h, w)`` is a matrix ``(O, I h w)``. Embeddings, norms, biases,
-    positions, group tokens and temperatures keep AdamW. Weight decay is decoupled in both.
-    Not the paper's optimiser.
+    positions, group tokens and temperatures keep AdamW, and so do transposed and grouped
+    convolutions. Weight decay is decoupled in both. Not the paper's optimiser.
 
     Args:
         params (Iterable): Parameters, or groups of them.
@@ -40,8 +42,8 @@ class MuonAdamW(torch.optim.AdamW):
         kwargs (Any): Further arguments of AdamW: betas, eps, weight_decay, fused, foreach.
 
     Raises:
-        ValueError: If a value is outside its range, or a group with ``use_muon`` holds a parameter
-            of fewer than two dimensions.
+        ValueError: If a value is outside its range, ``maximize`` is set, or a group with
+            ``use_muon`` holds a parameter of fewer than two dimensions.
         RuntimeError: At a step with sharded parameters, whose singular values no rank knows.
 
     Example:
@@ -76,15 +78,37 @@ class MuonAdamW(torch.optim.AdamW):
             raise ValueError(f'muon_momentum is {muon_momentum}: it must be in [0, 1).')
         if muon_steps < 1:
             raise ValueError(f'muon_steps is {muon_steps}: it must be at least 1.')
-        self.muon_lr_mult, self.muon_momentum = muon_lr_mult, muon_momentum
-        self.muon_steps = muon_steps
+        if kwargs.get('maximize'):
+            raise ValueError('MuonAdamW minimises: maximize=True is not supported.')
+        self._settings = dict(
+            use_muon=False,
+            muon_lr_mult=muon_lr_mult,
+            muon_momentum=muon_momentum,
+            muon_steps=muon_steps,
+        )
         super().__init__(params, lr, **kwargs)
+        self._finish_groups()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy, or load the groups of a checkpoint; those of AdamW have no Muon."""
+        super().__setstate__(state)
+        self._finish_groups()
+
+    def _finish_groups(self) -> None:
+        """Keep the settings where copies and checkpoints find them."""
         # Muon's steps do not divide by the factor of a gradient scaler, so the scaler has to.
         self._step_supports_amp_scaling = False
+        for name, value in getattr(self, '_settings', {}).items():
+            self.defaults[name] = value
+        for group in self.param_groups:
+            for name in SETTINGS:
+                group.setdefault(name, self.defaults.get(name))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; ``use_muon`` is False where it does not say."""
-        param_group.setdefault('use_muon', False)
+        for name, value in getattr(self, '_settings', self.defaults).items():
+            if name in SETTINGS:
+                param_group.setdefault(name, value)
         super().add_param_group(param_group)
         if not param_group['use_muon']:
             return
@@ -114,23 +138,24 @@ class MuonAdamW(torch.optim.AdamW):
                 self._step_with_muon(group)
         try:
             self.param_groups = [group for group in groups if not group['use_muon']]
-            super().step()
+            # Without torch's wrapper, which would call the hooks of a step a second time.
+            inspect.unwrap(torch.optim.AdamW.step)(self)
         finally:
             self.param_groups = groups
         return loss
 
     def _step_with_muon(self, group: dict[str, Any]) -> None:
         """Change the parameters of one group."""
-        lr = group['lr'] * self.muon_lr_mult
+        lr = group['lr'] * group['muon_lr_mult']
         for parameter in group['params']:
             if parameter.grad is None:
                 continue
-            update = self._update(parameter)
+            update = self._update(parameter, group['muon_momentum'], group['muon_steps'])
             parameter.mul_(1 - lr * group['weight_decay'])
             scale = _ADAMW_RMS * max(update.shape) ** 0.5
             parameter.add_(update.view_as(parameter), alpha=-lr * scale)
 
-    def _update(self, parameter: nn.Parameter) -> Tensor:
+    def _update(self, parameter: nn.Parameter, momentum: float, steps: int) -> Tensor:
         """Advance the momentum of a parameter ``(O, ...)``; return its update ``(O, n)``."""
         if hasattr(parameter, 'full_tensor'):
             raise RuntimeError(
@@ -143,9 +168,9 @@ class MuonAdamW(torch.optim.AdamW):
             # The count is AdamW's, which expects one of every state that it loads.
             state.update(step=torch.zeros(()), momentum_buffer=torch.zeros_like(parameter))
         state['step'] += 1
-        buffer = state['momentum_buffer'].mul_(self.muon_momentum).add_(gradient)
-        ahead = gradient.add(buffer, alpha=self.muon_momentum)  # Nesterov's
-        return orthogonalize(ahead.flatten(1), self.muon_steps)
+        buffer = state['momentum_buffer'].mul_(momentum).add_(gradient)
+        ahead = gradient.add(buffer, alpha=momentum)  # Nesterov's
+        return orthogonalize(ahead.flatten(1), steps)
 
 
 def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
@@ -170,6 +195,17 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
 
 
 def matrix_weights(module: nn.Module) -> set[int]:
-    """Return the ids of the weights of all linear layers and convolutions of a module."""
-    layers = (nn.Linear, _ConvNd)
-    return {id(each.weight) for each in module.modules() if isinstance(each, layers)}
+    """Return the ids of the weights of a module's linear layers and plain convolutions.
+
+    A weight that an embedding shares is none, nor is one that mixes inputs in separate groups.
+    """
+    modules = list(module.modules())
+    embeddings = {id(each.weight) for each in modules if isinstance(each, nn.Embedding)}
+    return {id(each.weight) for each in modules if _is_matrix(each)} - embeddings
+
+
+def _is_matrix(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    """Return whether the weight of a layer is ``(outputs, inputs ...)``."""
+    if isinstance(module, _ConvNd):
+        return not module.transposed and module.groups == 1
+    return isinstance(module, nn.Linear)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
-from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
+from mmengine.registry import OPTIMIZERS
+from mmseg.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from groupvit_mmseg.engine.optimizers.layer_depth import LayerDistances
@@ -109,7 +110,8 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
     def _separates_matrices(self) -> bool:
         """Whether the optimiser treats weights of linear layers and convolutions differently."""
         kind = self.optimizer_cfg['type']
-        kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
+        if isinstance(kind, str):  # a name, or a scope or module before it
+            kind = OPTIMIZERS.module_dict.get(kind.rpartition('.')[2])
         return getattr(kind, 'separates_matrices', False)
 
     def _check_keys(self, names: Iterable[str]) -> None:
@@ -126,7 +128,7 @@ class GroupViTOptimConstructor(DefaultOptimWrapperConstructor):
         """Return the learning rate and weight decay of a parameter."""
         decay = self.base_wd or 0.0
         factors = self._factors(name)
-        if factors is not None:
+        if factors is not None and set(factors) != {'use_muon'}:
             return (
                 self.base_lr * factors.get('lr_mult', 1.0),
                 decay * factors.get('decay_mult', 1.0),
