@@ -34,12 +34,7 @@ test_pipeline[1].update(scale=(2048, 96))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 tta_resize = [
-    dict(
-        type='Resize',
-        scale=(int(2048 * ratio), int(96 * ratio)),
-        keep_ratio=True,
-        interpolation='area',
-    )
+    dict(test_pipeline[1], scale=(int(2048 * ratio), int(96 * ratio)))
     for ratio in _base_.tta_ratios
 ]
 tta_pipeline = [
@@ -47,15 +42,7 @@ tta_pipeline = [
     dict(type='TestTimeAug', transforms=[tta_resize, *_base_.tta_after_resize]),
 ]
 max_epochs = 12
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, end=300),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=0.02,
-        begin=0,
-        end=max_epochs,
-        T_max=max_epochs,
-        convert_to_iter_based=True,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=300)
+param_scheduler[1].update(end=max_epochs, T_max=max_epochs)
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmpretrain.evaluation import RetrievalRecall
+from mmpretrain.evaluation import Accuracy, RetrievalRecall
 from torch import Tensor
 
 RANKS = (1, 5, 10)
@@ -91,13 +91,10 @@ def label_accuracy(
         {'top-1': 50.0}
     """
     similarity = F.normalize(image_embeds, dim=-1) @ F.normalize(label_embeds, dim=-1).T  # (N, K)
-    first = _first_places(similarity, max(ranks))
-    return {
-        f'top-{k}': 100
-        * sum(label in row[:k] for label, row in zip(labels, first, strict=True))
-        / len(first)
-        for k in ranks
-    }
+    places = tuple(min(k, len(label_embeds)) for k in ranks)  # there may be fewer labels
+    # Without a threshold, which would leave out labels with a negative cosine.
+    accuracies = Accuracy.calculate(similarity, torch.tensor(labels), topk=places, thrs=(None,))
+    return {f'top-{k}': float(value) for k, (value,) in zip(ranks, accuracies, strict=True)}
 
 
 def _first_places(similarity: Tensor, count: int) -> list[list[int]]:

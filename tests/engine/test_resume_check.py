@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook
+from groupvit_mmseg.engine.optimizers.muon import MuonAdamW
 from groupvit_mmseg.engine.optimizers.optimizer_check import optimizer_notes, schedule_notes
 from groupvit_mmseg.engine.runner import resume_check
 from groupvit_mmseg.engine.runner.config_changes import config_changes
@@ -195,6 +196,14 @@ def test_settings_that_a_state_replaces_are_noted():
         'the optimiser continues with the 0.01 of a.pth.',
     ]
     assert optimizer_notes(optimizer_of(), optimizer_of().state_dict(), kind=None, source='') == []
+
+
+def test_the_factor_of_muon_that_a_state_replaces_is_noted():
+    states = [MuonAdamW([nn.Parameter(torch.zeros(2, 2))], muon_lr_mult=m) for m in (1.0, 3.0)]
+    notes = optimizer_notes(states[1], states[0].state_dict(), kind='MuonAdamW', source='a.pth')
+    assert notes == [
+        'muon_lr_mult 3.0 of the config is not used: the optimiser continues with the 1.0 of a.pth.'
+    ]
 
 
 def test_a_longer_run_keeps_the_schedule_and_notes_where_it_ends():

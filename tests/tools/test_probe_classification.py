@@ -57,6 +57,12 @@ def test_colours_are_told_apart_by_both_probes(tool, place):
     assert result['neighbours']['top1'] == result['linear']['top1'] == 100
 
 
+def test_labels_with_negative_scores_count(tool):
+    """The scores of a linear layer are of both signs."""
+    scores = torch.tensor([[-1.0, -2, -3, -4, -5, -6], [3, 2, -1, -2, -3, -9]])
+    assert tool.accuracies(scores, torch.tensor([0, 4])) == dict(top1=50, top5=100)
+
+
 def test_folders_of_other_classes_are_one_sentence(tool, place, capsys):
     assert run(tool, place, f'--test={place}') == 2
     assert 'both need the same folders' in capsys.readouterr().err

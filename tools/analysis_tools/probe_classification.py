@@ -134,7 +134,10 @@ def embed(
 def accuracies(scores: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the top-1 and top-5 accuracy in percent, by MMPretrain's metric."""
     top = min(5, scores.shape[1])
-    ((first,), (fifth,)) = Accuracy.calculate(scores.cpu(), labels.cpu(), topk=(1, top))
+    # Without a threshold, which would leave out labels with a negative score.
+    ((first,), (fifth,)) = Accuracy.calculate(
+        scores.cpu(), labels.cpu(), topk=(1, top), thrs=(None,)
+    )
     return dict(top1=float(first), top5=float(fifth))
 
 

@@ -21,7 +21,6 @@ from torch.nn.modules.conv import _ConvNd
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 # Root mean square of a step of AdamW, which Muon's steps are scaled to.
 _ADAMW_RMS = 0.2
-SETTINGS = ('use_muon', 'muon_lr_mult', 'muon_momentum', 'muon_steps')
 
 
 @OPTIMIZERS.register_module()  # mmengine's registry, which its constructors build optimisers from
@@ -80,40 +79,33 @@ class MuonAdamW(torch.optim.AdamW):
             raise ValueError(f'muon_steps is {muon_steps}: it must be at least 1.')
         if kwargs.get('maximize'):
             raise ValueError('MuonAdamW minimises: maximize=True is not supported.')
-        self._settings = dict(
+        super().__init__(params, lr, **kwargs)
+        self.defaults.update(
             use_muon=False,
             muon_lr_mult=muon_lr_mult,
             muon_momentum=muon_momentum,
             muon_steps=muon_steps,
         )
-        super().__init__(params, lr, **kwargs)
-        self._finish_groups()
+        self._complete_groups()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy, or load the groups of a checkpoint; those of AdamW have no Muon."""
         super().__setstate__(state)
-        self._finish_groups()
+        self._complete_groups()
 
-    def _finish_groups(self) -> None:
-        """Keep the settings where copies and checkpoints find them."""
+    def _complete_groups(self) -> None:
+        """Give groups the settings they lack, where copies and checkpoints find them."""
         # Muon's steps do not divide by the factor of a gradient scaler, so the scaler has to.
         self._step_supports_amp_scaling = False
-        for name, value in getattr(self, '_settings', {}).items():
-            self.defaults[name] = value
         for group in self.param_groups:
-            for name in SETTINGS:
-                group.setdefault(name, self.defaults.get(name))
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; ``use_muon`` is False where it does not say."""
-        for name, value in getattr(self, '_settings', self.defaults).items():
-            if name in SETTINGS:
-                param_group.setdefault(name, value)
         super().add_param_group(param_group)
-        if not param_group['use_muon']:
-            return
         flat = [tuple(p.shape) for p in param_group['params'] if p.ndim < 2]
-        if flat:
+        if flat and param_group.get('use_muon'):
             self.param_groups.pop()
             raise ValueError(
                 f'use_muon=True is for matrices and kernels, but a parameter has shape {flat[0]}.'

@@ -18,7 +18,10 @@ ScheduleState = Mapping[str, object]
 # do not name the optimiser.
 KIND_SETTINGS = ('betas', 'momentum', 'alpha', 'rho', 'lambd')
 # Settings of the config that loading a state replaces.
-REPLACED_SETTINGS = ('weight_decay', 'betas', 'eps', 'momentum')
+REPLACED_SETTINGS = (
+    *('weight_decay', 'betas', 'eps', 'momentum'),
+    *('muon_lr_mult', 'muon_momentum', 'muon_steps'),
+)
 COUNTERS = ('last_step', '_global_step', '_last_value', 'base_values', 'verbose')
 
 
