@@ -20,6 +20,8 @@ variants = {
     'ungrouped': {
         'model.backbone.num_group_tokens': [0],
         'model.backbone.num_output_groups': [],
+        # without GroupUsageHook, which has no groups to measure
+        'custom_hooks': [dict(type='EMAHook', momentum=0.002, update_buffers=True)],
     },
     'k-means': {'weights_of': 'ungrouped', neck: dict(cluster, method='kmeans')},
     'spectral': {'weights_of': 'ungrouped', neck: dict(cluster, method='spectral')},
