@@ -264,20 +264,20 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
     return result
 
 
-COLUMNS = ('mIoU', 'foreground/mIoU', 'tag_foreground/mIoU', 'oracle/mIoU', 'boundary/mIoU')
+COLUMNS = ('', 'tag_center/', 'foreground/', 'tag_foreground/', 'oracle/', 'boundary/')
 
 
 def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     """Print the numbers."""
     if training := result.get('training'):
         print(f'\nTrained {training["epochs"]} epochs in {training["minutes"]} minutes.')
-    print('mIoU in percent; the image tag paints the best word over the whole photograph.')
-    titles = ('background', 'words for it', '20 classes', 'image tag', 'oracle', 'boundary')
+    print('mIoU in percent; tag: the best word over the whole photograph, or over its middle.')
+    titles = ('background', 'words for it', 'tag, middle', '20 classes', 'tag', 'oracle', 'edges')
     print(' ' * 12 + ''.join(f'{title:>14}' for title in titles))
     for name in ('untrained', 'trained'):
         if name in result:
             metrics = result[name]['threshold']['metrics']
-            row = [metrics.get(key, math.nan) for key in COLUMNS]
+            row = [metrics.get(f'{prefix}mIoU', math.nan) for prefix in COLUMNS]
             row.insert(1, result[name]['words']['metrics']['mIoU'])
             print(f'{name:12}' + ''.join(f'{value:14.2f}' for value in row))
     print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')

@@ -80,6 +80,8 @@ val_evaluator = [
     # The best word painted over the whole photograph: knows what, but not where.
     dict(type='ImageTagIoUMetric', iou_metrics=['mIoU']),
     dict(type='ImageTagIoUMetric', iou_metrics=['mIoU'], foreground_only=True),
+    # And in an ellipse in the middle alone: knows that photographers aim at things, too.
+    dict(type='ImageTagIoUMetric', iou_metrics=['mIoU'], center_share=0.3),
     dict(type='OracleIoUMetric', iou_metrics=['mIoU']),
     dict(type='BoundaryIoUMetric', iou_metrics=['mIoU']),
     dict(type='MaskProbingMetric'),

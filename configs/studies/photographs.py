@@ -60,6 +60,7 @@ metrics = [
     'threshold: tag_foreground/mIoU',
     'threshold: mIoU',
     'words: mIoU',
+    'words: tag_center/mIoU',
     'threshold: probing/jaccard',
     'threshold: oracle/mIoU',
     'threshold: boundary/mIoU',

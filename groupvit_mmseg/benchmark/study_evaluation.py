@@ -35,13 +35,14 @@ METRIC_TYPES: dict[str, dict[str, object]] = {
     'foreground': dict(type='ForegroundIoUMetric'),
     'tag': dict(type='ImageTagIoUMetric'),
     'tag_foreground': dict(type='ImageTagIoUMetric', foreground_only=True),
+    'tag_center': dict(type='ImageTagIoUMetric', center_share=0.3),
     'probing': dict(type='MaskProbingMetric'),
 }
 """dict[str, dict]: Config of the metric behind each prefix of a metric's name."""
 
 IOU_VALUES, PROBING_VALUES = ('mIoU', 'aAcc', 'mAcc'), ('jaccard', 'images')
 NUM_PICTURES = 6
-NEED_BACKGROUND = ('foreground', 'tag_foreground', 'probing')
+NEED_BACKGROUND = ('foreground', 'tag_foreground', 'tag_center', 'probing')
 
 
 class RunScores(NamedTuple):

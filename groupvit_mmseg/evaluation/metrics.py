@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -132,17 +133,24 @@ class ForegroundIoUMetric(PerClassIoUMetric):
 
 @METRICS.register_module()
 class ImageTagIoUMetric(PerClassIoUMetric):
-    """IoU of a prediction that knows *what* but not *where*: one word over the whole image.
+    """IoU of a prediction that knows *what* but not *where*: one word over the image.
 
     The word is the foreground class of the largest smooth maximum of its pixels' scores,
     ``log mean exp(beta * score)``: pixels have the scores of their segments, so this weights each
-    segment by its share. A background class is never painted. Reads ``seg_logits``.
+    segment by its share. Reads ``seg_logits``.
 
     Args:
         foreground_only (bool): Whether pixels of the background, class 0, are left out. The prefix
             is then ``'tag_foreground'``. Defaults to False.
+        center_share (float, optional): Share of the image, in (0, pi / 4], that an ellipse in its
+            middle covers; the word is painted there and the rest is background. The prefix is then
+            ``'tag_center'``: a model that knows *what*, and that photographers aim at things.
+            Defaults to None, the whole image.
         smooth_max_beta (float): Sharpness of the maximum; 0 is near the mean. Defaults to 10.0.
         **kwargs: Arguments of ``IoUMetric``.
+
+    Raises:
+        ValueError: If ``center_share`` is out of its range, or is given with ``foreground_only``.
     """
 
     default_prefix = 'tag'
@@ -151,13 +159,22 @@ class ImageTagIoUMetric(PerClassIoUMetric):
         self,
         *,
         foreground_only: bool = False,
+        center_share: float | None = None,
         smooth_max_beta: float = 10.0,
         **kwargs: Any,  # of the base class
     ) -> None:
+        if center_share is not None and (foreground_only or not 0 < center_share <= math.pi / 4):
+            raise ValueError(
+                f'center_share = {center_share} must be above 0 and at most pi / 4, without '
+                'foreground_only.'
+            )
         if foreground_only:
             kwargs.setdefault('prefix', 'tag_foreground')
+        if center_share is not None:
+            kwargs.setdefault('prefix', 'tag_center')
         super().__init__(**kwargs)
         self.foreground_only = foreground_only
+        self.center_share = center_share
         self.smooth_max_beta = smooth_max_beta
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
@@ -178,11 +195,38 @@ class ImageTagIoUMetric(PerClassIoUMetric):
         if self.foreground_only:
             check_first_class(self)
             label_map = label_map.masked_fill(label_map == 0, self.ignore_index)
+        prediction = torch.full_like(label_map, word)
+        if self.center_share is not None:
+            check_first_class(self)
+            inside = central_ellipse(*label_map.shape[-2:], share=self.center_share)
+            prediction = prediction.where(inside.to(prediction.device), 0)
         return {
             **sample,
-            'pred_sem_seg': {'data': torch.full_like(label_map, word)},
+            'pred_sem_seg': {'data': prediction},
             'gt_sem_seg': {'data': label_map},
         }
+
+
+def central_ellipse(height: int, width: int, *, share: float) -> Tensor:
+    """Return which pixels lie in an ellipse in the middle, of the image's proportions.
+
+    Args:
+        height (int): Height ``H`` in pixels.
+        width (int): Width ``W`` in pixels.
+        share (float): Share of the image that it covers, in (0, pi / 4].
+
+    Returns:
+        Tensor: bool ``(H, W)``.
+
+    Example:
+        >>> central_ellipse(3, 4, share=0.3).long()
+        tensor([[0, 0, 0, 0],
+                [0, 1, 1, 0],
+                [0, 0, 0, 0]])
+    """
+    rows = (torch.arange(height) + 0.5) / height - 0.5
+    columns = (torch.arange(width) + 0.5) / width - 0.5
+    return rows[:, None] ** 2 + columns**2 <= share / math.pi  # (H, 1) and (W,) to (H, W)
 
 
 def class_names_of(metric: BaseMetric) -> Sequence[str]:

@@ -11,6 +11,7 @@ from groupvit_mmseg.evaluation.metrics import (
     OracleIoUMetric,
     PerClassIoUMetric,
     best_classes,
+    central_ellipse,
 )
 from groupvit_mmseg.evaluation.shape_metrics import MaskProbingMetric
 
@@ -238,6 +239,39 @@ def test_without_a_background_every_class_is_a_word():
     metric.dataset_meta = {'classes': ('sand', 'ball')}
     with pytest.raises(ValueError, match="label 0, which is 'sand'"):
         metric.process({}, [tagged([[[0.9, 0.9]], [[0.1, 0.1]]], [[0, 1]])])
+
+
+def test_the_tag_in_the_middle_leaves_the_rest_to_the_background():
+    scores = torch.zeros(4, 3, 4)
+    scores[2] = 0.5  # the dog's
+    label = [[0, 0, 0, 0], [0, 2, 2, 1], [0, 0, 0, 0]]
+    metric = ImageTagIoUMetric(center_share=0.3)
+    result = evaluate(metric, [tagged(scores.tolist(), label)])
+    assert metric.class_iou == {'background': 90.0, 'cat': 0.0, 'dog': 100.0, 'bus': None}
+    assert result['tag_center/mIoU'] == 63.33
+
+
+@pytest.mark.parametrize('options', [dict(center_share=0.0), dict(center_share=0.8)])
+def test_the_middle_is_a_part_of_the_image(options):
+    with pytest.raises(ValueError, match='must be above 0 and at most pi / 4'):
+        ImageTagIoUMetric(**options)
+
+
+def test_the_middle_is_of_the_image_and_not_of_its_foreground():
+    with pytest.raises(ValueError, match='without foreground_only'):
+        ImageTagIoUMetric(center_share=0.3, foreground_only=True)
+
+
+def test_the_middle_needs_a_background():
+    metric = ImageTagIoUMetric(center_share=0.3)
+    metric.dataset_meta = {'classes': ('sand', 'ball')}
+    with pytest.raises(ValueError, match="label 0, which is 'sand'"):
+        metric.process({}, [tagged([[[0.9, 0.9]], [[0.1, 0.1]]], [[0, 1]])])
+
+
+@pytest.mark.parametrize('share', [0.1, 0.3, 0.7])
+def test_the_ellipse_covers_its_share(share):
+    assert central_ellipse(300, 500, share=share).float().mean() == pytest.approx(share, abs=1e-3)
 
 
 def test_the_tag_needs_scores():
