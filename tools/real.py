@@ -271,8 +271,8 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     """Print the numbers."""
     if training := result.get('training'):
         print(f'\nTrained {training["epochs"]} epochs in {training["minutes"]} minutes.')
-    print('mIoU in percent; tag: the best word over the whole photograph, or over its middle.')
-    titles = ('background', 'words for it', 'tag, middle', '20 classes', 'tag', 'oracle', 'edges')
+    print('mIoU in percent; tag, middle: the best word over all of a photograph, or its middle.')
+    titles = ('background', 'words for it', 'middle', '20 classes', 'tag', 'oracle', 'boundary')
     print(' ' * 12 + ''.join(f'{title:>14}' for title in titles))
     for name in ('untrained', 'trained'):
         if name in result:
