@@ -187,8 +187,8 @@ def run_classification(
     def results(batch: dict) -> list[ImageResult]:
         _check_sizes(batch, segmentor.backbone)
         data = segmentor.data_preprocessor(batch, False)
-        pooled = head.image_projector(segmentor.extract_feat(data['inputs']).pooled)  # (B, D)
-        best = (pooled @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
+        embeds = head.embed_images(segmentor.extract_feat(data['inputs']))  # (B, D)
+        best = (embeds @ class_embeds.T).topk(min(5, len(names))).indices.tolist()
         return [
             dict(image=image_name(sample), label=int(sample.gt_label), best=nearest)
             for sample, nearest in zip(batch['data_samples'], best, strict=True)

@@ -68,11 +68,14 @@ class AssignmentOptions(NamedTuple):
         gumbel_noise (bool): Whether training adds Gumbel noise to the logits. Defaults to True.
         eps (float): Tokens that are added to those of each segment in its mean, above 0. With
             1e-10 an empty segment is a quotient of two rounding errors. Defaults to 1.0.
+        add_query (bool): Whether a segment is its query, which has attended to all tokens, plus the
+            mean of its own tokens, or that mean alone. Defaults to True.
     """
 
     kind: str = 'hard'
     gumbel_noise: bool = True
     eps: float = 1.0
+    add_query: bool = True
 
 
 PAPER_ASSIGNMENT = AssignmentOptions()
@@ -89,7 +92,7 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
 
     Example:
         >>> read_assignment_options(dict(kind='soft'))
-        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0)
+        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0, add_query=True)
     """
     values = dict(values or {})
     unknown = sorted(set(values) - set(AssignmentOptions._fields))
@@ -101,8 +104,9 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
     options = AssignmentOptions(**values)  # type: ignore[arg-type]  # checked below
     if options.kind not in ('hard', 'soft'):
         raise ValueError(f"assignment kind must be 'hard' or 'soft', not {options.kind!r}.")
-    if not isinstance(options.gumbel_noise, bool):
-        raise ValueError(f'assignment gumbel_noise = {options.gumbel_noise!r} must be a bool.')
+    for name in ('gumbel_noise', 'add_query'):
+        if not isinstance(getattr(options, name), bool):
+            raise ValueError(f'assignment {name} = {getattr(options, name)!r} must be a bool.')
     if not isinstance(options.eps, int | float) or not options.eps > 0:
         raise ValueError(f'assignment eps = {options.eps!r} must be a number above 0.')
     return options._replace(eps=float(options.eps))

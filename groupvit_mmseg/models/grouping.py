@@ -142,7 +142,7 @@ class GroupingBlock(nn.Module):
             query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
             query = self.cross_attention(query, x)
             assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
-            out = assigned + query
+            out = assigned + query if self.assign.options.add_query else assigned
             return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 

@@ -60,8 +60,8 @@ class GroupViT(PretrainedInit, BaseModule):
             first. Defaults to 0.1.
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
-            ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``. Defaults to None,
-            the paper's hard assignment with noise and eps 1.
+            ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``,
+            ``add_query=False``. Defaults to None, the paper's hard assignment with noise and eps 1.
         group_token_std (float): Initial standard deviation of the first stage's group tokens.
             Defaults to 0.02.
         conv_stem (dict, optional): ``channels`` and ``num_blocks`` of a :class:`.ConvStem` in place

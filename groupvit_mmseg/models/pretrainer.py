@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.image_embeddings import mean_over_patches
 from groupvit_mmseg.models.losses import MultiLabelContrastiveLoss
 from groupvit_mmseg.models.micro_batching import (
     check_rows_are_alone,
@@ -61,6 +62,11 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_buckets (int, optional): Calls of the text encoder for a batch, with texts of like
             length in a call and equal texts once; None encodes all texts in one call. Exact.
             Defaults to None.
+        pool_projected (bool): Whether the embedding of an image is the mean, over its patches, of
+            their segments' projections, instead of the projection of the segments' mean. Nothing
+            is normalised before the mean, so that a segment's length says how much it counts:
+            those that no caption speaks of become short. Ours; the segmentor's
+            :class:`GroupViTZeroShotHead` needs it, too. Defaults to False, the paper's.
         data_preprocessor (dict, optional): Config of mmengine's ``ImgDataPreprocessor``.
             Defaults to None.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
@@ -95,6 +101,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         loss_multi_label: dict | Sequence[dict] | None = None,
         micro_batch_size: int | None = None,
         text_buckets: int | None = None,
+        pool_projected: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -107,6 +114,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.loss_multi_label = build_losses(loss_multi_label)
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
+        self.pool_projected = pool_projected
 
     def forward(  # type: ignore[override]  # mmengine names the second input data_samples
         self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
@@ -140,11 +148,14 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             check_rows_are_alone(self.backbone)
         parts = self._in_parts(self._encode_images, inputs, self.micro_batch_size)
         tokens, shares = (torch.cat(part) for part in zip(*parts, strict=True))
-        image_embeds = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D)
+        projected = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D), or all S
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
+        pooled, segments = projected[:, 0], projected[:, 1:]
+        if self.pool_projected:
+            pooled, segments = mean_over_patches(projected, shares), projected
         return ImageTextEmbeds(
-            image_embeds=image_embeds[:, 0],
-            segment_embeds=image_embeds[:, 1:],
+            image_embeds=pooled,
+            segment_embeds=segments,
             segment_shares=shares,
             text_embeds=text_embeds,
         )
@@ -156,8 +167,13 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         return run_in_micro_batches(tower, rows, size, recompute=self.micro_batch_size is not None)
 
     def _encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``."""
+        """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``.
+
+        The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
+        """
         output = self.backbone.encode(images)
+        if self.pool_projected:
+            return output.segments, output.segment_shares()
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
         if self._uses_segments:
             # One call, so that BatchNorm's statistics include the segments, as in segmentation.

@@ -257,3 +257,12 @@ def test_a_sync_batchnorm_is_a_batchnorm_without_gpus(make_runner, tiny_config, 
     assert not any(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
     assert any(isinstance(module, _BatchNorm) for module in model.decode_head.modules())
     assert model.decode_head(model.backbone(torch.randn(2, 3, 16, 16))).shape == (2, 3, 4, 4)
+
+
+def test_training_and_validation_pool_alike(make_runner):
+    changes = dict(model=dict(pool_projected=True), default_hooks=dict(checkpoint=None))
+    with pytest.raises(ValueError, match='model has pool_projected = True: give the decode_head'):
+        make_runner(**changes).val()
+    head = dict(decode_head=dict(pool_projected=True))
+    runner = make_runner(**changes, val_cfg=dict(segmentor=head))
+    assert 'mIoU' in runner.val()

@@ -6,8 +6,8 @@ from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
-from groupvit_mmseg.models.assignment import AssignmentOptions, compose
-from groupvit_mmseg.models.grouping import AssignAttention
+from groupvit_mmseg.models.assignment import Assignment, AssignmentOptions, compose
+from groupvit_mmseg.models.grouping import AssignAttention, GroupingBlock
 from groupvit_mmseg.models.layers import DropPath
 
 TINY = dict(
@@ -217,6 +217,23 @@ def test_a_soft_segment_is_the_mean_weighted_by_the_probabilities():
     for s, row in enumerate(assignment.soft[0]):
         mean = sum(p * v for p, v in zip(row, values)) / (sum(row) + 0.5)
         assert torch.allclose(out[0, s], layer.proj(mean), atol=1e-6)
+
+
+def test_without_its_query_a_segment_knows_its_own_tokens_alone():
+    """Two images that differ in one half: segments of patches of the other half stay the same."""
+    block = GroupingBlock(
+        24, 2, num_group_tokens=6, num_output_groups=4, options=AssignmentOptions(add_query=False)
+    ).eval()
+    block.assign.assign = lambda query, x: Assignment(halves, halves)
+    halves = torch.zeros(1, 4, 8)
+    halves[0, 0, :4] = halves[0, 1, 4:] = 1.0
+    groups, tokens = torch.randn(1, 6, 24), torch.randn(1, 8, 24)
+    changed = torch.cat([tokens[:, :4], torch.randn(1, 4, 24)], dim=1)
+    before, after = block(tokens, groups)[0][0], block(changed, groups)[0][0]
+    assert torch.equal(before[0], after[0])
+    assert not torch.allclose(before[1], after[1])
+    block.assign.options = AssignmentOptions()
+    assert not torch.allclose(block(tokens, groups)[0][0][0], block(changed, groups)[0][0][0])
 
 
 def test_options_of_the_assignment_reach_every_stage():

@@ -128,8 +128,7 @@ def side_of(segmentor: GroupViTSegmentor, args: argparse.Namespace) -> int:
 def embed_images(segmentor: GroupViTSegmentor, images: Sequence[Tensor]) -> Tensor:
     """Return the projected embeddings ``(B, D)`` of images of one size."""
     data = segmentor.data_preprocessor(dict(inputs=list(images)), False)
-    pooled = segmentor.extract_feat(data['inputs']).pooled
-    return segmentor.decode_head.image_projector(pooled).cpu()
+    return segmentor.decode_head.embed_images(segmentor.extract_feat(data['inputs'])).cpu()
 
 
 def resized(image: Tensor, side: int) -> Tensor:

@@ -1,0 +1,72 @@
+"""Embeddings of an image and of its segments in the common space.
+
+Shapes: ``B`` images, ``S`` segments, ``C`` channels of the tower, ``D`` of the common space.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from groupvit_mmseg.models.outputs import GroupViTOutput
+from groupvit_mmseg.models.precision import upcast_half
+from groupvit_mmseg.models.similarity import normalize
+
+Projector = Callable[[Tensor], Tensor]
+
+
+def mean_over_patches(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
+    """Return the mean over the patches of an image of their segments' embeddings.
+
+    Args:
+        segment_embeds (Tensor): ``(B, S, D)``, not normalised.
+        segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment.
+
+    Returns:
+        Tensor: ``(B, D)``.
+
+    Example:
+        >>> segments = torch.tensor([[[4.0, 0.0], [0.0, 2.0]]])
+        >>> mean_over_patches(segments, torch.tensor([[0.75, 0.25]]))
+        tensor([[3.0000, 0.5000]])
+    """
+    return (segment_shares.unsqueeze(-1) * segment_embeds).sum(dim=1)  # (B, S, 1) * (B, S, D)
+
+
+def embed_images(
+    output: GroupViTOutput, projector: Projector, *, pool_projected: bool = False
+) -> Tensor:
+    """Return the embeddings of images, ``(B, D)``, not normalised.
+
+    Args:
+        output (GroupViTOutput): Output for ``B`` images.
+        projector (Projector): Projector of the image tower, ``(..., C)`` to ``(..., D)``.
+        pool_projected (bool): Whether they are means of projections, as
+            :class:`.GroupViTPretrainer` describes. Defaults to False.
+    """
+    if pool_projected:
+        return mean_over_patches(projector(output.segments), output.segment_shares())
+    return projector(output.pooled)
+
+
+def embed_segments(
+    output: GroupViTOutput, projector: Projector, *, pool_projected: bool = False
+) -> Tensor:
+    """Return the embeddings that are compared with words: of the image, then of its segments.
+
+    Args:
+        output (GroupViTOutput): Output for ``B`` images.
+        projector (Projector): Projector of the image tower, ``(..., C)`` to ``(..., D)``.
+        pool_projected (bool): As in :func:`embed_images`. Defaults to False.
+
+    Returns:
+        Tensor: ``(B, 1 + S, D)``, all of length 1; with ``pool_projected`` only that of the image,
+        and the mean over its patches of the others is equal to it.
+    """
+    if not pool_projected:
+        tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
+        return normalize(projector(tokens))[0]
+    (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
+    image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
+    length = image.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(image.dtype).eps)
+    return torch.cat([image, segments], dim=1) / length
