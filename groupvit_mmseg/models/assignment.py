@@ -69,7 +69,8 @@ class AssignmentOptions(NamedTuple):
         eps (float): Tokens that are added to those of each segment in its mean, above 0. With
             1e-10 an empty segment is a quotient of two rounding errors. Defaults to 1.0.
         add_query (bool): Whether a segment is its query, which has attended to all tokens, plus the
-            mean of its own tokens, or that mean alone. Defaults to True.
+            mean of its own tokens, or that mean alone; one without tokens is its query then.
+            Defaults to True.
     """
 
     kind: str = 'hard'

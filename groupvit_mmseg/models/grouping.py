@@ -4,6 +4,7 @@ Paper: section 3.1 and figure 2 (right). Shapes: ``B`` images, ``N`` tokens, ``G
 ``S`` segments, ``C`` channels.
 """
 
+import torch
 from torch import Tensor, nn
 
 from groupvit_mmseg.models.assignment import (
@@ -142,7 +143,12 @@ class GroupingBlock(nn.Module):
             query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
             query = self.cross_attention(query, x)
             assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
-            out = assigned + query if self.assign.options.add_query else assigned
+            if self.assign.options.add_query:
+                out = assigned + query
+            else:
+                # Empty segments are all the same otherwise, and LayerNorm's slope there is steep.
+                is_empty = assignment.hard.sum(-1, keepdim=True) == 0  # (B, S, 1)
+                out = torch.where(is_empty, query, assigned)
             return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 

@@ -3,16 +3,14 @@
 Shapes: ``B`` images, ``S`` segments, ``C`` channels of the tower, ``D`` of the common space.
 """
 
-from collections.abc import Callable
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.precision import upcast_half
+from groupvit_mmseg.models.projector import GroupViTProjector
 from groupvit_mmseg.models.similarity import normalize
-
-Projector = Callable[[Tensor], Tensor]
 
 
 def mean_over_patches(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
@@ -33,40 +31,44 @@ def mean_over_patches(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
     return (segment_shares.unsqueeze(-1) * segment_embeds).sum(dim=1)  # (B, S, 1) * (B, S, D)
 
 
-def embed_images(
-    output: GroupViTOutput, projector: Projector, *, pool_projected: bool = False
-) -> Tensor:
+def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
     """Return the embeddings of images, ``(B, D)``, not normalised.
 
     Args:
         output (GroupViTOutput): Output for ``B`` images.
-        projector (Projector): Projector of the image tower, ``(..., C)`` to ``(..., D)``.
-        pool_projected (bool): Whether they are means of projections, as
-            :class:`.GroupViTPretrainer` describes. Defaults to False.
+        projector (GroupViTProjector): Projector of the image tower.
     """
-    if pool_projected:
+    if projector.pool_projected:
         return mean_over_patches(projector(output.segments), output.segment_shares())
     return projector(output.pooled)
 
 
-def embed_segments(
-    output: GroupViTOutput, projector: Projector, *, pool_projected: bool = False
-) -> Tensor:
+def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
     """Return the embeddings that are compared with words: of the image, then of its segments.
 
     Args:
         output (GroupViTOutput): Output for ``B`` images.
-        projector (Projector): Projector of the image tower, ``(..., C)`` to ``(..., D)``.
-        pool_projected (bool): As in :func:`embed_images`. Defaults to False.
+        projector (GroupViTProjector): Projector of the image tower.
 
     Returns:
-        Tensor: ``(B, 1 + S, D)``, all of length 1; with ``pool_projected`` only that of the image,
-        and the mean over its patches of the others is equal to it.
+        Tensor: ``(B, 1 + S, D)``, all of length 1. If the projector has ``pool_projected``, the
+        image is the mean of the segments over its patches, and only its own length is 1.
     """
-    if not pool_projected:
+    if not projector.pool_projected:
         tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
         return normalize(projector(tokens))[0]
     (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
     image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
     length = image.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(image.dtype).eps)
     return torch.cat([image, segments], dim=1) / length
+
+
+def affinity_of_similarity(similarity: Tensor, projector: GroupViTProjector) -> Tensor:
+    """Map similarities of embeddings to affinities in [0, 1], in the same order.
+
+    Cosines as ``(1 + cos) / 2``; similarities of long segments, which have no limit, in the same
+    way after ``x / (1 + |x|)``.
+    """
+    if projector.pool_projected:
+        similarity = F.softsign(similarity)
+    return (1 + similarity) / 2

@@ -29,8 +29,9 @@ class ImageTextEmbeds(NamedTuple):
     """Projected, not normalised embeddings of a batch.
 
     Attributes:
-        image_embeds (Tensor): ``(B, D)`` of the pooled segments.
-        segment_embeds (Tensor): ``(B, S, D)``; ``S`` is 0 if no loss uses segments.
+        image_embeds (Tensor): ``(B, D)``, the projection of the pooled segments, or with the
+            projector's ``pool_projected`` the mean of the segments' projections over the patches.
+        segment_embeds (Tensor): ``(B, S, D)``; ``S`` is 0 if neither needs segments.
         segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment, with the
             assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
@@ -62,11 +63,6 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_buckets (int, optional): Calls of the text encoder for a batch, with texts of like
             length in a call and equal texts once; None encodes all texts in one call. Exact.
             Defaults to None.
-        pool_projected (bool): Whether the embedding of an image is the mean, over its patches, of
-            their segments' projections, instead of the projection of the segments' mean. Nothing
-            is normalised before the mean, so that a segment's length says how much it counts:
-            those that no caption speaks of become short. Ours; the segmentor's
-            :class:`GroupViTZeroShotHead` needs it, too. Defaults to False, the paper's.
         data_preprocessor (dict, optional): Config of mmengine's ``ImgDataPreprocessor``.
             Defaults to None.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
@@ -101,7 +97,6 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         loss_multi_label: dict | Sequence[dict] | None = None,
         micro_batch_size: int | None = None,
         text_buckets: int | None = None,
-        pool_projected: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -114,7 +109,6 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.loss_multi_label = build_losses(loss_multi_label)
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
-        self.pool_projected = pool_projected
 
     def forward(  # type: ignore[override]  # mmengine names the second input data_samples
         self, inputs: Tensor, token_ids: Tensor, mode: str = 'tensor', **batch_info: object
@@ -151,7 +145,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         projected = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D), or all S
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
         pooled, segments = projected[:, 0], projected[:, 1:]
-        if self.pool_projected:
+        if self.image_projector.pool_projected:
             pooled, segments = mean_over_patches(projected, shares), projected
         return ImageTextEmbeds(
             image_embeds=pooled,
@@ -172,7 +166,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
         """
         output = self.backbone.encode(images)
-        if self.pool_projected:
+        if self.image_projector.pool_projected:
             return output.segments, output.segment_shares()
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
         if self._uses_segments:

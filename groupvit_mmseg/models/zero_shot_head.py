@@ -16,7 +16,11 @@ from torch import Tensor
 
 from groupvit_mmseg.models.class_embeddings import embed_words
 from groupvit_mmseg.models.class_scores import score_classes, score_foreground
-from groupvit_mmseg.models.image_embeddings import embed_images, embed_segments
+from groupvit_mmseg.models.image_embeddings import (
+    affinity_of_similarity,
+    embed_images,
+    embed_segments,
+)
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale
 from groupvit_mmseg.text import get_templates
@@ -46,7 +50,8 @@ class GroupViTZeroShotHead(BaseModule):
 
     Args:
         text_encoder (dict): Config of the text tower.
-        image_projector (dict): Config of the image tower's projector.
+        image_projector (dict): Config of the image tower's projector. With its ``pool_projected``,
+            a segment's length counts in every ``cos`` below.
         text_projector (dict): Config of the text tower's projector.
         class_names (str | Sequence[str]): Name of a known set (``'pascal_voc'``) or the names in
             order; a background has index 0 and is never prompted.
@@ -57,8 +62,6 @@ class GroupViTZeroShotHead(BaseModule):
             that a threshold tells things from what no word names; ``'contrast'``, ``(1 + cos -
             cos_bg) / 2`` with the nearest background word, if there is a ``bg_thresh``, of all
             words without ``top_k``. Defaults to 'softmax'.
-        pool_projected (bool): As in the :class:`GroupViTPretrainer` of the weights; ``cos`` above
-            is then larger for longer segments, and cut at 1. Defaults to False.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`: ``with_background``,
             ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,
@@ -99,7 +102,6 @@ class GroupViTZeroShotHead(BaseModule):
         class_names: str | Sequence[str],
         top_k: int = 5,
         affinity: str = 'softmax',
-        pool_projected: bool = False,
         init_cfg: dict | None = None,
         **class_options: Unpack[ClassOptions],
     ) -> None:
@@ -113,7 +115,7 @@ class GroupViTZeroShotHead(BaseModule):
         self.text_projector = MODELS.build(text_projector)
         self.logit_scale = new_logit_scale(0.07)
         self.align_corners = False
-        self.top_k, self.affinity, self.pool_projected = top_k, affinity, pool_projected
+        self.top_k, self.affinity = top_k, affinity
         self.register_buffer('class_embeds', None, persistent=False)
         self.set_classes(class_names, **class_options)
 
@@ -248,7 +250,7 @@ class GroupViTZeroShotHead(BaseModule):
 
     def embed_images(self, output: GroupViTOutput) -> Tensor:
         """Return the projected embeddings of images, ``(B, D)``, not normalised."""
-        return embed_images(output, self.image_projector, pool_projected=self.pool_projected)
+        return embed_images(output, self.image_projector)
 
     def segment_affinity(
         self, output: GroupViTOutput, class_embeds: Tensor | None = None
@@ -269,9 +271,7 @@ class GroupViTZeroShotHead(BaseModule):
         """
         if class_embeds is None:
             class_embeds = self.encode_classes() if self.class_embeds is None else self.class_embeds
-        image_embeds = embed_segments(
-            output, self.image_projector, pool_projected=self.pool_projected
-        )  # (B, 1 + S, D)
+        image_embeds = embed_segments(output, self.image_projector)  # (B, 1 + S, D)
         class_embeds = class_embeds.to(image_embeds.dtype)  # (K, D)
         logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T  # (B, 1 + S, K)
         image_logits, segment_logits = logits[:, :1], logits[:, 1:]  # (B, 1, K), (B, S, K)
@@ -279,7 +279,8 @@ class GroupViTZeroShotHead(BaseModule):
         # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
         hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
         if self.affinity != 'softmax':
-            similarity = ((1 + segment_logits / clamped_exp(self.logit_scale)) / 2).clamp(0.0, 1.0)
+            similarity = segment_logits / clamped_exp(self.logit_scale)
+            similarity = affinity_of_similarity(similarity, self.image_projector)
             return similarity.masked_fill(hidden, 0.0) if self.affinity == 'cosine' else similarity
         among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
         return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)

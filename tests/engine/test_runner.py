@@ -260,9 +260,12 @@ def test_a_sync_batchnorm_is_a_batchnorm_without_gpus(make_runner, tiny_config, 
 
 
 def test_training_and_validation_pool_alike(make_runner):
-    changes = dict(model=dict(pool_projected=True), default_hooks=dict(checkpoint=None))
-    with pytest.raises(ValueError, match='model has pool_projected = True: give the decode_head'):
-        make_runner(**changes).val()
-    head = dict(decode_head=dict(pool_projected=True))
-    runner = make_runner(**changes, val_cfg=dict(segmentor=head))
-    assert 'mIoU' in runner.val()
+    """The weights say so themselves, and a segmentor of the other kind does not load them."""
+    changes = dict(default_hooks=dict(checkpoint=None))
+    projector = dict(image_projector=dict(pool_projected=True))
+    head = dict(segmentor=dict(decode_head=projector))
+    assert 'mIoU' in make_runner(model=projector, val_cfg=head, **changes).val()
+    with pytest.raises(RuntimeError, match=r'image_projector\.pools'):
+        make_runner(model=projector, **changes).val()
+    with pytest.raises(RuntimeError, match=r'image_projector\.pools'):
+        make_runner(val_cfg=head, **changes).val()

@@ -232,6 +232,9 @@ def test_without_its_query_a_segment_knows_its_own_tokens_alone():
     before, after = block(tokens, groups)[0][0], block(changed, groups)[0][0]
     assert torch.equal(before[0], after[0])
     assert not torch.allclose(before[1], after[1])
+    # Segments without a token are their queries: not all the same, before a LayerNorm.
+    assert not torch.allclose(before[2], before[3])
+    assert torch.isfinite(before).all()
     block.assign.options = AssignmentOptions()
     assert not torch.allclose(block(tokens, groups)[0][0][0], block(changed, groups)[0][0][0])
 

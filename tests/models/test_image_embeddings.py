@@ -2,14 +2,18 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.checkpoints.loading import load_weights
+from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.models.image_embeddings import (
     embed_images,
     embed_segments,
     mean_over_patches,
 )
 from groupvit_mmseg.models.outputs import GroupViTOutput
+from groupvit_mmseg.models.projector import GroupViTProjector
 from groupvit_mmseg.text import tokenize
 
 # Three patches: two in the first segment, one in the second.
@@ -24,26 +28,30 @@ OUTPUT = GroupViTOutput(
 )
 
 
+PLAIN = GroupViTProjector(2, num_layers=0)  # an identity
+POOLING = GroupViTProjector(2, num_layers=0, pool_projected=True)
+
+
 def test_each_segment_counts_with_its_patches_and_its_length():
-    embeds = embed_images(OUTPUT, torch.nn.Identity(), pool_projected=True)
+    embeds = embed_images(OUTPUT, POOLING)
     torch.testing.assert_close(embeds, torch.tensor([[8 / 3, 2 / 3]]))
-    torch.testing.assert_close(embed_images(OUTPUT, torch.nn.Identity()), OUTPUT.pooled)
+    torch.testing.assert_close(embed_images(OUTPUT, PLAIN), OUTPUT.pooled)
 
 
 def test_the_segments_mean_is_the_image_of_length_one():
-    embeds = embed_segments(OUTPUT, torch.nn.Identity(), pool_projected=True)
+    embeds = embed_segments(OUTPUT, POOLING)
     image, segments = embeds[:, 0], embeds[:, 1:]
     torch.testing.assert_close(image.norm(dim=-1), torch.ones(1))
     torch.testing.assert_close(mean_over_patches(segments, OUTPUT.segment_shares()), image)
     # Twice as long before, twice as long after.
     torch.testing.assert_close(segments.norm(dim=-1)[0, 0], 2 * segments.norm(dim=-1)[0, 1])
-    plain = embed_segments(OUTPUT, torch.nn.Identity())
+    plain = embed_segments(OUTPUT, PLAIN)
     torch.testing.assert_close(plain.norm(dim=-1), torch.ones(1, 3))
 
 
 def test_an_image_without_length_has_no_direction():
     silent = OUTPUT._replace(segments=torch.zeros_like(SEGMENTS))
-    embeds = embed_segments(silent, torch.nn.Identity(), pool_projected=True)
+    embeds = embed_segments(silent, POOLING)
     assert (embeds == 0).all()
 
 
@@ -60,7 +68,7 @@ BACKBONE = dict(
 PROJECTOR = dict(type='GroupViTProjector', hidden_channels=16, out_channels=8)
 TOWERS = dict(
     text_encoder=dict(type='GroupViTTextEncoder', embed_dims=16, num_layers=1),
-    image_projector=dict(PROJECTOR, in_channels=24),
+    image_projector=dict(PROJECTOR, in_channels=24, pool_projected=True),
     text_projector=dict(PROJECTOR, in_channels=16),
 )
 
@@ -73,7 +81,6 @@ def pretrainer(backbone=BACKBONE, **options):
             backbone=backbone,
             loss_contrastive=dict(type='ImageTextContrastiveLoss'),
             loss_multi_label=dict(type='MultiLabelContrastiveLoss', **options),
-            pool_projected=True,
             **TOWERS,
         )
     )
@@ -88,8 +95,8 @@ def test_training_and_segmentation_have_the_same_embeddings(groups):
     with torch.no_grad():
         trained = model(images, texts)
         output = model.backbone.encode(images)
-        used = embed_images(output, model.image_projector, pool_projected=True)
-        compared = embed_segments(output, model.image_projector, pool_projected=True)
+        used = embed_images(output, model.image_projector)
+        compared = embed_segments(output, model.image_projector)
     torch.testing.assert_close(trained.image_embeds, used)
     torch.testing.assert_close(
         trained.segment_embeds / used.norm(dim=-1)[:, None, None], compared[:, 1:]
@@ -116,27 +123,57 @@ def test_micro_batches_give_the_same_gradients(level):
         torch.testing.assert_close(gradients[1][name], gradient)
 
 
-def segment(scale):
-    """Return affinities of two segments, the first ``scale`` times as long as the second."""
+def affinities(segments, affinity):
+    """Return those of two segments, of two patches and of one, to the words cat and dog."""
     torch.manual_seed(0)
     head = MODELS.build(
-        dict(
-            type='GroupViTZeroShotHead',
-            class_names=['cat', 'dog'],
-            affinity='cosine',
-            pool_projected=True,
-            **TOWERS,
-        )
+        dict(type='GroupViTZeroShotHead', class_names=['cat', 'dog'], affinity=affinity, **TOWERS)
     ).eval()
-    head.image_projector = torch.nn.Identity()
-    (cat,) = torch.nn.functional.normalize(head.embed_names(['cat']), dim=-1)
-    output = OUTPUT._replace(segments=torch.stack([cat * scale, cat])[None])
-    return head.segment_affinity(output)[0, :, 0]
+    head.image_projector = POOLING
+    words = torch.nn.functional.normalize(torch.tensor([[1.0, 0.9], [0.9, 1.0]]), dim=-1)
+    output = OUTPUT._replace(
+        segments=torch.stack([scale * words[i] for scale, i in segments])[None]
+    )
+    return head.segment_affinity(output, words)[0]
+
+
+@pytest.mark.parametrize('affinity', ['cosine', 'contrast', 'softmax'])
+def test_a_long_segment_keeps_the_order_of_its_words(affinity):
+    """Both words are nearer than an image of its own length could be."""
+    short, long = affinities([(0.1, 0), (50.0, 1)], affinity)
+    assert long[1] > long[0]
+    assert short[0] > short[1]
+    assert (affinities([(0.1, 0), (50.0, 1)], affinity) <= 1).all()
 
 
 def test_a_short_segment_is_nearly_undecided():
-    long, short = segment(scale=100.0)
-    assert long == 1.0  # one and a half times the image's length, and cut
+    long, short = affinities([(100.0, 0), (1.0, 0)], 'cosine')[:, 0]
     # The image has (100 + 100 + 1) / 3 patches' length.
-    torch.testing.assert_close(short, torch.tensor(0.5 + 0.5 * 3 / 201))
-    torch.testing.assert_close(segment(scale=1.0), torch.ones(2))
+    torch.testing.assert_close(long, torch.tensor(0.5 + 0.5 * (300 / 201) / (1 + 300 / 201)))
+    torch.testing.assert_close(short, torch.tensor(0.5 + 0.5 * (3 / 201) / (1 + 3 / 201)))
+
+
+def test_weights_of_one_kind_are_not_loaded_into_the_other():
+    """Shapes are equal, and scores would be wrong without a word."""
+    plain = dict(TOWERS, image_projector=dict(PROJECTOR, in_channels=24))
+    head = dict(type='GroupViTZeroShotHead', class_names=['cat', 'dog'])
+    segmentors = [
+        MODELS.build(
+            dict(type='GroupViTSegmentor', backbone=BACKBONE, decode_head=dict(head, **towers))
+        )
+        for towers in (TOWERS, plain)
+    ]
+    weights = pretrainer().state_dict()
+    load_weights(segmentors[0], weights, source='The checkpoint')
+    with pytest.raises(RuntimeError, match=r'image_projector\.pools'):
+        load_weights(segmentors[1], weights, source='The checkpoint')
+
+
+def test_without_a_config_such_weights_are_refused(tmp_path):
+    """Neither the plain segmentor nor other programs compute their scores."""
+    file = tmp_path / 'pooling.pth'
+    config = Config(dict(model=dict(type='GroupViTPretrainer', backbone=BACKBONE, **TOWERS)))
+    weights = dict(state_dict=pretrainer().state_dict(), meta=dict(cfg=config.pretty_text))
+    torch.save(weights, file)
+    with pytest.raises(ValueError, match=r'unknown: image_projector\.pools'):
+        load_segmentor(None, file)

@@ -21,6 +21,7 @@ from groupvit_mmseg.command_line import add_config_options_argument, tool_main, 
 from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.models import GroupViT, GroupViTPretrainer
 from groupvit_mmseg.models.flops import flop_counter
+from groupvit_mmseg.models.image_embeddings import embed_images
 
 PARTS = ('backbone', 'text_encoder', 'image_projector', 'text_projector')
 
@@ -61,7 +62,7 @@ def count_flops(model: GroupViTPretrainer, images: Tensor, token_ids: Tensor) ->
     with counters['text_encoder']:
         texts = model.text_encoder(token_ids.flatten(0, 1))
     with counters['image_projector']:
-        model.image_projector(output.pooled)
+        embed_images(output, model.image_projector)
     with counters['text_projector']:
         model.text_projector(texts)
     return {part: counter.get_total_flops() for part, counter in counters.items()}

@@ -28,9 +28,6 @@ class ZeroShotValLoop(ValLoop):
         evaluator (Evaluator | dict | list): Metrics, such as MMSeg's ``IoUMetric``.
         segmentor (dict): Config of a :class:`GroupViTSegmentor` with the pretrainer's towers.
 
-    Raises:
-        ValueError: If one of the two pools projected embeddings and the other does not.
-
     Example:
         >>> segmentor = dict(type='GroupViTSegmentor', backbone=..., decode_head=...)
         >>> val_cfg = dict(type='ZeroShotValLoop', segmentor=segmentor)
@@ -47,12 +44,6 @@ class ZeroShotValLoop(ValLoop):
         super().__init__(runner, dataloader, evaluator)
         device = next(runner.model.parameters()).device
         self.segmentor: GroupViTSegmentor = MODELS.build(segmentor).to(device).eval()
-        trained = getattr(unwrap_model(runner.model), 'pool_projected', False)
-        if self.segmentor.decode_head.pool_projected != trained:
-            raise ValueError(
-                f'The model has pool_projected = {trained}: give the decode_head of val_cfg the '
-                'same, or its scores are not those that were trained.'
-            )
 
     def run(self) -> dict[str, float]:
         """Evaluate; return the values of the metrics by name."""
