@@ -6,7 +6,7 @@
 # mean colours and positions of its patches. `paper` is the paper's objective; `beside-pooled-W`
 # adds the paper's loss of prompts with weight W to ours.
 # Time: 15 runs of 10 to 16 minutes on one thread, and 9 evaluations
-# Numbers: docs/results.md, those of seed 0 without the last three variants
+# Numbers: docs/results.md, those of the first four variants with seed 0
 config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
