@@ -67,19 +67,11 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> floa
         runner.register_hook(clock, priority='LOWEST')
         runner.train()
         steps_of_epoch = len(runner.train_dataloader)
-        stop_workers(runner)
         close_files(runner.logger)
     seconds = clock.seconds_per_step()
     fitting = int(minutes * 60 / (steps_of_epoch * seconds * MARGIN))
     set_epochs(cfg, max(1, min(cfg.train_cfg.max_epochs, fitting)))
     return seconds
-
-
-def stop_workers(runner: GroupViTRunner) -> None:
-    """End the loader's workers now: PyTorch reports those that end with the process as killed."""
-    iterator = getattr(runner.train_dataloader, '_iterator', None)
-    if iterator is not None:
-        iterator._shutdown_workers()
 
 
 def close_files(logger: logging.Logger) -> None:

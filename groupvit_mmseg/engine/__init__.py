@@ -6,6 +6,7 @@ from groupvit_mmseg.engine.hooks.block_hook import TransformerBlocksHook
 from groupvit_mmseg.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.freeze_hook import FreezeHook
 from groupvit_mmseg.engine.hooks.group_diagnostics import GroupMapHook, GroupUsageHook
+from groupvit_mmseg.engine.hooks.loader_workers_hook import LoaderWorkersHook
 from groupvit_mmseg.engine.hooks.run_hooks import RunSummaryHook, StepSeedHook, ThroughputHook
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import GuardedOptimWrapper
@@ -27,6 +28,7 @@ __all__ = [
     'GroupViTOptimConstructor',
     'GroupViTRunner',
     'GuardedOptimWrapper',
+    'LoaderWorkersHook',
     'MixedPrecisionOptimWrapper',
     'MuonAdamW',
     'ResumableIterTrainLoop',

@@ -25,6 +25,7 @@ from groupvit_mmseg.datasets.listing import checked_loader
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks
 from groupvit_mmseg.engine.hooks.checkpoint_hook import AtomicCheckpointHook
 from groupvit_mmseg.engine.hooks.freeze_hook import freeze_configured
+from groupvit_mmseg.engine.hooks.loader_workers_hook import LoaderWorkersHook
 from groupvit_mmseg.engine.hooks.segmentation_checks_hook import SegmentationChecksHook
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.runner.checkpoint_content import gather_checkpoint, restore_types
@@ -50,9 +51,6 @@ class GroupViTRunner(RepeatableRunner):
     Attributes:
         user_checkpoint (str, optional): File that the user named to resume or to start from; None
             if the run searched for its newest checkpoint.
-
-    Example:
-        >>> runner_type = 'GroupViTRunner'  # in a config
     """
 
     _load_from: str | None
@@ -82,9 +80,10 @@ class GroupViTRunner(RepeatableRunner):
         default_hooks: dict[str, Hook | dict] | None = None,
         custom_hooks: list[Hook | dict] | None = None,
     ) -> None:
-        """Register the config's hooks and the hook that checks masks."""
+        """Register the config's hooks, and two that every run has."""
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(SegmentationChecksHook())
+        self.register_hook(LoaderWorkersHook())
 
     @property
     def unwrapped_model(self) -> nn.Module:
