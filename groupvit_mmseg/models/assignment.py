@@ -68,15 +68,16 @@ class AssignmentOptions(NamedTuple):
         gumbel_noise (bool): Whether training adds Gumbel noise to the logits. Defaults to True.
         eps (float): Tokens that are added to those of each segment in its mean, above 0. With
             1e-10 an empty segment is a quotient of two rounding errors. Defaults to 1.0.
-        add_query (bool): Whether a segment is its query, which has attended to all tokens, plus the
-            mean of its own tokens, or that mean alone; one without tokens is its query then.
-            Defaults to True.
+        mean_of_tokens (bool): Whether a segment is the plain mean of its tokens, without the query,
+            which has attended to all tokens, and without an MLP after it; of an empty one, zero.
+            Of the last stage, the projector then projects tokens before their mean.
+            Defaults to False.
     """
 
     kind: str = 'hard'
     gumbel_noise: bool = True
     eps: float = 1.0
-    add_query: bool = True
+    mean_of_tokens: bool = False
 
 
 PAPER_ASSIGNMENT = AssignmentOptions()
@@ -93,7 +94,7 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
 
     Example:
         >>> read_assignment_options(dict(kind='soft'))
-        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0, add_query=True)
+        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0, mean_of_tokens=False)
     """
     values = dict(values or {})
     unknown = sorted(set(values) - set(AssignmentOptions._fields))
@@ -105,7 +106,7 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
     options = AssignmentOptions(**values)  # type: ignore[arg-type]  # checked below
     if options.kind not in ('hard', 'soft'):
         raise ValueError(f"assignment kind must be 'hard' or 'soft', not {options.kind!r}.")
-    for name in ('gumbel_noise', 'add_query'):
+    for name in ('gumbel_noise', 'mean_of_tokens'):
         if not isinstance(getattr(options, name), bool):
             raise ValueError(f'assignment {name} = {getattr(options, name)!r} must be a bool.')
     if not isinstance(options.eps, int | float) or not options.eps > 0:
@@ -139,6 +140,27 @@ class Assignment(NamedTuple):
 
     hard: Tensor
     soft: Tensor
+
+
+def mean_of_members(tokens: Tensor, membership: Tensor) -> Tensor:
+    """Return the mean of each segment's tokens; zero for a segment without any.
+
+    Args:
+        tokens (Tensor): ``(B, N, C)``.
+        membership (Tensor): ``(B, S, N)``, hard or soft.
+
+    Returns:
+        Tensor: ``(B, S, C)``; gradients reach the membership.
+
+    Example:
+        >>> tokens = torch.tensor([[[2.0], [4.0], [9.0]]])
+        >>> mean_of_members(tokens, torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]))
+        tensor([[[3.],
+                 [0.]]])
+    """
+    sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
+    sums = membership.to(tokens.dtype) @ tokens  # (B, S, N) @ (B, N, C)
+    return sums / sizes.clamp(min=torch.finfo(sizes.dtype).eps).to(tokens.dtype)
 
 
 def compose(assignments: tuple[Tensor, ...]) -> Tensor:

@@ -26,7 +26,7 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
     if precision == 'bf16':
         with torch.autocast(images.device.type, torch.bfloat16):
             output = encode(images)
-        return output._replace(segments=output.segments.float(), pooled=output.pooled.float())
+        return output.to_float32()
     with fast_linears(images) if precision == 'fp32' else nullcontext():
         return encode(images)
 

@@ -4,7 +4,6 @@ Paper: section 3.1 and figure 2 (right). Shapes: ``B`` images, ``N`` tokens, ``G
 ``S`` segments, ``C`` channels.
 """
 
-import torch
 from torch import Tensor, nn
 
 from groupvit_mmseg.models.assignment import (
@@ -12,6 +11,7 @@ from groupvit_mmseg.models.assignment import (
     Assignment,
     AssignmentOptions,
     assign,
+    mean_of_members,
     soft_assignment,
 )
 from groupvit_mmseg.models.layers import CrossAttention, Mlp, TokenMlp
@@ -46,7 +46,7 @@ class AssignAttention(nn.Module):
         embed_dims (int): Width ``C``.
         assign_scale (float): Factor on the assignment logits; above 1 the assignments are sharper
             from the start. Defaults to 1.0, the paper's.
-        options (AssignmentOptions): Kind, noise and eps. Defaults to the paper's.
+        options (AssignmentOptions): Options of the assignment. Defaults to the paper's.
     """
 
     def __init__(
@@ -59,8 +59,9 @@ class AssignAttention(nn.Module):
         super().__init__()
         self.q_proj = nn.Linear(embed_dims, embed_dims)
         self.k_proj = nn.Linear(embed_dims, embed_dims)
-        self.v_proj = nn.Linear(embed_dims, embed_dims)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        if not options.mean_of_tokens:
+            self.v_proj = nn.Linear(embed_dims, embed_dims)
+            self.proj = nn.Linear(embed_dims, embed_dims)
         self.scale = assign_scale * embed_dims**-0.5
         self.options = options
 
@@ -124,6 +125,13 @@ class GroupingBlock(nn.Module):
         self.norm_query = nn.LayerNorm(embed_dims)
         self.cross_attention = CrossAttentionBlock(embed_dims, num_heads, mlp_ratio=mlp_ratio)
         self.assign = AssignAttention(embed_dims, assign_scale=assign_scale, options=options)
+        if options.mean_of_tokens:
+            if out_channels != embed_dims:
+                raise ValueError(
+                    f'A mean of tokens keeps their width {embed_dims}: it cannot become '
+                    f'{out_channels}.'
+                )
+            return
         self.norm_out = nn.LayerNorm(embed_dims)
         self.mlp_out = Mlp(embed_dims, int(embed_dims * mlp_ratio), out_channels)
         self.reduce = reduction(embed_dims, out_channels)
@@ -139,16 +147,14 @@ class GroupingBlock(nn.Module):
             tuple[Tensor, Assignment]: Segments ``(B, S, out_channels)`` and the assignment.
         """
         with training_linears(x):
-            x = self.norm_tokens(x)
+            normed = self.norm_tokens(x)
             query = self.norm_query(self.group_mlp(self.norm_groups(group_tokens)))  # (B, S, C)
-            query = self.cross_attention(query, x)
-            assigned, assignment = self.assign(query, x)  # (B, S, C), (B, S, N)
-            if self.assign.options.add_query:
-                out = assigned + query
-            else:
-                # Empty segments are all the same otherwise, and LayerNorm's slope there is steep.
-                is_empty = assignment.hard.sum(-1, keepdim=True) == 0  # (B, S, 1)
-                out = torch.where(is_empty, query, assigned)
+            query = self.cross_attention(query, normed)
+            if self.assign.options.mean_of_tokens:
+                assignment = self.assign.assign(query, normed)
+                return mean_of_members(x, assignment.hard), assignment
+            out, assignment = self.assign(query, normed)  # (B, S, C), (B, S, N)
+            out = out + query
             return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 

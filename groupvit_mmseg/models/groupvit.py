@@ -21,6 +21,7 @@ from groupvit_mmseg.models.outputs import (
     check_levels,
     feature_level,
     hard_assignments,
+    normalised,
 )
 from groupvit_mmseg.models.patch_embed import build_embedding, check_image_shape
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
@@ -61,7 +62,7 @@ class GroupViT(PretrainedInit, BaseModule):
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
             ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``,
-            ``add_query=False``. Defaults to None, the paper's hard assignment with noise and eps 1.
+            ``mean_of_tokens=True``. Defaults to None, the paper's: hard, with noise, eps 1.
         group_token_std (float): Initial standard deviation of the first stage's group tokens.
             Defaults to 0.02.
         conv_stem (dict, optional): ``channels`` and ``num_blocks`` of a :class:`.ConvStem` in place
@@ -133,6 +134,8 @@ class GroupViT(PretrainedInit, BaseModule):
         self.patch_embed = build_embedding(in_channels, embed_dims, patch_size, conv_stem)
         num_patches = self.grid_shape[0] * self.grid_shape[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dims))
+        options = read_assignment_options(assignment)
+        self.keeps_tokens = options.mean_of_tokens and num_group_tokens[-1] > 0
         self.stages = build_stages(
             widths,
             depths=depths,
@@ -142,7 +145,7 @@ class GroupViT(PretrainedInit, BaseModule):
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             assign_scale=assign_scale,
-            assignment=read_assignment_options(assignment),
+            assignment=options,
         )
         self.norm = nn.LayerNorm(self.embed_dims)
         self.depths = tuple(depths)
@@ -185,6 +188,7 @@ class GroupViT(PretrainedInit, BaseModule):
             soft_assignments=tuple(a.soft for a in assignments),
             patch_shape=patch_shape,
             image_shape=(images.shape[2], images.shape[3]),
+            tokens=stages[-1].tokens if self.keeps_tokens else None,
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -214,10 +218,7 @@ class GroupViT(PretrainedInit, BaseModule):
             previous = outputs[-1].group_tokens if outputs else None
             outputs.append(stage(outputs[-1].segments if outputs else x, previous))
         if count == len(self.stages):
-            last = outputs[-1]
-            segments = self.norm(last.segments)
-            tokens = segments if last.assignment is None else last.tokens
-            outputs[-1] = last._replace(tokens=tokens, segments=segments)
+            outputs[-1] = normalised(outputs[-1], self.norm, keep_tokens=self.keeps_tokens)
         return outputs, patch_shape
 
     def train(self, mode: bool = True) -> 'GroupViT':

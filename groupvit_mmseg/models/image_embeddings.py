@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from groupvit_mmseg.models.assignment import mean_of_members
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.precision import upcast_half
 from groupvit_mmseg.models.projector import GroupViTProjector
@@ -31,6 +32,38 @@ def mean_over_patches(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
     return (segment_shares.unsqueeze(-1) * segment_embeds).sum(dim=1)  # (B, S, 1) * (B, S, D)
 
 
+def relative_to_mean(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
+    """Divide segments ``(B, S, D)`` by the length of their mean over the patches of each image.
+
+    No gradient reaches the length.
+
+    Example:
+        >>> segments = torch.tensor([[[4.0, 0.0], [0.0, 0.0]]])
+        >>> relative_to_mean(segments, torch.tensor([[0.5, 0.5]]))
+        tensor([[[2., 0.],
+                 [0., 0.]]])
+    """
+    mean = mean_over_patches(segment_embeds, segment_shares).detach()[:, None]  # (B, 1, D)
+    return segment_embeds / length_of(mean)
+
+
+def length_of(embeds: Tensor) -> Tensor:
+    """Return the lengths of embeddings ``(..., D)`` as ``(..., 1)``, none of them 0."""
+    return embeds.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(embeds.dtype).eps)
+
+
+def project_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
+    """Return the projections of segments ``(B, S, D)``, or the means of their tokens' projections.
+
+    Args:
+        output (GroupViTOutput): Output for ``B`` images; its ``tokens`` decide.
+        projector (GroupViTProjector): Projector of the image tower, with ``pool_projected``.
+    """
+    if output.tokens is None:
+        return projector(output.segments)
+    return mean_of_members(projector(output.tokens), output.hard_assignments[-1])
+
+
 def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
     """Return the embeddings of images, ``(B, D)``, not normalised.
 
@@ -39,7 +72,7 @@ def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor
         projector (GroupViTProjector): Projector of the image tower.
     """
     if projector.pool_projected:
-        return mean_over_patches(projector(output.segments), output.segment_shares())
+        return mean_over_patches(project_segments(output, projector), output.segment_shares())
     return projector(output.pooled)
 
 
@@ -57,10 +90,9 @@ def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tens
     if not projector.pool_projected:
         tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
         return normalize(projector(tokens))[0]
-    (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
+    (segments,) = upcast_half(project_segments(output, projector))  # (B, S, D)
     image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
-    length = image.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(image.dtype).eps)
-    return torch.cat([image, segments], dim=1) / length
+    return torch.cat([image, segments], dim=1) / length_of(image)
 
 
 def affinity_of_similarity(similarity: Tensor, projector: GroupViTProjector) -> Tensor:

@@ -7,9 +7,9 @@ from typing import NamedTuple, SupportsIndex, overload
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from groupvit_mmseg.models.assignment import Assignment, compose
+from groupvit_mmseg.models.assignment import Assignment, compose, mean_of_members
 
 OUT_TYPES = ('featmap', 'raw', 'segments', 'pooled')
 
@@ -28,6 +28,24 @@ class StageOutput(NamedTuple):
     segments: Tensor
     group_tokens: Tensor | None
     assignment: Assignment | None
+
+
+def normalised(last: StageOutput, norm: nn.Module, *, keep_tokens: bool) -> StageOutput:
+    """Normalise the segments of the last stage.
+
+    Args:
+        last (StageOutput): Its output.
+        norm (nn.Module): Normalisation of tokens ``(B, ..., C)``.
+        keep_tokens (bool): Whether segments are the means of their tokens, which are normalised
+            instead.
+    """
+    if keep_tokens and last.assignment is not None:
+        tokens = norm(last.tokens)
+        segments = mean_of_members(tokens, last.assignment.hard)
+    else:
+        segments = norm(last.segments)
+        tokens = segments if last.assignment is None else last.tokens
+    return last._replace(tokens=tokens, segments=segments)
 
 
 class FeatureLevels(tuple[Tensor, ...]):
@@ -132,6 +150,8 @@ class GroupViTOutput(NamedTuple):
         soft_assignments (tuple[Tensor, ...]): The same shapes, softmax over ``S_i``.
         patch_shape (tuple[int, int]): ``h, w`` of the patch grid; ``N_1 = h * w``.
         image_shape (tuple[int, int]): ``H, W`` of the images in pixels.
+        tokens (Tensor, optional): ``(B, N, C)`` that the last assignment joins, if the segments are
+            plain means of them: the projector projects them before the mean. Defaults to None.
     """
 
     segments: Tensor
@@ -140,10 +160,13 @@ class GroupViTOutput(NamedTuple):
     soft_assignments: tuple[Tensor, ...]
     patch_shape: tuple[int, int]
     image_shape: tuple[int, int]
+    tokens: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors of the output."""
-        return [self.segments, self.pooled, *self.hard_assignments, *self.soft_assignments]
+        tokens = [] if self.tokens is None else [self.tokens]
+        parts = [self.segments, self.pooled, *self.hard_assignments, *self.soft_assignments]
+        return parts + tokens
 
     def of_image(self, index: int) -> GroupViTOutput:
         """Return a copy of the output for one image, ``B = 1``, which does not hold the batch."""
@@ -153,6 +176,15 @@ class GroupViTOutput(NamedTuple):
             pooled=self.pooled[part].clone(),
             hard_assignments=tuple(each[part].clone() for each in self.hard_assignments),
             soft_assignments=tuple(each[part].clone() for each in self.soft_assignments),
+            tokens=None if self.tokens is None else self.tokens[part].clone(),
+        )
+
+    def to_float32(self) -> GroupViTOutput:
+        """Return the output with its embeddings in float32."""
+        return self._replace(
+            segments=self.segments.float(),
+            pooled=self.pooled.float(),
+            tokens=None if self.tokens is None else self.tokens.float(),
         )
 
     def group_probs(self, num_stages: int | None = None) -> Tensor:

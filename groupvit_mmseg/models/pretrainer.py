@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
+from groupvit_mmseg.models.assignment import mean_of_members
 from groupvit_mmseg.models.image_embeddings import mean_over_patches
 from groupvit_mmseg.models.losses import MultiLabelContrastiveLoss
 from groupvit_mmseg.models.micro_batching import (
@@ -35,12 +36,15 @@ class ImageTextEmbeds(NamedTuple):
         segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment, with the
             assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
+        assigned_embeds (Tensor, optional): ``segment_embeds`` whose gradient reaches the assignment
+            alone; None unless a loss has ``level='assignment'``.
     """
 
     image_embeds: Tensor
     segment_embeds: Tensor
     segment_shares: Tensor
     text_embeds: Tensor
+    assigned_embeds: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -141,17 +145,21 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         if self.micro_batch_size is not None:
             check_rows_are_alone(self.backbone)
         parts = self._in_parts(self._encode_images, inputs, self.micro_batch_size)
-        tokens, shares = (torch.cat(part) for part in zip(*parts, strict=True))
-        projected = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D), or all S
+        tokens, shares, *members = (torch.cat(part) for part in zip(*parts, strict=True))
+        projected = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D), or S, or N
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
-        pooled, segments = projected[:, 0], projected[:, 1:]
+        pooled, segments, assigned = projected[:, 0], projected[:, 1:], None
         if self.image_projector.pool_projected:
-            pooled, segments = mean_over_patches(projected, shares), projected
+            segments = mean_of_members(projected, members[0]) if members else projected
+            pooled = mean_over_patches(segments, shares)
+            if members and self._levels & {'assignment'}:
+                assigned = mean_of_members(projected.detach(), members[0])
         return ImageTextEmbeds(
             image_embeds=pooled,
             segment_embeds=segments,
             segment_shares=shares,
             text_embeds=text_embeds,
+            assigned_embeds=assigned,
         )
 
     def _in_parts(
@@ -160,16 +168,20 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         """Run a tower on at most ``size`` rows at a time; micro-batches keep no activations."""
         return run_in_micro_batches(tower, rows, size, recompute=self.micro_batch_size is not None)
 
-    def _encode_images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``.
 
-        The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
+        The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are;
+        where segments are means of tokens it is these, ``(B, N, C)``, and the third result is their
+        assignment ``(B, S, N)``.
         """
         output = self.backbone.encode(images)
         if self.image_projector.pool_projected:
-            return output.segments, output.segment_shares()
+            if output.tokens is None:
+                return output.segments, output.segment_shares()
+            return output.tokens, output.segment_shares(), output.hard_assignments[-1]
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
-        if self._uses_segments:
+        if self._levels - {'pooled'}:
             # One call, so that BatchNorm's statistics include the segments, as in segmentation.
             tokens = torch.cat([tokens, output.segments], dim=1)  # (B, 1 + S, C)
         return tokens, output.segment_shares()
@@ -205,7 +217,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
         )
         for ending, criterion in self._prompt_losses().items():
-            images = embeds.image_embeds if criterion.level == 'pooled' else embeds.segment_embeds
+            images = self._compared(embeds, criterion.level)
             losses[f'loss_multi_label{ending}'] = criterion(
                 images, prompts, token_ids[:, 1:], embeds.segment_shares
             )
@@ -224,9 +236,23 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         return cast(dict[str, MultiLabelContrastiveLoss], named)
 
     @property
-    def _uses_segments(self) -> bool:
-        """Whether a loss compares prompts with segments."""
-        return any(each.level != 'pooled' for each in self._prompt_losses().values())
+    def _levels(self) -> set[str]:
+        """The levels of all losses of prompts."""
+        return {each.level for each in self._prompt_losses().values()}
+
+    @staticmethod
+    def _compared(embeds: ImageTextEmbeds, level: str) -> Tensor:
+        """Return what a loss of a level compares with prompts."""
+        if level == 'pooled':
+            return embeds.image_embeds
+        if level != 'assignment':
+            return embeds.segment_embeds
+        if embeds.assigned_embeds is None:
+            raise ValueError(
+                "level='assignment' needs segments that are means of their tokens: set "
+                'image_projector.pool_projected and backbone.assignment.mean_of_tokens.'
+            )
+        return embeds.assigned_embeds
 
 
 def build_losses(configs: dict | Sequence[dict] | None) -> nn.Module | None:

@@ -81,10 +81,10 @@ def test_assignments_of_the_options():
 @pytest.mark.parametrize(
     'values, sentence',
     [
-        (dict(type='soft'), 'no option type: it has kind, gumbel_noise, eps, add_query'),
+        (dict(type='soft'), 'no option type: it has kind, gumbel_noise, eps, mean_of_tokens'),
         (dict(kind='firm'), "must be 'hard' or 'soft', not 'firm'"),
         (dict(gumbel_noise=1), 'gumbel_noise = 1 must be a bool'),
-        (dict(add_query=None), 'add_query = None must be a bool'),
+        (dict(mean_of_tokens=None), 'mean_of_tokens = None must be a bool'),
         (dict(eps=0), 'eps = 0 must be a number above 0'),
     ],
 )

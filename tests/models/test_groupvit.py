@@ -219,24 +219,43 @@ def test_a_soft_segment_is_the_mean_weighted_by_the_probabilities():
         assert torch.allclose(out[0, s], layer.proj(mean), atol=1e-6)
 
 
-def test_without_its_query_a_segment_knows_its_own_tokens_alone():
+def test_a_mean_of_tokens_knows_its_own_tokens_alone():
     """Two images that differ in one half: segments of patches of the other half stay the same."""
-    block = GroupingBlock(
-        24, 2, num_group_tokens=6, num_output_groups=4, options=AssignmentOptions(add_query=False)
-    ).eval()
+    options = AssignmentOptions(mean_of_tokens=True)
+    block = GroupingBlock(24, 2, num_group_tokens=6, num_output_groups=4, options=options).eval()
     block.assign.assign = lambda query, x: Assignment(halves, halves)
     halves = torch.zeros(1, 4, 8)
     halves[0, 0, :4] = halves[0, 1, 4:] = 1.0
     groups, tokens = torch.randn(1, 6, 24), torch.randn(1, 8, 24)
-    changed = torch.cat([tokens[:, :4], torch.randn(1, 4, 24)], dim=1)
-    before, after = block(tokens, groups)[0][0], block(changed, groups)[0][0]
-    assert torch.equal(before[0], after[0])
-    assert not torch.allclose(before[1], after[1])
-    # Segments without a token are their queries: not all the same, before a LayerNorm.
-    assert not torch.allclose(before[2], before[3])
-    assert torch.isfinite(before).all()
-    block.assign.options = AssignmentOptions()
-    assert not torch.allclose(block(tokens, groups)[0][0][0], block(changed, groups)[0][0][0])
+    segments = block(tokens, groups)[0][0]
+    torch.testing.assert_close(segments[0], tokens[0, :4].mean(0))
+    torch.testing.assert_close(segments[1], tokens[0, 4:].mean(0))
+    assert (segments[2:] == 0).all()  # no token
+
+
+def test_the_last_stage_keeps_the_tokens_that_its_segments_are_means_of():
+    means = dict(assignment=dict(mean_of_tokens=True))
+    two_stages = dict(depths=(1, 1), num_heads=(2, 3), num_group_tokens=(6, 3))
+    images = torch.randn(2, 3, 32, 32)
+    output = build(**means, **two_stages).encode(images)
+    members = output.hard_assignments[-1]
+    for image in range(2):
+        for segment, row in zip(output.segments[image], members[image] > 0, strict=True):
+            expected = output.tokens[image, row].mean(0) if row.any() else torch.zeros_like(segment)
+            torch.testing.assert_close(segment, expected)
+    # Normalised: not what the block read.
+    torch.testing.assert_close(output.tokens.mean(-1), torch.zeros(2, members.shape[-1]))
+    # Blocks after the last grouping: its segments are no means any more.
+    assert build(**means).encode(images).tokens is None
+    assert build(**two_stages).encode(images).tokens is None
+
+
+def test_a_mean_of_tokens_has_their_width():
+    options = AssignmentOptions(mean_of_tokens=True)
+    with pytest.raises(ValueError, match='keeps their width 24: it cannot become 48'):
+        GroupingBlock(
+            24, 2, num_group_tokens=6, num_output_groups=4, out_channels=48, options=options
+        )
 
 
 def test_options_of_the_assignment_reach_every_stage():

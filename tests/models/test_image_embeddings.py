@@ -86,10 +86,13 @@ def pretrainer(backbone=BACKBONE, **options):
     )
 
 
-@pytest.mark.parametrize('groups', [(4,), ()])
-def test_training_and_segmentation_have_the_same_embeddings(groups):
-    """With groups, and for towers in which each patch is a segment."""
-    backbone = dict(BACKBONE, num_output_groups=groups, num_group_tokens=(6,) if groups else (0,))
+MEANS = dict(assignment=dict(mean_of_tokens=True))
+
+
+@pytest.mark.parametrize('changes', [{}, dict(num_output_groups=(), num_group_tokens=(0,)), MEANS])
+def test_training_and_segmentation_have_the_same_embeddings(changes):
+    """With groups, for towers in which each patch is a segment, and for means of patches."""
+    backbone = dict(BACKBONE, **changes)
     model = pretrainer(backbone).eval()
     images, texts = torch.randn(2, 3, 32, 32), tokenize(['a cat', 'a dog']).unsqueeze(1)
     with torch.no_grad():
@@ -103,14 +106,50 @@ def test_training_and_segmentation_have_the_same_embeddings(groups):
     )
 
 
-@pytest.mark.parametrize('level', ['pooled', 'patches'])
+def test_patches_are_projected_before_their_mean():
+    """The image embedding does not depend on the assignment, and a segment's is its patches'."""
+    tokens = torch.tensor([[[2.0, 0.0], [0.0, 2.0], [-4.0, 0.0]]])
+    output = OUTPUT._replace(tokens=tokens)
+    squared = GroupViTProjector(2, num_layers=0, pool_projected=True)
+    squared.forward = torch.square
+    patches = tokens.square()
+    torch.testing.assert_close(embed_images(output, squared), patches.mean(1))
+    length = patches.mean(1).norm()
+    found = embed_segments(output, squared)[0] * length
+    expected = torch.stack([patches[0].mean(0), patches[0, :2].mean(0), patches[0, 2]])
+    torch.testing.assert_close(found, expected)
+    moved = output._replace(hard_assignments=(output.hard_assignments[0].flip(1).roll(1, 2),))
+    torch.testing.assert_close(embed_images(moved, squared), patches.mean(1))
+
+
+def test_level_assignment_teaches_which_patches_belong_together_alone():
+    """Without another loss of prompts, their loss leaves projector and text tower as they are."""
+    torch.manual_seed(0)
+    model = pretrainer(dict(BACKBONE, **MEANS), level='assignment')
+    texts = tokenize(['a cat', 'a dog', 'a bus', 'a tree']).view(4, 1, -1).repeat(1, 2, 1)
+    model(torch.randn(4, 3, 32, 32), texts, mode='loss')['loss_multi_label'].backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert {n for n in moved if n.startswith('image_projector')} == set()
+    assert 'backbone.stages.0.grouping.assign.q_proj.weight' in moved
+    assert 'backbone.stages.0.group_tokens' in moved
+
+
+def test_level_assignment_needs_means_of_tokens():
+    model = pretrainer(level='assignment')
+    texts = tokenize(['a cat', 'a dog']).view(2, 1, -1).repeat(1, 2, 1)
+    with pytest.raises(ValueError, match=r'set image_projector\.pool_projected and backbone'):
+        model(torch.randn(2, 3, 32, 32), texts, mode='loss')
+
+
+@pytest.mark.parametrize('level', ['pooled', 'patches', 'assignment'])
 def test_micro_batches_give_the_same_gradients(level):
     """The projections of all micro-batches are pooled together."""
     images = torch.randn(4, 3, 32, 32)
     texts = tokenize(['a cat', 'a dog', 'a bus', 'a tree']).view(4, 1, -1).repeat(1, 2, 1)
     gradients = []
     for size in (None, 2):
-        model = pretrainer(level=level).double()
+        means = MEANS if level == 'assignment' else {}
+        model = pretrainer(dict(BACKBONE, **means), level=level).double()
         model.backbone.eval()  # no noise
         model.micro_batch_size = size
         losses = model(images.double(), texts, mode='loss')

@@ -1,0 +1,41 @@
+"""The smooth maximum of similarities over the segments of an image.
+
+Shapes: ``B`` images, ``S`` segments, ``M`` texts.
+"""
+
+import torch
+from torch import Tensor
+
+SMALLEST_SHARE = 1e-6  # of an empty segment, whose logarithm has to be finite
+
+
+def smooth_maximum(
+    similarities: Tensor, beta: float, shares: Tensor | None = None, *, bounded: bool = True
+) -> Tensor:
+    """Return ``log(sum_s a_s exp(beta x_s)) / beta``.
+
+    Args:
+        similarities (Tensor): ``(B, S, M)``.
+        beta (float): The larger, the nearer to the maximum.
+        shares (Tensor, optional): ``(B, S)``, the weights ``a``; None weights each with 1.
+            Defaults to None.
+        bounded (bool): Whether similarities are cosines, whose exponentials are finite as they
+            are. Defaults to True.
+
+    Returns:
+        Tensor: ``(B, M)``.
+
+    Example:
+        >>> similarities = torch.tensor([[[1.0], [0.0]]])
+        >>> smooth_maximum(similarities, beta=100.0, shares=torch.tensor([[1.0, 0.0]]))
+        tensor([[1.]])
+    """
+    if bounded:
+        terms = (beta * similarities).exp()
+        if shares is not None:
+            terms = terms * shares.unsqueeze(-1)  # (B, S, M) * (B, S, 1)
+        return terms.sum(1).log() / beta
+    exponents = beta * similarities
+    if shares is not None:
+        exponents = exponents + shares.clamp(min=SMALLEST_SHARE).log().unsqueeze(-1)
+    return torch.logsumexp(exponents, dim=1) / beta
