@@ -28,7 +28,11 @@ MEAN_SHIFT_STARTS = 128
 
 @MODELS.register_module()
 class PatchClustering(BaseModule):
-    """The ``neck`` of a :class:`GroupViTSegmentor` whose :class:`ImageTower` does not group.
+    """The ``neck`` of a :class:`GroupViTSegmentor` whose backbone does not group.
+
+    It also replaces the groups of a :class:`GroupViT` with one grouping stage and
+    ``assignment=dict(mean_of_tokens=True)``. A projector with ``pool_projected`` projects tokens
+    before the mean.
 
     The L2-normalised tokens of each crop are clustered separately; a segment is the mean of its
     tokens, not normalised. Nothing is learned and nothing is random: a crop has the same clusters
@@ -92,7 +96,8 @@ class PatchClustering(BaseModule):
         """Merge the tokens of each crop into segments.
 
         Args:
-            output (GroupViTOutput): Output of a tower that does not group.
+            output (GroupViTOutput): Output of a tower that does not group, or whose output has the
+                tokens of its patches.
             images (Tensor, optional): The images ``(B, 3, H, W)``; read only for colours. Defaults
                 to None.
 
@@ -104,27 +109,31 @@ class PatchClustering(BaseModule):
         Raises:
             ValueError: If the tower groups, or there are no images for the colours.
         """
-        if output.hard_assignments:
-            raise ValueError(
-                'PatchClustering makes segments for a tower without groups, such as an ImageTower: '
-                'leave the neck out where the backbone is a GroupViT.'
-            )
-        points = self._points(output, images)  # (B, N, C)
+        tokens = output.tokens if len(output.hard_assignments) == 1 else None
+        if tokens is None:
+            if output.hard_assignments:
+                raise ValueError(
+                    'PatchClustering makes segments for a tower without groups, such as an '
+                    'ImageTower: leave the neck out where the backbone is a GroupViT.'
+                )
+            tokens = output.segments
+        points = self._points(output, tokens, images)  # (B, N, C)
         labels = torch.stack([self._labels(crop) for crop in points]).to(points.device)  # (B, N)
         membership = F.one_hot(labels, self.num_clusters)  # (B, N, S)
         membership = membership.transpose(1, 2).to(points.dtype)  # (B, S, N)
         sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
-        means = membership @ output.segments.to(points.dtype) / sizes.clamp(min=1)  # (B, S, C)
+        means = membership @ tokens.to(points.dtype) / sizes.clamp(min=1)  # (B, S, C)
         return output._replace(
             segments=torch.where(sizes > 0, means, means[:, :1]),
             hard_assignments=(membership,),
             soft_assignments=(membership,),
+            tokens=tokens,
         )
 
-    def _points(self, output: GroupViTOutput, images: Tensor | None) -> Tensor:
+    def _points(self, output: GroupViTOutput, tokens: Tensor, images: Tensor | None) -> Tensor:
         """Return the points to cluster, ``(B, N, C)``: tokens, or colours and positions."""
         if self.features == 'tokens':
-            return normalize(output.segments)[0]
+            return normalize(tokens)[0]
         if images is None:
             raise ValueError("PatchClustering: features='colours' needs the images.")
         return colours_and_positions(images, output.patch_shape)

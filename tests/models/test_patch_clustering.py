@@ -235,7 +235,7 @@ def test_a_tower_that_groups_is_refused():
     tokens, _ = blobs()
     neck = PatchClustering('kmeans', num_clusters=4)
     with pytest.raises(ValueError, match='without groups'):
-        neck(neck(output_of(tokens, (7, 9))))
+        neck(neck(output_of(tokens, (7, 9)))._replace(tokens=None))
 
 
 def test_wrong_options_are_one_sentence(monkeypatch):
@@ -287,3 +287,19 @@ def test_colours_need_images_and_a_method():
     for method, features in (('spectral', 'colours'), ('kmeans', 'shapes')):
         with pytest.raises(ValueError, match=f"not '{features}' with '{method}'"):
             PatchClustering(method, features=features)
+
+
+def test_groups_that_are_means_of_patches_are_replaced():
+    tokens, _ = blobs()
+    wrong = F.one_hot(torch.arange(63) % 3).T[None].expand(2, -1, -1).float()
+    output = output_of(tokens[:, :3], (7, 9))._replace(
+        hard_assignments=(wrong,), soft_assignments=(wrong,), tokens=tokens
+    )
+    clustered = PatchClustering('kmeans', num_clusters=4)(output)
+    expected = PatchClustering('kmeans', num_clusters=4)(output_of(tokens, (7, 9)))
+    assert torch.equal(clustered.hard_assignments[0], expected.hard_assignments[0])
+    torch.testing.assert_close(clustered.segments, expected.segments)
+    assert torch.equal(clustered.tokens, tokens)  # projected before their mean
+    twice = output._replace(hard_assignments=(wrong, wrong[:, :2, :3]))
+    with pytest.raises(ValueError, match='leave the neck out'):
+        PatchClustering('kmeans')(twice)
