@@ -31,6 +31,7 @@ from groupvit_mmseg.command_line import (
 from groupvit_mmseg.evaluation.retrieval import SegmentConcept, SegmentSight, segment_concepts
 from groupvit_mmseg.inference import load_image, load_segmentor
 from groupvit_mmseg.models import GroupViTSegmentor
+from groupvit_mmseg.models.image_embeddings import project_segments
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
 from groupvit_mmseg.visualization import IndexMap, RGBArray, panel, save_figure
@@ -91,7 +92,7 @@ def segment(segmentor: GroupViTSegmentor, path: Path, size: int) -> tuple[Segmen
     data = segmentor.data_preprocessor(dict(inputs=[resize(image, (size, size))]), False)
     output = segmentor.extract_feat(data['inputs'])
     head = segmentor.decode_head
-    embeds = F.normalize(head.image_projector(output.segments)[0], dim=-1).cpu()
+    embeds = F.normalize(project_segments(output, head.image_projector)[0], dim=-1).cpu()
     group_map = output.group_map()[0].cpu()
     shares = torch.bincount(group_map.flatten(), minlength=len(embeds)) / group_map.numel()
     return SegmentSight(embeds, shares), group_map.numpy()
