@@ -160,7 +160,8 @@ def mean_of_members(tokens: Tensor, membership: Tensor) -> Tensor:
     """
     sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
     sums = membership.to(tokens.dtype) @ tokens  # (B, S, N) @ (B, N, C)
-    return sums / sizes.clamp(min=torch.finfo(sizes.dtype).eps).to(tokens.dtype)
+    # A quotient by nearly 0 would have a gradient of millions.
+    return sums / sizes.where(sizes > 0, 1.0).to(tokens.dtype)
 
 
 def compose(assignments: tuple[Tensor, ...]) -> Tensor:

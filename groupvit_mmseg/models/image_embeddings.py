@@ -71,9 +71,11 @@ def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor
         output (GroupViTOutput): Output for ``B`` images.
         projector (GroupViTProjector): Projector of the image tower.
     """
-    if projector.pool_projected:
-        return mean_over_patches(project_segments(output, projector), output.segment_shares())
-    return projector(output.pooled)
+    if not projector.pool_projected:
+        return projector(output.pooled)
+    if output.tokens is None:
+        return mean_over_patches(projector(output.segments), output.segment_shares())
+    return mean_over_patches(projector(output.tokens), output.token_shares())
 
 
 def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
@@ -90,8 +92,13 @@ def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tens
     if not projector.pool_projected:
         tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
         return normalize(projector(tokens))[0]
-    (segments,) = upcast_half(project_segments(output, projector))  # (B, S, D)
-    image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
+    if output.tokens is None:
+        (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
+        image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
+    else:
+        (tokens,) = upcast_half(projector(output.tokens))  # (B, N, D)
+        segments = mean_of_members(tokens, output.hard_assignments[-1])
+        image = mean_over_patches(tokens, output.token_shares())[:, None]
     return torch.cat([image, segments], dim=1) / length_of(image)
 
 

@@ -229,6 +229,12 @@ class GroupViTOutput(NamedTuple):
             return torch.full((len(self.segments), count), 1 / count, device=self.segments.device)
         return compose(self.hard_assignments).mean(dim=-1)
 
+    def token_shares(self) -> Tensor:
+        """Return the share of the patches in each of ``tokens``, ``(B, N)``; straight-through."""
+        return self._replace(
+            segments=self.tokens, hard_assignments=self.hard_assignments[:-1]
+        ).segment_shares()
+
     def feature_map(self) -> Tensor:
         """Return the token of each patch's segment, ``(B, C, h, w)``; straight-through."""
         return segments_to_feature_map(self.segments, self.hard_assignments, self.patch_shape)

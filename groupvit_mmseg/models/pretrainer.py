@@ -150,10 +150,12 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
         pooled, segments, assigned = projected[:, 0], projected[:, 1:], None
         if self.image_projector.pool_projected:
-            segments = mean_of_members(projected, members[0]) if members else projected
-            pooled = mean_over_patches(segments, shares)
-            if members and self._levels & {'assignment'}:
-                assigned = mean_of_members(projected.detach(), members[0])
+            segments, pooled = projected, mean_over_patches(projected, shares)
+            if members:
+                membership, shares = members  # the shares of the segments; before, of tokens
+                segments = mean_of_members(projected, membership)
+                if 'assignment' in self._levels:
+                    assigned = mean_of_members(projected.detach(), membership)
         return ImageTextEmbeds(
             image_embeds=pooled,
             segment_embeds=segments,
@@ -171,15 +173,16 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
     def _encode_images(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``.
 
-        The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are;
-        where segments are means of tokens it is these, ``(B, N, C)``, and the third result is their
-        assignment ``(B, S, N)``.
+        The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
+        Where segments are means of tokens the results are these, ``(B, N, C)``, their shares
+        ``(B, N)``, their assignment ``(B, S, N)`` and the segments' shares.
         """
         output = self.backbone.encode(images)
         if self.image_projector.pool_projected:
             if output.tokens is None:
                 return output.segments, output.segment_shares()
-            return output.tokens, output.segment_shares(), output.hard_assignments[-1]
+            members, shares = output.hard_assignments[-1], output.segment_shares()
+            return output.tokens, output.token_shares(), members, shares
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
         if self._levels - {'pooled'}:
             # One call, so that BatchNorm's statistics include the segments, as in segmentation.

@@ -6,7 +6,7 @@ Shapes: ``B`` images, ``S`` segments, ``M`` texts.
 import torch
 from torch import Tensor
 
-SMALLEST_SHARE = 1e-6  # of an empty segment, whose logarithm has to be finite
+SMALLEST_SHARE = 1e-6  # added: the logarithm of an empty segment has to be finite
 
 
 def smooth_maximum(
@@ -37,5 +37,5 @@ def smooth_maximum(
         return terms.sum(1).log() / beta
     exponents = beta * similarities
     if shares is not None:
-        exponents = exponents + shares.clamp(min=SMALLEST_SHARE).log().unsqueeze(-1)
+        exponents = exponents + (shares + SMALLEST_SHARE).log().unsqueeze(-1)
     return torch.logsumexp(exponents, dim=1) / beta

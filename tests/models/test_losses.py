@@ -7,6 +7,7 @@ from mmseg.registry import MODELS
 
 import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.models.prompt_ids import consecutive_prompt_ids
+from groupvit_mmseg.models.smooth_maximum import smooth_maximum
 
 B, S, P, D = 5, 4, 3, 8
 
@@ -184,7 +185,8 @@ def naive_assignment(segments, shares, prompt, beta):
     length = sum(a * z for a, z in zip(shares, segments, strict=True)).norm().detach()
     direction = prompt / prompt.norm()
     terms = [
-        a * (beta * (z @ direction) / length).exp() for a, z in zip(shares, segments, strict=True)
+        (a + 1e-6) * (beta * (z @ direction) / length).exp()
+        for a, z in zip(shares, segments, strict=True)
     ]
     return sum(terms).log() / beta
 
@@ -246,3 +248,15 @@ def test_bad_settings_are_one_sentence():
             build('MultiLabelContrastiveLoss', level=level)(draw(B, S, D), draw(B, P, D))
     with pytest.raises(ValueError, match='needs the token ids'):
         build('MultiLabelContrastiveLoss', match_equal_prompts=True)(draw(B, D), draw(B, P, D))
+
+
+def test_an_empty_segment_learns_what_a_patch_would_bring_it():
+    """The gradient of a share is the exact one, of bounded and of other similarities alike."""
+    similarities = torch.tensor([[[1.0], [0.2]]], dtype=torch.float64)
+    gradients = []
+    for bounded in (True, False):
+        shares = torch.tensor([[1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        smooth_maximum(similarities, 3.0, shares, bounded=bounded).sum().backward()
+        gradients.append(shares.grad)
+    torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
+    assert gradients[0][0, 1] > 0.01
