@@ -5,8 +5,8 @@
 # A caption of the scenes has two to four words that prompts are made of. If there are fewer words
 # than prompts, the caption itself is the prompt that is missing, as in the paper, or with `repeated`
 # one of the words again.
-# Time: about 12 runs of 3 to 7 minutes on one thread
-# Numbers: docs/experiments.md has three and four prompts, the others are not yet measured.
+# Time: about 18 runs of 2 to 7 minutes on one thread
+# Numbers: docs/experiments.md
 _base_ = '../_base_/studies/scenes.py'
 title = 'Prompts'
 question = 'How many prompts should be made of the words of a caption?'

@@ -58,6 +58,10 @@ def gumbel_assignment(logits: Tensor, *, noise: Tensor | None = None, tau: float
     return hard_assignment((logits + noise) / tau)
 
 
+SMALLEST_SIZE = 1e-3
+"""float: Tokens that a segment has at least in the denominator of its plain mean."""
+
+
 class AssignmentOptions(NamedTuple):
     """Options of a grouping block; the defaults are the paper's.
 
@@ -70,8 +74,8 @@ class AssignmentOptions(NamedTuple):
             1e-10 an empty segment is a quotient of two rounding errors. Defaults to 1.0.
         mean_of_tokens (bool): Whether a segment is the plain mean of its tokens, without the query,
             which has attended to all tokens, and without an MLP after it; of an empty one, zero.
-            Of the last stage, the projector then projects tokens before their mean.
-            Defaults to False.
+            For a backbone of one stage; a projector with ``pool_projected`` projects tokens before
+            the mean. Defaults to False.
     """
 
     kind: str = 'hard'
@@ -158,10 +162,9 @@ def mean_of_members(tokens: Tensor, membership: Tensor) -> Tensor:
         tensor([[[3.],
                  [0.]]])
     """
-    sizes = membership.sum(dim=-1, keepdim=True)  # (B, S, 1)
-    sums = membership.to(tokens.dtype) @ tokens  # (B, S, N) @ (B, N, C)
-    # A quotient by nearly 0 would have a gradient of millions.
-    return sums / sizes.where(sizes > 0, 1.0).to(tokens.dtype)
+    # Divided first, and in float32: sums overflow in half precision, quotients by nearly 0 always.
+    sizes = membership.sum(dim=-1, keepdim=True).clamp(min=SMALLEST_SIZE)  # (B, S, 1)
+    return (membership / sizes).to(tokens.dtype) @ tokens  # (B, S, N) @ (B, N, C)
 
 
 def compose(assignments: tuple[Tensor, ...]) -> Tensor:

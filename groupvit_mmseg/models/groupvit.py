@@ -29,6 +29,7 @@ from groupvit_mmseg.models.stages import (
     build_stages,
     check_frozen_stages,
     check_heads,
+    check_means_of_tokens,
     check_stages,
 )
 from groupvit_mmseg.torch_versions import is_compiling
@@ -135,7 +136,8 @@ class GroupViT(PretrainedInit, BaseModule):
         num_patches = self.grid_shape[0] * self.grid_shape[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dims))
         options = read_assignment_options(assignment)
-        self.keeps_tokens = options.mean_of_tokens and num_group_tokens[-1] > 0
+        self.keeps_tokens = options.mean_of_tokens
+        check_means_of_tokens(options.mean_of_tokens, num_group_tokens)
         self.stages = build_stages(
             widths,
             depths=depths,
@@ -183,12 +185,12 @@ class GroupViT(PretrainedInit, BaseModule):
         assignments = [stage.assignment for stage in stages if stage.assignment is not None]
         return GroupViTOutput(
             segments=segments,
-            pooled=segments.mean(dim=1),  # (B, C)
+            pooled=stages[-1].mean(),
             hard_assignments=hard_assignments(stages),
             soft_assignments=tuple(a.soft for a in assignments),
             patch_shape=patch_shape,
             image_shape=(images.shape[2], images.shape[3]),
-            tokens=stages[-1].tokens if self.keeps_tokens else None,
+            tokens=stages[-1].normed_tokens,
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:

@@ -56,10 +56,11 @@ def project_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Te
     """Return the projections of segments ``(B, S, D)``, or the means of their tokens' projections.
 
     Args:
-        output (GroupViTOutput): Output for ``B`` images; its ``tokens`` decide.
-        projector (GroupViTProjector): Projector of the image tower, with ``pool_projected``.
+        output (GroupViTOutput): Output for ``B`` images.
+        projector (GroupViTProjector): Projector of the image tower; with ``pool_projected`` it
+            projects the tokens, if the output has any.
     """
-    if output.tokens is None:
+    if output.tokens is None or not projector.pool_projected:
         return projector(output.segments)
     return mean_of_members(projector(output.tokens), output.hard_assignments[-1])
 
@@ -75,7 +76,7 @@ def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor
         return projector(output.pooled)
     if output.tokens is None:
         return mean_over_patches(projector(output.segments), output.segment_shares())
-    return mean_over_patches(projector(output.tokens), output.token_shares())
+    return projector(output.tokens).mean(dim=1)
 
 
 def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
@@ -98,7 +99,7 @@ def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tens
     else:
         (tokens,) = upcast_half(projector(output.tokens))  # (B, N, D)
         segments = mean_of_members(tokens, output.hard_assignments[-1])
-        image = mean_over_patches(tokens, output.token_shares())[:, None]
+        image = tokens.mean(dim=1, keepdim=True)
     return torch.cat([image, segments], dim=1) / length_of(image)
 
 

@@ -145,11 +145,11 @@ class MultiLabelContrastiveLoss(BaseModule):
     A segment without patches does not contribute, and the gradient reaches the assignment through
     :math:`a_s` (straight-through): patches move to the segment that matches the prompt.
 
-    With ``level='assignment'`` the gradient reaches the assignment alone, and cosines become
-    :math:`z_s \cdot t / |v|` with the mean :math:`v` of the image's patches: a segment of patches
-    that all speak for a word is longer than one that mixes them with others. It needs segments that
-    are means of their tokens (``backbone.assignment.mean_of_tokens``), and a second loss, which
-    teaches what patches mean.
+    With ``level='assignment'`` the gradient reaches the image tower through the assignment alone,
+    and cosines become :math:`z_s \cdot t / |v|` with the mean :math:`v` of the image's patches: a
+    segment of patches that all speak for a word is longer than one that mixes them with others. It
+    needs segments that are means of their tokens (``backbone.assignment.mean_of_tokens``), and a
+    second loss, which teaches what patches mean.
 
     With ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's
     targets are uniform over all prompts equal to one of its own, a prompt's over all images that

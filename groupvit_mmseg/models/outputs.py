@@ -22,12 +22,20 @@ class StageOutput(NamedTuple):
         segments (Tensor): ``(B, S, C')``, the input of the next stage.
         group_tokens (Tensor, optional): ``(B, G, C)`` after the blocks.
         assignment (Assignment, optional): Assignment of tokens to segments.
+        normed_tokens (Tensor, optional): ``(B, N, C)``, what the segments of the last stage are
+            plain means of, if they are. Defaults to None.
     """
 
     tokens: Tensor
     segments: Tensor
     group_tokens: Tensor | None
     assignment: Assignment | None
+    normed_tokens: Tensor | None = None
+
+    def mean(self) -> Tensor:
+        """Return the mean of the segments ``(B, C)``, or of the tokens that they are means of."""
+        parts = self.segments if self.normed_tokens is None else self.normed_tokens
+        return parts.mean(dim=1)
 
 
 def normalised(last: StageOutput, norm: nn.Module, *, keep_tokens: bool) -> StageOutput:
@@ -42,9 +50,9 @@ def normalised(last: StageOutput, norm: nn.Module, *, keep_tokens: bool) -> Stag
     if keep_tokens and last.assignment is not None:
         tokens = norm(last.tokens)
         segments = mean_of_members(tokens, last.assignment.hard)
-    else:
-        segments = norm(last.segments)
-        tokens = segments if last.assignment is None else last.tokens
+        return last._replace(segments=segments, normed_tokens=tokens)
+    segments = norm(last.segments)
+    tokens = segments if last.assignment is None else last.tokens
     return last._replace(tokens=tokens, segments=segments)
 
 
@@ -144,14 +152,15 @@ class GroupViTOutput(NamedTuple):
 
     Attributes:
         segments (Tensor): ``(B, S, C)`` after the final LayerNorm.
-        pooled (Tensor): ``(B, C)``, the mean of the segments: the image embedding.
+        pooled (Tensor): ``(B, C)``, the mean of the segments, or of ``tokens``, of the image.
         hard_assignments (tuple[Tensor, ...]): ``(B, S_i, N_i)`` of each stage that groups, one-hot
             over ``S_i`` in value.
         soft_assignments (tuple[Tensor, ...]): The same shapes, softmax over ``S_i``.
         patch_shape (tuple[int, int]): ``h, w`` of the patch grid; ``N_1 = h * w``.
         image_shape (tuple[int, int]): ``H, W`` of the images in pixels.
-        tokens (Tensor, optional): ``(B, N, C)`` that the last assignment joins, if the segments are
-            plain means of them: the projector projects them before the mean. Defaults to None.
+        tokens (Tensor, optional): ``(B, N, C)`` of the patches, if the segments are plain means of
+            them: a projector with ``pool_projected`` projects them before the mean.
+            Defaults to None.
     """
 
     segments: Tensor
@@ -219,8 +228,12 @@ class GroupViTOutput(NamedTuple):
         """
         if not self.soft_assignments:
             return nearest_patches(self.patch_shape, self.image_shape, self.segments)
+        probs = self.pixel_probs(num_stages)
+        if self.tokens is not None:  # a mean of no patch knows nothing of the pixels between two
+            is_empty = self.segment_shares() == 0  # (B, S)
+            probs = probs.masked_fill(is_empty[..., None, None], 0.0)
         # On CPUs many times faster than argmax over an axis that is not the last.
-        return self.pixel_probs(num_stages).max(dim=1).indices
+        return probs.max(dim=1).indices
 
     def segment_shares(self) -> Tensor:
         """Return the share of the patches in each segment, ``(B, S)``; straight-through."""
@@ -228,12 +241,6 @@ class GroupViTOutput(NamedTuple):
             count = self.segments.shape[1]
             return torch.full((len(self.segments), count), 1 / count, device=self.segments.device)
         return compose(self.hard_assignments).mean(dim=-1)
-
-    def token_shares(self) -> Tensor:
-        """Return the share of the patches in each of ``tokens``, ``(B, N)``; straight-through."""
-        return self._replace(
-            segments=self.tokens, hard_assignments=self.hard_assignments[:-1]
-        ).segment_shares()
 
     def feature_map(self) -> Tensor:
         """Return the token of each patch's segment, ``(B, C, h, w)``; straight-through."""

@@ -36,8 +36,8 @@ class ImageTextEmbeds(NamedTuple):
         segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment, with the
             assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
-        assigned_embeds (Tensor, optional): ``segment_embeds`` whose gradient reaches the assignment
-            alone; None unless a loss has ``level='assignment'``.
+        assigned_embeds (Tensor, optional): ``segment_embeds`` through which no gradient reaches the
+            projections of the tokens; None unless segments are their means.
     """
 
     image_embeds: Tensor
@@ -111,6 +111,11 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.text_projector = MODELS.build(text_projector)
         self.loss_contrastive = MODELS.build(loss_contrastive)
         self.loss_multi_label = build_losses(loss_multi_label)
+        if self._groups_tokens and not self._levels - {'pooled'}:
+            raise ValueError(
+                'Nothing would train which tokens belong together: give loss_multi_label another '
+                "loss with level='assignment'."
+            )
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
 
@@ -150,12 +155,11 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
         pooled, segments, assigned = projected[:, 0], projected[:, 1:], None
         if self.image_projector.pool_projected:
-            segments, pooled = projected, mean_over_patches(projected, shares)
+            segments = projected
             if members:
-                membership, shares = members  # the shares of the segments; before, of tokens
-                segments = mean_of_members(projected, membership)
-                if 'assignment' in self._levels:
-                    assigned = mean_of_members(projected.detach(), membership)
+                segments = mean_of_members(projected, members[0])
+                assigned = mean_of_members(projected.detach(), members[0])
+            pooled = projected.mean(dim=1) if members else mean_over_patches(projected, shares)
         return ImageTextEmbeds(
             image_embeds=pooled,
             segment_embeds=segments,
@@ -174,15 +178,14 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``.
 
         The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
-        Where segments are means of tokens the results are these, ``(B, N, C)``, their shares
-        ``(B, N)``, their assignment ``(B, S, N)`` and the segments' shares.
+        Where segments are means of tokens, the input is these, ``(B, N, C)``, and the third result
+        their assignment ``(B, S, N)``.
         """
         output = self.backbone.encode(images)
         if self.image_projector.pool_projected:
             if output.tokens is None:
                 return output.segments, output.segment_shares()
-            members, shares = output.hard_assignments[-1], output.segment_shares()
-            return output.tokens, output.token_shares(), members, shares
+            return output.tokens, output.segment_shares(), output.hard_assignments[-1]
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
         if self._levels - {'pooled'}:
             # One call, so that BatchNorm's statistics include the segments, as in segmentation.
@@ -242,6 +245,11 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
     def _levels(self) -> set[str]:
         """The levels of all losses of prompts."""
         return {each.level for each in self._prompt_losses().values()}
+
+    @property
+    def _groups_tokens(self) -> bool:
+        """Whether segments are means of the projections of tokens."""
+        return self.image_projector.pool_projected and getattr(self.backbone, 'keeps_tokens', False)
 
     @staticmethod
     def _compared(embeds: ImageTextEmbeds, level: str) -> Tensor:

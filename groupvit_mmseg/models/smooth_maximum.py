@@ -8,6 +8,8 @@ from torch import Tensor
 
 SMALLEST_SHARE = 1e-6  # added: the logarithm of an empty segment has to be finite
 
+LARGEST_BETA = 80.0  # exp(80) is finite in float32, and so is a sum of many
+
 
 def smooth_maximum(
     similarities: Tensor, beta: float, shares: Tensor | None = None, *, bounded: bool = True
@@ -20,17 +22,17 @@ def smooth_maximum(
         shares (Tensor, optional): ``(B, S)``, the weights ``a``; None weights each with 1.
             Defaults to None.
         bounded (bool): Whether similarities are cosines, whose exponentials are finite as they
-            are. Defaults to True.
+            are up to a ``beta`` of 80. Defaults to True.
 
     Returns:
         Tensor: ``(B, M)``.
 
     Example:
         >>> similarities = torch.tensor([[[1.0], [0.0]]])
-        >>> smooth_maximum(similarities, beta=100.0, shares=torch.tensor([[1.0, 0.0]]))
+        >>> smooth_maximum(similarities, beta=100.0)
         tensor([[1.]])
     """
-    if bounded:
+    if bounded and beta <= LARGEST_BETA:
         terms = (beta * similarities).exp()
         if shares is not None:
             terms = terms * shares.unsqueeze(-1)  # (B, S, M) * (B, S, 1)

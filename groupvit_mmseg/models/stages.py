@@ -178,6 +178,15 @@ def check_stages(
         )
 
 
+def check_means_of_tokens(mean_of_tokens: bool, num_group_tokens: Sequence[int]) -> None:
+    """Raise ``ValueError`` if segments cannot be plain means of patches."""
+    if mean_of_tokens and (len(num_group_tokens) != 1 or num_group_tokens[0] == 0):
+        raise ValueError(
+            'assignment mean_of_tokens=True makes segments of patches: it needs one stage, which '
+            f'groups, not num_group_tokens = {tuple(num_group_tokens)}.'
+        )
+
+
 def check_heads(widths: Sequence[int], num_heads: Sequence[int]) -> None:
     """Raise ``ValueError`` if a stage's heads do not divide its width."""
     for i, (width, heads) in enumerate(zip(widths, num_heads, strict=True)):

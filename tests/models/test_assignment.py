@@ -8,6 +8,7 @@ from groupvit_mmseg.models.assignment import (
     gumbel_assignment,
     gumbel_noise,
     hard_assignment,
+    mean_of_members,
     read_assignment_options,
     soft_assignment,
 )
@@ -91,3 +92,17 @@ def test_assignments_of_the_options():
 def test_wrong_options_are_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):
         read_assignment_options(values)
+
+
+def test_a_plain_mean_is_finite_in_half_precision():
+    """Sums of many tokens overflow there, and so does a quotient by next to nothing."""
+    tokens = torch.full((1, 784, 2), 100.0, dtype=torch.float16, requires_grad=True)
+    members = torch.zeros(1, 3, 784, requires_grad=True)
+    with torch.no_grad():
+        members[:, 0], members[:, 1] = 1.0, 1e-9
+    means = mean_of_members(tokens, members)
+    torch.testing.assert_close(means[0, 0], torch.full((2,), 100.0, dtype=torch.float16))
+    assert (means[0, 2] == 0).all()
+    assert means.isfinite().all()
+    for gradient in torch.autograd.grad(means.sum(), [tokens, members]):
+        assert gradient.isfinite().all()

@@ -9,6 +9,7 @@ from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.models.assignment import Assignment, AssignmentOptions, compose
 from groupvit_mmseg.models.grouping import AssignAttention, GroupingBlock
 from groupvit_mmseg.models.layers import DropPath
+from groupvit_mmseg.models.outputs import GroupViTOutput
 
 TINY = dict(
     type='GroupViT',
@@ -233,21 +234,45 @@ def test_a_mean_of_tokens_knows_its_own_tokens_alone():
     assert (segments[2:] == 0).all()  # no token
 
 
-def test_the_last_stage_keeps_the_tokens_that_its_segments_are_means_of():
-    means = dict(assignment=dict(mean_of_tokens=True))
-    two_stages = dict(depths=(1, 1), num_heads=(2, 3), num_group_tokens=(6, 3))
+ONE_STAGE = dict(depths=(1,), num_heads=(2,), num_group_tokens=(6,), num_output_groups=(5,))
+MEANS = dict(assignment=dict(mean_of_tokens=True))
+
+
+def test_the_output_keeps_the_tokens_that_segments_are_means_of():
     images = torch.randn(2, 3, 32, 32)
-    output = build(**means, **two_stages).encode(images)
-    members = output.hard_assignments[-1]
+    model = build(**MEANS, **ONE_STAGE)
+    output = model.encode(images)
+    (members,) = output.hard_assignments
     for image in range(2):
         for segment, row in zip(output.segments[image], members[image] > 0, strict=True):
             expected = output.tokens[image, row].mean(0) if row.any() else torch.zeros_like(segment)
             torch.testing.assert_close(segment, expected)
-    # Normalised: not what the block read.
+    torch.testing.assert_close(output.pooled, output.tokens.mean(1))
+    # Normalised, and not what the level of raw tokens is.
     torch.testing.assert_close(output.tokens.mean(-1), torch.zeros(2, members.shape[-1]))
-    # Blocks after the last grouping: its segments are no means any more.
-    assert build(**means).encode(images).tokens is None
-    assert build(**two_stages).encode(images).tokens is None
+    raw = build(**MEANS, **ONE_STAGE, out_type='raw')(images)[0].flatten(2).transpose(1, 2)
+    torch.testing.assert_close(model.norm(raw), output.tokens)
+    assert build(**ONE_STAGE).encode(images).tokens is None
+
+
+@pytest.mark.parametrize(
+    'stages', [{}, dict(depths=(1, 1), num_heads=(2, 3), num_group_tokens=(6, 3))]
+)
+def test_means_of_patches_need_one_stage(stages):
+    with pytest.raises(ValueError, match='needs one stage, which groups, not num_group_tokens'):
+        build(**MEANS, **stages)
+
+
+def test_no_pixel_belongs_to_a_segment_without_patches():
+    """Between two patches the segment of neither may be the most probable one."""
+    soft = torch.tensor([[[0.5, 0.05], [0.45, 0.45], [0.05, 0.5]]])
+    hard = torch.nn.functional.one_hot(soft.argmax(1), 3).transpose(1, 2).float()
+    tokens = torch.randn(1, 2, 4)
+    output = GroupViTOutput(
+        tokens, tokens.mean(1), (hard,), (soft,), (1, 2), (8, 16), tokens=tokens
+    )
+    assert output.group_map().unique().tolist() == [0, 2]
+    assert output._replace(tokens=None).group_map().unique().tolist() == [0, 1, 2]
 
 
 def test_a_mean_of_tokens_has_their_width():

@@ -93,7 +93,8 @@ MEANS = dict(assignment=dict(mean_of_tokens=True))
 def test_training_and_segmentation_have_the_same_embeddings(changes):
     """With groups, for towers in which each patch is a segment, and for means of patches."""
     backbone = dict(BACKBONE, **changes)
-    model = pretrainer(backbone).eval()
+    level = 'assignment' if 'assignment' in changes else 'pooled'
+    model = pretrainer(backbone, level=level).eval()
     images, texts = torch.randn(2, 3, 32, 32), tokenize(['a cat', 'a dog']).unsqueeze(1)
     with torch.no_grad():
         trained = model(images, texts)
@@ -123,15 +124,20 @@ def test_patches_are_projected_before_their_mean():
 
 
 def test_level_assignment_teaches_which_patches_belong_together_alone():
-    """Without another loss of prompts, their loss leaves projector and text tower as they are."""
+    """The loss of prompts does not move the projector of images."""
     torch.manual_seed(0)
     model = pretrainer(dict(BACKBONE, **MEANS), level='assignment')
     texts = tokenize(['a cat', 'a dog', 'a bus', 'a tree']).view(4, 1, -1).repeat(1, 2, 1)
     model(torch.randn(4, 3, 32, 32), texts, mode='loss')['loss_multi_label'].backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert {n for n in moved if n.startswith('image_projector')} == set()
+    assert not any(name.startswith('image_projector') for name in moved)
     assert 'backbone.stages.0.grouping.assign.q_proj.weight' in moved
     assert 'backbone.stages.0.group_tokens' in moved
+
+
+def test_without_a_loss_of_segments_nothing_trains_the_assignment():
+    with pytest.raises(ValueError, match="another loss with level='assignment'"):
+        pretrainer(dict(BACKBONE, **MEANS))
 
 
 def test_level_assignment_needs_means_of_tokens():

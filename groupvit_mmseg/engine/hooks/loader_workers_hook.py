@@ -22,7 +22,7 @@ class LoaderWorkersHook(Hook):
     priority = 'LOWEST'
 
     def after_run(self, runner: Runner) -> None:
-        """End the workers of all loops; a loop that runs again starts new ones."""
+        """End the workers of all loops; an epoch that follows starts new ones."""
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             if isinstance(loop, BaseLoop):
                 stop_workers(loop.dataloader)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.checkpoints.types import CheckpointMeta
+from groupvit_mmseg.engine.hooks.loader_workers_hook import stop_workers
 from groupvit_mmseg.engine.runner.epoch_progress import EpochProgress
 
 
@@ -98,7 +99,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._validate()
-        _end_workers(self.dataloader)
+        stop_workers(self.dataloader)
         self.runner.call_hook('after_train')
         return self.runner.model
 
@@ -202,7 +203,7 @@ class ResumableIterTrainLoop(IterBasedTrainLoop):
             self.run_iter(next(batches))
             self._validate()
         batches.close()
-        _end_workers(self.dataloader)
+        stop_workers(self.dataloader)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -251,8 +252,3 @@ def resumable(train_cfg: Mapping[str, object]) -> dict[str, object]:
     kind = cfg.get('type')
     name = str(getattr(kind, '__name__', kind)).rpartition('.')[2]  # a class, or a scoped name
     return {**cfg, 'type': _REPLACEMENTS[name]} if name in _REPLACEMENTS else cfg
-
-
-def _end_workers(loader: DataLoader) -> None:
-    """End persistent workers; left to the garbage collector each takes 5 seconds to end."""
-    loader._iterator = None
