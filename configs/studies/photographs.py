@@ -2,42 +2,50 @@
 #   python tools/study.py photographs
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on, of which
 # every tenth photograph chooses the background threshold and is not tested.
-# `ungrouped` names each patch alone; `k-means` and `spectral` cluster its tokens, `colours` the
-# mean colours and positions of its patches. `paper` is the paper's objective; `beside-pooled-W`
-# adds the paper's loss of prompts with weight W to ours.
-# Time: 15 runs of 10 to 16 minutes on one thread, and 9 evaluations
-# Numbers: docs/results.md, those of the first four variants with seed 0
+# `k-means` and `spectral` cluster the tokens of the same weights, `patches` names each of them
+# alone, and `colours` clusters the mean colours and positions of patches. `ungrouped` are the same
+# towers without groups. `cosines` compares images and words by their directions alone, and `paper`
+# is the paper's objective.
+# Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
+# Numbers: docs/results.md, one seed of some variants
 config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
-prompts = 'model.loss_multi_label'
-patches = dict(type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True)
+backbone, pool = 'model.backbone', 'model.image_projector.pool_projected'
+means, prompts = f'{backbone}.assignment.mean_of_tokens', 'model.loss_multi_label'
 pooled = dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True)
 neck = 'val_cfg.segmentor.neck'
 cluster = dict(type='PatchClustering', num_clusters=16)
 variants = {
     'groupvit': {},
+    'k-means': {'weights_of': 'groupvit', neck: dict(cluster, method='kmeans')},
+    'spectral': {'weights_of': 'groupvit', neck: dict(cluster, method='spectral')},
+    'colours': {
+        'weights_of': 'groupvit',
+        neck: dict(cluster, method='kmeans', features='colours'),
+    },
+    # more clusters than patches: each is its own
+    'patches': {
+        'weights_of': 'groupvit',
+        neck: dict(cluster, method='kmeans', num_clusters=1000),
+    },
     'ungrouped': {
-        'model.backbone.num_group_tokens': [0],
-        'model.backbone.num_output_groups': [],
+        f'{backbone}.num_group_tokens': [0],
+        f'{backbone}.num_output_groups': [],
+        means: False,
+        prompts: [pooled],
         # without GroupUsageHook, which has no groups to measure
         'custom_hooks': [dict(type='EMAHook', momentum=0.002, update_buffers=True)],
     },
-    'k-means': {'weights_of': 'ungrouped', neck: dict(cluster, method='kmeans')},
-    'spectral': {'weights_of': 'ungrouped', neck: dict(cluster, method='spectral')},
-    'colours': {
-        'weights_of': 'ungrouped',
-        neck: dict(cluster, method='kmeans', features='colours'),
-    },
+    'cosines': {pool: False, means: False, prompts: [dict(pooled, level='patches')]},
     'paper': {
+        pool: False,
+        means: False,
         'model.loss_contrastive.match_equal_captions': False,
-        f'{prompts}.level': 'pooled',
-        f'{prompts}.match_equal_prompts': False,
+        prompts: [dict(type='MultiLabelContrastiveLoss')],
     },
-    'beside-pooled-0.5': {prompts: [patches, dict(pooled, loss_weight=0.5)]},
-    'beside-pooled-1': {prompts: [patches, pooled]},
 }
-del prompts, patches, pooled, neck, cluster
+del backbone, pool, means, prompts, pooled, neck, cluster
 every_tenth = list(range(0, 446, 10))
 others = [index for index in range(446) if index % 10]
 indices = 'val_dataloader.dataset.indices'

@@ -3,8 +3,8 @@
 #   python tools/study.py prompts
 # Paper (VOC 2012, CC12M, one stage, hard): 36.7 mIoU without prompts, 39.3 with three.
 # A caption of the scenes has two to four words that prompts are made of. If there are fewer words
-# than prompts, the caption itself is the prompt that is missing, as in the paper, or with `repeated`
-# one of the words again.
+# than prompts, the caption itself is the prompt that is missing, as in the paper, or with
+# `repeated` one of the words again.
 # Time: about 18 runs of 2 to 7 minutes on one thread
 # Numbers: docs/experiments.md
 _base_ = '../_base_/studies/scenes.py'

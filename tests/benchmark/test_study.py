@@ -76,13 +76,25 @@ def test_variants_of_a_study_differ(path, name):
     assert same_training
 
 
-def test_the_papers_objective_on_photographs_and_several_losses():
+def test_objectives_on_photographs():
     study = read_study(find_study('photographs'))
-    names = ('paper', 'beside-pooled-0.5', 'beside-pooled-1')
-    paper, half, whole = (run_config(study, name, seed=0).model.loss_multi_label for name in names)
-    assert (paper['level'], paper['match_equal_prompts']) == ('pooled', False)
-    assert [each.get('level', 'pooled') for each in whole] == ['patches', 'pooled']
-    assert half[1]['loss_weight'] == 0.5
+    models = {
+        name: run_config(study, name, seed=0).model
+        for name in ('groupvit', 'ungrouped', 'cosines', 'paper')
+    }
+    levels = {
+        name: [each.get('level', 'pooled') for each in model.loss_multi_label]
+        for name, model in models.items()
+    }
+    assert levels == {
+        'groupvit': ['pooled', 'assignment'],
+        'ungrouped': ['pooled'],
+        'cosines': ['patches'],
+        'paper': ['pooled'],
+    }
+    pools = [model.image_projector.pool_projected for model in models.values()]
+    assert pools == [True, True, False, False]
+    assert not models['paper'].loss_multi_label[0].get('match_equal_prompts')
 
 
 def write(tmp_path, **fields):

@@ -11,7 +11,7 @@ from groupvit_mmseg.inference import segmentation_config
 FOLDER = Path(__file__).parents[2] / 'configs' / 'groupvit'
 (PATH,) = FOLDER.glob('*flickr8k*.py')
 (SHORT,) = FOLDER.glob('*-4e_photographs-48px.py')
-(LONG,) = FOLDER.glob('*-12e_photographs-64px.py')
+(LONG,) = FOLDER.glob('*-16e_photographs-64px.py')
 
 
 @pytest.mark.parametrize('path', [PATH, SHORT, LONG], ids=lambda path: path.stem)

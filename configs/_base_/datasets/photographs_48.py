@@ -12,7 +12,7 @@ ignored_words = [
     *('background', 'camera', 'close-up', 'front', 'group', 'photo', 'picture', 'side', 'top'),
 ]
 train_pipeline = [
-    dict(type='LoadRandomResizedCrop', scale=48, crop_ratio_range=(0.2, 1.0), captions='json'),
+    dict(type='LoadRandomResizedCrop', scale=48, crop_ratio_range=(0.5, 1.0), captions='json'),
     dict(type='RandomHorizontalFlip', prob=0.5),
     dict(type='mmpretrain.ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
     # One template and only words of the captions, so that equal words make equal prompts.

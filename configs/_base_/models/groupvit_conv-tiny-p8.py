@@ -13,12 +13,18 @@ backbone = dict(
     drop_path_rate=0.0,
     assign_scale=8.0,
     group_token_std=1.0,
+    assignment=dict(mean_of_tokens=True),
     conv_stem=dict(channels=(48, 96, 192), num_blocks=(0, 1, 1)),
 )
 text_encoder = dict(type='GroupViTTextEncoder', context_length=32, embed_dims=128, num_layers=1)
 image_projector = dict(
-    type='GroupViTProjector', in_channels=embed_dims, hidden_channels=512, out_channels=128
+    type='GroupViTProjector',
+    in_channels=embed_dims,
+    hidden_channels=512,
+    out_channels=128,
+    pool_projected=True,
 )
+prompts = dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True)
 text_projector = dict(
     type='GroupViTProjector', in_channels=128, hidden_channels=512, out_channels=128
 )
@@ -32,9 +38,10 @@ model = dict(
     image_projector=image_projector,
     text_projector=text_projector,
     loss_contrastive=dict(type='ImageTextContrastiveLoss', match_equal_captions=True),
-    loss_multi_label=dict(
-        type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True
-    ),
+    loss_multi_label=[
+        dict(prompts, level='pooled'),
+        dict(prompts, level='assignment', loss_weight=0.5, smooth_max_beta=4.0),
+    ],
     text_buckets=1,
 )
 data_preprocessor = dict(
@@ -62,6 +69,8 @@ segmentor = dict(
         ),
         bg_thresh=0.5,
         affinity='cosine',
+        top_k=2,
     ),
     test_cfg=dict(mode='whole', with_group_map=True),
 )
+del prompts
