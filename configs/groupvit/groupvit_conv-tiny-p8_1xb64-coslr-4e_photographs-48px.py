@@ -5,8 +5,7 @@
 # Command:  python tools/real.py
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
 # Hardware: two CPU cores, 14 minutes in all
-# Expected: on VOC-446 9.08 mIoU over 20 classes without background, 5.05 by the contrast to
-#           background words
+# Expected: on VOC-446 9.18 mIoU over 20 classes without background, 6.72 with background
 #           (docs/measurements.md, "Photographs from words")
 _base_ = [
     '../_base_/models/groupvit_conv-tiny-p8.py',
