@@ -20,8 +20,9 @@ palette = [
 train_pipeline = [
     dict(type='LoadImageText'),
     dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
-    # One word of a caption, another one each time: words of one image are no rivals then, and seeds
-    # differ less. One template: twelve words in it make prompts that are equal across a batch.
+    # One word of a caption, another one each time: with more prompts than words the caption itself
+    # would be one, and patches would have to match it. One template: twelve words in it make
+    # prompts that are equal across a batch.
     dict(type='CaptionPrompts', num_prompts=1, templates='simple'),
     dict(type='PackImageText', context_length=32),
 ]
