@@ -4,7 +4,7 @@
 # Paper (VOC 2012, CC12M, one stage, with the multi-label loss): hard 39.3 mIoU, soft 25.1.
 # `hard-then-soft` trains hard and segments soft.
 # Time: about 15 runs of 3 to 7 minutes on one thread
-# Numbers: docs/experiments.md has four of the six; soft is as good as hard on the scenes.
+# Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'
 title = 'Assignment'
 question = 'Do segments need the hard assignment, its Gumbel noise, and an eps of 1 in their mean?'
