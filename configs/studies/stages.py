@@ -3,7 +3,7 @@
 #   python tools/study.py stages
 # Paper: two stages are better than one.
 # Time: about 9 runs of 6 to 9 minutes on one thread
-# Numbers: not yet measured
+# Numbers: docs/results.md, two seeds
 _base_ = '../_base_/studies/scenes.py'
 title = 'Stages'
 question = 'Are two grouping stages better than one?'
