@@ -4,7 +4,7 @@
 #
 # Command:  python tools/real.py
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
-# Hardware: two CPU cores, 14 minutes in all
+# Hardware: one CPU core beside another training, 14 minutes of training
 # Expected: on VOC-446 9.18 mIoU over 20 classes without background, 6.72 with background
 #           (docs/measurements.md, "Photographs from words")
 _base_ = [

@@ -52,17 +52,34 @@ def length_of(embeds: Tensor) -> Tensor:
     return embeds.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(embeds.dtype).eps)
 
 
-def project_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
-    """Return the projections of segments ``(B, S, D)``, or the means of their tokens' projections.
+def pool_projections(output: GroupViTOutput, projector: GroupViTProjector) -> tuple[Tensor, Tensor]:
+    """Project segments, or the tokens that they are means of, and return the means over patches.
 
     Args:
         output (GroupViTOutput): Output for ``B`` images.
-        projector (GroupViTProjector): Projector of the image tower; with ``pool_projected`` it
-            projects the tokens, if the output has any.
+        projector (GroupViTProjector): Projector of the image tower, with ``pool_projected``.
+
+    Returns:
+        tuple[Tensor, Tensor]: Embeddings of the images ``(B, D)`` and of their segments
+        ``(B, S, D)``, not normalised, at least in float32.
     """
-    if output.tokens is None or not projector.pool_projected:
+    if output.tokens is None:
+        (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
+        return mean_over_patches(segments, output.segment_shares()), segments
+    (tokens,) = upcast_half(projector(output.tokens))  # (B, N, D)
+    return tokens.mean(dim=1), mean_of_members(tokens, output.hard_assignments[-1])
+
+
+def project_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
+    """Return the embeddings of segments, ``(B, S, D)``, not normalised.
+
+    Args:
+        output (GroupViTOutput): Output for ``B`` images.
+        projector (GroupViTProjector): Projector of the image tower.
+    """
+    if not projector.pool_projected:
         return projector(output.segments)
-    return mean_of_members(projector(output.tokens), output.hard_assignments[-1])
+    return pool_projections(output, projector)[1]
 
 
 def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
@@ -74,9 +91,7 @@ def embed_images(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor
     """
     if not projector.pool_projected:
         return projector(output.pooled)
-    if output.tokens is None:
-        return mean_over_patches(projector(output.segments), output.segment_shares())
-    return projector(output.tokens).mean(dim=1)
+    return pool_projections(output, projector)[0]
 
 
 def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tensor:
@@ -93,14 +108,9 @@ def embed_segments(output: GroupViTOutput, projector: GroupViTProjector) -> Tens
     if not projector.pool_projected:
         tokens = torch.cat([output.pooled[:, None], output.segments], dim=1)  # (B, 1 + S, C)
         return normalize(projector(tokens))[0]
-    if output.tokens is None:
-        (segments,) = upcast_half(projector(output.segments))  # (B, S, D)
-        image = mean_over_patches(segments, output.segment_shares())[:, None]  # (B, 1, D)
-    else:
-        (tokens,) = upcast_half(projector(output.tokens))  # (B, N, D)
-        segments = mean_of_members(tokens, output.hard_assignments[-1])
-        image = tokens.mean(dim=1, keepdim=True)
-    return torch.cat([image, segments], dim=1) / length_of(image)
+    images, segments = pool_projections(output, projector)
+    images = images[:, None]  # (B, 1, D)
+    return torch.cat([images, segments], dim=1) / length_of(images)
 
 
 def affinity_of_similarity(similarity: Tensor, projector: GroupViTProjector) -> Tensor:

@@ -24,10 +24,10 @@ image_projector = dict(
     out_channels=128,
     pool_projected=True,
 )
-prompts = dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True)
 text_projector = dict(
     type='GroupViTProjector', in_channels=128, hidden_channels=512, out_channels=128
 )
+prompts = dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True)
 mean = [123.675, 116.28, 103.53]
 std = [58.395, 57.12, 57.375]
 model = dict(
