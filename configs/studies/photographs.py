@@ -4,16 +4,16 @@
 # every tenth photograph chooses the background threshold and is not tested.
 # `k-means` and `spectral` cluster the tokens of the same weights, `patches` names each of them
 # alone, and `colours` clusters the mean colours and positions of patches. `ungrouped` are the same
-# towers without groups. `cosines` compares images and words by their directions alone, and `paper`
-# is the paper's objective.
+# towers without groups. In `cosines` and `paper` groups learn from captions alone: the former has
+# words that patches must match, and the latter the paper's objective.
 # Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
 # Numbers: docs/results.md, one seed of some variants
 config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
 backbone, pool = 'model.backbone', 'model.image_projector.pool_projected'
-means, prompts = f'{backbone}.assignment.mean_of_tokens', 'model.loss_multi_label'
-pooled = dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True)
+means, grouping = f'{backbone}.assignment.mean_of_tokens', 'model.loss_grouping'
+segments = {pool: False, means: False, grouping: None, f'{backbone}.assign_scale': 8.0}
 neck = 'val_cfg.segmentor.neck'
 cluster = dict(type='PatchClustering', num_clusters=16)
 variants = {
@@ -33,19 +33,18 @@ variants = {
         f'{backbone}.num_group_tokens': [0],
         f'{backbone}.num_output_groups': [],
         means: False,
-        prompts: [pooled],
+        grouping: None,
         # without GroupUsageHook, which has no groups to measure
         'custom_hooks': [dict(type='EMAHook', momentum=0.002, update_buffers=True)],
     },
-    'cosines': {pool: False, means: False, prompts: [dict(pooled, level='patches')]},
+    'cosines': {**segments, 'model.loss_multi_label.level': 'patches'},
     'paper': {
-        pool: False,
-        means: False,
+        **segments,
         'model.loss_contrastive.match_equal_captions': False,
-        prompts: [dict(type='MultiLabelContrastiveLoss')],
+        'model.loss_multi_label.match_equal_prompts': False,
     },
 }
-del backbone, pool, means, prompts, pooled, neck, cluster
+del backbone, pool, means, grouping, segments, neck, cluster
 every_tenth = list(range(0, 446, 10))
 others = [index for index in range(446) if index % 10]
 indices = 'val_dataloader.dataset.indices'

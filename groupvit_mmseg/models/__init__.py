@@ -7,6 +7,7 @@ grid, ``H, W`` pixels.
 """
 
 from groupvit_mmseg.models.augmenting_preprocessor import AugmentingPreprocessor
+from groupvit_mmseg.models.clustering_loss import GroupClusteringLoss
 from groupvit_mmseg.models.feature_pyramid import SimpleFeaturePyramid
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT, GroupViTOutput
@@ -23,6 +24,7 @@ from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 __all__ = [
     'AugmentingPreprocessor',
+    'GroupClusteringLoss',
     'GroupViT',
     'GroupViTOutput',
     'GroupViTPretrainer',

@@ -32,21 +32,6 @@ def mean_over_patches(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
     return (segment_shares.unsqueeze(-1) * segment_embeds).sum(dim=1)  # (B, S, 1) * (B, S, D)
 
 
-def relative_to_mean(segment_embeds: Tensor, segment_shares: Tensor) -> Tensor:
-    """Divide segments ``(B, S, D)`` by the length of their mean over the patches of each image.
-
-    No gradient reaches the length.
-
-    Example:
-        >>> segments = torch.tensor([[[4.0, 0.0], [0.0, 0.0]]])
-        >>> relative_to_mean(segments, torch.tensor([[0.5, 0.5]]))
-        tensor([[[2., 0.],
-                 [0., 0.]]])
-    """
-    mean = mean_over_patches(segment_embeds, segment_shares).detach()[:, None]  # (B, 1, D)
-    return segment_embeds / length_of(mean)
-
-
 def length_of(embeds: Tensor) -> Tensor:
     """Return the lengths of embeddings ``(..., D)`` as ``(..., 1)``, none of them 0."""
     return embeds.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(embeds.dtype).eps)

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from groupvit_mmseg.models.chunked_cross_entropy import chunked_cross_entropy, uniform_targets
 from groupvit_mmseg.models.distributed import gather_with_grad, rank
-from groupvit_mmseg.models.image_embeddings import relative_to_mean
-from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
+from groupvit_mmseg.models.precision import autocast_disabled
 from groupvit_mmseg.models.prompt_ids import (
     consecutive_prompt_ids,
     positive_mask,
@@ -29,7 +28,7 @@ from groupvit_mmseg.models.prompt_ids import (
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale, normalize
 from groupvit_mmseg.models.smooth_maximum import smooth_maximum
 
-Level = Literal['pooled', 'segments', 'patches', 'assignment']
+Level = Literal['pooled', 'segments', 'patches']
 
 
 @MODELS.register_module()
@@ -145,12 +144,6 @@ class MultiLabelContrastiveLoss(BaseModule):
     A segment without patches does not contribute, and the gradient reaches the assignment through
     :math:`a_s` (straight-through): patches move to the segment that matches the prompt.
 
-    With ``level='assignment'`` the gradient reaches the image tower through the assignment alone,
-    and cosines become :math:`z_s \cdot t / |v|` with the mean :math:`v` of the image's patches: a
-    segment of patches that all speak for a word is longer than one that mixes them with others. It
-    needs segments that are means of their tokens (``backbone.assignment.mean_of_tokens``), and a
-    second loss, which teaches what patches mean.
-
     With ``match_equal_prompts`` every equal prompt of the batch is a positive too: an image's
     targets are uniform over all prompts equal to one of its own, a prompt's over all images that
     have it. All of these options are ours, off in the paper's recipes.
@@ -159,14 +152,14 @@ class MultiLabelContrastiveLoss(BaseModule):
         temperature (float): Initial value of the learned temperature. Defaults to 0.07.
         loss_weight (float): Factor on the loss. Defaults to 1.0.
         level (str): Embeddings of an image that are compared with prompts: ``'pooled'``,
-            ``'segments'``, ``'patches'`` or ``'assignment'``. Defaults to ``'pooled'``.
+            ``'segments'`` or ``'patches'``. Defaults to ``'pooled'``.
         smooth_max_beta (float): :math:`\beta` above. Defaults to 10.0.
         match_equal_prompts (bool): Whether equal prompts are positives. Defaults to False.
         chunk_size (int): Rows of logits that exist at a time, as in
             :class:`ImageTextContrastiveLoss`. Defaults to 1024.
 
     Raises:
-        ValueError: If ``level`` is none of the four.
+        ValueError: If ``level`` is none of the three.
 
     Example:
         >>> import torch
@@ -215,7 +208,7 @@ class MultiLabelContrastiveLoss(BaseModule):
             prompt_ids (Tensor, optional): Token ids ``(B, P, L)`` that are compared to find equal
                 prompts; read only with ``match_equal_prompts``. Defaults to None.
             segment_shares (Tensor, optional): ``(B, S)``, the share of the patches that belong to
-                each segment; read only for levels patches and assignment. Defaults to None.
+                each segment; read only for level patches. Defaults to None.
 
         Returns:
             Tensor: Scalar.
@@ -229,8 +222,6 @@ class MultiLabelContrastiveLoss(BaseModule):
         shares = self._shares(segment_shares)
         with autocast_disabled(image_embeds):
             images, prompts = normalize(image_embeds, prompt_embeds)  # (B, S, D), (B, P, D)
-            if self.level == 'assignment':
-                images = relative_to_mean(*upcast_half(image_embeds), *shares)
             local_ids, all_ids = self._prompt_ids(prompts, prompt_ids)
             image_to_prompt, prompt_to_image = self._directional_losses(
                 images, prompts, local_ids, all_ids, *shares
@@ -265,10 +256,10 @@ class MultiLabelContrastiveLoss(BaseModule):
 
     def _shares(self, shares: Tensor | None) -> tuple[Tensor, ...]:
         """Return the weights of the smooth maximum; none where all are one."""
-        if self.level not in ('patches', 'assignment'):
+        if self.level != 'patches':
             return ()
         if shares is None:
-            raise ValueError(f'level={self.level!r} needs segment_shares, (B, S).')
+            raise ValueError("level='patches' needs segment_shares, (B, S).")
         return (shares,)
 
     def _similarity(
@@ -281,11 +272,10 @@ class MultiLabelContrastiveLoss(BaseModule):
             prompts (Tensor): ``(M, D)``.
             shares (Tensor, optional): ``(B, S)``, weights of the segments. Defaults to None.
         """
-        similarities = segments @ prompts.T  # (B, S, M)
+        cosines = segments @ prompts.T  # (B, S, M)
         if segments.shape[1] == 1:
-            return similarities.squeeze(1)  # (B, M)
-        is_cosine = self.level != 'assignment'
-        return smooth_maximum(similarities, self.smooth_max_beta, shares, bounded=is_cosine)
+            return cosines.squeeze(1)  # (B, M)
+        return smooth_maximum(cosines, self.smooth_max_beta, shares)
 
     def _prompt_ids(self, prompts: Tensor, prompt_ids: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return numbers that are equal for equal prompts: ``(B, P)`` local, ``(R * B, P)`` all."""

@@ -36,15 +36,17 @@ class ImageTextEmbeds(NamedTuple):
         segment_shares (Tensor): ``(B, S)``, the share of the patches in each segment, with the
             assignments' straight-through gradient.
         text_embeds (Tensor): ``(B, 1 + P, D)``: the caption, then its prompts.
-        assigned_embeds (Tensor, optional): ``segment_embeds`` through which no gradient reaches the
-            projections of the tokens; None unless segments are their means.
+        token_embeds (Tensor, optional): ``(B, N, D)``, the projections of the tokens, if segments
+            are their means. Defaults to None.
+        assignment (Tensor, optional): ``(B, S, h, w)``, their soft assignment. Defaults to None.
     """
 
     image_embeds: Tensor
     segment_embeds: Tensor
     segment_shares: Tensor
     text_embeds: Tensor
-    assigned_embeds: Tensor | None = None
+    token_embeds: Tensor | None = None
+    assignment: Tensor | None = None
 
 
 @MODELS.register_module()
@@ -60,6 +62,9 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         loss_contrastive (dict): Config of the loss between images and captions.
         loss_multi_label (dict | Sequence[dict], optional): Config of the loss between images and
             prompts, or of several that are added; None for data without prompts. Defaults to None.
+        loss_grouping (dict, optional): Config of a :class:`GroupClusteringLoss`, which teaches the
+            assignment where ``backbone.assignment.mean_of_tokens`` and
+            ``image_projector.pool_projected`` are set. Defaults to None.
         micro_batch_size (int, optional): Pairs whose activations in the towers exist at a time, for
             batches that exceed the memory: the backward pass runs the towers again. Gradients and
             BatchNorm statistics are those of the whole batch; a backbone with BatchNorm needs
@@ -99,6 +104,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         text_projector: dict,
         loss_contrastive: dict,
         loss_multi_label: dict | Sequence[dict] | None = None,
+        loss_grouping: dict | None = None,
         micro_batch_size: int | None = None,
         text_buckets: int | None = None,
         data_preprocessor: dict | None = None,
@@ -111,11 +117,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         self.text_projector = MODELS.build(text_projector)
         self.loss_contrastive = MODELS.build(loss_contrastive)
         self.loss_multi_label = build_losses(loss_multi_label)
-        if self._groups_tokens and not self._levels - {'pooled'}:
-            raise ValueError(
-                'Nothing would train which tokens belong together: give loss_multi_label another '
-                "loss with level='assignment'."
-            )
+        self.loss_grouping = MODELS.build(loss_grouping) if loss_grouping else None
+        self._check_grouping()
         self.micro_batch_size = micro_batch_size
         self.text_buckets = text_buckets
 
@@ -153,19 +156,19 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         tokens, shares, *members = (torch.cat(part) for part in zip(*parts, strict=True))
         projected = self.image_projector(tokens)  # (B, 1 + S, C) to (B, 1 + S, D), or S, or N
         text_embeds = self.text_projector(self._encode_texts(token_ids))  # (B, T, D)
-        pooled, segments, assigned = projected[:, 0], projected[:, 1:], None
+        pooled, segments = projected[:, 0], projected[:, 1:]
         if self.image_projector.pool_projected:
             segments = projected
             if members:
                 segments = mean_of_members(projected, members[0])
-                assigned = mean_of_members(projected.detach(), members[0])
             pooled = projected.mean(dim=1) if members else mean_over_patches(projected, shares)
         return ImageTextEmbeds(
             image_embeds=pooled,
             segment_embeds=segments,
             segment_shares=shares,
             text_embeds=text_embeds,
-            assigned_embeds=assigned,
+            token_embeds=projected if members else None,
+            assignment=members[1] if members else None,
         )
 
     def _in_parts(
@@ -178,14 +181,15 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         """Return the projector's input ``(B, 1 + S, C)`` and the segments' shares ``(B, S)``.
 
         The input is ``(B, 1, C)`` where no segment is needed, ``(B, S, C)`` where they alone are.
-        Where segments are means of tokens, the input is these, ``(B, N, C)``, and the third result
-        their assignment ``(B, S, N)``.
+        Where segments are means of tokens, the input is these, ``(B, N, C)``, and further results
+        are their assignments: hard ``(B, S, N)`` and soft ``(B, S, h, w)``.
         """
         output = self.backbone.encode(images)
         if self.image_projector.pool_projected:
             if output.tokens is None:
                 return output.segments, output.segment_shares()
-            return output.tokens, output.segment_shares(), output.hard_assignments[-1]
+            assignments = output.hard_assignments[-1], output.group_probs()
+            return output.tokens, output.segment_shares(), *assignments
         tokens = output.pooled.unsqueeze(1)  # (B, 1, C)
         if self._levels - {'pooled'}:
             # One call, so that BatchNorm's statistics include the segments, as in segmentation.
@@ -214,7 +218,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         Returns:
             dict[str, Tensor]: Scalars ``loss_contrastive`` and ``logit_scale``, and with prompts
             ``loss_multi_label`` and ``logit_scale_multi_label``; of several losses, each name ends
-            with the loss's place, from ``_0``.
+            with the loss's place, from ``_0``. With ``loss_grouping`` its value under that name.
         """
         embeds = self.embed(inputs, token_ids)
         captions, prompts = embeds.text_embeds[:, 0], embeds.text_embeds[:, 1:]  # (B, D), (B, P, D)
@@ -229,6 +233,8 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             )
             scale = clamped_exp(criterion.logit_scale.detach())
             losses[f'logit_scale_multi_label{ending}'] = scale
+        if self.loss_grouping is not None:
+            losses['loss_grouping'] = self.loss_grouping(embeds.token_embeds, embeds.assignment)
         return losses
 
     def _prompt_losses(self) -> dict[str, MultiLabelContrastiveLoss]:
@@ -251,19 +257,29 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         """Whether segments are means of the projections of tokens."""
         return self.image_projector.pool_projected and getattr(self.backbone, 'keeps_tokens', False)
 
+    def _check_grouping(self) -> None:
+        """Check that something trains the assignment, and that a loss of it has what it needs.
+
+        Raises:
+            ValueError: If not.
+        """
+        if self.loss_grouping is not None and not self._groups_tokens:
+            raise ValueError(
+                'loss_grouping needs segments that are means of their tokens: set '
+                'image_projector.pool_projected and backbone.assignment.mean_of_tokens.'
+            )
+        if self._groups_tokens and self.loss_grouping is None and not self._levels - {'pooled'}:
+            raise ValueError(
+                'Nothing would train which tokens belong together: set '
+                "loss_grouping=dict(type='GroupClusteringLoss')."
+            )
+
     @staticmethod
     def _compared(embeds: ImageTextEmbeds, level: str) -> Tensor:
         """Return what a loss of a level compares with prompts."""
         if level == 'pooled':
             return embeds.image_embeds
-        if level != 'assignment':
-            return embeds.segment_embeds
-        if embeds.assigned_embeds is None:
-            raise ValueError(
-                "level='assignment' needs segments that are means of their tokens: set "
-                'image_projector.pool_projected and backbone.assignment.mean_of_tokens.'
-            )
-        return embeds.assigned_embeds
+        return embeds.segment_embeds
 
 
 def build_losses(configs: dict | Sequence[dict] | None) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""The smooth maximum of similarities over the segments of an image.
+"""The smooth maximum of cosines over the segments of an image.
 
 Shapes: ``B`` images, ``S`` segments, ``M`` texts.
 """
@@ -11,33 +11,29 @@ SMALLEST_SHARE = 1e-6  # added: the logarithm of an empty segment has to be fini
 LARGEST_BETA = 80.0  # exp(80) is finite in float32, and so is a sum of many
 
 
-def smooth_maximum(
-    similarities: Tensor, beta: float, shares: Tensor | None = None, *, bounded: bool = True
-) -> Tensor:
+def smooth_maximum(cosines: Tensor, beta: float, shares: Tensor | None = None) -> Tensor:
     """Return ``log(sum_s a_s exp(beta x_s)) / beta``.
 
     Args:
-        similarities (Tensor): ``(B, S, M)``.
+        cosines (Tensor): ``(B, S, M)``.
         beta (float): The larger, the nearer to the maximum.
         shares (Tensor, optional): ``(B, S)``, the weights ``a``; None weights each with 1.
             Defaults to None.
-        bounded (bool): Whether similarities are cosines, whose exponentials are finite as they
-            are up to a ``beta`` of 80. Defaults to True.
 
     Returns:
         Tensor: ``(B, M)``.
 
     Example:
-        >>> similarities = torch.tensor([[[1.0], [0.0]]])
-        >>> smooth_maximum(similarities, beta=100.0)
+        >>> cosines = torch.tensor([[[1.0], [0.0]]])
+        >>> smooth_maximum(cosines, beta=100.0)
         tensor([[1.]])
     """
-    if bounded and beta <= LARGEST_BETA:
-        terms = (beta * similarities).exp()
+    if beta <= LARGEST_BETA:
+        terms = (beta * cosines).exp()
         if shares is not None:
             terms = terms * shares.unsqueeze(-1)  # (B, S, M) * (B, S, 1)
         return terms.sum(1).log() / beta
-    exponents = beta * similarities
+    exponents = beta * cosines
     if shares is not None:
         exponents = exponents + (shares + SMALLEST_SHARE).log().unsqueeze(-1)
     return torch.logsumexp(exponents, dim=1) / beta

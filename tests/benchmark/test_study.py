@@ -82,19 +82,12 @@ def test_objectives_on_photographs():
         name: run_config(study, name, seed=0).model
         for name in ('groupvit', 'ungrouped', 'cosines', 'paper')
     }
-    levels = {
-        name: [each.get('level', 'pooled') for each in model.loss_multi_label]
-        for name, model in models.items()
-    }
-    assert levels == {
-        'groupvit': ['pooled', 'assignment'],
-        'ungrouped': ['pooled'],
-        'cosines': ['patches'],
-        'paper': ['pooled'],
-    }
+    levels = [model.loss_multi_label.get('level', 'pooled') for model in models.values()]
+    assert levels == ['pooled', 'pooled', 'patches', 'pooled']
     pools = [model.image_projector.pool_projected for model in models.values()]
     assert pools == [True, True, False, False]
-    assert not models['paper'].loss_multi_label[0].get('match_equal_prompts')
+    assert [model.loss_grouping is not None for model in models.values()] == [True, *[False] * 3]
+    assert not models['paper'].loss_multi_label.match_equal_prompts
 
 
 def write(tmp_path, **fields):

@@ -73,7 +73,7 @@ TOWERS = dict(
 )
 
 
-def pretrainer(backbone=BACKBONE, **options):
+def pretrainer(backbone=BACKBONE, loss_grouping=None, **options):
     torch.manual_seed(0)
     return MODELS.build(
         dict(
@@ -81,20 +81,21 @@ def pretrainer(backbone=BACKBONE, **options):
             backbone=backbone,
             loss_contrastive=dict(type='ImageTextContrastiveLoss'),
             loss_multi_label=dict(type='MultiLabelContrastiveLoss', **options),
+            loss_grouping=loss_grouping,
             **TOWERS,
         )
     )
 
 
 MEANS = dict(assignment=dict(mean_of_tokens=True))
+CLUSTERS = dict(type='GroupClusteringLoss')
 
 
 @pytest.mark.parametrize('changes', [{}, dict(num_output_groups=(), num_group_tokens=(0,)), MEANS])
 def test_training_and_segmentation_have_the_same_embeddings(changes):
     """With groups, for towers in which each patch is a segment, and for means of patches."""
     backbone = dict(BACKBONE, **changes)
-    level = 'assignment' if 'assignment' in changes else 'pooled'
-    model = pretrainer(backbone, level=level).eval()
+    model = pretrainer(backbone, CLUSTERS if 'assignment' in changes else None).eval()
     images, texts = torch.randn(2, 3, 32, 32), tokenize(['a cat', 'a dog']).unsqueeze(1)
     with torch.no_grad():
         trained = model(images, texts)
@@ -123,39 +124,39 @@ def test_patches_are_projected_before_their_mean():
     torch.testing.assert_close(embed_images(moved, squared), patches.mean(1))
 
 
-def test_level_assignment_teaches_which_patches_belong_together_alone():
-    """The loss of prompts does not move the projector of images."""
+def test_the_loss_of_groups_teaches_the_assignment():
+    """It moves what assigns, and neither the projector nor the text tower."""
     torch.manual_seed(0)
-    model = pretrainer(dict(BACKBONE, **MEANS), level='assignment')
+    model = pretrainer(dict(BACKBONE, **MEANS), CLUSTERS)
     texts = tokenize(['a cat', 'a dog', 'a bus', 'a tree']).view(4, 1, -1).repeat(1, 2, 1)
-    model(torch.randn(4, 3, 32, 32), texts, mode='loss')['loss_multi_label'].backward()
+    model(torch.randn(4, 3, 32, 32), texts, mode='loss')['loss_grouping'].backward()
     moved = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
-    assert not any(name.startswith('image_projector') for name in moved)
+    assert not any(name.startswith(('image_projector', 'text')) for name in moved)
     assert 'backbone.stages.0.grouping.assign.q_proj.weight' in moved
     assert 'backbone.stages.0.group_tokens' in moved
 
 
-def test_without_a_loss_of_segments_nothing_trains_the_assignment():
-    with pytest.raises(ValueError, match="another loss with level='assignment'"):
+def test_without_a_loss_nothing_trains_the_assignment():
+    with pytest.raises(ValueError, match=r"set loss_grouping=dict\(type='GroupClusteringLoss'\)"):
         pretrainer(dict(BACKBONE, **MEANS))
 
 
-def test_level_assignment_needs_means_of_tokens():
-    model = pretrainer(level='assignment')
-    texts = tokenize(['a cat', 'a dog']).view(2, 1, -1).repeat(1, 2, 1)
+def test_a_loss_of_groups_needs_means_of_tokens():
     with pytest.raises(ValueError, match=r'set image_projector\.pool_projected and backbone'):
-        model(torch.randn(2, 3, 32, 32), texts, mode='loss')
+        pretrainer(loss_grouping=CLUSTERS)
 
 
-@pytest.mark.parametrize('level', ['pooled', 'patches', 'assignment'])
-def test_micro_batches_give_the_same_gradients(level):
+@pytest.mark.parametrize(
+    'level, means', [('pooled', {}), ('patches', {}), ('pooled', MEANS), ('segments', MEANS)]
+)
+def test_micro_batches_give_the_same_gradients(level, means):
     """The projections of all micro-batches are pooled together."""
     images = torch.randn(4, 3, 32, 32)
     texts = tokenize(['a cat', 'a dog', 'a bus', 'a tree']).view(4, 1, -1).repeat(1, 2, 1)
     gradients = []
     for size in (None, 2):
-        means = MEANS if level == 'assignment' else {}
-        model = pretrainer(dict(BACKBONE, **means), level=level).double()
+        loss = CLUSTERS if means else None
+        model = pretrainer(dict(BACKBONE, **means), loss, level=level).double()
         model.backbone.eval()  # no noise
         model.micro_batch_size = size
         losses = model(images.double(), texts, mode='loss')
