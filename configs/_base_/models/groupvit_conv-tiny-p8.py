@@ -38,8 +38,10 @@ model = dict(
     text_projector=text_projector,
     loss_contrastive=dict(type='ImageTextContrastiveLoss', match_equal_captions=True),
     loss_multi_label=dict(type='MultiLabelContrastiveLoss', match_equal_prompts=True),
-    # Captions alone do not separate groups (docs/experiments.md): they are clusters of patches.
-    loss_grouping=dict(type='GroupClusteringLoss'),
+    # Captions alone do not separate groups (docs/experiments.md): they are clusters of patches. The
+    # small weight spares the towers; for the layers of groups themselves the optimiser makes steps
+    # whose length does not depend on it.
+    loss_grouping=dict(type='GroupClusteringLoss', loss_weight=0.01),
     text_buckets=1,
 )
 data_preprocessor = dict(
