@@ -49,7 +49,8 @@ def print_runs(study: Study, runs: Sequence[Run]) -> None:
     print(f'{study.title}: {study.question}')
     for run in runs:
         state = 'finished' if run.result() else 'begun' if run.task() else 'not begun'
-        source = f' (weights of {study.source(run.variant)})' if run.source else ''
+        start = f' (starts from {study.variants[run.variant].starts_from})' if run.start else ''
+        source = f' (weights of {study.source(run.variant)})' if run.source else start
         print(f'  {run.name}{source}: {state}')
 
 

@@ -33,12 +33,15 @@ class Variant(NamedTuple):
             changes; None for a training. Defaults to None.
         max_epochs (int, optional): Length of the training, to which the schedule is fitted; None
             for the config's. Defaults to None.
+        starts_from (str, optional): Variant whose weights of the same seed the training starts
+            from; None for the config's ``load_from``, or random ones. Defaults to None.
     """
 
     config: Path
     options: Mapping[str, object]
     weights_of: str | None = None
     max_epochs: int | None = None
+    starts_from: str | None = None
 
 
 class Study(NamedTuple):
@@ -68,6 +71,12 @@ class Study(NamedTuple):
     def source(self, name: str) -> str:
         """Return the variant whose training gives the weights of a variant."""
         return self.variants[name].weights_of or name
+
+    def needed(self, name: str) -> set[str]:
+        """Return a variant and those whose weights it needs, directly or not."""
+        own = self.variants[name]
+        before = {each for each in (own.weights_of, own.starts_from) if each is not None}
+        return {name}.union(*(self.needed(each) for each in before))
 
 
 def find_study(name: str | Path) -> Path:
@@ -139,23 +148,25 @@ def _variant(
     """Read one variant; ``earlier`` are those before it."""
     options = dict(changes)
     own_config, weights_of = options.pop('config', None), options.pop('weights_of', None)
-    epochs = options.pop('max_epochs', None)
-    if weights_of is None:
-        path = folder / str(own_config or config)
-        return Variant(path, options, None, None if epochs is None else int(str(epochs)))
-    source = earlier.get(str(weights_of))
-    if source is None or source.weights_of is not None:
+    epochs, starts_from = options.pop('max_epochs', None), options.pop('starts_from', None)
+    source = earlier.get(str(weights_of or starts_from))
+    if (weights_of or starts_from) and (source is None or source.weights_of is not None):
         raise ValueError(
-            f'Variant {name} takes the weights of {weights_of}, which is no training before it.'
+            f'Variant {name} takes the weights of {weights_of or starts_from}, which is no '
+            'training before it.'
         )
+    if source is None or weights_of is None:
+        path = folder / str(own_config or config)
+        length = None if epochs is None else int(str(epochs))
+        return Variant(path, options, None, length, None if source is None else str(starts_from))
     others = sorted(key for key in options if not key.startswith('val_'))
-    if own_config or epochs or others:
+    if own_config or epochs or starts_from or others:
         raise ValueError(
             f'Variant {name} takes the weights of {weights_of} and is not trained: it can change '
-            f'val_cfg and val_dataloader alone, not {", ".join(others) or "its config"}.'
+            f'val_cfg and val_dataloader alone, not {", ".join(others) or "its training"}.'
         )
     both = {**source.options, **options}
-    return Variant(source.config, both, str(weights_of), source.max_epochs)
+    return source._replace(options=both, weights_of=str(weights_of))
 
 
 def chosen(names: Sequence[str] | None, study: Study) -> list[str]:
@@ -169,6 +180,5 @@ def chosen(names: Sequence[str] | None, study: Study) -> list[str]:
         raise ValueError(
             f'The study has no variant {", ".join(unknown)}: it has {", ".join(study.variants)}.'
         )
-    wanted = set(names or study.variants)
-    wanted |= {study.source(name) for name in wanted}
+    wanted = set().union(*(study.needed(name) for name in names or study.variants))
     return [name for name in study.variants if name in wanted]

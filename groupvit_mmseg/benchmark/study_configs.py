@@ -117,10 +117,18 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     cfg.param_scheduler = schedule
 
 
-def settings_of(study: Study, cfg: Config) -> RunSettings:
-    """Return the digests of the settings of a run, before :func:`move_data`."""
+def settings_of(study: Study, cfg: Config, start: RunSettings | None = None) -> RunSettings:
+    """Return the digests of the settings of a run, before :func:`move_data`.
+
+    Args:
+        study (Study): The study.
+        cfg (Config): Config of the run.
+        start (RunSettings, optional): Of the run whose weights it starts from. Defaults to None.
+    """
     content = cfg.to_dict()
     training = {key: content.get(key) for key in TRAINING}
+    if start is not None:
+        training['starts_from'] = start.training
     evaluation = {key: content.get(key) for key in EVALUATION}
     further = dict(metrics=study.metrics, evaluations=study.evaluations)
     return RunSettings(digest_of(training), digest_of({**evaluation, **further}))

@@ -127,6 +127,8 @@ def train(cfg: Config, run: Run) -> None:
     """
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.work_dir, cfg.launcher, cfg.resume = str(run.weights()), 'none', 'auto'
+    if run.start is not None:
+        cfg.load_from = last_checkpoint(Run('', run.seed, run.start))
     cfg.setdefault('runner_type', 'GroupViTRunner')
     # mmengine keeps loggers and visualizers by name for the life of the process.
     cfg.experiment_name = cfg.visualizer.name = str(run.folder)
@@ -137,11 +139,21 @@ def train(cfg: Config, run: Run) -> None:
         runner.train()
 
 
-def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, RunScores]:
-    """Evaluate the weights of a run in every way and save pictures; return scores by evaluation."""
+def last_checkpoint(run: Run) -> str:
+    """Return the last checkpoint of the weights of a run.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
     checkpoint = latest_complete_checkpoint(run.weights())
     if checkpoint is None:
         raise FileNotFoundError(f'There is no checkpoint in {run.weights()}.')
+    return checkpoint
+
+
+def evaluate_run(cfg: Config, run: Run, task: Task) -> dict[str, RunScores]:
+    """Evaluate the weights of a run in every way and save pictures; return scores by evaluation."""
+    checkpoint = last_checkpoint(run)
     scores: dict[str, RunScores] = {}
     for name, changes in {'': {}, **task['evaluations']}.items():
         wanted = [metric for metric in task['metrics'] if split_name(metric)[0] == name]
@@ -189,8 +201,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise FileNotFoundError(f'There is no run in {folder}.')
     sys.path.append(task['module_folder'])
     cfg = read_config(folder / CONFIG)
-    source = None if task['weights_from'] is None else Path(task['weights_from'])
-    run = Run(task['variant'], task['seed'], folder, source)
+    source, start_from = (
+        None if before is None else Path(before)
+        for before in (task['weights_from'], task.get('starts_from'))  # earlier files lack it
+    )
+    run = Run(task['variant'], task['seed'], folder, source, start_from)
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     try:
         with only_process(folder):

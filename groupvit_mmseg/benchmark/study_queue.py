@@ -55,8 +55,12 @@ def make_runs(study: Study, variants: Sequence[str], seeds: Sequence[int], out: 
     runs = []
     for seed in seeds:
         for name in variants:
-            folder, source = (out / v / f'seed-{seed}' for v in (name, study.source(name)))
-            runs.append(Run(name, seed, folder, None if source == folder else source))
+            weights_of, starts_from = (
+                None if variant is None else out / variant / f'seed-{seed}'
+                for variant in (study.variants[name].weights_of, study.variants[name].starts_from)
+            )
+            start = None if weights_of else starts_from
+            runs.append(Run(name, seed, out / name / f'seed-{seed}', weights_of, start))
     return runs
 
 
@@ -69,10 +73,13 @@ def prepare(study: Study, runs: Sequence[Run], options: StudyOptions) -> None:
     configs = [
         run_config(study, run.variant, run.seed, max_epochs=options.max_epochs) for run in runs
     ]
-    settings = [settings_of(study, cfg) for cfg in configs]
-    for run, own in zip(runs, settings):
-        check_earlier(run, own)
-    for run, cfg, own in zip(runs, configs, settings):
+    settings: dict[tuple[str, int], RunSettings] = {}
+    for run, cfg in zip(runs, configs):
+        start = settings.get((str(study.variants[run.variant].starts_from), run.seed))
+        settings[run.variant, run.seed] = settings_of(study, cfg, start)
+        check_earlier(run, settings[run.variant, run.seed])
+    for run, cfg in zip(runs, configs):
+        own = settings[run.variant, run.seed]
         moved = cfg if options.data_root is None else move_data(cfg, options.data_root)
         write_task(study, run, moved, own)
 
@@ -102,6 +109,7 @@ def write_task(study: Study, run: Run, cfg: Config, settings: RunSettings) -> No
         metrics=study.metrics,
         evaluations=study.evaluations,
         weights_from=None if run.source is None else str(run.source),
+        starts_from=None if run.start is None else str(run.start),
         module_folder=str(study.variants[run.variant].config.resolve().parent),
     )
     write_json(task, run.folder / TASK)
@@ -147,7 +155,7 @@ class Queue:
     def _start(self) -> None:
         """Start runs whose weights exist, as many as may run side by side."""
         for run in list(self.waiting):
-            if any(run.source == failed.folder for failed in self.failed):
+            if any(failed.folder in (run.source, run.start) for failed in self.failed):
                 self.waiting.remove(run)
                 self.failed[run] = 'the run that gives its weights failed'
             elif len(self.active) < self.options.jobs and self._has_weights(run):
@@ -157,8 +165,9 @@ class Queue:
 
     @staticmethod
     def _has_weights(run: Run) -> bool:
-        """Whether a run trains, or the training that it evaluates is finished."""
-        return run.source is None or (run.source / RESULT).is_file()
+        """Whether the run whose weights a run evaluates or starts from is finished."""
+        before = run.source or run.start
+        return before is None or (before / RESULT).is_file()
 
     def _collect(self) -> None:
         """Note the runs that have ended."""

@@ -29,6 +29,7 @@ class Task(TypedDict):
         metrics (Sequence[str]): Names of the metrics, those of further evaluations included.
         evaluations (Mapping[str, Mapping[str, object]]): Further evaluations, as in a study.
         weights_from (str | None): Folder of the run whose weights are evaluated; None to train.
+        starts_from (str | None): Folder of the run whose weights the training starts from.
         module_folder (str): Folder of the variant's config, whose ``custom_imports`` are found.
     """
 
@@ -39,6 +40,7 @@ class Task(TypedDict):
     metrics: Sequence[str]
     evaluations: Mapping[str, Mapping[str, object]]
     weights_from: str | None
+    starts_from: str | None
     module_folder: str
 
 
@@ -104,12 +106,15 @@ class Run(NamedTuple):
         seed (int): Seed.
         folder (Path): Folder of its files.
         source (Path, optional): Folder of the run whose weights are evaluated. Defaults to None.
+        start (Path, optional): Folder of the run whose weights the training starts from.
+            Defaults to None.
     """
 
     variant: str
     seed: int
     folder: Path
     source: Path | None = None
+    start: Path | None = None
 
     @property
     def name(self) -> str:

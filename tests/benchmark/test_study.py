@@ -17,6 +17,8 @@ from groupvit_mmseg.benchmark.study_evaluation import (
     changed,
     check_metrics,
 )
+from groupvit_mmseg.benchmark.study_queue import StudyOptions, make_runs, prepare
+from groupvit_mmseg.benchmark.study_types import Run
 from groupvit_mmseg.config_files import read_config, shipped_file
 from groupvit_mmseg.text import tokenize
 
@@ -107,6 +109,11 @@ def write(tmp_path, **fields):
         (dict(variants=None), 'variants'),
         (dict(baseline='b'), 'no variant b'),
         (dict(variants={'a': {'weights_of': 'b'}}), 'which is no training before it'),
+        (dict(variants={'a': {'starts_from': 'b'}}), 'weights of b, which is no training before'),
+        (
+            dict(variants={'a': {}, 'b': {'weights_of': 'a', 'starts_from': 'a'}}),
+            'not its training',
+        ),
         (
             dict(variants={'a': {}, 'b': {'weights_of': 'a', 'model.backbone.depths': [2]}}),
             'val_cfg and val_dataloader alone, not model.backbone.depths',
@@ -164,6 +171,32 @@ def test_chosen_variants_come_with_their_weights(tmp_path):
     assert chosen(None, study) == ['a', 'b', 'c']
     with pytest.raises(ValueError, match='no variant d'):
         chosen(['d'], study)
+
+
+def test_a_training_that_starts_from_another_depends_on_it(tmp_path):
+    variants = {
+        'a': {},
+        'b': {'starts_from': 'a', 'max_epochs': 1},
+        'c': {'weights_of': 'b'},
+        'd': {},
+    }
+    study = read_study(write(tmp_path, variants=variants))
+    assert chosen(['c'], study) == ['a', 'b', 'c']
+    runs = make_runs(study, list(variants), [7], tmp_path / 'out')
+    folders = {run.variant: run.folder for run in runs}
+    assert [run.start for run in runs] == [None, folders['a'], None, None]
+    assert [run.source for run in runs] == [None, None, folders['b'], None]
+    digests = {}
+    for epochs in (1, 2):  # of the first training
+        study = read_study(write(tmp_path, variants=variants | {'a': {'max_epochs': epochs}}))
+        out = tmp_path / str(epochs)
+        prepare(study, make_runs(study, list(variants), [7], out), StudyOptions(out))
+        tasks = {name: Run(name, 7, out / name / 'seed-7').task() for name in variants}
+        assert tasks['b']['starts_from'] == str(out / 'a/seed-7')
+        assert tasks['b']['settings']['training'] == tasks['c']['settings']['training']
+        digests[epochs] = [task['settings']['training'] for task in tasks.values()]
+    changed_by_it = [one != two for one, two in zip(digests[1], digests[2], strict=True)]
+    assert changed_by_it == [True, True, True, False]
 
 
 def test_metrics_of_the_foreground_need_a_background():

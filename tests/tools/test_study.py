@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from groupvit_mmseg.benchmark import study_process, study_queue
@@ -138,6 +139,21 @@ def test_a_study_from_begin_to_end(run, write, here, tmp_path, capsys):
     assert run(study=write(other)) == 2
     assert 'soft/seed-0 was trained with other settings: choose another' in capsys.readouterr().err
     assert not here
+
+
+def test_a_training_starts_from_the_weights_of_another(run, write, here, tmp_path):
+    standing = {**TINY, 'optim_wrapper.optimizer.lr': 0.0, 'starts_from': 'hard', 'max_epochs': 1}
+    variants = {'hard': TINY, 'standing': standing}
+    assert run('--seeds', '1', '--max-epochs=1', study=write(variants, METRICS[:2])) == 0
+    assert here == ['hard/seed-1', 'standing/seed-1']
+    before, after = (
+        torch.load(tmp_path / f'out/{name}/seed-1/train/epoch_1.pth', weights_only=True)
+        for name in variants
+    )
+    learned = [name for name in before['state_dict'] if name.endswith('qkv.weight')]
+    assert learned
+    for name in learned:
+        torch.testing.assert_close(after['state_dict'][name], before['state_dict'][name])
 
 
 def check_files(out):
