@@ -8,7 +8,7 @@
 # words that patches must match, and the latter the paper's objective.
 # Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
 # Numbers: docs/results.md, one seed of some variants
-config = '../groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photographs-48px.py'
+_base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
 backbone, pool = 'model.backbone', 'model.image_projector.pool_projected'
@@ -45,14 +45,9 @@ variants = {
     },
 }
 del backbone, pool, means, grouping, segments, neck, cluster
-every_tenth = list(range(0, 446, 10))
-others = [index for index in range(446) if index % 10]
-indices = 'val_dataloader.dataset.indices'
 evaluations = {
-    'threshold': {indices: others, 'calibrate': {indices: every_tenth}},
     'words': {
-        indices: others,
-        'calibrate': {indices: every_tenth},
+        **_base_.evaluations.threshold,
         'val_cfg.segmentor.decode_head.affinity': 'contrast',
         'val_cfg.segmentor.decode_head.background_words': [
             *('grass', 'water', 'snow', 'sand', 'street', 'road', 'sky', 'tree', 'wall', 'floor'),
@@ -61,7 +56,6 @@ evaluations = {
         ],
     },
 }
-del every_tenth, others, indices
 metrics = [
     'threshold: foreground/mIoU',
     'threshold: tag_foreground/mIoU',
