@@ -18,6 +18,7 @@ from groupvit_mmseg.checkpoints.weight_files import read_weights
 # Part of the training, not of the towers: Hugging Face's models have none.
 SECOND_LOSS = 'loss_multi_label.'
 SECOND_SCALE = f'{SECOND_LOSS}logit_scale'
+FIRST_OF_SEVERAL = f'{SECOND_LOSS}0.logit_scale'
 
 InitCfg = dict[str, object]
 
@@ -205,12 +206,14 @@ def match_multi_label_scale(
 ) -> Tensors:
     """Add or remove second logit scales, so that they match the module's losses of prompts.
 
-    Where the module has several such losses, each gets the one of the file.
+    Where the module has several such losses, each gets the one of the file; where the file has
+    several and the module one, it gets the first.
     """
+    given = state_dict.get(SECOND_SCALE, state_dict.get(FIRST_OF_SEVERAL))
     own = {k: p for k, p in module.named_parameters() if k.startswith(SECOND_LOSS)}
     tensors = {k: v for k, v in state_dict.items() if k in own or not k.startswith(SECOND_LOSS)}
     for key in own.keys() - tensors.keys():
-        if SECOND_SCALE not in state_dict:
+        if given is None:
             print_log(f'{source} has no {key}: it keeps its initial value.', 'current')
-        tensors[key] = state_dict.get(SECOND_SCALE, own[key].detach())
+        tensors[key] = own[key].detach() if given is None else given
     return tensors

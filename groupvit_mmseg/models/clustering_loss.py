@@ -12,8 +12,17 @@ from torch import Tensor
 
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 
-SMALLEST_PROBABILITY = 1e-30  # its logarithm is finite, and so is its gradient
-SMALLEST_VARIANCE = 1e-12  # of a picture of one colour
+# The logarithm and the gradient of smaller ones would not be finite; they have no gradient.
+SMALLEST_PROBABILITY = 1e-30
+# Of the mean square of points; below it their differences are rounding errors.
+SMALLEST_VARIANCE = 1e-10
+
+LIMITS = {
+    'temperature': 'a number above 1e-6',
+    'position_weight': 'a number, at least 0',
+    'num_balancing_steps': 'an integer, at least 0',
+    'loss_weight': 'a number, at least 0',
+}
 
 
 @MODELS.register_module()
@@ -25,20 +34,22 @@ class GroupClusteringLoss(BaseModule):
     the same way and then by ``position_weight``. The centre of segment :math:`s` is the mean of all
     patches, weighted with their assignment to it; a patch at distance :math:`d_s` from it belongs
     to it with a probability in proportion to :math:`\exp(-d_s^2 / \text{temperature})`. Lest one
-    segment take everything, Sinkhorn's algorithm makes all of them equally large over the batch,
-    though not in each image, as SwAV does for its prototypes (arXiv 2006.09882).
+    segment take everything, Sinkhorn's algorithm draws them towards equal sizes over all images
+    of a forward pass, as SwAV does with its prototypes (arXiv 2006.09882). Its few steps do not
+    split clusters that are far apart.
 
     No gradient passes through the targets. Ours, not the paper's, whose groups learn from captions
     alone; for segments that are plain means of their tokens, with
     ``backbone.assignment.mean_of_tokens`` and ``image_projector.pool_projected``.
 
     Args:
-        temperature (float): Above 0; the smaller, the nearer to the nearest segment alone.
+        temperature (float): Above 1e-6; the smaller, the nearer to the nearest segment alone.
             Defaults to 0.1.
         position_weight (float): Factor on rows and columns, at least 0; with 1 they count as much
             as the token. Defaults to 0.5.
         num_balancing_steps (int): Steps of Sinkhorn's algorithm; 0 leaves segments as large as they
-            become. On several GPUs each balances its own part of the batch. Defaults to 3.
+            become. Several GPUs, and batches whose gradients are accumulated, balance their own
+            images. Defaults to 3.
         loss_weight (float): Factor on the loss. Defaults to 1.0.
 
     Raises:
@@ -62,14 +73,16 @@ class GroupClusteringLoss(BaseModule):
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f'GroupClusteringLoss: temperature = {temperature} must be above 0.')
         for name, value in (
+            ('temperature', temperature),
             ('position_weight', position_weight),
             ('num_balancing_steps', num_balancing_steps),
+            ('loss_weight', loss_weight),
         ):
-            if not value >= 0:
-                raise ValueError(f'GroupClusteringLoss: {name} = {value} must be at least 0.')
+            kind = int if name == 'num_balancing_steps' else int | float
+            is_number = isinstance(value, kind) and math.isfinite(value)
+            if not is_number or value < 0 or (name == 'temperature' and value < 1e-6):
+                raise ValueError(f'GroupClusteringLoss: {name} = {value!r} must be {LIMITS[name]}.')
         self.temperature = temperature
         self.position_weight = position_weight
         self.num_balancing_steps = num_balancing_steps
@@ -114,11 +127,14 @@ class GroupClusteringLoss(BaseModule):
 def unit_variance(points: Tensor) -> Tensor:
     """Return points ``(B, N, D)`` around their mean, at a mean squared distance of 1.
 
-    Points that are all the same become 0.
+    Points that are all the same become 0, but for rounding errors.
     """
     centred = points - points.mean(dim=1, keepdim=True)
-    variance = centred.square().sum(dim=-1).mean(dim=1)[:, None, None]  # (B, 1, 1)
-    return centred / variance.clamp(min=SMALLEST_VARIANCE).sqrt()
+    variance, square = (
+        each.square().sum(dim=-1).mean(dim=1)[:, None, None] for each in (centred, points)
+    )  # (B, 1, 1)
+    smallest = SMALLEST_VARIANCE * square + torch.finfo(points.dtype).tiny
+    return centred / torch.maximum(variance, smallest).sqrt()
 
 
 def grid_positions(maps: Tensor) -> Tensor:

@@ -268,10 +268,11 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
                 'loss_grouping needs segments that are means of their tokens: set '
                 'image_projector.pool_projected and backbone.assignment.mean_of_tokens.'
             )
-        if self._groups_tokens and self.loss_grouping is None and not self._levels - {'pooled'}:
+        is_mean = getattr(self.backbone, 'keeps_tokens', False)
+        if is_mean and self.loss_grouping is None and not self._levels - {'pooled'}:
             raise ValueError(
                 'Nothing would train which tokens belong together: set '
-                "loss_grouping=dict(type='GroupClusteringLoss')."
+                "loss_grouping=dict(type='GroupClusteringLoss') and image_projector.pool_projected."
             )
 
     @staticmethod

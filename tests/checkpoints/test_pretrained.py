@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 
 from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.checkpoints import from_official
+from groupvit_mmseg.checkpoints.pretrained import match_multi_label_scale
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.models import GroupViT, GroupViTSegmentor
 
@@ -96,6 +97,17 @@ def test_pretrainer_keeps_its_second_scale_where_the_file_has_none(files, config
     assert build(cfg, files[0]).loss_multi_label is None  # and the file's is not in the way
     several = build(cfg, files[0], loss_multi_label=[multi_label['loss_multi_label']] * 2)
     assert [each.logit_scale.item() for each in several.loss_multi_label] == [scale.item()] * 2
+
+
+def test_one_loss_of_prompts_gets_the_first_scale_of_several():
+    places = ('loss_multi_label.0.logit_scale', 'loss_multi_label.1.logit_scale')
+    scales = dict(zip(places, (torch.tensor(3.9), torch.tensor(1.0)), strict=True))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        one = torch.nn.ModuleDict(
+            dict(loss_multi_label=MODELS.build(dict(type='MultiLabelContrastiveLoss')))
+        )
+    given = match_multi_label_scale(scales, one, source='a file')
+    assert given == {'loss_multi_label.logit_scale': scales[places[0]]}
 
 
 def test_a_part_alone_without_its_prefix(files, configs, tmp_path, same_bits):

@@ -1,11 +1,13 @@
 """The loss that teaches groups to be clusters of patches."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.models.clustering_loss import balance, grid_positions
+from groupvit_mmseg.models.clustering_loss import balance, grid_positions, unit_variance
 
 
 def build(**options):
@@ -97,6 +99,24 @@ def test_segments_are_equally_large_over_the_batch_but_not_in_an_image():
     torch.testing.assert_close(targets.sum(1), torch.ones(6, 9))
 
 
+def test_three_steps_keep_a_segment_from_taking_everything():
+    """One segment is the mean of all patches, and nearer to most than the two of one patch each."""
+    torch.manual_seed(0)
+    tokens = torch.randn(8, 16, 4)
+    assignment = torch.zeros(8, 3, 16)
+    assignment[:, 1:] = -8.0
+    assignment[:, 1, 3] = assignment[:, 2, 12] = 8.0
+    assignment = assignment.unflatten(-1, (4, 4))
+    shares = {
+        steps: build(num_balancing_steps=steps, temperature=1.0)
+        .targets(tokens, assignment.softmax(1))
+        .mean(dim=(0, 2))
+        for steps in (0, 3)
+    }
+    assert shares[0].max() > 1.5 * shares[3].max()
+    assert shares[3].min() > 0.3
+
+
 def test_balanced_rows_and_columns():
     torch.manual_seed(0)
     balanced = balance(torch.randn(12, 4, dtype=torch.float64), 200).exp()
@@ -123,20 +143,30 @@ def test_half_precision_is_computed_in_float32(dtype):
     torch.testing.assert_close(value, build()(tokens.float(), assignment))
 
 
-@pytest.mark.parametrize('case', ['one colour', 'certain', 'one patch'])
+@pytest.mark.parametrize('case', ['one colour', 'certain', 'empty', 'one patch'])
 def test_borderline_images_have_finite_gradients(case):
-    """An image without any variance; an assignment without doubt, wrong; a grid of one patch."""
+    """No variance; an assignment without doubt, wrong; a segment without a patch; one patch."""
     torch.manual_seed(0)
     height = 1 if case == 'one patch' else 4
     tokens = torch.randn(2, height**2, 5)
     if case == 'one colour':
-        tokens = torch.ones(2, 16, 5)
+        tokens = tokens[:, :1].expand(-1, 16, -1)
     logits = torch.randn(2, 3, height, height) * (1e3 if case == 'certain' else 1)
+    if case == 'empty':
+        logits[:, 2] = -1e4  # a probability of exactly 0
     logits.requires_grad_()
     value = build()(tokens, logits.softmax(1))
     value.backward()
     assert value.isfinite()
     assert logits.grad.isfinite().all()
+
+
+def test_equal_patches_are_no_clusters_of_rounding_errors():
+    torch.manual_seed(0)
+    points = (1000 * torch.randn(1, 1, 32)).expand(1, 37, -1).contiguous()
+    assert unit_variance(points).abs().max() < 0.05
+    small = 1e-6 * torch.randn(1, 37, 32)  # small, but not equal
+    torch.testing.assert_close(unit_variance(small).square().sum(-1).mean(), torch.tensor(1.0))
 
 
 def test_places_are_rows_then_columns():
@@ -145,14 +175,22 @@ def test_places_are_rows_then_columns():
     torch.testing.assert_close(places[0, 5], torch.tensor([0.5, 0.25]))
 
 
+def test_defaults_are_the_documented_ones():
+    loss = build()
+    options = (loss.temperature, loss.position_weight, loss.num_balancing_steps, loss.loss_weight)
+    assert options == (0.1, 0.5, 3, 1.0)
+
+
 @pytest.mark.parametrize(
-    'option, value, message',
+    'option, values, limit',
     [
-        ('temperature', 0.0, 'temperature = 0.0 must be above 0'),
-        ('position_weight', -1.0, 'position_weight = -1.0 must be at least 0'),
-        ('num_balancing_steps', -1, 'num_balancing_steps = -1 must be at least 0'),
+        ('temperature', (0.0, -1.0, 1e-45, '0.1', None), 'a number above 1e-6'),
+        ('position_weight', (-1.0, math.inf, 'x'), 'a number, at least 0'),
+        ('num_balancing_steps', (-1, 1.5, math.inf), 'an integer, at least 0'),
+        ('loss_weight', (math.nan, None, '1'), 'a number, at least 0'),
     ],
 )
-def test_bad_options_are_one_sentence(option, value, message):
-    with pytest.raises(ValueError, match=message):
-        build(**{option: value})
+def test_bad_options_are_one_sentence(option, values, limit):
+    for value in values:
+        with pytest.raises(ValueError, match=f'{option} = .* must be {limit}'):
+            build(**{option: value})

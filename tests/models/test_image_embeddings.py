@@ -136,9 +136,14 @@ def test_the_loss_of_groups_teaches_the_assignment():
     assert 'backbone.stages.0.group_tokens' in moved
 
 
-def test_without_a_loss_nothing_trains_the_assignment():
-    with pytest.raises(ValueError, match=r"set loss_grouping=dict\(type='GroupClusteringLoss'\)"):
+def test_without_a_loss_nothing_trains_the_assignment(monkeypatch):
+    message = r"set loss_grouping=dict\(type='GroupClusteringLoss'\) and image_projector"
+    with pytest.raises(ValueError, match=message):
         pretrainer(dict(BACKBONE, **MEANS))
+    monkeypatch.setitem(TOWERS['image_projector'], 'pool_projected', False)
+    with pytest.raises(ValueError, match=message):
+        pretrainer(dict(BACKBONE, **MEANS))
+    pretrainer(dict(BACKBONE, **MEANS), level='segments')  # they are compared with words
 
 
 def test_a_loss_of_groups_needs_means_of_tokens():
