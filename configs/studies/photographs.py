@@ -4,9 +4,9 @@
 # every tenth photograph chooses the background threshold and is not tested.
 # `k-means` and `spectral` cluster the tokens of the same weights, `patches` names each of them
 # alone, and `colours` clusters the mean colours and positions of patches. `ungrouped` are the same
-# towers without groups. In `cosines` and `paper` segments are projected as in the paper (9.3 instead
-# of 8.9 M parameters) and groups learn from captions alone: in the former words match patches, the
-# latter is the paper's objective.
+# towers without groups. In `cosines` and `paper` segments are projected as in the paper (9.3
+# instead of 8.9 M parameters) and groups learn from captions alone: in the former words match
+# patches, the latter is the paper's objective.
 # Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
 # Numbers: docs/results.md, one seed of some variants
 _base_ = '../_base_/studies/photographs.py'
