@@ -407,6 +407,25 @@ def test_the_papers_model_without_weights():
 SLIDE = dict(mode='slide', crop_size=(48, 48), stride=(16, 16))
 
 
+def test_views_are_an_option_as_any_other(image, checkpoint):
+    """Of a config as of a call; groups are those of the image itself."""
+    inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint, class_names='cat, dog')
+    image = np.ascontiguousarray(image[:48, :48])  # padding would be on one side
+    before = inferencer(image)
+    inferencer.set_options(tta_flip=True)
+    flipped = inferencer(np.ascontiguousarray(image[:, ::-1]))
+    after = inferencer(image)
+    assert not np.allclose(after.scores, before.scores, atol=1e-4)
+    assert np.allclose(after.scores, flipped.scores[:, :, ::-1], atol=1e-4)
+    assert (after.group_map == before.group_map).all()
+    classified = inferencer.classify(inferencer.encode(image))
+    assert np.allclose(classified.scores, after.scores, atol=1e-5)
+    assert (classified.group_map == before.group_map).all()
+    cfg = Config.fromfile(ZERO_SHOT)
+    cfg.model.test_cfg = dict(mode='whole', tta_scales=(0.5, 1.0))
+    assert GroupViTInferencer(cfg, checkpoint, class_names='cat, dog')(image).scores.shape[0] == 2
+
+
 @pytest.mark.parametrize('test_cfg', [dict(mode='whole'), SLIDE])
 @pytest.mark.parametrize('pamr_steps', [0, 2])
 def test_an_encoded_image_is_segmented_as_the_image(image, checkpoint, test_cfg, pamr_steps):

@@ -57,15 +57,16 @@ class ImageEncoder:
             **test_cfg,
         }
         # A result has scores and a group map; all other options are those of the config.
-        options |= dict(with_scores=True, with_group_map=options.get('mode', 'whole') == 'whole')
+        options |= dict(with_scores=True, with_group_map=False)
         backbone = self.segmentor.backbone
         if options.get('mode') == 'slide' and isinstance(backbone, GroupViT):
             sides = tuple(count * backbone.patch_size for count in backbone.grid_shape)
             windows = dict(crop_size=tuple(2 * side for side in sides), stride=sides)
             options = {**windows, **options}
-        precision = read_options(options).precision
-        check_device_of(precision, next(backbone.parameters()).device.type)
-        return options
+        known = read_options(options)
+        check_device_of(known.precision, next(backbone.parameters()).device.type)
+        # Windows and views have other groups than the image; a pass of its own gives its groups.
+        return options | dict(with_group_map=known.mode == 'whole' and len(known.views) == 1)
 
     def set_options(self, **test_cfg: object) -> None:
         """Change options of the segmentation from now on.
