@@ -423,7 +423,7 @@ def test_views_are_an_option_as_any_other(image, checkpoint):
     assert (classified.group_map == before.group_map).all()
     cfg = Config.fromfile(ZERO_SHOT)
     cfg.model.test_cfg = dict(mode='whole', tta_scales=(0.5, 1.0))
-    assert GroupViTInferencer(cfg, checkpoint, class_names='cat, dog')(image).scores.shape[0] == 2
+    assert GroupViTInferencer(cfg, checkpoint, class_names='cat, dog')(image).scores.shape[0] == 3
 
 
 @pytest.mark.parametrize('test_cfg', [dict(mode='whole'), SLIDE])
