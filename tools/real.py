@@ -26,19 +26,17 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import RUNNERS
 from PIL import Image
 
-from groupvit_mmseg.atomic_files import save_checkpoint
-from groupvit_mmseg.benchmark.fitted_length import fit_epochs
+from groupvit_mmseg.benchmark.fitted_length import BoundedTime, fit_epochs
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study_configs import set_epochs
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
+from groupvit_mmseg.evaluation import calibrate_segmentor
 from groupvit_mmseg.evaluation.calibration import ThresholdCalibration
 from groupvit_mmseg.inference import GroupViTInferencer, load_image, segmentation_config
 from groupvit_mmseg.visualization import draw_groups, draw_labels, panel, save_figure
@@ -56,27 +54,8 @@ BACKGROUND_WORDS = (
     *('building', 'beach', 'ocean', 'rock', 'mountain', 'room', 'carpet', 'bed', 'fence', 'dirt'),
 )
 AGAINST_WORDS: dict[str, object] = dict(affinity='contrast', background_words=BACKGROUND_WORDS)
-
-
-class BoundedTime(Hook):
-    """Keeps the untrained weights, and ends training when the next epoch would be too late."""
-
-    def __init__(self, minutes: float, work_dir: Path) -> None:
-        self.seconds, self.work_dir, self.start = minutes * 60, work_dir, 0.0
-
-    def before_train(self, runner: GroupViTRunner) -> None:
-        """Save the untrained weights and start the clock."""
-        weights = dict(
-            state_dict=runner.unwrapped_model.state_dict(), meta=dict(cfg=runner.cfg.pretty_text)
-        )
-        save_checkpoint(weights, self.work_dir / 'untrained.pth')
-        self.start = time.monotonic()
-
-    def after_train_epoch(self, runner: GroupViTRunner) -> None:
-        """Stop if another epoch would take too long."""
-        elapsed = time.monotonic() - self.start
-        if elapsed * (runner.epoch + 2) / (runner.epoch + 1) > self.seconds:
-            runner.train_loop.stop_training = True
+VIEWS = dict(tta_scales=(0.6, 0.8, 1.0, 1.3, 1.6), tta_flip=True, with_group_map=False)
+OF_VIEWS = ('PerClassIoUMetric', 'ForegroundIoUMetric')  # views have no groups in common
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -100,6 +79,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--shards', type=int, help='shards of each set to train on (default: all)')
     parser.add_argument(
         '--photographs', type=int, default=446, help='photographs of VOC (default: 446)'
+    )
+    parser.add_argument(
+        '--views', action='store_true', help='also with averages over five sizes, mirrored too'
     )
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
@@ -198,7 +180,7 @@ def calibrate(
     loader = cfg.test_dataloader
     loader.dataset.indices = photographs
     batches = Runner.build_dataloader(loader)
-    return calibrate_threshold(collect_predictions(inferencer.segmentor, batches))
+    return calibrate_segmentor(inferencer.segmentor, batches)
 
 
 def draw(
@@ -222,26 +204,34 @@ def draw(
     save_figure(panel(rows, titles), out)
 
 
+def with_views(cfg: Config) -> Config:
+    """Return the config with averages over views of each photograph."""
+    cfg = Config(cfg.to_dict(), filename=cfg.filename)
+    cfg.val_cfg.segmentor.test_cfg.update(VIEWS)
+    cfg.val_evaluator = [each for each in cfg.val_evaluator if each.type in OF_VIEWS]
+    cfg.test_evaluator = cfg.val_evaluator
+    return cfg
+
+
 def measure(
-    cfg: Config, name: str, checkpoint: Path, photographs: int
+    cfg: Config, name: str, checkpoint: Path, photographs: int, *, views: bool = False
 ) -> tuple[ThresholdCalibration, dict[str, Any]]:
-    """Choose thresholds of a class alone and against other words; evaluate with both.
+    """Choose thresholds of a class alone, against other words, with views; evaluate with each.
 
     Returns the second choice, and the results.
     """
-    every = list(range(photographs))
-    part = every[::CALIBRATION_STEP]
-    rest = [index for index in every if index not in part]
-    choice = calibrate(cfg, checkpoint, part)
-    margin = calibrate(cfg, checkpoint, part, **AGAINST_WORDS)
-    words = dict(AGAINST_WORDS, bg_thresh=margin.threshold)
-    return margin, dict(
-        calibration=dict(
-            source=choice.provenance, source_words=margin.provenance, photographs=len(part)
-        ),
-        threshold=evaluate(cfg, name, checkpoint, rest, bg_thresh=choice.threshold),
-        words=evaluate(cfg, f'{name}_words', checkpoint, rest, **words),
-    )
+    part = range(0, photographs, CALIBRATION_STEP)
+    rest = [index for index in range(photographs) if index % CALIBRATION_STEP]
+    ways: dict[str, tuple[Config, dict]] = dict(threshold=(cfg, {}), words=(cfg, AGAINST_WORDS))
+    if views:
+        ways['views'] = (with_views(cfg), {})
+    choices, result = {}, dict[str, Any](calibration=dict(photographs=len(part)))
+    for way, (changed, head) in ways.items():
+        choices[way] = calibrate(changed, checkpoint, list(part), **head)
+        result['calibration'][way] = choices[way].provenance
+        head = dict(head, bg_thresh=choices[way].threshold)
+        result[way] = evaluate(changed, f'{name}_{way}', checkpoint, rest, **head)
+    return choices['words'], result
 
 
 def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
@@ -256,7 +246,7 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
         weights['trained'] = Path(latest)
         weights['untrained'] = args.work_dir / 'untrained.pth'
     for name, file in weights.items():
-        margin, result[name] = measure(cfg, name, file, args.photographs)
+        margin, result[name] = measure(cfg, name, file, args.photographs, views=args.views)
         if name == 'trained':
             spread = range(5, args.photographs, max(1, args.photographs // 6))
             draw(cfg, file, margin.threshold, spread[:6], args.work_dir / 'figure.png')
@@ -280,6 +270,9 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
             row = [metrics.get(f'{prefix}mIoU', math.nan) for prefix in COLUMNS]
             row.insert(1, result[name]['words']['metrics']['mIoU'])
             print(f'{name:12}' + ''.join(f'{value:14.2f}' for value in row))
+            if 'views' in result[name]:
+                metrics = result[name]['views']['metrics']
+                print(f'  views {metrics["mIoU"]:18.2f}{metrics["foreground/mIoU"]:42.2f}')
     print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')
 
 

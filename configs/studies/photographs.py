@@ -56,11 +56,20 @@ evaluations = {
             *('fence', 'dirt'),
         ],
     },
+    # averages over five sizes of each photograph, mirrored too
+    'views': {
+        **_base_.evaluations.threshold,
+        'val_cfg.segmentor.test_cfg.tta_scales': (0.6, 0.8, 1.0, 1.3, 1.6),
+        'val_cfg.segmentor.test_cfg.tta_flip': True,
+        'val_cfg.segmentor.test_cfg.with_group_map': False,
+    },
 }
 metrics = [
     'threshold: foreground/mIoU',
     'threshold: tag_foreground/mIoU',
     'threshold: mIoU',
+    'views: foreground/mIoU',
+    'views: mIoU',
     'words: mIoU',
     'words: tag_center/mIoU',
     'threshold: probing/jaccard',

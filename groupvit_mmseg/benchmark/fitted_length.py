@@ -1,4 +1,4 @@
-"""As many epochs of a training as fit into a given time."""
+"""As many epochs of a training as fit into a given time, and no more."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmseg.registry import RUNNERS
 
+from groupvit_mmseg.atomic_files import save_checkpoint
 from groupvit_mmseg.benchmark.study_configs import set_epochs
 from groupvit_mmseg.engine import GroupViTRunner
 
@@ -32,6 +33,32 @@ class StepClock(Hook):
         """Return the mean time of the second half of the steps; the first half warms up."""
         later = self.ends[len(self.ends) // 2 - 1 :]
         return (later[-1] - later[0]) / (len(later) - 1)
+
+
+class BoundedTime(Hook):
+    """Keeps the untrained weights, and ends training when the next epoch would be too late.
+
+    Args:
+        minutes (float): Time of the training.
+        work_dir (Path): Folder of ``untrained.pth``.
+    """
+
+    def __init__(self, minutes: float, work_dir: Path) -> None:
+        self.seconds, self.work_dir, self.start = minutes * 60, work_dir, 0.0
+
+    def before_train(self, runner: GroupViTRunner) -> None:
+        """Save the untrained weights and start the clock."""
+        weights = dict(
+            state_dict=runner.unwrapped_model.state_dict(), meta=dict(cfg=runner.cfg.pretty_text)
+        )
+        save_checkpoint(weights, self.work_dir / 'untrained.pth')
+        self.start = time.monotonic()
+
+    def after_train_epoch(self, runner: GroupViTRunner) -> None:
+        """Stop if another epoch would take too long."""
+        elapsed = time.monotonic() - self.start
+        if elapsed * (runner.epoch + 2) / (runner.epoch + 1) > self.seconds:
+            runner.train_loop.stop_training = True
 
 
 def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> float:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from groupvit_mmseg.engine import GroupViTRunner
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
+from groupvit_mmseg.evaluation import calibrate_segmentor
 from groupvit_mmseg.evaluation.metrics import OracleIoUMetric, PerClassIoUMetric
 from groupvit_mmseg.visualization import (
     RGBArray,
@@ -81,8 +81,7 @@ class SceneEvaluation:
         result = {'things_and_grounds': self._measure('things + grounds')}
         classes = ['background', *self.things]
         head.set_classes(classes, with_background=True, bg_thresh=0.0)
-        crops = collect_predictions(self.segmentor, self.loaders['calibration'])
-        choice = calibrate_threshold(crops)
+        choice = calibrate_segmentor(self.segmentor, self.loaders['calibration'])
         head.set_classes(head.classes, bg_thresh=choice.threshold)
         print(f'background threshold {choice.threshold:.4f}, {choice.provenance}')
         source = dict(bg_thresh=round(choice.threshold, 6), bg_thresh_source=choice.provenance)

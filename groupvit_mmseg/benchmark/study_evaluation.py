@@ -21,10 +21,9 @@ from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.checkpoints.loading import load_weights, read_checkpoint
 from groupvit_mmseg.config_files import merge_options
 from groupvit_mmseg.datasets.image_decoding import load_image
-from groupvit_mmseg.evaluation.calibration import calibrate_threshold
 from groupvit_mmseg.evaluation.evaluate import evaluate_segmentor
 from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric
-from groupvit_mmseg.evaluation.predictions import collect_predictions
+from groupvit_mmseg.evaluation.threshold_search import calibrate_segmentor
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.text.vocabulary import is_background
 
@@ -163,7 +162,7 @@ def _calibrated(cfg: Config, segmentor: GroupViTSegmentor) -> float:
     """Return the background threshold that is best on the images for it."""
     segmentor.set_classes(segmentor.classes, bg_thresh=0.0)
     loader = _loader(changed(cfg, {**cfg.calibrate, 'calibrate': None}))
-    return calibrate_threshold(collect_predictions(segmentor, loader)).threshold
+    return calibrate_segmentor(segmentor, loader).threshold
 
 
 @torch.no_grad()

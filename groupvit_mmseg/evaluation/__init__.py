@@ -16,6 +16,7 @@ from groupvit_mmseg.evaluation.metrics import (
 )
 from groupvit_mmseg.evaluation.predictions import collect_predictions
 from groupvit_mmseg.evaluation.shape_metrics import BoundaryIoUMetric, MaskProbingMetric
+from groupvit_mmseg.evaluation.threshold_search import calibrate_segmentor
 
 __all__ = [
     'BoundaryIoUMetric',
@@ -27,6 +28,7 @@ __all__ = [
     'SegmentPrediction',
     'ThresholdCalibration',
     'best_classes',
+    'calibrate_segmentor',
     'calibrate_threshold',
     'collect_predictions',
     'count_labels',

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from groupvit_mmseg.evaluation.confusion import class_areas, count_labels, iou
 
+NO_IMAGE = 'No image to calibrate the background threshold on: give a calib split.'
+
 
 class SegmentPrediction(NamedTuple):
     """Segments and masks of one image, or of one window of an image.
@@ -97,20 +99,39 @@ def calibrate_threshold(
     """
     images = [_reduce(item, ignore_index) for item in predictions]
     if not images:
-        raise ValueError('No image to calibrate the background threshold on: give a calib split.')
-    pixels = torch.stack([image.labels.sum(0) for image in images]).sum(0)
+        raise ValueError(NO_IMAGE)
+    candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
+    if not candidates or candidates[0] < 0 or candidates[-1] > 1:
+        raise ValueError(f'Thresholds to try must lie in [0, 1], got {candidates}.')
+    counts = torch.stack([_confusion(images, threshold) for threshold in candidates])
+    return chosen_threshold(counts, candidates, len(images))
+
+
+def chosen_threshold(
+    counts: Tensor, thresholds: Sequence[float], num_crops: int
+) -> ThresholdCalibration:
+    """Return the threshold of the highest mIoU.
+
+    Args:
+        counts (Tensor): Pixels of each (prediction, label) at each threshold, ``(T, K, K)``.
+        thresholds (Sequence[float]): The thresholds, ascending.
+        num_crops (int): Images, or windows of images, that were counted.
+
+    Raises:
+        ValueError: If there is no image, or none with both background and foreground.
+    """
+    if not num_crops:
+        raise ValueError(NO_IMAGE)
+    pixels = counts[0].sum(0)
     if not pixels[0] or not pixels[1:].any():
         raise ValueError(
             f'The masks have {int(pixels[0])} pixels of background and {int(pixels[1:].sum())} of '
             'other classes: a threshold needs both.'
         )
-    candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
-    if not candidates or candidates[0] < 0 or candidates[-1] > 1:
-        raise ValueError(f'Thresholds to try must lie in [0, 1], got {candidates}.')
-    mious = [_miou(images, threshold) for threshold in candidates]
+    mious = [mean_iou(confusion) for confusion in counts]
     index = _middle_of_best(mious)
-    curve = tuple(zip(candidates, mious, strict=True))
-    return ThresholdCalibration(candidates[index], mious[index], len(images), curve)
+    curve = tuple(zip(thresholds, mious, strict=True))
+    return ThresholdCalibration(thresholds[index], mious[index], num_crops, curve)
 
 
 def _reduce(item: SegmentPrediction, ignore_index: int) -> _Counts:
@@ -130,13 +151,18 @@ def _candidates(images: Sequence[_Counts]) -> list[float]:
     return sorted({*(step / 100 for step in range(101)), *quantiles.clamp(0, 1).tolist()})
 
 
-def _miou(images: Sequence[_Counts], threshold: float) -> float:
-    """Return the mIoU in percent over the classes that occur, at one threshold."""
+def _confusion(images: Sequence[_Counts], threshold: float) -> Tensor:
+    """Count the pixels of each (prediction, label) at one threshold, ``(K, K)``."""
     confusion = images[0].labels.new_zeros((images[0].labels.size(1),) * 2)
     for image in images:
         background = image.best_score < image.max_affinity.clamp(max=threshold)
         predicted = image.best_class.masked_fill(background, 0)
         confusion.index_add_(0, predicted, image.labels)
+    return confusion
+
+
+def mean_iou(confusion: Tensor) -> float:
+    """Return the mIoU in percent over the classes that occur in a confusion matrix ``(K, K)``."""
     areas = class_areas(confusion)
     class_iou = iou(areas.intersect.double(), areas.union)
     return float(class_iou[~class_iou.isnan()].mean()) * 100

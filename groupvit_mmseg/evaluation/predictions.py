@@ -16,6 +16,7 @@ from groupvit_mmseg.evaluation.calibration import SegmentPrediction
 from groupvit_mmseg.models.inference_options import refuse_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.windows import crop_windows
+from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 
 # Options of the segmentor that the predictions respect or do not depend on.
 CARRIED = (
@@ -49,8 +50,19 @@ def collect_predictions(
         ValueError: If the head has no background, or background words besides it, the scores are
             refined after the threshold, or a mask does not fit.
     """
-    refuse_options(segmentor.options, CARRIED, 'A background threshold is calibrated')
+    refuse_options(segmentor.options, CARRIED, 'Predictions of segments are collected')
     head = segmentor.decode_head
+    check_threshold(head)
+    segmentor.eval()
+    for batch in batches:
+        check_masks(batch['data_samples'], head.num_classes)
+        data = segmentor.data_preprocessor(batch, False)
+        labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
+        yield from _of_batch(segmentor, data['inputs'], labels)
+
+
+def check_threshold(head: GroupViTZeroShotHead) -> None:
+    """Raise ``ValueError`` for a head that has no background threshold to calibrate."""
     contrast = head.affinity == 'contrast' and head.bg_thresh is not None
     words_decide = head.background_words and not contrast
     if not head.with_background or words_decide:
@@ -59,12 +71,6 @@ def collect_predictions(
             'calibrate: set with_background=True and leave background_words out, or set affinity='
             "'contrast', with any bg_thresh."
         )
-    segmentor.eval()
-    for batch in batches:
-        check_masks(batch['data_samples'], head.num_classes)
-        data = segmentor.data_preprocessor(batch, False)
-        labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
-        yield from _of_batch(segmentor, data['inputs'], labels)
 
 
 @torch.no_grad()

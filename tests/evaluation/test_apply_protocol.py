@@ -121,11 +121,11 @@ def test_options_of_no_protocol_stay(segmentor, scores):
     segmentor.test_cfg = {}
 
 
-def test_a_threshold_is_not_calibrated_on_scores_that_are_refined_later(segmentor):
+def test_predictions_of_segments_are_not_those_of_refined_scores(segmentor):
     for name in ('pamr_steps', 'crf_steps'):
         segmentor.set_classes(CLASSES['class_names'], with_background=True, bg_thresh=0.5)
         segmentor.test_cfg = {}
         segmentor.test_cfg.update({name: 3})
-        with pytest.raises(ValueError, match=f'calibrated without {name}'):
+        with pytest.raises(ValueError, match=f'collected without {name}'):
             next(collect_predictions(segmentor, []))
     segmentor.test_cfg = {}

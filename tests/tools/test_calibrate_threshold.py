@@ -14,8 +14,6 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
-from groupvit_mmseg.models import checked_segmentor as segmentor
-
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
@@ -98,7 +96,6 @@ def test_a_missing_list_is_one_sentence(tool, place, tmp_path, capsys):
     [
         ('bg_thresh=0.5', 'leave bg_thresh out of --change'),
         ('affinity=contrast', 'affinity=contrast compares with words of the background'),
-        ('pamr_steps=10', 'calibrated without pamr_steps, but model.test_cfg has'),
         ('background_words=sky', 'leave background_words out'),
         ('pamr_steps=-1', 'pamr_steps = -1'),
     ],
@@ -135,11 +132,17 @@ def test_bad_masks_name_their_file(tool, place, tmp_path, capsys, mask, message)
     assert error.count('\n') == 1
 
 
-def test_a_crf_is_refused_with_its_package_and_without(tool, place, tmp_path, capsys, monkeypatch):
+def test_a_crf_without_its_package_is_refused(tool, place, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pydensecrf', None)
     assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
-    monkeypatch.setattr(segmentor, 'load_library', lambda: None)
-    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=['crf_steps=2']) == 2
-    without, there = capsys.readouterr().err.splitlines()
-    assert 'pip install "groupvit-mmseg[crf]"' in without
-    assert 'calibrated without crf_steps' in there
+    assert 'pip install "groupvit-mmseg[crf]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('change', ['tta_flip=True', 'pamr_steps=2'])
+def test_averages_and_refined_scores_are_calibrated_too(tool, place, tmp_path, change):
+    assert run(tool, place, tmp_path / 'chosen.json', 'train', change=[change]) == 0
+    chosen = json.loads((tmp_path / 'chosen.json').read_text())
+    assert len(chosen['curve']) == 101
+    assert chosen['crops'] == 2  # images, whose windows are averaged
+    name, _, value = change.partition('=')
+    assert str(chosen['protocol']['fields'][name]) == value

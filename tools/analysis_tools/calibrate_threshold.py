@@ -39,7 +39,7 @@ from groupvit_mmseg.command_line import (
     tool_parser,
 )
 from groupvit_mmseg.datasets.segmentation_checks import check_class_count, check_set
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
+from groupvit_mmseg.evaluation import calibrate_segmentor
 from groupvit_mmseg.evaluation.calibration import ThresholdCalibration
 from groupvit_mmseg.inference import load_segmentor
 from groupvit_mmseg.output_paths import check_output
@@ -158,7 +158,7 @@ def calibrate(
         collate_fn=pseudo_collate,
         shuffle=False,
     )
-    return calibrate_threshold(collect_predictions(segmentor, batches))
+    return calibrate_segmentor(segmentor, batches)
 
 
 def draw_curve(calibration: ThresholdCalibration, path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Thresholds for views and refined scores: the search agrees with segmenting at each of them."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from mmseg.evaluation import IoUMetric
+
+from groupvit_mmseg.evaluation import calibrate_segmentor, calibrate_threshold, collect_predictions
+from groupvit_mmseg.evaluation.threshold_search import STEPS, search_threshold
+
+SPEC = importlib.util.spec_from_file_location(
+    'preds', Path(__file__).with_name('test_predictions.py')
+)
+PREDICTIONS = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(PREDICTIONS)
+NAMES, make_batches = PREDICTIONS.NAMES, PREDICTIONS.make_batches
+
+
+def make_segmentor(threshold=0.5, **options):
+    torch.manual_seed(0)
+    segmentor = PREDICTIONS.make_segmentor(mode='whole', **options)
+    segmentor.decode_head.affinity = 'softmax'
+    segmentor.set_classes(NAMES, with_background=True, bg_thresh=threshold)
+    return segmentor
+
+
+@pytest.mark.parametrize(
+    'options', [dict(tta_scales=(0.5, 1.0), tta_flip=True), dict(pamr_steps=2), {}]
+)
+def test_the_search_is_what_the_segmentor_does_at_each_threshold(options):
+    segmentor = make_segmentor(**options)
+    thresholds = (0.0, 0.18, 0.2, 0.21, 0.5)  # most decide differently
+    found = search_threshold(segmentor, make_batches(3), thresholds)
+    assert len({miou for _, miou in found.curve}) > 2
+    for threshold, miou in found.curve:
+        segmentor.set_classes(NAMES, with_background=True, bg_thresh=threshold)
+        metric = IoUMetric(prefix='whole')
+        metric.dataset_meta = dict(classes=NAMES)
+        for batch in make_batches(3):
+            (result,) = segmentor.val_step(batch)
+            metric.process({}, [result.to_dict()])
+        assert miou == pytest.approx(metric.evaluate(3)['whole/mIoU'], abs=0.006)
+    assert found.miou == max(miou for _, miou in found.curve)
+    assert found.num_crops == 3
+
+
+def test_without_views_both_ways_agree():
+    segmentor = make_segmentor()
+    quick = calibrate_threshold(collect_predictions(segmentor, make_batches(3)), thresholds=STEPS)
+    searched = search_threshold(segmentor, make_batches(3))
+    assert dict(searched.curve) == pytest.approx(dict(quick.curve))
+    assert len(set(dict(searched.curve).values())) > 2
+    assert searched.threshold == quick.threshold
+
+
+def test_options_decide_how_it_is_calibrated():
+    for options, tried in (({}, None), (dict(tta_flip=True), 101), (dict(pamr_steps=1), 101)):
+        found = calibrate_segmentor(make_segmentor(**options), make_batches(2))
+        expected = tried or len(
+            calibrate_threshold(collect_predictions(make_segmentor(), make_batches(2))).curve
+        )
+        assert len(found.curve) == expected
+
+
+def test_the_threshold_of_the_head_decides_nothing():
+    before, after = (
+        search_threshold(make_segmentor(threshold, tta_flip=True), make_batches(2))
+        for threshold in (0.1, 0.9)
+    )
+    assert before == after
+
+
+def test_without_images_or_a_threshold_is_one_sentence():
+    with pytest.raises(ValueError, match='No image to calibrate'):
+        calibrate_segmentor(make_segmentor(tta_flip=True), [])
+    segmentor = make_segmentor(tta_flip=True)
+    segmentor.set_classes(['cat', 'dog'])
+    with pytest.raises(ValueError, match='with_background=True'):
+        calibrate_segmentor(segmentor, make_batches(1))
