@@ -29,6 +29,7 @@ WITHOUT_EXAMPLE = {
     'PerClassIoUMetric',
     'SegmentPrediction',
     'ThresholdCalibration',
+    'calibrate_segmentor',
     'check_loader',
     'collect_predictions',
     'load_evaluated',  # as GroupViTInferencer
