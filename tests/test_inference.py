@@ -421,6 +421,10 @@ def test_views_are_an_option_as_any_other(image, checkpoint):
     classified = inferencer.classify(inferencer.encode(image))
     assert np.allclose(classified.scores, after.scores, atol=1e-5)
     assert (classified.group_map == before.group_map).all()
+    inferencer.set_options(tta_flip=False, tta_scales=(2.0,))  # one view, but not the image
+    assert (inferencer(image).group_map == before.group_map).all()
+    classified = inferencer.classify(inferencer.encode(image))
+    assert (classified.group_map == before.group_map).all()
     cfg = Config.fromfile(ZERO_SHOT)
     cfg.model.test_cfg = dict(mode='whole', tta_scales=(0.5, 1.0))
     assert GroupViTInferencer(cfg, checkpoint, class_names='cat, dog')(image).scores.shape[0] == 3

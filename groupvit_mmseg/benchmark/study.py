@@ -149,18 +149,18 @@ def _variant(
     options = dict(changes)
     own_config, weights_of = options.pop('config', None), options.pop('weights_of', None)
     epochs, starts_from = options.pop('max_epochs', None), options.pop('starts_from', None)
-    source = earlier.get(str(weights_of or starts_from))
-    if (weights_of or starts_from) and (source is None or source.weights_of is not None):
+    given = starts_from if weights_of is None else weights_of
+    source = earlier.get(str(given))
+    if given is not None and (source is None or source.weights_of is not None):
         raise ValueError(
-            f'Variant {name} takes the weights of {weights_of or starts_from}, which is no '
-            'training before it.'
+            f'Variant {name} takes the weights of {given}, which is no training before it.'
         )
     if source is None or weights_of is None:
         path = folder / str(own_config or config)
         length = None if epochs is None else int(str(epochs))
         return Variant(path, options, None, length, None if source is None else str(starts_from))
     others = sorted(key for key in options if not key.startswith('val_'))
-    if own_config or epochs or starts_from or others:
+    if own_config or epochs or starts_from is not None or others:
         raise ValueError(
             f'Variant {name} takes the weights of {weights_of} and is not trained: it can change '
             f'val_cfg and val_dataloader alone, not {", ".join(others) or "its training"}.'

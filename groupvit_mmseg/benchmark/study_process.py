@@ -127,7 +127,7 @@ def train(cfg: Config, run: Run) -> None:
     """
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     cfg.work_dir, cfg.launcher, cfg.resume = str(run.weights()), 'none', 'auto'
-    if run.start is not None:
+    if run.start is not None and latest_complete_checkpoint(run.weights()) is None:
         cfg.load_from = last_checkpoint(Run('', run.seed, run.start))
     cfg.setdefault('runner_type', 'GroupViTRunner')
     # mmengine keeps loggers and visualizers by name for the life of the process.

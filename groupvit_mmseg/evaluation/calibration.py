@@ -100,11 +100,21 @@ def calibrate_threshold(
     images = [_reduce(item, ignore_index) for item in predictions]
     if not images:
         raise ValueError(NO_IMAGE)
-    candidates = _candidates(images) if thresholds is None else sorted(set(thresholds))
-    if not candidates or candidates[0] < 0 or candidates[-1] > 1:
-        raise ValueError(f'Thresholds to try must lie in [0, 1], got {candidates}.')
+    candidates = checked_thresholds(_candidates(images) if thresholds is None else thresholds)
     counts = torch.stack([_confusion(images, threshold) for threshold in candidates])
     return chosen_threshold(counts, candidates, len(images))
+
+
+def checked_thresholds(thresholds: Iterable[float]) -> list[float]:
+    """Return thresholds in ascending order, each once.
+
+    Raises:
+        ValueError: If there is none, or one outside [0, 1].
+    """
+    candidates = sorted(set(thresholds))
+    if not candidates or candidates[0] < 0 or candidates[-1] > 1:
+        raise ValueError(f'Thresholds to try must lie in [0, 1], got {candidates}.')
+    return candidates
 
 
 def chosen_threshold(
@@ -118,10 +128,8 @@ def chosen_threshold(
         num_crops (int): Images, or windows of images, that were counted.
 
     Raises:
-        ValueError: If there is no image, or none with both background and foreground.
+        ValueError: If the masks have no background, or nothing else.
     """
-    if not num_crops:
-        raise ValueError(NO_IMAGE)
     pixels = counts[0].sum(0)
     if not pixels[0] or not pixels[1:].any():
         raise ValueError(

@@ -26,6 +26,7 @@ CARRIED = (
     'precision',
     'window_batch_size',
     'with_scores',
+    'with_confidence',
     'with_group_map',
 )
 

@@ -5,7 +5,10 @@ Letters: images are ``H × W`` pixels, ``K`` is the number of classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from mmseg.structures import SegDataSample
@@ -13,17 +16,24 @@ from torch import Tensor
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.evaluation.calibration import (
+    NO_IMAGE,
     ThresholdCalibration,
     calibrate_threshold,
+    checked_thresholds,
     chosen_threshold,
 )
 from groupvit_mmseg.evaluation.confusion import count_labels
 from groupvit_mmseg.evaluation.predictions import CARRIED, check_threshold, collect_predictions
-from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
+from groupvit_mmseg.models.encoded_windows import (
+    EmbeddedClasses,
+    EncodedWindows,
+    encode_windows,
+)
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.out_of_memory import memory_sentence
 
-STEPS = tuple(step / 100 for step in range(101))
-"""tuple[float, ...]: Thresholds that are tried where every one takes a segmentation."""
+NUM_SAMPLED = 16
+"""int: Images whose scores decide which thresholds are tried."""
 
 
 def calibrate_segmentor(
@@ -32,16 +42,15 @@ def calibrate_segmentor(
     """Select the background threshold of the highest mIoU, whatever the segmentor's options.
 
     Where each segment of a window decides for itself, :func:`.collect_predictions` and
-    :func:`.calibrate_threshold` do it. Averages over views (``tta_scales``, ``tta_flip``) and
-    refined scores (``pamr_steps``, ``crf_steps``) are computed for each of 101 thresholds instead,
-    from one encoding of each image.
+    :func:`.calibrate_threshold` do it. With averages over views (``tta_scales``, ``tta_flip``) and
+    refined scores (``pamr_steps``, ``crf_steps``), :func:`search_threshold` does.
 
     Args:
         segmentor (GroupViTSegmentor): Its head has a background.
         batches (Iterable[dict]): A dataloader of images with masks, which are not test images.
 
     Raises:
-        ValueError: As the two raise it.
+        ValueError: As these raise it.
     """
     if set(segmentor.options.changed()) <= set(CARRIED):
         return calibrate_threshold(collect_predictions(segmentor, batches))
@@ -50,52 +59,93 @@ def calibrate_segmentor(
 
 @torch.no_grad()
 def search_threshold(
-    segmentor: GroupViTSegmentor, batches: Iterable[dict], thresholds: Sequence[float] = STEPS
+    segmentor: GroupViTSegmentor,
+    batches: Iterable[dict],
+    thresholds: Sequence[float] | None = None,
 ) -> ThresholdCalibration:
     """Select the threshold of the highest mIoU by a segmentation at each of them.
 
+    An image is encoded once, but its scores are averaged and refined again for every threshold that
+    changes one of them. Predictions are compared at the size of the masks, unlike those of
+    :func:`.collect_predictions`, so that the two mIoUs differ.
+
     Args:
         segmentor (GroupViTSegmentor): Its head has a background.
-        batches (Iterable[dict]): A dataloader of images with masks.
-        thresholds (Sequence[float]): Thresholds to try, ascending, in [0, 1]. Defaults to steps of
-            .01.
+        batches (Iterable[dict]): A dataloader of images with masks, read once.
+        thresholds (Sequence[float], optional): Thresholds to try, in [0, 1]. Defaults to None:
+            steps of .05 and 100 quantiles of the segments' best scores in the first 16 images.
 
     Raises:
-        ValueError: If the head has no threshold, a mask does not fit, or there is no image with a
-            background, or with anything else.
+        ValueError: If the head has no threshold, a mask does not fit, there is no image with a
+            background, or with anything else, or a threshold is outside [0, 1].
+        RuntimeError: If the memory is too small for an image.
     """
-    check_threshold(segmentor.decode_head)
+    head = segmentor.decode_head
+    check_threshold(head)
     segmentor.eval()
-    images: list[Tensor] = []
+    embedded = EmbeddedClasses(head.classes, head.encode_classes())
+    images = _encoded(segmentor, batches)
+    first = list(itertools.islice(images, NUM_SAMPLED))
+    if not first:
+        raise ValueError(NO_IMAGE)
+    candidates = checked_thresholds(_grid(segmentor, first) if thresholds is None else thresholds)
+    total, count = torch.zeros(()), 0
+    for count, image in enumerate(itertools.chain(first, images), 1):  # noqa: B007
+        total = total + _count(segmentor, image, embedded, candidates)
+    return chosen_threshold(total, candidates, count)
+
+
+class _EncodedImage(NamedTuple):
+    """An image ``(3, H, W)``, its sample with the mask, and its windows after the backbone."""
+
+    image: Tensor
+    sample: SegDataSample
+    windows: EncodedWindows
+
+
+def _encoded(segmentor: GroupViTSegmentor, batches: Iterable[dict]) -> Iterator[_EncodedImage]:
+    """Encode images one by one."""
     for batch in batches:
         check_masks(batch['data_samples'], segmentor.num_classes)
         data = segmentor.data_preprocessor(batch, False)
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
-            images.append(_count(segmentor, image, sample, thresholds))
-    counts = torch.stack(images).sum(0) if images else torch.zeros(0, 0, 0)  # (T, K, K)
-    return chosen_threshold(counts, thresholds, len(images))
+            with memory_sentence(partial(segmentor.too_large, [image])):
+                yield _EncodedImage(image, sample, encode_windows(segmentor, image))
+
+
+def _grid(segmentor: GroupViTSegmentor, images: Sequence[_EncodedImage]) -> list[float]:
+    """Return steps of .05, and quantiles of the best scores of the segments of some images."""
+    head = segmentor.decode_head
+    best = [
+        head.foreground_affinity(head.segment_affinity(output)).amax(dim=-1).flatten()
+        for each in images
+        for output in each.windows.outputs
+    ]
+    quantiles = torch.quantile(torch.cat(best).double().cpu(), torch.linspace(0, 1, 100).double())
+    return [*(step / 20 for step in range(21)), *quantiles.clamp(0, 1).tolist()]
 
 
 def _count(
-    segmentor: GroupViTSegmentor, image: Tensor, sample: SegDataSample, thresholds: Sequence[float]
+    segmentor: GroupViTSegmentor,
+    encoded: _EncodedImage,
+    embedded: EmbeddedClasses,
+    thresholds: Sequence[float],
 ) -> Tensor:
     """Count predictions and labels of an image at every threshold, ``(T, K, K)``."""
-    head, num_classes = segmentor.decode_head, segmentor.num_classes
-    embedded = EmbeddedClasses(head.classes, head.encode_classes())
-    windows = encode_windows(segmentor, image)
-    mask = sample.gt_sem_seg.get('data')[0]  # (H, W)
+    num_classes = segmentor.num_classes
+    mask = encoded.sample.gt_sem_seg.get('data')[0]  # (H, W)
     counts: list[Tensor] = []
     before: list[Tensor] = []
     for threshold in thresholds:
-        windowed = windows.scored(head, embedded.with_threshold(threshold))
+        windowed = encoded.windows.scored(segmentor.decode_head, embedded.with_threshold(threshold))
         # Most thresholds are between the same segments as the one before.
-        if not counts or not all(map(torch.equal, windowed.scores, before)):
-            blank = SegDataSample(metainfo=sample.metainfo)
-            result = segmentor.label_windows(windowed, image, blank)
-            labels = result.pred_sem_seg.get('data')[0]
-            one = count_labels(labels, mask, num_classes, num_classes).cpu()
-            before = windowed.scores
-        else:
-            one = counts[-1]
-        counts.append(one)
+        if counts and all(map(torch.equal, windowed.scores, before)):
+            counts.append(counts[-1])
+            continue
+        blank = SegDataSample(metainfo=encoded.sample.metainfo)
+        with memory_sentence(partial(segmentor.too_large, [encoded.image])):
+            result = segmentor.label_windows(windowed, encoded.image, blank)
+        labels = result.pred_sem_seg.get('data')[0]
+        counts.append(count_labels(labels, mask, num_classes, num_classes).cpu())
+        before = windowed.scores
     return torch.stack(counts)

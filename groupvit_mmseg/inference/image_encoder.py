@@ -24,9 +24,12 @@ from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_window
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
+from groupvit_mmseg.models.window_views import WindowView
 from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
+
+ORIGINAL = (WindowView(),)  # the views of a segmentation without test-time augmentation
 
 
 class ImageEncoder:
@@ -66,7 +69,7 @@ class ImageEncoder:
         known = read_options(options)
         check_device_of(known.precision, next(backbone.parameters()).device.type)
         # Windows and views have other groups than the image; a pass of its own gives its groups.
-        return options | dict(with_group_map=known.mode == 'whole' and len(known.views) == 1)
+        return options | dict(with_group_map=known.mode == 'whole' and known.views == ORIGINAL)
 
     def set_options(self, **test_cfg: object) -> None:
         """Change options of the segmentation from now on.
@@ -141,7 +144,7 @@ class ImageEncoder:
         inputs, sample = self._inputs(prepared)
         with memory_sentence(lambda: self.segmentor.too_large([inputs])):
             windows = encode_windows(self.segmentor, inputs, options)
-            is_whole = len(windows.outputs) == 1
+            is_whole = len(windows.outputs) == 1 and self.segmentor.options.views == ORIGINAL
             whole = windows.outputs[0] if is_whole else self.segmentor.extract_feat(inputs[None])
         return EncodedImage(prepared.image, inputs, sample, windows, whole)
 

@@ -45,14 +45,18 @@ class WindowedImage(NamedTuple):
         """Store the group map and the scores of a window; all windows have one size.
 
         All windows share two blocks of memory: if small tensors that are kept lay between large
-        ones that are freed, the allocator could not return the memory.
+        ones that are freed, the allocator could not return the memory. Where patches are segments,
+        views of other sizes have other numbers of them, and tensors of their own.
         """
         if not self.group_maps:
             count = len(self.windows)
             self.group_maps.extend(group_map.new_empty(count, *group_map.shape))
             self.scores.extend(scores.new_empty(count, *scores.shape))
-        self.group_maps[index].copy_(group_map)
-        self.scores[index].copy_(scores)
+        for kept, value in ((self.group_maps, group_map), (self.scores, scores)):
+            if (kept[index].shape, kept[index].dtype) == (value.shape, value.dtype):
+                kept[index].copy_(value)
+            else:
+                kept[index] = value.clone()
 
     def active_channels(self) -> list[int]:
         """Return the channels with a score above 0, ascending; the others are 0 everywhere."""

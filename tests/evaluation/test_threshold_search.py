@@ -7,8 +7,13 @@ import pytest
 import torch
 from mmseg.evaluation import IoUMetric
 
-from groupvit_mmseg.evaluation import calibrate_segmentor, calibrate_threshold, collect_predictions
-from groupvit_mmseg.evaluation.threshold_search import STEPS, search_threshold
+from groupvit_mmseg.evaluation import (
+    calibrate_segmentor,
+    calibrate_threshold,
+    collect_predictions,
+    threshold_search,
+)
+from groupvit_mmseg.evaluation.threshold_search import search_threshold
 
 SPEC = importlib.util.spec_from_file_location(
     'preds', Path(__file__).with_name('test_predictions.py')
@@ -48,20 +53,47 @@ def test_the_search_is_what_the_segmentor_does_at_each_threshold(options):
 
 def test_without_views_both_ways_agree():
     segmentor = make_segmentor()
-    quick = calibrate_threshold(collect_predictions(segmentor, make_batches(3)), thresholds=STEPS)
     searched = search_threshold(segmentor, make_batches(3))
+    tried = list(dict(searched.curve))
+    quick = calibrate_threshold(collect_predictions(segmentor, make_batches(3)), thresholds=tried)
     assert dict(searched.curve) == pytest.approx(dict(quick.curve))
+    assert len(tried) > 21  # scores of segments are closer together than steps of .05
     assert len(set(dict(searched.curve).values())) > 2
     assert searched.threshold == quick.threshold
 
 
-def test_options_decide_how_it_is_calibrated():
-    for options, tried in (({}, None), (dict(tta_flip=True), 101), (dict(pamr_steps=1), 101)):
-        found = calibrate_segmentor(make_segmentor(**options), make_batches(2))
-        expected = tried or len(
-            calibrate_threshold(collect_predictions(make_segmentor(), make_batches(2))).curve
-        )
-        assert len(found.curve) == expected
+@pytest.mark.parametrize(
+    'options, searches',
+    [
+        ({}, False),
+        (dict(with_confidence=True), False),
+        (dict(tta_flip=True), True),
+        (dict(pamr_steps=1), True),
+    ],
+)
+def test_options_decide_how_it_is_calibrated(options, searches):
+    found = calibrate_segmentor(make_segmentor(**options), make_batches(2))
+    way = search_threshold if searches else collect_predictions
+    expected = way(make_segmentor(**options), make_batches(2))
+    assert found == (expected if searches else calibrate_threshold(expected))
+
+
+def test_thresholds_are_sorted_and_checked():
+    segmentor = make_segmentor(tta_flip=True)
+    found = search_threshold(segmentor, make_batches(1), (0.5, 0.2, 0.5))
+    assert list(dict(found.curve)) == [0.2, 0.5]
+    for thresholds in ((), (0.5, 1.5)):
+        with pytest.raises(ValueError, match=r'must lie in \[0, 1\]'):
+            search_threshold(segmentor, make_batches(1), thresholds)
+
+
+def test_all_images_count_and_the_first_give_the_grid(monkeypatch):
+    monkeypatch.setattr(threshold_search, 'NUM_SAMPLED', 1)
+    found = search_threshold(make_segmentor(tta_flip=True), make_batches(3))
+    assert found.num_crops == 3
+    alone = search_threshold(make_segmentor(tta_flip=True), make_batches(1))
+    assert list(dict(found.curve)) == list(dict(alone.curve))
+    assert found.curve != alone.curve
 
 
 def test_the_threshold_of_the_head_decides_nothing():

@@ -23,9 +23,14 @@ CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
 SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
 
 
-@pytest.fixture
-def segmentor():
-    model = MODELS.build(Config.fromfile(CONFIG).model).eval()
+@pytest.fixture(params=['groups', 'patches'])
+def segmentor(request):
+    """One with groups, and one whose patches are the segments, more of them in larger views."""
+    cfg = Config.fromfile(CONFIG).model
+    if request.param == 'patches':
+        cfg.backbone.update(depths=(1,), num_heads=(2,), num_group_tokens=(0,))
+        cfg.backbone.num_output_groups = ()
+    model = MODELS.build(cfg).eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=3.0 if 'group_token' in name else 0.5)
