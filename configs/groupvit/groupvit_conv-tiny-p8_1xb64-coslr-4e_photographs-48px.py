@@ -4,8 +4,8 @@
 #
 # Command:  python tools/real.py
 # Data: configs/_base_/datasets/photographs_48.py says which; VOC 2012 to evaluate on
-# Hardware: one CPU core beside another training, 14 minutes of training
-# Expected: on VOC-446 9.18 mIoU over 20 classes without background, 6.72 with background
+# Hardware: one CPU core beside another training, 15.5 minutes of training
+# Expected: on VOC-446 8.41 mIoU over 20 classes without background, 7.09 with background
 #           (docs/measurements.md, "Photographs from words")
 _base_ = [
     '../_base_/models/groupvit_conv-tiny-p8.py',
