@@ -110,7 +110,8 @@ def _encoded(segmentor: GroupViTSegmentor, batches: Iterable[dict]) -> Iterator[
         data = segmentor.data_preprocessor(batch, False)
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
             with memory_sentence(partial(segmentor.too_large, [image])):
-                yield _EncodedImage(image, sample, encode_windows(segmentor, image))
+                windows = encode_windows(segmentor, image)
+            yield _EncodedImage(image, sample, windows)
 
 
 def _grid(segmentor: GroupViTSegmentor, images: Sequence[_EncodedImage]) -> list[float]:
