@@ -136,7 +136,7 @@ def chosen_threshold(
             f'The masks have {int(pixels[0])} pixels of background and {int(pixels[1:].sum())} of '
             'other classes: a threshold needs both.'
         )
-    mious = [mean_iou(confusion) for confusion in counts]
+    mious = [_mean_iou(confusion) for confusion in counts]
     index = _middle_of_best(mious)
     curve = tuple(zip(thresholds, mious, strict=True))
     return ThresholdCalibration(thresholds[index], mious[index], num_crops, curve)
@@ -169,7 +169,7 @@ def _confusion(images: Sequence[_Counts], threshold: float) -> Tensor:
     return confusion
 
 
-def mean_iou(confusion: Tensor) -> float:
+def _mean_iou(confusion: Tensor) -> float:
     """Return the mIoU in percent over the classes that occur in a confusion matrix ``(K, K)``."""
     areas = class_areas(confusion)
     class_iou = iou(areas.intersect.double(), areas.union)

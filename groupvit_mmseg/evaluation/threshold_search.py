@@ -90,8 +90,9 @@ def search_threshold(
         raise ValueError(NO_IMAGE)
     candidates = checked_thresholds(_grid(segmentor, first) if thresholds is None else thresholds)
     total, count = torch.zeros(()), 0
-    for count, image in enumerate(itertools.chain(first, images), 1):  # noqa: B007
+    for image in itertools.chain(first, images):
         total = total + _count(segmentor, image, embedded, candidates)
+        count += 1
     return chosen_threshold(total, candidates, count)
 
 

@@ -227,7 +227,7 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
             logit_scale=clamped_exp(self.loss_contrastive.logit_scale.detach()),
         )
         for ending, criterion in self._prompt_losses().items():
-            images = self._compared(embeds, criterion.level)
+            images = embeds.image_embeds if criterion.level == 'pooled' else embeds.segment_embeds
             losses[f'loss_multi_label{ending}'] = criterion(
                 images, prompts, token_ids[:, 1:], embeds.segment_shares
             )
@@ -252,35 +252,24 @@ class GroupViTPretrainer(PretrainedInit, BaseModel):
         """The levels of all losses of prompts."""
         return {each.level for each in self._prompt_losses().values()}
 
-    @property
-    def _groups_tokens(self) -> bool:
-        """Whether segments are means of the projections of tokens."""
-        return self.image_projector.pool_projected and getattr(self.backbone, 'keeps_tokens', False)
-
     def _check_grouping(self) -> None:
         """Check that something trains the assignment, and that a loss of it has what it needs.
 
         Raises:
             ValueError: If not.
         """
-        if self.loss_grouping is not None and not self._groups_tokens:
+        is_mean = getattr(self.backbone, 'keeps_tokens', False)
+        projects_tokens = is_mean and self.image_projector.pool_projected
+        if self.loss_grouping is not None and not projects_tokens:
             raise ValueError(
                 'loss_grouping needs segments that are means of their tokens: set '
                 'image_projector.pool_projected and backbone.assignment.mean_of_tokens.'
             )
-        is_mean = getattr(self.backbone, 'keeps_tokens', False)
         if is_mean and self.loss_grouping is None and not self._levels - {'pooled'}:
             raise ValueError(
                 'Nothing would train which tokens belong together: set '
                 "loss_grouping=dict(type='GroupClusteringLoss') and image_projector.pool_projected."
             )
-
-    @staticmethod
-    def _compared(embeds: ImageTextEmbeds, level: str) -> Tensor:
-        """Return what a loss of a level compares with prompts."""
-        if level == 'pooled':
-            return embeds.image_embeds
-        return embeds.segment_embeds
 
 
 def build_losses(configs: dict | Sequence[dict] | None) -> nn.Module | None:
