@@ -15,7 +15,6 @@ from torch import Tensor
 
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses
 from groupvit_mmseg.models.refinement import affinities, refine
-from groupvit_mmseg.models.windows import WindowedImage
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.results import InferenceResult
 from groupvit_mmseg.text.class_list import ClassList
@@ -179,10 +178,7 @@ def score_words(
     Raises:
         PageError: If the time is over.
     """
-    tables = tuple(
-        head.segment_affinity(output, embedded.class_embeds)[0]  # (S, K)
-        for output in picture.encoded.windows.outputs
-    )
+    tables = tuple(picture.encoded.windows.affinities(head, embedded.class_embeds))  # (S, K) each
     classes = [head.foreground_affinity(table[None], embedded.classes)[0] for table in tables]
     foreground = _pixel_scores(picture, classes)  # (C, H, W)
     neighbours = None
@@ -208,8 +204,7 @@ def score_words(
 
 def _pixel_scores(picture: EncodedPicture, tables: list[Tensor]) -> Tensor:
     """Return the pixels' scores ``(C, H, W)`` of scores ``(S, C)`` of the segments by window."""
-    size, windows, _, group_maps = picture.encoded.windows
-    return WindowedImage(size, windows, group_maps, tables).pixel_scores()
+    return picture.encoded.windows.with_scores(tables).pixel_scores()
 
 
 def _refined(scores: Tensor, neighbours: Tensor, steps: int, deadline: Deadline) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.models.inference_options import is_count, read_options, read_scales
-from groupvit_mmseg.models.zero_shot_head import AFFINITIES
+from groupvit_mmseg.models.word_affinity import AFFINITIES
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import ClassChanges, ClassList, make_class_list
 from groupvit_mmseg.text.vocabulary import as_words, is_background

@@ -119,9 +119,9 @@ def _grid(segmentor: GroupViTSegmentor, images: Sequence[_EncodedImage]) -> list
     """Return steps of .05, and quantiles of the best scores of the segments of some images."""
     head = segmentor.decode_head
     best = [
-        head.foreground_affinity(head.segment_affinity(output)).amax(dim=-1).flatten()
+        head.foreground_affinity(affinity).amax(dim=-1)
         for each in images
-        for output in each.windows.outputs
+        for affinity in each.windows.affinities(head)
     ]
     quantiles = torch.quantile(torch.cat(best).double().cpu(), torch.linspace(0, 1, 100).double())
     return [*(step / 20 for step in range(21)), *quantiles.clamp(0, 1).tolist()]

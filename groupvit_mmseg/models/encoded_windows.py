@@ -15,7 +15,14 @@ from torch import Tensor
 from groupvit_mmseg.models.finite_scores import check_finite
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.window_views import WindowView
-from groupvit_mmseg.models.windows import Window, WindowedImage, crop_windows, smallest_integers
+from groupvit_mmseg.models.windows import (
+    Window,
+    WindowedImage,
+    crop_windows,
+    smallest_integers,
+    window_size,
+)
+from groupvit_mmseg.models.word_affinity import share_image_logits
 from groupvit_mmseg.out_of_memory import FittingSizes, in_fitting_parts
 
 if TYPE_CHECKING:
@@ -58,12 +65,14 @@ class EncodedWindows(NamedTuple):
         outputs (list[GroupViTOutput]): Of one window each, ``B = 1``.
         group_maps (list[Tensor]): Segment of each pixel of a window, ``(h, w)`` in one byte if
             there are at most 256 segments.
+        num_views (int): Views of each window; they follow one another. Defaults to 1.
     """
 
     size: tuple[int, int]
     windows: list[Window]
     outputs: list[GroupViTOutput]
     group_maps: list[Tensor]
+    num_views: int = 1
 
     def put(self, output: GroupViTOutput, group_map: Tensor) -> None:
         """Append the output of the next window, and the segment of each of its pixels."""
@@ -77,14 +86,65 @@ class EncodedWindows(NamedTuple):
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors + self.group_maps)
 
     @torch.no_grad()
+    def affinities(
+        self, head: GroupViTZeroShotHead, class_embeds: Tensor | None = None
+    ) -> list[Tensor]:
+        """Compute the affinities of the segments of each view to words, ``(S, K)`` each.
+
+        Args:
+            head (GroupViTZeroShotHead): The head.
+            class_embeds (Tensor, optional): As :meth:`.GroupViTZeroShotHead.word_logits` takes
+                them. Defaults to None.
+        """
+        return affinities_of_views(self._logits(head, class_embeds), self.num_views, head)
+
     def scored(self, head: GroupViTZeroShotHead, embedded: EmbeddedClasses) -> WindowedImage:
         """Compute the scores of all segments for classes; a millisecond or two per window."""
-        image = WindowedImage(self.size, self.windows, self.group_maps, [])
-        for output in self.outputs:
-            affinity = head.segment_affinity(output, embedded.class_embeds)  # (1, S, K)
-            check_finite(affinity, None, head)
-            image.scores.append(head.segment_scores(affinity, embedded.classes)[0])
-        return image
+        logits = self._logits(head, embedded.class_embeds)
+        return self.with_scores(scores_of_views(logits, self.num_views, head, embedded.classes))
+
+    def with_scores(self, scores: Sequence[Tensor]) -> WindowedImage:
+        """Return the image with any scores of the segments of each view, ``(S, C)``."""
+        return WindowedImage(self.size, self.windows, self.group_maps, list(scores))
+
+    def _logits(self, head: GroupViTZeroShotHead, class_embeds: Tensor | None) -> list[Tensor]:
+        """Compute the logits of words of each view, ``(1 + S, K)``."""
+        logits = [head.word_logits(output, class_embeds)[0] for output in self.outputs]
+        for table in logits:
+            check_finite(table, None, head)
+        return logits
+
+
+def affinities_of_views(
+    logits: Sequence[Tensor], num_views: int, head: GroupViTZeroShotHead
+) -> list[Tensor]:
+    """Convert the logits of views ``(1 + S, K)`` to affinities ``(S, K)``.
+
+    The views of a window share the words that it may contain: :func:`.share_image_logits`.
+
+    Args:
+        logits (Sequence[Tensor]): From :meth:`.GroupViTZeroShotHead.word_logits`, of one view each;
+            those of a window follow one another.
+        num_views (int): Views of a window.
+        head (GroupViTZeroShotHead): The head.
+    """
+    if num_views > 1:
+        logits = share_image_logits(logits, num_views)
+    return [head.word_affinity(view[None])[0] for view in logits]
+
+
+def scores_of_views(
+    logits: Sequence[Tensor],
+    num_views: int,
+    head: GroupViTZeroShotHead,
+    classes: ClassList | None = None,
+) -> list[Tensor]:
+    """Convert logits as :func:`affinities_of_views` takes them to scores ``(S, num_classes)``.
+
+    They are scores of the head's classes, or of ``classes``, to whose words the logits belong.
+    """
+    affinities = affinities_of_views(logits, num_views, head)
+    return [head.segment_scores(affinity[None], classes)[0] for affinity in affinities]
 
 
 @torch.no_grad()
@@ -103,7 +163,7 @@ def encode_windows(
     windows = crop_windows(size, {**segmentor.test_cfg, **(test_cfg or {})})
     options = segmentor.options
     views = options.views
-    encoded = EncodedWindows(size, [each for each in windows for _ in views], [], [])
+    encoded = EncodedWindows(size, [each for each in windows for _ in views], [], [], len(views))
     outputs: dict[int, GroupViTOutput] = {}
 
     def run(crops: Tensor) -> GroupViTOutput:
@@ -120,10 +180,11 @@ def encode_windows(
         fitting=segmentor.fitting,
     ):
         outputs |= {number: output.of_image(row) for row, (_, number) in enumerate(indices)}
-    for number, (rows, columns) in enumerate(encoded.windows):
-        group_map = outputs[number].group_map()[0]
-        window = (rows.stop - rows.start, columns.stop - columns.start)
-        encoded.put(outputs[number], views[number % len(views)].undo_map(group_map, window))
+    for number, window in enumerate(encoded.windows):
+        group_map = views[number % len(views)].undo_map(
+            outputs[number].group_map()[0], window_size(window)
+        )
+        encoded.put(outputs[number], group_map)
     return encoded
 
 

@@ -1,7 +1,6 @@
 """MMSegmentation's ``EncoderDecoder`` for a GroupViT backbone and its zero-shot head.
 
-Shapes: ``B`` images, ``H, W`` pixels of an image, ``S`` segments of a window, ``C`` channels of the
-scores at a time.
+Shapes: ``B`` images, ``H, W`` pixels of an image, ``S`` segments of a window, ``K`` words.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from groupvit_mmseg.checkpoints.pretrained import PretrainedInit
 from groupvit_mmseg.models.backbone_precision import QuantizedCopy, check_device_of, encode_in
 from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
-from groupvit_mmseg.models.encoded_windows import run_windows
+from groupvit_mmseg.models.encoded_windows import run_windows, scores_of_views
 from groupvit_mmseg.models.fastest_precision import PrecisionChoice
 from groupvit_mmseg.models.finite_scores import check_finite
 from groupvit_mmseg.models.original_size import resize_scores_to_image, resize_to_image
@@ -33,6 +32,7 @@ from groupvit_mmseg.models.windows import (
     crop_windows,
     in_fitting_chunks,
     smallest_integers,
+    window_size,
 )
 from groupvit_mmseg.out_of_memory import memory_sentence
 from groupvit_mmseg.text.class_list import ClassList
@@ -206,28 +206,30 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             WindowedImage(size, [each for each in places for _ in views], [], [])
             for size, places in zip(sizes, windows, strict=True)
         ]
-        for indices, (scores, group_maps) in run_windows(
-            self._scores_and_maps,
+        for indices, (tables, group_maps) in run_windows(
+            self._tables_and_maps,
             list(images),
             windows,
             options.window_batch_size,
             views=views,
             fitting=self.fitting,
         ):
-            for (image, number), table, group_map in zip(indices, scores, group_maps, strict=True):
-                rows, columns = results[image].windows[number]
-                size = (rows.stop - rows.start, columns.stop - columns.start)
-                group_map = views[number % len(views)].undo_map(group_map, size)
-                results[image].put(number, group_map, table)
+            for (image, number), table, group_map in zip(indices, tables, group_maps, strict=True):
+                view, window = views[number % len(views)], results[image].windows[number]
+                results[image].put(number, view.undo_map(group_map, window_size(window)), table)
+        if len(views) > 1:  # the tables are logits until all views of a window are there
+            for result in results:
+                result.scores[:] = scores_of_views(result.scores, len(views), self.decode_head)
         return results
 
-    def _scores_and_maps(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """Return scores ``(B, S, num_classes)`` and group maps of windows ``(B, 3, h, w)``."""
-        output = self.extract_feat(crops)
-        affinity = self.decode_head.segment_affinity(output)
-        check_finite(affinity, crops, self)
-        scores = self.decode_head.segment_scores(affinity)
-        return scores, smallest_integers(output.group_map(), scores.shape[1])
+    def _tables_and_maps(self, crops: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores and group maps of windows ``(B, 3, h, w)``; of views, logits of words."""
+        output, head = self.extract_feat(crops), self.decode_head
+        table = head.word_logits(output)  # (B, 1 + S, K)
+        check_finite(table, crops, self)
+        if len(self.options.views) == 1:
+            table = head.segment_scores(head.word_affinity(table))  # (B, S, num_classes)
+        return table, smallest_integers(output.group_map(), output.segments.shape[1])
 
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None

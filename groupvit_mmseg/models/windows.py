@@ -213,6 +213,12 @@ def _chunks(channels: list[int], count: int) -> Iterator[list[int]]:
         yield channels[start : start + count]
 
 
+def window_size(window: Window) -> tuple[int, int]:
+    """Return the height and width of a window."""
+    rows, columns = window
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
 def crop_windows(size: tuple[int, int], test_cfg: dict) -> list[Window]:
     """List the windows of an image as MMSeg does: the last of a row is shifted to the border.
 

@@ -23,6 +23,7 @@ from groupvit_mmseg.models.image_embeddings import (
 )
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale
+from groupvit_mmseg.models.word_affinity import AFFINITIES, hidden_words, softmax_affinity
 from groupvit_mmseg.text import get_templates
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from groupvit_mmseg.text.class_list import ClassOptions
-
-AFFINITIES = ('softmax', 'cosine', 'contrast')
-"""tuple[str, ...]: Affinities of a segment to a word; see :class:`GroupViTZeroShotHead`."""
 
 
 def _of_the_class_list(field: str) -> property:
@@ -114,8 +112,7 @@ class GroupViTZeroShotHead(BaseModule):
         self.image_projector = MODELS.build(image_projector)
         self.text_projector = MODELS.build(text_projector)
         self.logit_scale = new_logit_scale(0.07)
-        self.align_corners = False
-        self.top_k, self.affinity = top_k, affinity
+        self.align_corners, self.top_k, self.affinity = False, top_k, affinity
         self.register_buffer('class_embeds', None, persistent=False)
         self.set_classes(class_names, **class_options)
 
@@ -252,14 +249,8 @@ class GroupViTZeroShotHead(BaseModule):
         """Return the projected embeddings of images, ``(B, D)``, not normalised."""
         return embed_images(output, self.image_projector)
 
-    def segment_affinity(
-        self, output: GroupViTOutput, class_embeds: Tensor | None = None
-    ) -> Tensor:
-        """Compute the affinity of every segment to every prompted word.
-
-        The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
-        softmax over all words. With ``affinity='cosine'`` each word has the cosine alone, as
-        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0.
+    def word_logits(self, output: GroupViTOutput, class_embeds: Tensor | None = None) -> Tensor:
+        """Compare the image, then every segment, with every prompted word.
 
         Args:
             output (GroupViTOutput): Output for one crop of ``B`` images.
@@ -267,23 +258,32 @@ class GroupViTZeroShotHead(BaseModule):
                 for those of the head's classes. Defaults to None.
 
         Returns:
-            Tensor: ``(B, S, K)`` in [0, 1].
+            Tensor: Similarities times the logit scale, ``(B, 1 + S, K)``.
         """
         if class_embeds is None:
             class_embeds = self.encode_classes() if self.class_embeds is None else self.class_embeds
-        image_embeds = embed_segments(output, self.image_projector)  # (B, 1 + S, D)
-        class_embeds = class_embeds.to(image_embeds.dtype)  # (K, D)
-        logits = clamped_exp(self.logit_scale) * image_embeds @ class_embeds.T  # (B, 1 + S, K)
-        image_logits, segment_logits = logits[:, :1], logits[:, 1:]  # (B, 1, K), (B, S, K)
-        top = image_logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).indices  # (B, 1, top_k)
-        # 0 and not False: torch.jit's tracer, which counts FLOPs, knows no scatter of a bool.
-        hidden = torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
-        if self.affinity != 'softmax':
-            similarity = segment_logits / clamped_exp(self.logit_scale)
-            similarity = affinity_of_similarity(similarity, self.image_projector)
-            return similarity.masked_fill(hidden, 0.0) if self.affinity == 'cosine' else similarity
-        among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
-        return among_top * segment_logits.softmax(dim=-1)  # (B, S, K)
+        embeds = embed_segments(output, self.image_projector)  # (B, 1 + S, D)
+        return clamped_exp(self.logit_scale) * embeds @ class_embeds.to(embeds.dtype).T
+
+    def word_affinity(self, logits: Tensor) -> Tensor:
+        """Convert :meth:`word_logits` to affinities of segments, ``(B, S, K)`` in [0, 1].
+
+        The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
+        softmax over all words. With ``affinity='cosine'`` each word has the cosine alone, as
+        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0.
+        """
+        hidden, logits = hidden_words(logits[:, :1], self.top_k), logits[:, 1:]
+        if self.affinity == 'softmax':
+            return softmax_affinity(logits, hidden)
+        similarity = logits / clamped_exp(self.logit_scale)
+        similarity = affinity_of_similarity(similarity, self.image_projector)
+        return similarity.masked_fill(hidden, 0.0) if self.affinity == 'cosine' else similarity
+
+    def segment_affinity(
+        self, output: GroupViTOutput, class_embeds: Tensor | None = None
+    ) -> Tensor:
+        """Compute :meth:`word_affinity` of windows that are seen once, ``(B, S, K)``."""
+        return self.word_affinity(self.word_logits(output, class_embeds))
 
     def segment_scores(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Convert affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``.

@@ -137,7 +137,8 @@ def test_a_journal_of_other_labels_is_refused(settings, task, option):
         EvaluationTask(read_benchmark(path), settings)
 
 
-def test_sets_of_all_that_are_not_there_are_left_out(settings):
+def test_sets_of_all_that_are_not_there_are_left_out(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # this repository's folder data may have some
     pets = str(settings.configs / 'pets.py')
     tasks, missing = make_tasks(['all', pets], settings)
     assert [task.name for task in tasks] == ['pets']

@@ -17,6 +17,7 @@ from groupvit_mmseg.models.encoded_windows import (
 )
 from groupvit_mmseg.models.inference_options import read_options
 from groupvit_mmseg.models.window_views import WindowView
+from groupvit_mmseg.models.windows import crop_windows
 from groupvit_mmseg.text.class_list import make_class_list
 
 CONFIG = Path(__file__).parents[1] / 'data/configs/tiny_zeroshot.py'
@@ -147,6 +148,31 @@ def test_views_have_no_common_groups():
         read_options(dict(tta_flip=True, with_group_map=True))
     with pytest.raises(ValueError, match='tta_flip'):
         read_options(dict(tta_flip=2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('slide', [False, True])
+def test_views_of_a_window_choose_their_words_together(segmentor, slide):
+    """A word that one view leaves out of ``top_k`` does not lose that view's affinity."""
+    head = segmentor.decode_head
+    head.top_k, head.affinity, image = 2, 'cosine', torch.randn(3, 40, 48)
+    segmentor.set_classes(['cat', 'dog', 'bus', 'boat', 'sheep', 'cow'])
+    mode = SLIDE if slide else dict(mode='whole')
+    windows = crop_windows((40, 48), mode)
+    segmentor.test_cfg = dict(mode, tta_scales=(0.5, 1.0), tta_flip=True)
+    (windowed,) = segmentor.segment_windows([image])
+    embeds, chosen = head.encode_classes(), []
+    for number, (rows, columns) in enumerate(windows):
+        views = [view.apply(image[:, rows, columns]) for view in segmentor.options.views]
+        outputs = [segmentor.extract_feat(view[None]) for view in views]
+        images = torch.cat([F.normalize(head.embed_images(each)) for each in outputs])
+        best = (images @ embeds.T).mean(dim=0).topk(2).indices.sort().values
+        for table in windowed.scores[4 * number : 4 * number + 4]:
+            assert torch.equal(table.amax(dim=0).nonzero().flatten(), best)
+        chosen += [tuple((one @ embeds.T).topk(2).indices.sort().values.tolist()) for one in images]
+    assert len(set(chosen)) > 1  # alone they would choose differently
+    scores = encode_windows(segmentor, image).scored(head, EmbeddedClasses(head.classes, embeds))
+    torch.testing.assert_close(scores.pixel_scores(), windowed.pixel_scores())
 
 
 @torch.no_grad()
