@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses
+from groupvit_mmseg.models.finite_scores import NotFiniteError
 from groupvit_mmseg.models.refinement import affinities, refine
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.results import InferenceResult
@@ -21,6 +22,7 @@ from groupvit_mmseg.text.class_list import ClassList
 from groupvit_web.byte_cache import ByteCache
 from groupvit_web.deadline import Deadline
 from groupvit_web.encodings import EncodedPicture
+from groupvit_web.errors import PageError
 
 CHANNELS_AT_A_TIME = 8
 """int: Classes that PAMR refines together, between two checks of the time limit."""
@@ -176,9 +178,12 @@ def score_words(
         deadline (Deadline): Time limit of the request.
 
     Raises:
-        PageError: If the time is over.
+        PageError: If the time is over, or the weights give no numbers.
     """
-    tables = tuple(picture.encoded.windows.affinities(head, embedded.class_embeds))  # (S, K) each
+    try:
+        tables = tuple(picture.encoded.windows.affinities(head, embedded.class_embeds))  # (S, K)
+    except NotFiniteError as error:
+        raise PageError(str(error)) from error
     classes = [head.foreground_affinity(table[None], embedded.classes)[0] for table in tables]
     foreground = _pixel_scores(picture, classes)  # (C, H, W)
     neighbours = None

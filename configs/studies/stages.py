@@ -2,8 +2,8 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/study.py stages
 # Paper: two stages are better than one. The last variants ask what the second stage suffers from
-# here: noise that is drawn twice, a hard choice that is made twice, or segments without a patch, of
-# which 64 segments of 100 patches have many.
+# here: noise that is drawn twice, a hard choice that is made twice, or empty segments: with 64
+# segments for 100 patches many are empty.
 # Time: about 18 runs of 2 to 6 minutes on one thread
 # Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'

@@ -6,7 +6,7 @@ Shapes: ``H, W`` pixels of the image, ``h, w`` of a window, ``S`` segments, ``K`
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import torch
@@ -22,7 +22,6 @@ from groupvit_mmseg.models.windows import (
     smallest_integers,
     window_size,
 )
-from groupvit_mmseg.models.word_affinity import share_image_logits
 from groupvit_mmseg.out_of_memory import FittingSizes, in_fitting_parts
 
 if TYPE_CHECKING:
@@ -62,9 +61,9 @@ class EncodedWindows(NamedTuple):
     Attributes:
         size (tuple[int, int]): Height and width of the image.
         windows (list[Window]): Rows and columns of each window, again for each of its views.
-        outputs (list[GroupViTOutput]): Of one window each, ``B = 1``.
-        group_maps (list[Tensor]): Segment of each pixel of a window, ``(h, w)`` in one byte if
-            there are at most 256 segments.
+        outputs (list[GroupViTOutput]): Of one view each, ``B = 1``.
+        group_maps (list[Tensor]): Segment of each pixel of a window in each view, ``(h, w)`` in one
+            byte if there are at most 256 segments.
         num_views (int): Views of each window; they follow one another. Defaults to 1.
     """
 
@@ -95,56 +94,70 @@ class EncodedWindows(NamedTuple):
             head (GroupViTZeroShotHead): The head.
             class_embeds (Tensor, optional): As :meth:`.GroupViTZeroShotHead.word_logits` takes
                 them. Defaults to None.
-        """
-        return affinities_of_views(self._logits(head, class_embeds), self.num_views, head)
 
+        Raises:
+            NotFiniteError: If an affinity is NaN.
+        """
+        return list(affinities_of_views(self._logits(head, class_embeds), self.num_views, head))
+
+    def _logits(self, head: GroupViTZeroShotHead, class_embeds: Tensor | None) -> list[Tensor]:
+        """Compute the logits of words of each view, ``(1 + S, K)``."""
+        return [head.word_logits(output, class_embeds)[0] for output in self.outputs]
+
+    @torch.no_grad()
     def scored(self, head: GroupViTZeroShotHead, embedded: EmbeddedClasses) -> WindowedImage:
         """Compute the scores of all segments for classes; a millisecond or two per window."""
         logits = self._logits(head, embedded.class_embeds)
         return self.with_scores(scores_of_views(logits, self.num_views, head, embedded.classes))
 
-    def with_scores(self, scores: Sequence[Tensor]) -> WindowedImage:
+    def with_scores(self, scores: Iterable[Tensor]) -> WindowedImage:
         """Return the image with any scores of the segments of each view, ``(S, C)``."""
         return WindowedImage(self.size, self.windows, self.group_maps, list(scores))
 
-    def _logits(self, head: GroupViTZeroShotHead, class_embeds: Tensor | None) -> list[Tensor]:
-        """Compute the logits of words of each view, ``(1 + S, K)``."""
-        logits = [head.word_logits(output, class_embeds)[0] for output in self.outputs]
-        for table in logits:
-            check_finite(table, None, head)
-        return logits
 
-
+@torch.no_grad()
 def affinities_of_views(
     logits: Sequence[Tensor], num_views: int, head: GroupViTZeroShotHead
-) -> list[Tensor]:
-    """Convert the logits of views ``(1 + S, K)`` to affinities ``(S, K)``.
+) -> Iterator[Tensor]:
+    """Convert the logits of views to affinities, the views of one window at a time.
 
-    The views of a window share the words that it may contain: :func:`.share_image_logits`.
+    All views of a window may contain the same words: those nearest to the mean of their images. If
+    each chose its own, a word that some leave out would lose their part of its score.
 
     Args:
-        logits (Sequence[Tensor]): From :meth:`.GroupViTZeroShotHead.word_logits`, of one view each;
-            those of a window follow one another.
+        logits (Sequence[Tensor]): From :meth:`.GroupViTZeroShotHead.word_logits`, ``(1 + S, K)`` of
+            each view; those of a window follow one another.
         num_views (int): Views of a window.
         head (GroupViTZeroShotHead): The head.
+
+    Yields:
+        Tensor: ``(S, K)`` of the next view.
+
+    Raises:
+        NotFiniteError: If an affinity is NaN.
     """
-    if num_views > 1:
-        logits = share_image_logits(logits, num_views)
-    return [head.word_affinity(view[None])[0] for view in logits]
+    for start in range(0, len(logits), num_views):
+        views = logits[start : start + num_views]
+        image_logits = torch.stack([view[:1] for view in views]).mean(dim=0)  # (1, K)
+        for view in views:
+            affinity = head.word_affinity(view[None], image_logits[None])  # (1, S, K)
+            check_finite(affinity, None, head)
+            yield affinity[0]
 
 
+@torch.no_grad()
 def scores_of_views(
     logits: Sequence[Tensor],
     num_views: int,
     head: GroupViTZeroShotHead,
     classes: ClassList | None = None,
-) -> list[Tensor]:
+) -> Iterator[Tensor]:
     """Convert logits as :func:`affinities_of_views` takes them to scores ``(S, num_classes)``.
 
     They are scores of the head's classes, or of ``classes``, to whose words the logits belong.
     """
-    affinities = affinities_of_views(logits, num_views, head)
-    return [head.segment_scores(affinity[None], classes)[0] for affinity in affinities]
+    for affinity in affinities_of_views(logits, num_views, head):
+        yield head.segment_scores(affinity[None], classes)[0]
 
 
 @torch.no_grad()

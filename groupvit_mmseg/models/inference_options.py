@@ -39,8 +39,9 @@ class InferenceOptions(NamedTuple):
             and ``'fp32'`` on other devices. Defaults to ``'fp32'``.
         tta_scales (tuple[float, ...]): Sizes in which each window is encoded, factors on its sides
             above 0 and at most 4. Defaults to ``(1.0,)``.
-        tta_flip (bool): Whether each is encoded with left and right exchanged too; the scores of
-            all views are averaged. Defaults to False.
+        tta_flip (bool): Whether each is encoded with left and right exchanged too. All views of a
+            window choose the ``top_k`` words together, and their scores are averaged. Defaults to
+            False.
     """
 
     mode: str = 'whole'

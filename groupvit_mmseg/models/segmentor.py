@@ -217,19 +217,19 @@ class GroupViTSegmentor(  # type: ignore[misc]  # EncoderDecoder does not check 
             for (image, number), table, group_map in zip(indices, tables, group_maps, strict=True):
                 view, window = views[number % len(views)], results[image].windows[number]
                 results[image].put(number, view.undo_map(group_map, window_size(window)), table)
-        if len(views) > 1:  # the tables are logits until all views of a window are there
-            for result in results:
-                result.scores[:] = scores_of_views(result.scores, len(views), self.decode_head)
+        for result in results if len(views) > 1 else []:  # logits, until all views are there
+            result.scores[:] = scores_of_views(result.scores, len(views), self.decode_head)
         return results
 
     def _tables_and_maps(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Return scores and group maps of windows ``(B, 3, h, w)``; of views, logits of words."""
         output, head = self.extract_feat(crops), self.decode_head
         table = head.word_logits(output)  # (B, 1 + S, K)
-        check_finite(table, crops, self)
+        affinity = head.word_affinity(table)  # (B, S, K)
+        check_finite(affinity, crops, self)
         if len(self.options.views) == 1:
-            table = head.segment_scores(head.word_affinity(table))  # (B, S, num_classes)
-        return table, smallest_integers(output.group_map(), output.segments.shape[1])
+            table = head.segment_scores(affinity)  # (B, S, num_classes)
+        return table, smallest_integers(output.group_map(), affinity.shape[1])
 
     def _scored(
         self, windowed: WindowedImage, image: Tensor, sample: SegDataSample | None

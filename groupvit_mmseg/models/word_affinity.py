@@ -6,8 +6,6 @@ the loss; those of the image stand before those of its segments: ``(B, 1 + S, K)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -50,31 +48,3 @@ def softmax_affinity(segment_logits: Tensor, hidden: Tensor) -> Tensor:
     """
     among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
     return among_top * segment_logits.softmax(dim=-1)
-
-
-def share_image_logits(logits: Sequence[Tensor], num_views: int) -> list[Tensor]:
-    """Give all views of a window the same image: the mean of theirs.
-
-    Otherwise each view would choose its own words by ``top_k``, and a word that half of the views
-    leave out would have half of its affinity.
-
-    Args:
-        logits (Sequence[Tensor]): Of one view each, ``(1 + S, K)``; those of a window follow one
-            another. ``S`` may differ.
-        num_views (int): Views of a window.
-
-    Returns:
-        list[Tensor]: The same with other first rows.
-
-    Example:
-        >>> views = [torch.tensor([[0.0, 1.0], [5.0, 6.0]]), torch.tensor([[1.0, 0.0]])]
-        >>> share_image_logits(views, num_views=2)[0]
-        tensor([[0.5000, 0.5000],
-                [5.0000, 6.0000]])
-    """
-    shared: list[Tensor] = []
-    for start in range(0, len(logits), num_views):
-        views = logits[start : start + num_views]
-        image = torch.stack([view[:1] for view in views]).mean(dim=0)  # (1, K)
-        shared.extend(torch.cat([image, view[1:]]) for view in views)
-    return shared

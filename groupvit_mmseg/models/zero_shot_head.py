@@ -53,17 +53,16 @@ class GroupViTZeroShotHead(BaseModule):
         text_projector (dict): Config of the text tower's projector.
         class_names (str | Sequence[str]): Name of a known set (``'pascal_voc'``) or the names in
             order; a background has index 0 and is never prompted.
-        top_k (int): Number of classes that a crop may contain: those nearest to its image
-            embedding. Defaults to 5.
+        top_k (int): Number of words that a window may contain: those nearest to its image
+            embedding, or to the mean of those of its views. Defaults to 5.
         affinity (str): Affinity of a segment to a word: ``'softmax'``, the paper's, compares the
             words with each other; ``'cosine'``, ``(1 + cos) / 2``, depends on no other word, so
             that a threshold tells things from what no word names; ``'contrast'``, ``(1 + cos -
             cos_bg) / 2`` with the nearest background word, if there is a ``bg_thresh``, of all
             words without ``top_k``. Defaults to 'softmax'.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
-        **class_options: The other fields of a :class:`ClassList`: ``with_background``,
-            ``bg_thresh``, ``background_words``, ``templates``, ``aliases``, ``class_templates``,
-            ``alias_pooling`` and ``class_thresholds``, as :func:`.make_class_list` takes them.
+        **class_options: The other fields of a :class:`ClassList`, such as ``with_background`` and
+            ``templates``, as :func:`.make_class_list` takes them.
 
     Raises:
         ValueError: As :meth:`set_classes`, or if ``top_k`` is not positive.
@@ -265,14 +264,16 @@ class GroupViTZeroShotHead(BaseModule):
         embeds = embed_segments(output, self.image_projector)  # (B, 1 + S, D)
         return clamped_exp(self.logit_scale) * embeds @ class_embeds.to(embeds.dtype).T
 
-    def word_affinity(self, logits: Tensor) -> Tensor:
+    def word_affinity(self, logits: Tensor, image_logits: Tensor | None = None) -> Tensor:
         """Convert :meth:`word_logits` to affinities of segments, ``(B, S, K)`` in [0, 1].
 
         The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
         softmax over all words. With ``affinity='cosine'`` each word has the cosine alone, as
-        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0.
+        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0. Views
+        of a window have the mean of their ``image_logits`` ``(B, 1, K)`` in common.
         """
-        hidden, logits = hidden_words(logits[:, :1], self.top_k), logits[:, 1:]
+        hidden = hidden_words(logits[:, :1] if image_logits is None else image_logits, self.top_k)
+        logits = logits[:, 1:]
         if self.affinity == 'softmax':
             return softmax_affinity(logits, hidden)
         similarity = logits / clamped_exp(self.logit_scale)
@@ -288,13 +289,12 @@ class GroupViTZeroShotHead(BaseModule):
     def segment_scores(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Convert affinities ``(B, S, K)`` to class scores ``(B, S, num_classes)``.
 
-        They are scores of the head's classes, or of ``classes`` with the affinities to their words.
-        :func:`.add_background` describes thresholds.
+        ``classes`` are those of the words, or the head's; :func:`.add_background` has thresholds.
         """
-        classes = self.classes if classes is None else classes
-        return score_classes(affinity, classes, contrast=self.affinity == 'contrast')
+        contrast = self.affinity == 'contrast'
+        return score_classes(affinity, classes or self.classes, contrast=contrast)
 
     def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""
-        classes = self.classes if classes is None else classes
-        return score_foreground(affinity, classes, contrast=self.affinity == 'contrast')
+        contrast = self.affinity == 'contrast'
+        return score_foreground(affinity, classes or self.classes, contrast=contrast)

@@ -38,7 +38,7 @@ PARTS = {
         ('models/test_backbone_options.py', 'models/test_parity_hugging_face.py'),
     ),
     'head': Part(
-        ('models/class_scores.py', 'models/zero_shot_head.py'),
+        ('models/class_scores.py', 'models/word_affinity.py', 'models/zero_shot_head.py'),
         ('models/test_class_scores.py', 'models/test_zero_shot_head.py'),
         ('models/test_finite_scores.py', 'models/test_open_vocabulary.py'),
     ),

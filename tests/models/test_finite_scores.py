@@ -46,6 +46,19 @@ def test_a_weight_that_is_no_number_is_named(value, part):
         segmentor.predict([image])
 
 
+@pytest.mark.parametrize('views', [{}, dict(tta_flip=True)], ids=['plain', 'views'])
+def test_a_scale_that_divides_by_0_is_named(views):
+    segmentor = WINDOWS.make_segmentor(head=dict(affinity='cosine'), **views)
+    segmentor.decode_head.logit_scale.data.fill_(float('-inf'))  # times 0, then divided by it
+    (image,) = WINDOWS.images((45, 61))
+    with pytest.raises(ValueError, match=r'The weight decode_head\.logit_scale has 1 of 1 values'):
+        segmentor.predict([image])
+    encoded, head = encode_windows(segmentor, image), segmentor.decode_head
+    embedded = EmbeddedClasses(head.classes, head.encode_classes())
+    with pytest.raises(ValueError, match='The weight logit_scale'):
+        encoded.scored(head, embedded)
+
+
 def test_a_text_weight_that_is_no_number_is_named_for_encoded_images():
     segmentor = WINDOWS.make_segmentor()
     (image,) = WINDOWS.images((45, 61))

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_web.byte_cache import ByteCache
@@ -50,6 +51,15 @@ def test_the_page_shows_what_the_inferencer_computes(segmenter, picture, mode, c
     assert (result.label_map == expected.label_map)[clear].all()
     if mode == 'whole' and 'templates' not in changes:  # one window: the same batches
         assert (result.label_map == expected.label_map).all()
+
+
+def test_weights_that_give_no_numbers_are_one_sentence(segmenter, picture, monkeypatch):
+    scale = segmenter.model.head.logit_scale
+    monkeypatch.setattr(scale, 'data', torch.full_like(scale, float('nan')))
+    with pytest.raises(PageError, match='The weight logit_scale has 1 of 1 values'):
+        segmenter.scores(picture, REQUEST)
+    monkeypatch.undo()
+    assert segmenter.scores(picture, REQUEST) is not None
 
 
 def test_the_tests_see_several_classes(segmenter, picture):
