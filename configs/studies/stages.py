@@ -5,7 +5,7 @@
 # here: noise that is drawn twice, a hard choice that is made twice, or empty segments: with 64
 # segments for 100 patches many are empty.
 # Time: about 18 runs of 2 to 6 minutes on one thread
-# Numbers: docs/results.md
+# Numbers: docs/results.md, the last three variants one seed
 _base_ = '../_base_/studies/scenes.py'
 title = 'Stages'
 question = 'Are two grouping stages better than one?'

@@ -12,9 +12,10 @@ FOLDER = Path(__file__).parents[2] / 'configs' / 'groupvit'
 (PATH,) = FOLDER.glob('*flickr8k*.py')
 (SHORT,) = FOLDER.glob('*-4e_photographs-48px.py')
 (LONG,) = FOLDER.glob('*-16e_photographs-64px.py')
+(LONGER,) = FOLDER.glob('*-12e_photographs-64px.py')
 
 
-@pytest.mark.parametrize('path', [PATH, SHORT, LONG], ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [PATH, SHORT, LONG, LONGER], ids=lambda path: path.stem)
 def test_numbers_in_the_name(path):
     cfg = Config.fromfile(path)
     assert f'-p{cfg.model.backbone.patch_size}_' in path.name
@@ -25,6 +26,19 @@ def test_numbers_in_the_name(path):
     assert cfg.val_cfg.segmentor.backbone == cfg.model.backbone
     crop = next(t for t in cfg.train_pipeline if t.type == 'LoadRandomResizedCrop')
     assert crop.scale == cfg.model.backbone.img_size
+
+
+def test_twelve_epochs_more_take_the_weights_of_sixteen():
+    before, after = Config.fromfile(LONG), Config.fromfile(LONGER)
+    assert before.model == after.model
+    assert before.val_cfg == after.val_cfg
+    assert before.val_dataloader == after.val_dataloader
+    shares = [
+        [each.weight for each in cfg.train_dataloader.dataset.sources] for cfg in (before, after)
+    ]
+    assert shares == [[0.2, 0.2, 0.6], [0.15, 0.25, 0.6]]
+    assert after.load_from is None  # its command names them
+    assert [each.end for each in after.param_scheduler] == [300, 12]
 
 
 def test_pretraining_weights_are_those_of_the_segmentor():
