@@ -96,7 +96,7 @@ class EncodedWindows(NamedTuple):
                 them. Defaults to None.
 
         Raises:
-            NotFiniteError: If an affinity is NaN.
+            ValueError: If an affinity is NaN or infinite.
         """
         return list(affinities_of_views(self._logits(head, class_embeds), self.num_views, head))
 
@@ -134,7 +134,7 @@ def affinities_of_views(
         Tensor: ``(S, K)`` of the next view.
 
     Raises:
-        NotFiniteError: If an affinity is NaN.
+        ValueError: If an affinity is NaN or infinite.
     """
     for start in range(0, len(logits), num_views):
         views = logits[start : start + num_views]
