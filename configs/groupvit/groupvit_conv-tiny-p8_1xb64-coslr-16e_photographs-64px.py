@@ -1,5 +1,5 @@
-# The photographs in an hour: larger crops, four times the epochs, stronger augmentation, and fewer
-# pairs of VOC, whose 2,663 photographs are learnt by heart otherwise.
+# The photographs in 75 minutes: larger crops, four times the epochs, stronger augmentation, and
+# fewer pairs of VOC, whose 2,663 photographs are learnt by heart otherwise.
 #
 # Command:  python tools/train.py THIS_FILE
 #           python tools/real.py --config THIS_FILE --checkpoint CHECKPOINT

@@ -8,7 +8,7 @@
 # instead of 8.9 M parameters) and groups learn from captions alone: in the former words match
 # patches, the latter is the paper's objective.
 # Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
-# Numbers: docs/results.md, one seed of some variants
+# Numbers: docs/results.md, without `spectral`, `colours` and `cosines`
 _base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
