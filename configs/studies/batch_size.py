@@ -5,7 +5,7 @@
 # the square root of the batch size over 64. Variants with `same-steps` take the 750 steps of
 # the first, the others see as many pairs as it, in 6 epochs. The warm-up is always one epoch.
 # Time: about 9 runs of 3 to 7 minutes, 3 of four times and 3 of 16 times as long, on one thread
-# Numbers: not yet measured
+# Numbers: docs/results.md, without `same-steps`
 _base_ = '../_base_/studies/scenes.py'
 title = 'Batch size'
 question = 'Does a larger batch help at equal epochs, and at equal steps?'
