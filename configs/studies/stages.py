@@ -1,11 +1,11 @@
 # One and two grouping stages on the scenes: the paper's table 3 in miniature.
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/study.py stages
-# Paper: two stages are better than one. The last variants ask what the second stage suffers from
-# here: noise that is drawn twice, a hard choice that is made twice, or empty segments: with 64
-# segments for 100 patches many are empty.
-# Time: about 18 runs of 2 to 6 minutes on one thread
-# Numbers: docs/results.md, the last three variants one seed
+# Paper: two stages are better than one. The other variants ask what the second stage suffers from
+# here: noise that is drawn twice, a hard choice that is made twice, empty segments (with 64 segments
+# for 100 patches many are empty), or queries that have seen the whole image.
+# Time: about 24 runs of 2 to 6 minutes on one thread
+# Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'
 title = 'Stages'
 question = 'Are two grouping stages better than one?'
@@ -29,4 +29,7 @@ variants = {
         f'{backbone}.num_output_groups': [16, 8],
     },
 }
-del backbone, two_stages
+query = f'{backbone}.assignment.later_query_weight'
+variants['two-stages-query-0.01'] = {**two_stages, query: 0.01}
+variants['two-stages-soft-query-0.01'] = {**variants['two-stages-soft'], query: 0.01}
+del backbone, two_stages, query

@@ -41,6 +41,7 @@ def apply_protocol(
     pooling = head.classes.alias_pooling
     head.set_classes(protocol.class_list(class_set, classes, alias_pooling=pooling))
     head.top_k, head.affinity = protocol.top_k, protocol.affinity
+    head.image_weight = protocol.image_weight
     head.logit_scale.data.fill_(math.log(protocol.logit_scale or logit_scale))
     head.encode_classes()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from groupvit_mmseg.benchmark.result_types import ProtocolFields
 from groupvit_mmseg.models.inference_options import is_count, read_options, read_scales
-from groupvit_mmseg.models.word_affinity import AFFINITIES
+from groupvit_mmseg.models.word_affinity import AFFINITIES, check_affinity_options
 from groupvit_mmseg.text.class_file_yaml import ClassFile
 from groupvit_mmseg.text.class_list import ClassChanges, ClassList, make_class_list
 from groupvit_mmseg.text.vocabulary import as_words, is_background
@@ -42,6 +42,7 @@ class Protocol:
         top_k (int): Number of classes that a window keeps.
         affinity (str): Affinity of a segment to a word, ``softmax`` or ``cosine``; see
             :class:`.GroupViTZeroShotHead`.
+        image_weight (float): Share of a window's own affinity in those of its segments.
         logit_scale (float | None): Factor on the similarities; None for that of the checkpoint.
         pamr_steps (int): Iterations of PAMR on the scores; 0 for none.
         crf_steps (int): Iterations of a fully connected CRF on them; 0 for none.
@@ -65,6 +66,7 @@ class Protocol:
     background_words: tuple[str, ...] = ()
     top_k: int = 5
     affinity: str = 'softmax'
+    image_weight: float = 0.0
     logit_scale: float | None = None
     pamr_steps: int = 0
     crf_steps: int = 0
@@ -81,8 +83,7 @@ class Protocol:
         for name in ('short_side', 'top_k'):
             if not is_count(getattr(self, name)):
                 raise ValueError(f'{name} = {getattr(self, name)!r} must be a positive number.')
-        if self.affinity not in AFFINITIES:
-            raise ValueError(f'affinity = {self.affinity!r} is none of {", ".join(AFFINITIES)}.')
+        check_affinity_options(self.top_k, self.affinity, self.image_weight)
         scale = self.logit_scale
         is_number = isinstance(scale, Real) and not isinstance(scale, bool)
         if scale is not None and not (is_number and 0 < scale <= MAX_LOGIT_SCALE):
@@ -165,6 +166,8 @@ class Protocol:
             settings.append(f'a window keeps all classes, not the {self.top_k} nearest ones')
         if self.affinity != AFFINITIES[0]:
             settings.append(f'the model scores classes itself, not by {self.affinity}')
+        if self.image_weight:
+            settings.append(f'segments do not take the share {self.image_weight} from their window')
         return settings
 
     def changed(self, **changes: Unpack[ProtocolFields]) -> Protocol:

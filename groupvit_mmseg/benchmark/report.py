@@ -104,6 +104,7 @@ def describe_protocol(cfg: Config, head: nn.Module) -> dict[str, object]:
         'inference': dict(segmentor.get('test_cfg') or {}),
         'top_k': getattr(head, 'top_k', None),
         'affinity': getattr(head, 'affinity', None),
+        'image_weight': getattr(head, 'image_weight', None),
         'tta': describe_tta(pipeline),
     }
 

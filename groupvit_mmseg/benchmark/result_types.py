@@ -56,6 +56,7 @@ class ProtocolFields(TypedDict, total=False):
     background_words: str | Sequence[str] | None
     top_k: int
     affinity: str
+    image_weight: float
     logit_scale: float | None
     pamr_steps: int
     crf_steps: int

@@ -122,7 +122,9 @@ def _assignment(where: str, value: object) -> tuple[tuple[str, object], ...] | N
     """Return the options of the assignment that differ from the paper's."""
     if value is None:
         return None
-    paper: dict[str, object] = dict(kind='hard', gumbel_noise=True, eps=1.0, mean_of_tokens=False)
+    paper: dict[str, object] = dict(
+        kind='hard', gumbel_noise=True, eps=1.0, mean_of_tokens=False, later_query_weight=1.0
+    )
     if not isinstance(value, Mapping) or not set(value) <= set(paper):
         raise _wrong_type(where, 'assignment', value, f'a dict with keys of {", ".join(paper)}')
     return tuple(sorted((key, v) for key, v in value.items() if v != paper[key]))

@@ -4,6 +4,7 @@ All of them take logits ``(..., S, N)`` and assign each of the ``N`` tokens to o
 segments, so they normalise over axis -2. Paper: section 3.1, equations 3 to 5.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -76,12 +77,20 @@ class AssignmentOptions(NamedTuple):
             which has attended to all tokens, and without an MLP after it; of an empty one, zero.
             For a backbone of one stage; a projector with ``pool_projected`` projects tokens before
             the mean. Defaults to False.
+        later_query_weight (float): Factor, at least 0, on the query in the segments of every stage
+            after the first. A query has attended to all tokens: a segment that contains it can name
+            what is elsewhere. Small, but not 0, where segments may be empty. Defaults to 1.0.
     """
 
     kind: str = 'hard'
     gumbel_noise: bool = True
     eps: float = 1.0
     mean_of_tokens: bool = False
+    later_query_weight: float = 1.0
+
+    def of_stage(self, index: int) -> 'AssignmentOptions':
+        """Return the options of a stage, counted from 0: the first has its whole query."""
+        return self if index else self._replace(later_query_weight=1.0)
 
 
 PAPER_ASSIGNMENT = AssignmentOptions()
@@ -97,8 +106,8 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
         ValueError: If there is no such option, or a value is out of its range.
 
     Example:
-        >>> read_assignment_options(dict(kind='soft'))
-        AssignmentOptions(kind='soft', gumbel_noise=True, eps=1.0, mean_of_tokens=False)
+        >>> read_assignment_options(dict(kind='soft')).kind
+        'soft'
     """
     values = dict(values or {})
     unknown = sorted(set(values) - set(AssignmentOptions._fields))
@@ -115,7 +124,10 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
             raise ValueError(f'assignment {name} = {getattr(options, name)!r} must be a bool.')
     if not isinstance(options.eps, int | float) or not options.eps > 0:
         raise ValueError(f'assignment eps = {options.eps!r} must be a number above 0.')
-    return options._replace(eps=float(options.eps))
+    weight = options.later_query_weight
+    if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+        raise ValueError(f'assignment later_query_weight = {weight!r} must be a number, at least 0.')
+    return options._replace(eps=float(options.eps), later_query_weight=float(weight))
 
 
 def assign(logits: Tensor, options: AssignmentOptions, *, training: bool) -> Tensor:

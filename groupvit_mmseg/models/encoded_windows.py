@@ -121,8 +121,8 @@ def affinities_of_views(
 ) -> Iterator[Tensor]:
     """Convert the logits of views to affinities, the views of one window at a time.
 
-    All views of a window may contain the same words: those nearest to the mean of their images. If
-    each chose its own, a word that some leave out would lose their part of its score.
+    All views of a window have the mean of their images in common, and so the words that they may
+    contain. If each chose its own, a word that some leave out would lose their part of its score.
 
     Args:
         logits (Sequence[Tensor]): From :meth:`.GroupViTZeroShotHead.word_logits`, ``(1 + S, K)`` of
@@ -140,7 +140,8 @@ def affinities_of_views(
         views = logits[start : start + num_views]
         image_logits = torch.stack([view[:1] for view in views]).mean(dim=0)  # (1, K)
         for view in views:
-            affinity = head.word_affinity(view[None], image_logits[None])  # (1, S, K)
+            together = torch.cat([image_logits, view[1:]])  # (1 + S, K)
+            affinity = head.word_affinity(together[None])  # (1, S, K)
             check_finite(affinity, None, head)
             yield affinity[0]
 

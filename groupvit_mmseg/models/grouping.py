@@ -4,6 +4,7 @@ Paper: section 3.1 and figure 2 (right). Shapes: ``B`` images, ``N`` tokens, ``G
 ``S`` segments, ``C`` channels.
 """
 
+import torch
 from torch import Tensor, nn
 
 from groupvit_mmseg.models.assignment import (
@@ -154,7 +155,7 @@ class GroupingBlock(nn.Module):
                 assignment = self.assign.assign(query, normed)
                 return mean_of_members(x, assignment.hard), assignment
             out, assignment = self.assign(query, normed)  # (B, S, C), (B, S, N)
-            out = out + query
+            out = torch.add(out, query, alpha=self.assign.options.later_query_weight)
             return self.reduce(out) + self.mlp_out(self.norm_out(out)), assignment
 
 

@@ -63,7 +63,7 @@ class GroupViT(PretrainedInit, BaseModule):
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
             ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``,
-            ``mean_of_tokens=True``. Defaults to None, the paper's: hard, with noise, eps 1.
+            ``mean_of_tokens=True``, ``later_query_weight=0.01``. Defaults to None, the paper's.
         group_token_std (float): Initial standard deviation of the first stage's group tokens.
             Defaults to 0.02.
         conv_stem (dict, optional): ``channels`` and ``num_blocks`` of a :class:`.ConvStem` in place

@@ -120,7 +120,7 @@ def build_stages(
             out_channels=widths[i + 1] if i + 1 < len(widths) else width,
             mlp_ratio=mlp_ratio,
             assign_scale=assign_scale,
-            options=assignment,
+            options=assignment.of_stage(i),
         )
         projector = None
         if i > 0:

@@ -6,11 +6,26 @@ the loss; those of the image stand before those of its segments: ``(B, 1 + S, K)
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
 AFFINITIES = ('softmax', 'cosine', 'contrast')
 """tuple[str, ...]: Affinities of a segment to a word; see :class:`.GroupViTZeroShotHead`."""
+
+
+def check_affinity_options(top_k: int, affinity: str, image_weight: float) -> None:
+    """Raise ``ValueError`` for options of a :class:`.GroupViTZeroShotHead` out of their range."""
+    if not isinstance(top_k, int) or top_k < 1:
+        raise ValueError(f'top_k = {top_k} lets no class through: give a positive number.')
+    if affinity not in AFFINITIES:
+        raise ValueError(f'affinity = {affinity!r} is none of {", ".join(AFFINITIES)}.')
+    is_number = isinstance(image_weight, Real) and not isinstance(image_weight, bool)
+    if not (is_number and 0 <= image_weight < 1):
+        raise ValueError(
+            f'image_weight = {image_weight!r} is not a number from 0, segments alone, to below 1.'
+        )
 
 
 def hidden_words(image_logits: Tensor, top_k: int) -> Tensor:
@@ -48,3 +63,20 @@ def softmax_affinity(segment_logits: Tensor, hidden: Tensor) -> Tensor:
     """
     among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
     return among_top * segment_logits.softmax(dim=-1)
+
+
+def mixed_with_image(affinity: Tensor, image_weight: float) -> Tensor:
+    """Average the affinities of segments with those of their image, which know what there is.
+
+    Args:
+        affinity (Tensor): Of the image, then of its segments, ``(B, 1 + S, K)``.
+        image_weight (float): Share of the image in [0, 1); 0 leaves the segments as they are.
+
+    Returns:
+        Tensor: Of the segments, ``(B, S, K)``.
+
+    Example:
+        >>> mixed_with_image(torch.tensor([[[0.4, 0.8], [0.2, 0.0]]]), image_weight=0.5)
+        tensor([[[0.3000, 0.4000]]])
+    """
+    return torch.lerp(affinity[:, 1:], affinity[:, :1], image_weight)

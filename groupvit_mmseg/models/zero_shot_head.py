@@ -23,7 +23,12 @@ from groupvit_mmseg.models.image_embeddings import (
 )
 from groupvit_mmseg.models.outputs import GroupViTOutput
 from groupvit_mmseg.models.similarity import clamped_exp, new_logit_scale
-from groupvit_mmseg.models.word_affinity import AFFINITIES, hidden_words, softmax_affinity
+from groupvit_mmseg.models.word_affinity import (
+    check_affinity_options,
+    hidden_words,
+    mixed_with_image,
+    softmax_affinity,
+)
 from groupvit_mmseg.text import get_templates
 from groupvit_mmseg.text.class_list import ClassList, make_class_list
 
@@ -60,12 +65,14 @@ class GroupViTZeroShotHead(BaseModule):
             that a threshold tells things from what no word names; ``'contrast'``, ``(1 + cos -
             cos_bg) / 2`` with the nearest background word, if there is a ``bg_thresh``, of all
             words without ``top_k``. Defaults to 'softmax'.
+        image_weight (float): Share of the window's own affinity in those of its segments, from 0 to
+            below 1: the whole may know better *what* it shows. Defaults to 0, as in the paper.
         init_cfg (dict, optional): Initialisation config of mmengine. Defaults to None.
         **class_options: The other fields of a :class:`ClassList`, such as ``with_background`` and
             ``templates``, as :func:`.make_class_list` takes them.
 
     Raises:
-        ValueError: As :meth:`set_classes`, or if ``top_k`` is not positive.
+        ValueError: As :meth:`set_classes`, or for an option out of its range.
 
     Example:
         >>> from groupvit_mmseg.models import GroupViTZeroShotHead
@@ -99,19 +106,18 @@ class GroupViTZeroShotHead(BaseModule):
         class_names: str | Sequence[str],
         top_k: int = 5,
         affinity: str = 'softmax',
+        image_weight: float = 0.0,
         init_cfg: dict | None = None,
         **class_options: Unpack[ClassOptions],
     ) -> None:
         super().__init__(init_cfg)
-        if not isinstance(top_k, int) or top_k < 1:
-            raise ValueError(f'top_k = {top_k} lets no class through: give a positive number.')
-        if affinity not in AFFINITIES:
-            raise ValueError(f'affinity = {affinity!r} is none of {", ".join(AFFINITIES)}.')
+        check_affinity_options(top_k, affinity, image_weight)
         self.text_encoder = MODELS.build(text_encoder)
         self.image_projector = MODELS.build(image_projector)
         self.text_projector = MODELS.build(text_projector)
         self.logit_scale = new_logit_scale(0.07)
-        self.align_corners, self.top_k, self.affinity = False, top_k, affinity
+        self.align_corners, self.top_k = False, top_k
+        self.affinity, self.image_weight = affinity, image_weight
         self.register_buffer('class_embeds', None, persistent=False)
         self.set_classes(class_names, **class_options)
 
@@ -144,18 +150,14 @@ class GroupViTZeroShotHead(BaseModule):
         """Classes, the background included."""
         return len(self.classes.class_names)
 
-    @property
-    def out_channels(self) -> int:
-        """Channels of the scores."""
-        return self.num_classes
+    out_channels = num_classes
 
     @torch.no_grad()
     def encode_classes(self) -> Tensor:
         """Compute and keep the class embeddings of the present weights, names and templates.
 
         Returns:
-            Tensor: ``(K, D)``, a row per prompted word: those of the classes, then the background
-            words.
+            Tensor: ``(K, D)``, a row per prompted word: of the classes, then of the background.
 
         Raises:
             RuntimeError: In training mode, where BatchNorm would mix the classes.
@@ -234,11 +236,7 @@ class GroupViTZeroShotHead(BaseModule):
         return self(output)
 
     def loss(self, *args: object, **kwargs: object) -> dict:
-        """Refuse to train on masks.
-
-        Raises:
-            NotImplementedError: Always.
-        """
+        """Raise ``NotImplementedError``: masks teach the head nothing."""
         raise NotImplementedError(
             'GroupViTZeroShotHead learns nothing from masks: pretrain with GroupViTPretrainer and '
             'load its checkpoint.'
@@ -264,21 +262,23 @@ class GroupViTZeroShotHead(BaseModule):
         embeds = embed_segments(output, self.image_projector)  # (B, 1 + S, D)
         return clamped_exp(self.logit_scale) * embeds @ class_embeds.to(embeds.dtype).T
 
-    def word_affinity(self, logits: Tensor, image_logits: Tensor | None = None) -> Tensor:
+    def word_affinity(self, logits: Tensor) -> Tensor:
         """Convert :meth:`word_logits` to affinities of segments, ``(B, S, K)`` in [0, 1].
 
         The softmax over the ``top_k`` words that are nearest to the image is multiplied by the
         softmax over all words. With ``affinity='cosine'`` each word has the cosine alone, as
-        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0. Views
-        of a window have the mean of their ``image_logits`` ``(B, 1, K)`` in common.
+        ``(1 + cos) / 2``, and 0 if it is none of the ``top_k``; with ``'contrast'`` never 0. The
+        image's own affinity has the share ``image_weight``.
         """
-        hidden = hidden_words(logits[:, :1] if image_logits is None else image_logits, self.top_k)
-        logits = logits[:, 1:]
+        hidden = hidden_words(logits[:, :1], self.top_k)
         if self.affinity == 'softmax':
-            return softmax_affinity(logits, hidden)
-        similarity = logits / clamped_exp(self.logit_scale)
-        similarity = affinity_of_similarity(similarity, self.image_projector)
-        return similarity.masked_fill(hidden, 0.0) if self.affinity == 'cosine' else similarity
+            affinity = softmax_affinity(logits, hidden)
+        else:
+            similarity = logits / clamped_exp(self.logit_scale)
+            affinity = affinity_of_similarity(similarity, self.image_projector)
+            if self.affinity == 'cosine':
+                affinity = affinity.masked_fill(hidden, 0.0)
+        return mixed_with_image(affinity, self.image_weight)
 
     def segment_affinity(
         self, output: GroupViTOutput, class_embeds: Tensor | None = None
@@ -291,8 +291,8 @@ class GroupViTZeroShotHead(BaseModule):
 
         ``classes`` are those of the words, or the head's; :func:`.add_background` has thresholds.
         """
-        contrast = self.affinity == 'contrast'
-        return score_classes(affinity, classes or self.classes, contrast=contrast)
+        classes = classes or self.classes
+        return score_classes(affinity, classes, contrast=self.affinity == 'contrast')
 
     def foreground_affinity(self, affinity: Tensor, classes: ClassList | None = None) -> Tensor:
         """Pool affinities to words ``(B, S, K)`` over the words of each foreground class."""

@@ -165,6 +165,7 @@ PROTOCOL_CHANGES = dict(
     background_words='sky',
     top_k=2,
     affinity='cosine',
+    image_weight=0.5,
     logit_scale=7.0,
     pamr_steps=3,
     crf_steps=2,

@@ -283,6 +283,32 @@ def test_a_mean_of_tokens_has_their_width():
         )
 
 
+def test_segments_of_later_stages_contain_their_query_as_much_as_requested():
+    images = torch.randn(2, 3, 32, 32)
+    outputs = {}
+    for weight in (1.0, 0.25, 0.0):
+        model = build(assignment=dict(later_query_weight=weight))
+        inputs = [{}, {}]  # of the norm before the last MLP: what segments are made of, and queries
+        for stage, kept in zip(model.stages, inputs, strict=False):
+            kept_by(stage.grouping.norm_out, kept, 'segments')
+            kept_by(stage.grouping.assign, kept, 'query')
+        model.encode(images)
+        outputs[weight] = inputs
+    first = [inputs[0]['segments'] for inputs in outputs.values()]
+    assert torch.equal(first[0], first[1])
+    assert torch.equal(first[0], first[2])
+    for weight, (_, second) in outputs.items():
+        torch.testing.assert_close(
+            second['segments'] - weight * second['query'], outputs[0.0][1]['segments']
+        )
+    assert not torch.allclose(outputs[0.0][1]['segments'], outputs[1.0][1]['segments'])
+
+
+def kept_by(module, kept, name):
+    """Keeps the first input of a module under a name."""
+    module.register_forward_pre_hook(lambda _, inputs: kept.update({name: inputs[0]}))
+
+
 def test_options_of_the_assignment_reach_every_stage():
     images = torch.randn(2, 3, 32, 32)
     paper, named = build(), build(assignment=dict(kind='hard', gumbel_noise=True, eps=1.0))

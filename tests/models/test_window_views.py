@@ -187,6 +187,24 @@ def test_views_of_a_window_choose_their_words_together(segmentor, mode, affinity
 
 
 @torch.no_grad()
+def test_views_of_a_window_share_the_mean_of_their_images(segmentor):
+    """With ``image_weight`` each view is mixed with all views of the window, not itself alone."""
+    head, image = segmentor.decode_head, torch.randn(3, 40, 48)
+    head.affinity = 'cosine'
+    segmentor.test_cfg = dict(mode='whole', tta_scales=(0.5, 1.0))
+    encoded = encode_windows(segmentor, image)
+    alone = encoded.affinities(head)
+    logits = torch.stack([head.word_logits(output)[0, :1] for output in encoded.outputs])
+    of_image = head.word_affinity(logits.mean(dim=0)[None].expand(1, 2, -1))[0]  # (1, K)
+    head.image_weight = 0.5
+    for mixed, before in zip(encoded.affinities(head), alone, strict=True):
+        torch.testing.assert_close(mixed, (before + of_image) / 2)
+    segmented = segmentor.segment_windows([image])[0].pixel_scores()
+    embedded = EmbeddedClasses(head.classes, head.encode_classes())
+    torch.testing.assert_close(encoded.scored(head, embedded).pixel_scores(), segmented)
+
+
+@torch.no_grad()
 def test_encoded_windows_are_scored_for_any_threshold(segmentor):
     segmentor.test_cfg = dict(SLIDE)
     image, head = torch.randn(3, 40, 48), segmentor.decode_head

@@ -252,6 +252,11 @@ def test_group_map_in_windows_is_refused():
         ),
         (dict(top_k=0), 'top_k = 0'),
         (dict(affinity='cosines'), "'cosines' is none of softmax, cosine"),
+        (dict(image_weight=1.0), 'image_weight = 1.0 is not a number from 0'),
+        (dict(image_weight=-0.1), 'image_weight = -0.1'),
+        (dict(image_weight=float('nan')), 'image_weight = nan'),
+        (dict(image_weight='half'), "image_weight = 'half'"),
+        (dict(image_weight=True), 'image_weight = True'),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, message):
@@ -319,6 +324,30 @@ def test_contrast_without_words_or_threshold_is_the_cosine_of_all_words(words):
         for m in (contrast, cosine)
     ]
     assert torch.allclose(*scores)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('affinity', ['softmax', 'cosine', 'contrast'])
+def test_image_weight_is_the_share_of_the_images_own_affinity(affinity):
+    model = segmentor(affinity=affinity, class_names=['cat', 'dog', 'bus'], top_k=2).eval()
+    head, output = model.decode_head, model.extract_feat(torch.randn(2, 3, 32, 48))
+    alone = head.segment_affinity(output)
+    logits = head.word_logits(output)
+    of_image = head.word_affinity(logits[:, [0, 0]])  # the image as its only segment, (B, 1, K)
+    head.image_weight = 0.25
+    torch.testing.assert_close(head.segment_affinity(output), 0.75 * alone + 0.25 * of_image)
+    if affinity != 'contrast':  # a word that the window cannot contain gains nothing
+        assert torch.equal(head.segment_affinity(output) == 0, alone == 0)
+
+
+@torch.no_grad()
+def test_image_weight_changes_what_segments_are_called():
+    """Two segments that speak for other words get the word of the whole in the end."""
+    head = segmentor(affinity='cosine', class_names=['cat', 'dog'], top_k=2).eval().decode_head
+    logits = torch.tensor([[[0.5, 0.1], [0.9, 0.2], [0.3, 0.4]]]) * head.logit_scale.exp()
+    assert head.word_affinity(logits).argmax(dim=-1).tolist() == [[0, 1]]
+    head.image_weight = 0.5
+    assert head.word_affinity(logits).argmax(dim=-1).tolist() == [[0, 0]]
 
 
 def test_the_head_learns_nothing_from_masks():
@@ -490,7 +519,8 @@ def test_training_mode_is_the_default_of_train():
 def test_settings_of_a_new_head():
     torch.manual_seed(0)
     head = MODELS.build(dict(type='GroupViTZeroShotHead', **towers(), class_names=NAMES))
-    assert (head.top_k, head.affinity, head.align_corners) == (5, 'softmax', False)
+    assert (head.top_k, head.affinity, head.image_weight) == (5, 'softmax', 0)
+    assert not head.align_corners
     assert head.num_classes == head.out_channels == len(NAMES)
     assert float(head.logit_scale.detach().exp()) == pytest.approx(1 / 0.07)
     assert 'class_embeds' in head._buffers
