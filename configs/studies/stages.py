@@ -2,8 +2,8 @@
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/study.py stages
 # Paper: two stages are better than one. The other variants ask what the second stage suffers from
-# here: noise that is drawn twice, a hard choice that is made twice, empty segments (with 64 segments
-# for 100 patches many are empty), or queries that have seen the whole image.
+# here: noise that is drawn twice, a hard choice that is made twice, empty segments (64 for 100
+# patches leave many empty), or queries that have seen the whole image.
 # Time: about 24 runs of 2 to 6 minutes on one thread
 # Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'

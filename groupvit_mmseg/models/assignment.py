@@ -126,7 +126,9 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
         raise ValueError(f'assignment eps = {options.eps!r} must be a number above 0.')
     weight = options.later_query_weight
     if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-        raise ValueError(f'assignment later_query_weight = {weight!r} must be a number, at least 0.')
+        raise ValueError(
+            f'assignment later_query_weight = {weight!r} must be a number, at least 0.'
+        )
     return options._replace(eps=float(options.eps), later_query_weight=float(weight))
 
 
