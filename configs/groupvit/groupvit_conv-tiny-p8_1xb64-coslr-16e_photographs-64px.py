@@ -25,7 +25,7 @@ train_dataloader = dict(
 del voc, flickr, tiny
 size = dict(backbone=dict(img_size=crop_size, num_group_tokens=(8,), num_output_groups=(8,)))
 model = size
-# After as long a training the whole photograph says better than a segment what it shows.
+# After 16 epochs the whole photograph says better than a segment what it shows.
 segmentor = dict(size, decode_head=dict(image_weight=0.5))
 val_cfg = dict(segmentor=segmentor)
 del size

@@ -167,7 +167,7 @@ class Protocol:
         if self.affinity != AFFINITIES[0]:
             settings.append(f'the model scores classes itself, not by {self.affinity}')
         if self.image_weight:
-            settings.append(f'segments do not take the share {self.image_weight} from their window')
+            settings.append(f'image_weight = {self.image_weight} is not applied')
         return settings
 
     def changed(self, **changes: Unpack[ProtocolFields]) -> Protocol:

@@ -59,7 +59,8 @@ def evaluation_report(
         dict[str, object]: ``metrics``, ``class_iou``, ``classes``, ``background``, ``templates``,
         ``prompted``, ``protocol``, ``data``, ``checkpoint``, ``config`` and ``versions``, all JSON
         values; ``config`` is None without a file. ``background``, ``templates``, ``prompted``
-        (every field of the class list) and ``top_k`` of the protocol are None without prompts.
+        (every field of the class list), and ``top_k``, ``affinity`` and ``image_weight`` of the
+        protocol are None without prompts.
     """
     evaluator_metrics = list(evaluator_metrics)
     prompted = head if isinstance(head, GroupViTZeroShotHead) else None
@@ -95,7 +96,7 @@ def describe_background(head: GroupViTZeroShotHead) -> BackgroundRecord:
 
 
 def describe_protocol(cfg: Config, head: nn.Module) -> dict[str, object]:
-    """Return resizing, windows, the number of classes kept per crop and test-time augmentation."""
+    """Return resizing, windows, the options of the head's affinities and test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
     resize = [step for step in pipeline if 'Resize' in step['type']]
     segmentor = cfg.model.get('module', cfg.model)  # of a model that augments

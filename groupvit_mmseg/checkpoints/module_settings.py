@@ -177,7 +177,7 @@ def _assign_scale(stages: Sequence[_Stage]) -> float | None:
 def _assignment_options(stages: Sequence[_Stage]) -> tuple[tuple[str, object], ...]:
     """Return the options of the assignment that differ from the paper's."""
     groupings = [stage.grouping for stage in stages if stage.grouping is not None]
-    options = groupings[0].assign.options._asdict()
+    options = groupings[-1].assign.options._asdict()  # the first has its whole query always
     return Settings('the module', dict(assignment=options)).hints.assignment or ()
 
 

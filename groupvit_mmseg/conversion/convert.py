@@ -100,7 +100,7 @@ def check_assignment(structure: Structure, where: str | Path) -> None:
     Noise is not used after training, so a model trained without it is one that can be converted.
 
     Raises:
-        ValueError: If its assignment is soft, or has another eps.
+        ValueError: If its assignment has another option than the paper's, such as ``kind='soft'``.
     """
     options = structure.backbone.get('assignment', {})
     others = {key: value for key, value in options.items() if key != 'gumbel_noise'}

@@ -4,7 +4,7 @@ All of them take logits ``(..., S, N)`` and assign each of the ``N`` tokens to o
 segments, so they normalise over axis -2. Paper: section 3.1, equations 3 to 5.
 """
 
-import math
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -125,9 +125,10 @@ def read_assignment_options(values: Mapping[str, object] | None) -> AssignmentOp
     if not isinstance(options.eps, int | float) or not options.eps > 0:
         raise ValueError(f'assignment eps = {options.eps!r} must be a number above 0.')
     weight = options.later_query_weight
-    if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+    is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+    if not is_number or not 0 <= weight <= sys.float_info.max:
         raise ValueError(
-            f'assignment later_query_weight = {weight!r} must be a number, at least 0.'
+            f'assignment later_query_weight = {weight!r} must be a finite number of at least 0.'
         )
     return options._replace(eps=float(options.eps), later_query_weight=float(weight))
 

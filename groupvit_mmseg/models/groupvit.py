@@ -27,9 +27,9 @@ from groupvit_mmseg.models.patch_embed import build_embedding, check_image_shape
 from groupvit_mmseg.models.precision import autocast_disabled, upcast_half
 from groupvit_mmseg.models.stages import (
     build_stages,
+    check_assignment,
     check_frozen_stages,
     check_heads,
-    check_means_of_tokens,
     check_stages,
 )
 from groupvit_mmseg.torch_versions import is_compiling
@@ -137,7 +137,7 @@ class GroupViT(PretrainedInit, BaseModule):
         self.pos_embed = nn.Parameter(torch.zeros(1, num_patches, embed_dims))
         options = read_assignment_options(assignment)
         self.keeps_tokens = options.mean_of_tokens
-        check_means_of_tokens(options.mean_of_tokens, num_group_tokens)
+        check_assignment(options, num_group_tokens)
         self.stages = build_stages(
             widths,
             depths=depths,

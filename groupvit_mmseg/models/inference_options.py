@@ -40,8 +40,8 @@ class InferenceOptions(NamedTuple):
         tta_scales (tuple[float, ...]): Sizes in which each window is encoded, factors on its sides
             above 0 and at most 4. Defaults to ``(1.0,)``.
         tta_flip (bool): Whether each is encoded with left and right exchanged too. All views of a
-            window choose the ``top_k`` words together, and their scores are averaged. Defaults to
-            False.
+            window have the mean of their images in common, which chooses the ``top_k`` words and
+            has the share ``image_weight``; their scores are averaged. Defaults to False.
     """
 
     mode: str = 'whole'

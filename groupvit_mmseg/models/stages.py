@@ -178,9 +178,14 @@ def check_stages(
         )
 
 
-def check_means_of_tokens(mean_of_tokens: bool, num_group_tokens: Sequence[int]) -> None:
-    """Raise ``ValueError`` if segments cannot be plain means of patches."""
-    if mean_of_tokens and (len(num_group_tokens) != 1 or num_group_tokens[0] == 0):
+def check_assignment(options: AssignmentOptions, num_group_tokens: Sequence[int]) -> None:
+    """Raise ``ValueError`` if the stages are not those that an option of the assignment is for."""
+    if options.later_query_weight != 1 and sum(count > 0 for count in num_group_tokens) < 2:
+        raise ValueError(
+            f'assignment later_query_weight = {options.later_query_weight} is for stages after the '
+            f'first that groups: num_group_tokens = {tuple(num_group_tokens)} has none.'
+        )
+    if options.mean_of_tokens and (len(num_group_tokens) != 1 or num_group_tokens[0] == 0):
         raise ValueError(
             'assignment mean_of_tokens=True makes segments of patches: it needs one stage, which '
             f'groups, not num_group_tokens = {tuple(num_group_tokens)}.'

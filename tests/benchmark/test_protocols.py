@@ -78,6 +78,18 @@ def test_background_words_are_no_classes_and_only_where_there_is_a_background():
     assert not protocol('sclip', 'pascal_voc20', background_words=('sky',)).background_words
 
 
+def test_what_models_that_score_themselves_do_not_follow_is_listed():
+    official = protocol('official', 'pascal_voc')
+    of_windows = 'a window keeps all classes, not the 5 nearest ones'
+    assert official.unmet_by_adapters() == [of_windows]
+    changed = official.changed(affinity='cosine', image_weight=0.5)
+    assert changed.unmet_by_adapters() == [
+        of_windows,
+        'the model scores classes itself, not by cosine',
+        'image_weight = 0.5 is not applied',
+    ]
+
+
 def test_a_stand_in_is_never_silent():
     assert [name for name in PRESETS if not PRESETS[name].common.caveat] == ['official', 'paper']
 
@@ -178,6 +190,9 @@ def test_two_sets_of_one_name_are_refused(tmp_path):
         (dict(logit_scale=[1, 2]), r'logit_scale = \[1, 2\] is not above 0'),
         (dict(logit_scale=True), 'logit_scale = True is not above 0'),
         (dict(name='mine'), 'has no name to change'),
+        (dict(image_weight=1), 'image_weight = 1 is not a number from 0'),
+        (dict(top_k=0), 'top_k = 0 must be a positive number'),
+        (dict(affinity='cosines'), "'cosines' is none of softmax, cosine"),
     ],
 )
 def test_values_of_another_type_are_refused(changes, reason):

@@ -132,6 +132,19 @@ def test_a_config_that_is_not_the_checkpoints_is_refused(convert, trained, tmp_p
                 read(other, checkpoint)
 
 
+def test_an_option_of_later_stages_is_compared(trained, logged):
+    """The first stage has none of it, so that it says nothing about the module's option."""
+    stages = dict(num_group_tokens=(4, 3), num_output_groups=(4, 2))
+    option = dict(assignment=dict(later_query_weight=0.01))
+    source, _ = trained('small/w.pth', backbone=dict(stages, **option))
+    text = torch.load(source, weights_only=True)['meta']['cfg']
+    backbone = Config.fromstring(text, '.py').model.backbone
+    load(backbone, source)
+    assert not logged
+    load(backbone, source, assignment=None)
+    assert "disagree on assignment, [('later_query_weight', 0.01)] and []" in logged[0]
+
+
 def test_the_assignment_travels_or_is_refused(convert, trained, cfg, logged, tmp_path, capsys):
     options = dict(kind='soft', eps=0.5)
     source, _ = trained('soft/soft.pth', backbone=dict(assignment=options))

@@ -87,10 +87,12 @@ def test_assignments_of_the_options():
         (dict(gumbel_noise=1), 'gumbel_noise = 1 must be a bool'),
         (dict(mean_of_tokens=None), 'mean_of_tokens = None must be a bool'),
         (dict(eps=0), 'eps = 0 must be a number above 0'),
-        (dict(later_query_weight=-1), 'later_query_weight = -1 must be a number, at least 0'),
-        (dict(later_query_weight='no'), "later_query_weight = 'no' must be a number"),
-        (dict(later_query_weight=float('nan')), 'later_query_weight = nan must be a number'),
-        (dict(later_query_weight=float('inf')), 'later_query_weight = inf must be a number'),
+        (dict(later_query_weight=-1), 'later_query_weight = -1 must be a finite number'),
+        (dict(later_query_weight='no'), "later_query_weight = 'no' must be a finite"),
+        (dict(later_query_weight=float('nan')), 'nan must be a finite number'),
+        (dict(later_query_weight=True), 'True must be a finite number'),
+        (dict(later_query_weight=10**400), '0 must be a finite number'),
+        (dict(later_query_weight=float('inf')), 'inf must be a finite number of at least 0'),
     ],
 )
 def test_wrong_options_are_refused(values, sentence):

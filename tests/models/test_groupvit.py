@@ -263,6 +263,11 @@ def test_means_of_patches_need_one_stage(stages):
         build(**MEANS, **stages)
 
 
+def test_an_option_of_later_stages_needs_one():
+    with pytest.raises(ValueError, match=r'after the first that groups: num_group_tokens = \(6,\)'):
+        build(assignment=dict(later_query_weight=0.01), **ONE_STAGE)
+
+
 def test_no_pixel_belongs_to_a_segment_without_patches():
     """Between two patches the segment of neither may be the most probable one."""
     soft = torch.tensor([[[0.5, 0.05], [0.45, 0.45], [0.05, 0.5]]])
