@@ -87,6 +87,7 @@ def test_result_file_says_everything_the_number_depends_on(place):
         inference=dict(mode='slide', crop_size=[32, 32], stride=[16, 16]),
         top_k=5,
         affinity='softmax',
+        image_weight=0.0,
         tta=None,
     )
     digest = hashlib.sha256((place / 'epoch_1.pth').read_bytes()).hexdigest()
