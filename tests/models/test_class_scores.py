@@ -5,6 +5,7 @@ import torch
 
 from groupvit_mmseg.models.class_scores import (
     add_background,
+    against_background,
     candidate_affinity,
     pool_words,
     threshold_distance,
@@ -127,6 +128,12 @@ def test_words_are_pooled_by_class(aliases, words, pooling):
     stacks = [torch.stack([columns[word] for word in each]) for each in own]
     pooled = [stack.amax(0) if pooling == 'max' else stack.mean(0) for stack in stacks]
     torch.testing.assert_close(pool_words(affinity, classes), torch.stack(pooled, dim=-1))
+
+
+def test_a_comparison_with_the_background_stays_in_its_range():
+    foreground, background = torch.tensor([[0.9, 0.4, 0.1]] * 2), torch.tensor([[0.2, 0.1], [0, 1]])
+    expected = torch.tensor([[1.0, 0.7, 0.4], [0.4, 0.0, 0.0]])
+    torch.testing.assert_close(against_background(foreground, background), expected)
 
 
 def test_an_affinity_of_the_threshold_is_a_candidate():

@@ -350,6 +350,29 @@ def test_image_weight_changes_what_segments_are_called():
     assert head.word_affinity(logits).argmax(dim=-1).tolist() == [[0, 0]]
 
 
+@torch.no_grad()
+def test_contrast_leaves_the_background_score_to_the_threshold():
+    """The words are in the classes' scores: segments of a class have 0 for the background."""
+    words = dict(with_background=True, background_words=['sky'], bg_thresh=0.0)
+    names = ['background', 'cat', 'dog', 'bus']
+    head = segmentor(affinity='contrast', class_names=names, **words).eval().decode_head
+    affinity = torch.tensor([[[0.9, 0.1, 0.3, 0.5], [0.2, 0.6, 0.1, 0.3]]])  # of cat, dog, bus, sky
+    scores = head.segment_scores(affinity)
+    expected = torch.tensor([[[0.0, 0.9, 0.1, 0.3], [0.0, 0.4, 0.8, 0.3]]])
+    torch.testing.assert_close(scores, expected)
+
+
+@torch.no_grad()
+def test_images_and_segments_are_compared_with_the_words_that_are_given():
+    head = segmentor(affinity='cosine', class_names=['cat', 'dog'], top_k=9).eval().decode_head
+    output = segmentor().eval().extract_feat(torch.randn(2, 3, 32, 48))
+    words = head.embed_names(['sky', 'grass', 'bus'])
+    affinity = head.segment_affinity(output, words)
+    torch.testing.assert_close(affinity, head.word_affinity(head.word_logits(output, words)))
+    assert affinity.shape[-1] == 3
+    torch.testing.assert_close(head.embed_images(output), head.image_projector(output.pooled))
+
+
 def test_the_head_learns_nothing_from_masks():
     with pytest.raises(NotImplementedError, match='pretrain with GroupViTPretrainer'):
         segmentor().decode_head.loss(None, None, None)
