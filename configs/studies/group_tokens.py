@@ -3,7 +3,7 @@
 #   python tools/study.py group_tokens
 # The paper's model has 64 group tokens and segments in its first stage and 8 in its second.
 # Time: about 18 runs of 3 to 7 minutes on one thread
-# Numbers: docs/results.md, one seed
+# Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'
 title = 'Group tokens'
 question = 'How many group tokens and how many segments does an image need?'
