@@ -78,7 +78,7 @@ class AssignmentOptions(NamedTuple):
             For a backbone of one stage; a projector with ``pool_projected`` projects tokens before
             the mean. Defaults to False.
         later_query_weight (float): Factor, at least 0, on the query in the segments of every stage
-            after the first. A query has attended to all tokens: a segment that contains it can name
+            after the first. A query has attended to all tokens: a segment that contains it may name
             what is elsewhere. Small, but not 0, where segments may be empty. Defaults to 1.0.
     """
 
