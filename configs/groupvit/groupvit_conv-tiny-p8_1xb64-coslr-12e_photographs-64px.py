@@ -1,6 +1,6 @@
 # The photographs, twelve epochs more: goes on from the weights of
 # groupvit_conv-tiny-p8_1xb64-coslr-16e_photographs-64px.py with a new schedule and fewer pairs of
-# VOC, whose photographs these weights know.
+# VOC, whose photographs these weights have seen 47 times.
 #
 # Command:  python tools/train.py THIS_FILE --cfg-options load_from=CHECKPOINT_OF_16_EPOCHS
 #           and once more: load_from=CHECKPOINT_OF_THIS_FILE randomness.seed=1

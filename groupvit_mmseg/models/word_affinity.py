@@ -47,22 +47,22 @@ def hidden_words(image_logits: Tensor, top_k: int) -> Tensor:
     return torch.ones_like(image_logits, dtype=torch.bool).scatter(-1, top, 0)
 
 
-def softmax_affinity(segment_logits: Tensor, hidden: Tensor) -> Tensor:
+def softmax_affinity(logits: Tensor, hidden: Tensor) -> Tensor:
     """Multiply the softmax over the words that are not hidden by that over all words.
 
     Args:
-        segment_logits (Tensor): ``(B, S, K)``.
+        logits (Tensor): ``(B, S, K)`` of segments, or ``(B, 1 + S, K)``.
         hidden (Tensor): From :func:`hidden_words`, ``(B, 1, K)``.
 
     Returns:
-        Tensor: ``(B, S, K)`` in [0, 1]; 0 for hidden words.
+        Tensor: As the logits, in [0, 1]; 0 for hidden words.
 
     Example:
         >>> softmax_affinity(torch.zeros(1, 1, 4), torch.tensor([[[True, True, False, False]]]))
         tensor([[[0.0000, 0.0000, 0.1250, 0.1250]]])
     """
-    among_top = segment_logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
-    return among_top * segment_logits.softmax(dim=-1)
+    among_top = logits.masked_fill(hidden, float('-inf')).softmax(dim=-1)
+    return among_top * logits.softmax(dim=-1)
 
 
 def mixed_with_image(affinity: Tensor, image_weight: float) -> Tensor:

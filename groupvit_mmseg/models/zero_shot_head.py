@@ -150,7 +150,7 @@ class GroupViTZeroShotHead(BaseModule):
         """Classes, the background included."""
         return len(self.classes.class_names)
 
-    out_channels = num_classes
+    out_channels = num_classes  # MMSegmentation's name for it
 
     @torch.no_grad()
     def encode_classes(self) -> Tensor:
