@@ -15,6 +15,9 @@ question = 'Is where things are learnt from words, and is grouping needed for it
 backbone, pool = 'model.backbone', 'model.image_projector.pool_projected'
 means, grouping = f'{backbone}.assignment.mean_of_tokens', 'model.loss_grouping'
 segments = {pool: False, means: False, grouping: None, f'{backbone}.assign_scale': 8.0}
+cosines = {**segments, 'model.loss_multi_label.level': 'patches'}
+patches = dict(type='MultiLabelContrastiveLoss', level='patches', match_equal_prompts=True)
+pooled = dict(type='MultiLabelContrastiveLoss')
 neck = 'val_cfg.segmentor.neck'
 cluster = dict(type='PatchClustering', num_clusters=16)
 variants = {
@@ -38,14 +41,28 @@ variants = {
         # without GroupUsageHook, which has no groups to measure
         'custom_hooks': [dict(type='EMAHook', momentum=0.002, update_buffers=True)],
     },
-    'cosines': {**segments, 'model.loss_multi_label.level': 'patches'},
+    'cosines': cosines,
+    'cosines-two-stages': {
+        **cosines,
+        f'{backbone}.depths': [1, 1],
+        f'{backbone}.num_heads': [3, 3],
+        f'{backbone}.num_group_tokens': [32, 16],
+        f'{backbone}.num_output_groups': [32, 16],
+        f'{backbone}.assignment.kind': 'soft',
+        f'{backbone}.assignment.later_query_weight': 0.01,
+    },
+    'cosines-beside-pooled-0.5': {
+        **segments,
+        'model.loss_multi_label': [patches, dict(pooled, loss_weight=0.5)],
+    },
+    'cosines-beside-pooled-1': {**segments, 'model.loss_multi_label': [patches, pooled]},
     'paper': {
         **segments,
         'model.loss_contrastive.match_equal_captions': False,
         'model.loss_multi_label.match_equal_prompts': False,
     },
 }
-del backbone, pool, means, grouping, segments, neck, cluster
+del backbone, pool, means, grouping, segments, cosines, patches, pooled, neck, cluster
 evaluations = {
     'words': {
         **_base_.evaluations.threshold,
