@@ -86,7 +86,10 @@ def _backbone(config: Mapping[str, object] | None) -> dict[str, object]:
     """Complete the config of a :class:`GroupViT` by the default values."""
     if config is None:
         return {}
-    return _known({**_defaults('GroupViT'), **config})
+    settings = {**_defaults('GroupViT'), **config}
+    if settings['assignment'] is None:  # known, to be the paper's
+        settings['assignment'] = {}
+    return _known(settings)
 
 
 def _text_encoder(config: Mapping[str, object] | None) -> dict[str, object]:

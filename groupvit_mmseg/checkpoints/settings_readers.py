@@ -149,7 +149,7 @@ def from_hugging_face(config: Mapping[str, object], where: str) -> Settings:
     heads = (vision['num_attention_heads'],) * len(numbers(vision['depths']))
     return Settings(
         where,
-        readable(dict(backbone, num_heads=heads, assign_scale=1.0)),
+        readable(dict(backbone, num_heads=heads, assign_scale=1.0, assignment={})),
         readable({ours: text.get(theirs) for theirs, ours in _TEXT.items()}),
     )
 

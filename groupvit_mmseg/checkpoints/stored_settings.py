@@ -149,4 +149,5 @@ def key_format_settings(key_format: KeyFormat, tensors: Mapping[str, Tensor]) ->
         return Settings('')
     width = positions.shape[-1]
     text = {'num_heads': width // 64} if width % 64 == 0 else {}
-    return Settings('the official code', {'assign_scale': 1.0}, text, IMAGENET)
+    image = {'assign_scale': 1.0, 'assignment': {}}
+    return Settings('the official code', image, text, IMAGENET)

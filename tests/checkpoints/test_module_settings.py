@@ -145,6 +145,21 @@ def test_an_option_of_later_stages_is_compared(trained, logged):
     assert "disagree on assignment, [('later_query_weight', 0.01)] and []" in logged[0]
 
 
+def test_weights_that_name_no_assignment_have_the_papers(convert, trained, cfg, logged, tmp_path):
+    source, _ = trained('paper/w.pth')
+    assert not convert('plugin_to_official', source, tmp_path / 'o.pth')
+    released = torch.load(tmp_path / 'o.pth', weights_only=True)['model']
+    torch.save({'model': released}, tmp_path / 'released.pth')
+    assert not convert('plugin_to_hf', source, tmp_path / 'hf' / 'w.safetensors')
+    logged.clear()
+    for path in (source, tmp_path / 'released.pth', tmp_path / 'hf' / 'w.safetensors'):
+        load(cfg.backbone, path, assignment=dict(gumbel_noise=True))  # the paper's, spelt out
+        assert not [line for line in logged if 'assignment' in line]
+        load(cfg.backbone, path, assignment=dict(kind='soft'))
+        assert "disagree on assignment, [] and [('kind', 'soft')]" in logged[-1]
+        logged.clear()
+
+
 def test_the_assignment_travels_or_is_refused(convert, trained, cfg, logged, tmp_path, capsys):
     options = dict(kind='soft', eps=0.5)
     source, _ = trained('soft/soft.pth', backbone=dict(assignment=options))

@@ -241,9 +241,17 @@ model = dict(
 
 def test_hints_are_read_from_a_config_without_running_it():
     bgr = Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), rgb=False)
-    assert from_config_text(CONFIG, 'x').hints == Hints((3, 5), None, (8, 16), 8.0, bgr)
+    assert from_config_text(CONFIG, 'x').hints == Hints((3, 5), None, (8, 16), 8.0, bgr, ())
     assert from_config_text('model = (', 'x').hints == Hints()
     assert from_config_text('a\0b', 'x').hints == Hints()
+
+
+def test_an_assignment_that_cannot_be_read_is_unknown():
+    text = "model = dict(backbone=dict(type='GroupViT', assignment={}))"
+    assert from_config_text(text.format('None'), 'x').hints.assignment == ()
+    soft = from_config_text(text.format("dict(kind='soft')"), 'x').hints.assignment
+    assert soft == (('kind', 'soft'),)
+    assert from_config_text(text.format('make()'), 'x').hints.assignment is None
 
 
 def test_a_config_that_names_no_heads_means_the_defaults():
@@ -255,7 +263,7 @@ model = dict(
 )
 """
     pixels = Normalization((0.0,) * 3, (1.0,) * 3, rgb=False)
-    assert from_config_text(text, 'x').hints == Hints((6, 6, 6), 3, (64, 64), 1.0, pixels)
+    assert from_config_text(text, 'x').hints == Hints((6, 6, 6), 3, (64, 64), 1.0, pixels, ())
     # What it inherits may say otherwise, and is not in the text.
     assert from_config_text("_base_ = ['y.py']\n" + text, 'x').hints == Hints()
 
