@@ -57,6 +57,7 @@ class ProjectorConfig(_ProjectorConfig, total=False):
 
     out_channels: int
     hidden_channels: int
+    pool_projected: bool
 
 
 class Structure(NamedTuple):

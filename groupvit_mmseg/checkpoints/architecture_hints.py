@@ -53,6 +53,22 @@ class Hints(NamedTuple):
         return other._replace(**known)
 
 
+class Decoding(NamedTuple):
+    """How a config segments images, beside its classes and their threshold.
+
+    Attributes:
+        head (Mapping[str, object]): Of ``affinity``, ``top_k`` and ``image_weight``, those that the
+            head of the config has.
+        test_cfg (Mapping[str, object]): ``mode``, and ``crop_size`` and ``stride`` of windows.
+        resize (Mapping[str, object]): ``scale`` in pixels, and ``interpolation`` if the config
+            has one; empty if images are not resized with their ratio kept.
+    """
+
+    head: Mapping[str, object] = {}
+    test_cfg: Mapping[str, object] = {}
+    resize: Mapping[str, object] = {}
+
+
 class Settings(NamedTuple):
     """Settings of a model from one place, under the names of the plugin's configs.
 
@@ -63,6 +79,7 @@ class Settings(NamedTuple):
         normalization (Normalization, optional): Of the input images.
         answers (Mapping[str, object], optional): Outputs of the model for a fixed batch, computed
             when it was written; see :mod:`groupvit_mmseg.conversion.fingerprint`.
+        decoding (Decoding, optional): How images are segmented with it.
     """
 
     where: str
@@ -70,6 +87,7 @@ class Settings(NamedTuple):
     text_encoder: Mapping[str, object] = {}
     normalization: Normalization | None = None
     answers: Mapping[str, object] | None = None
+    decoding: Decoding | None = None
 
     @property
     def hints(self) -> Hints:

@@ -2,11 +2,17 @@
 
 import ast
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 from mmseg.registry import MODELS
 
-from groupvit_mmseg.checkpoints.architecture_hints import Normalization, Settings, normalization
+from groupvit_mmseg.checkpoints.architecture_hints import (
+    Decoding,
+    Normalization,
+    Settings,
+    normalization,
+)
 from groupvit_mmseg.checkpoints.settings_readers import numbers, readable
 
 _UNREADABLE = object()
@@ -16,6 +22,28 @@ _PREPROCESSORS = (
     'SegDataPreProcessor',
     'ClsDataPreprocessor',
 )
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    """Return whether a value is a positive integer."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_share(value: object) -> bool:
+    """Return whether a value is a number from 0 to below 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+
+
+# The options of a head that are read, and what their values are.
+_HEAD: dict[str, Callable[[object], bool]] = {
+    'affinity': lambda value: value in ('softmax', 'cosine', 'contrast'),
+    'top_k': _is_count,
+    'image_weight': _is_share,
+}
+# Others are not read: a file of weights is not asked how much memory and time to take.
+_LARGEST_SIDE = 4096
+_MOST_WINDOWS_OF_A_PIXEL = 8  # along each side
+_INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
 
 
 def from_config_text(text: str, where: str) -> Settings:
@@ -33,8 +61,8 @@ def from_config_text(text: str, where: str) -> Settings:
         return Settings(where)
     if any(isinstance(n, ast.With) or _assigns(n, '_base_') for n in tree.body):
         return Settings(where)
-    # `model` first: the variables that it was made of may be beside it, unchanged.
-    models = [n for n in tree.body if _assigns(n, 'model')]
+    # These first: the variables that they were made of may be beside them, unchanged.
+    models = [n for name in ('model', 'val_cfg') for n in tree.body if _assigns(n, name)]
     nodes = [node for root in (*models, tree) for node in ast.walk(root)]
     dicts = [_literals(node) for node in nodes if isinstance(node, ast.Call | ast.Dict)]
     return Settings(
@@ -42,6 +70,7 @@ def from_config_text(text: str, where: str) -> Settings:
         _backbone(_of_type(dicts, 'GroupViT')),
         _text_encoder(_of_type(dicts, 'GroupViTTextEncoder')),
         _normalization(_of_type(dicts, *_PREPROCESSORS)),
+        decoding=_decoding(tree, dicts),
     )
 
 
@@ -127,3 +156,69 @@ def _normalization(config: Mapping[str, object] | None) -> Normalization | None:
     except TypeError:
         return None
     return normalization(mean, std, rgb=any(swap is True for swap in swaps))
+
+
+def _decoding(tree: ast.Module, dicts: Sequence[dict[str, object]]) -> Decoding | None:
+    """Read how the config segments; values that no such setting has are left out."""
+    head = _of_type(dicts, 'GroupViTZeroShotHead')
+    if head is None:
+        return None
+    known = {name: head[name] for name, is_value in _HEAD.items() if is_value(head.get(name))}
+    test_cfg = (_of_type(dicts, 'GroupViTSegmentor') or {}).get('test_cfg')
+    resize = _of_type(_evaluation_pipeline(tree), 'Resize') or {}
+    return Decoding(
+        known,
+        _windows(test_cfg) if isinstance(test_cfg, dict) else {},
+        _resize(resize) if resize.get('keep_ratio') is True else {},
+    )
+
+
+def _windows(test_cfg: Mapping[str, object]) -> dict[str, object]:
+    """Return the mode, and for windows their size and stride."""
+    size, stride = (_sides(test_cfg.get(name)) for name in ('crop_size', 'stride'))
+    if test_cfg.get('mode') == 'whole':
+        return {'mode': 'whole'}
+    if test_cfg.get('mode') != 'slide' or size is None or stride is None:
+        return {}
+    if not all(side <= _MOST_WINDOWS_OF_A_PIXEL * step for side, step in zip(size, stride)):
+        return {}
+    return {'mode': 'slide', 'crop_size': size, 'stride': stride}
+
+
+def _resize(transform: Mapping[str, object]) -> dict[str, object]:
+    """Return the size and the interpolation of a transform."""
+    scale, interpolation = _sides(transform.get('scale')), transform.get('interpolation')
+    stated = {'interpolation': interpolation} if interpolation in _INTERPOLATIONS else {}
+    return {} if scale is None else {'scale': scale, **stated}
+
+
+def _sides(value: object) -> tuple[int, int] | None:
+    """Return two sides in pixels; None for something else."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return None
+    are_sides = all(_is_count(side) and side <= _LARGEST_SIDE for side in value)
+    return (value[0], value[1]) if are_sides else None
+
+
+def _evaluation_pipeline(tree: ast.Module) -> list[dict[str, object]]:
+    """Return the plain values of the transforms that images are evaluated with."""
+    for name in ('test_dataloader', 'val_dataloader'):
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign) and _assigns(statement, name):
+                transforms = _entry(_entry(statement.value, 'dataset'), 'pipeline')
+                nodes = transforms.elts if isinstance(transforms, ast.List | ast.Tuple) else []
+                return [_literals(node) for node in nodes if isinstance(node, ast.Call | ast.Dict)]
+    return []
+
+
+def _entry(node: ast.expr | None, name: str) -> ast.expr | None:
+    """Return the value of a key of ``dict(...)`` or ``{...}``; None where there is none."""
+    if isinstance(node, ast.Dict):
+        return next((v for k, v in zip(node.keys, node.values) if _is_text(k, name)), None)
+    keywords = node.keywords if isinstance(node, ast.Call) else []
+    return next((keyword.value for keyword in keywords if keyword.arg == name), None)
+
+
+def _is_text(node: ast.expr | None, text: str) -> bool:
+    """Return whether a key is this text."""
+    return isinstance(node, ast.Constant) and node.value == text

@@ -253,4 +253,6 @@ def _projector(shapes: Shapes, name: str, in_channels: int) -> ProjectorConfig:
         config['hidden_channels'] = shapes.get(f'{name}.hidden.0.weight', (0,))[0]
     # A hidden layer is linear, BatchNorm and ReLU, of which the last has no tensors.
     config['num_layers'] = (hidden + 1) // 3 + 1
+    if f'{name}.pools' in shapes:
+        config['pool_projected'] = True
     return config

@@ -87,29 +87,10 @@ def decode(
         raise ValueError(f'{where}: {error}') from error
     for each in settings:
         check_belongs(each, structure)
-    check_assignment(structure, where)
     check_complete(renamed.tensors, structure, key_format, where=where)
     plain = renamed.tensors if key_format is PLUGIN else without_prefix(tensors, key_format)
     source = {key: value for key, value in plain.items() if key not in renamed.dropped}
     return Model(renamed.tensors, structure, source, renamed.dropped, origins)
-
-
-def check_assignment(structure: Structure, where: str | Path) -> None:
-    """Refuse a model whose segments are not those of the paper's assignment.
-
-    Noise is not used after training, so a model trained without it is one that can be converted.
-
-    Raises:
-        ValueError: If its assignment has another option than the paper's, such as ``kind='soft'``.
-    """
-    options = structure.backbone.get('assignment', {})
-    others = {key: value for key, value in options.items() if key != 'gumbel_noise'}
-    if others:
-        changes = ', '.join(f'{key}={value!r}' for key, value in others.items())
-        raise ValueError(
-            f'{where} was trained with the assignment {changes}, which only this plugin computes: '
-            'load its checkpoint with its config.'
-        )
 
 
 def _key_in(key_format: KeyFormat, key: str) -> str:
@@ -199,15 +180,39 @@ def encode(model: Model, key_format: KeyFormat) -> tuple[Tensors, dict[str, str]
         check_fits_hugging_face(model.structure)
     tensors = model.tensors
     if key_format is not PLUGIN:
-        if 'conv_stem' in model.structure.backbone:
-            raise ValueError(
-                f'{key_format.title} has no convolutional stem: a model with conv_stem stays in '
-                f'the format of {PLUGIN.title}.'
-            )
+        check_fits_papers_code(model.structure, key_format)
         tensors = _with_scale_in_weights(tensors, model.structure.assign_scale)
     lost = {key: reason for key, reason in key_format.lost.items() if key in tensors}
     rest = {key: value for key, value in tensors.items() if key not in lost}
     return key_format.encode(rest), lost
+
+
+def check_fits_papers_code(structure: Structure, key_format: KeyFormat) -> None:
+    """Refuse a structure that only this plugin computes.
+
+    Noise is not used after training, so a model trained without it is one that can be converted.
+
+    Args:
+        structure (Structure): Of the model.
+        key_format (KeyFormat): The format of the result, for the message.
+
+    Raises:
+        ValueError: If it has a convolutional stem, another assignment than the paper's, such as
+            ``kind='soft'``, or ``pool_projected``.
+    """
+    options = structure.backbone.get('assignment', {})
+    others = [f'{key}={value!r}' for key, value in options.items() if key != 'gumbel_noise']
+    found = {
+        'convolutional stem (conv_stem)': 'conv_stem' in structure.backbone,
+        f'assignment with {", ".join(others)}': bool(others),
+        'mean of projections (pool_projected)': structure.image_projector.get('pool_projected'),
+    }
+    names = [name for name, is_there in found.items() if is_there]
+    if names:
+        raise ValueError(
+            f'The {key_format.title} format has no {" and no ".join(names)}: this model stays in '
+            f'the {PLUGIN.title} format.'
+        )
 
 
 def _with_scale_in_weights(tensors: Tensors, scale: float) -> Tensors:

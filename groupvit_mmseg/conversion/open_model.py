@@ -6,6 +6,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.architecture import Structure
+from groupvit_mmseg.checkpoints.architecture_hints import Decoding
 from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of
 from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.stored_settings import stored_settings
@@ -18,7 +19,8 @@ class OpenedModel(NamedTuple):
     """A model whose weights have been read.
 
     Attributes:
-        config (Config): Segments Pascal VOC 2012 with it; the classes can be changed.
+        config (Config): Segments Pascal VOC 2012 with it; the classes can be changed. Affinity,
+            scale and mode are those of the config in the file, where it contains one.
         tensors (dict[str, Tensor]): Under the pretrainer's names.
         structure (Structure): The sizes that they belong to.
         path (Path): The file that was read.
@@ -59,4 +61,6 @@ def open_model(source: str | Path) -> OpenedModel:
         )
     settings = stored_settings(path, weights, key_format)
     model = decode(weights.tensors, key_format, settings, where=path)
-    return OpenedModel(zero_shot_voc_config(model.structure), model.tensors, model.structure, path)
+    decoding = next((each.decoding for each in settings if each.decoding), Decoding())
+    config = zero_shot_voc_config(model.structure, decoding)
+    return OpenedModel(config, model.tensors, model.structure, path)

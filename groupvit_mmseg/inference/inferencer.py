@@ -126,11 +126,12 @@ class GroupViTInferencer(ImageEncoder):
                 ``hf://OWNER/NAME``, or an http(s) address.
             class_names (ClassList | str | Sequence[str], optional): Classes to segment. They have
                 a background only if an option adds one, or there is one class alone; see
-                :meth:`set_classes`. None for Pascal VOC's with the official background threshold,
-                or for those of ``config``. Defaults to None.
+                :meth:`set_classes`. None for Pascal VOC's with the official background threshold
+                (0.5 for another affinity than the paper's), or for those of ``config``. Defaults to
+                None.
             config (str | Path | Config, optional): Config of the model, with which all arguments
-                mean what they mean in the constructor. None derives it from the weights. Defaults
-                to None.
+                mean what they mean in the constructor. None derives it from the weights, and from
+                the config that the plugin's own contain. Defaults to None.
             device (str): Device to compute on. Defaults to 'cpu'.
             **class_options: Other arguments of :meth:`set_classes`, such as ``bg_thresh``.
 

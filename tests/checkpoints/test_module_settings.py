@@ -173,6 +173,6 @@ def test_the_assignment_travels_or_is_refused(convert, trained, cfg, logged, tmp
     assert len(logged) == 1
     for tool in ('plugin_to_official', 'plugin_to_hf'):
         assert convert(tool, source, tmp_path / tool / 'w.pth') == 2
-        assert "eps=0.5, kind='soft', which only this plugin computes" in capsys.readouterr().err
+        assert "has no assignment with eps=0.5, kind='soft': this" in capsys.readouterr().err
     quiet, _ = trained('quiet/quiet.pth', backbone=dict(assignment=dict(gumbel_noise=False)))
     assert not convert('plugin_to_official', quiet, tmp_path / 'o.pth')  # noise is of training
