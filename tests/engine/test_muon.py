@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
@@ -244,3 +245,20 @@ def test_keys_leave_matrices_to_adamw_and_nothing_else_changes(tiny_config):
         for p in group['params']
     }
     assert decays == {True: 0.1, False: 0.0}
+
+
+def test_groups_that_none_marks_are_a_warning(caplog):
+    model = nn.Sequential(nn.Linear(4, 3))
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        optimizer = dict(type='MuonAdamW', lr=1e-3)
+        cfg = dict(optim_wrapper_cfg=dict(type='OptimWrapper', optimizer=optimizer))
+        OPTIM_WRAPPER_CONSTRUCTORS.build(dict(type='GroupViTOptimConstructor', **cfg))(model)
+        copy.deepcopy(MuonAdamW([dict(params=model.parameters(), use_muon=False)]))
+        assert not [record for record in caplog.records if record.levelname == 'WARNING']
+        OPTIM_WRAPPER_CONSTRUCTORS.build(dict(type='DefaultOptimWrapperConstructor', **cfg))(model)
+    finally:
+        logger.removeHandler(caplog.handler)
+    (record,) = [record for record in caplog.records if record.levelname == 'WARNING']
+    assert 'all of them take steps of AdamW; set optim_wrapper.constructor' in record.getMessage()

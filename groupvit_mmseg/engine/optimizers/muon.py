@@ -9,10 +9,12 @@ of AdamW and one learning rate serves both.
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard, overload
 
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -30,7 +32,9 @@ class MuonAdamW(torch.optim.AdamW):
     ``GroupViTOptimConstructor`` makes these groups of the weights of linear layers and
     convolutions; a kernel ``(O, I, h, w)`` is a matrix ``(O, I h w)``. Embeddings, norms, biases,
     positions, group tokens and temperatures keep AdamW, and so do transposed and grouped
-    convolutions. Weight decay is decoupled in both. Not the paper's optimiser.
+    convolutions. Weight decay is decoupled in both. Where no group names ``use_muon``, as from
+    mmengine's own constructor, a warning says that all take steps of AdamW. Not the paper's
+    optimiser.
 
     Args:
         params (Iterable): Parameters, or groups of them.
@@ -80,6 +84,13 @@ class MuonAdamW(torch.optim.AdamW):
         if kwargs.get('maximize'):
             raise ValueError('MuonAdamW minimises: maximize=True is not supported.')
         super().__init__(params, lr, **kwargs)
+        if not any('use_muon' in group for group in self.param_groups):
+            print_log(
+                'MuonAdamW: no group of parameters names use_muon, so all of them take steps of '
+                "AdamW; set optim_wrapper.constructor='GroupViTOptimConstructor'.",
+                'current',
+                logging.WARNING,
+            )
         self.defaults.update(
             use_muon=False,
             muon_lr_mult=muon_lr_mult,
