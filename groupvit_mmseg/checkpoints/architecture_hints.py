@@ -60,13 +60,16 @@ class Decoding(NamedTuple):
         head (Mapping[str, object]): Of ``affinity``, ``top_k`` and ``image_weight``, those that the
             head of the config has.
         test_cfg (Mapping[str, object]): ``mode``, and ``crop_size`` and ``stride`` of windows.
-        resize (Mapping[str, object]): ``scale`` in pixels, and ``interpolation`` if the config
-            has one; empty if images are not resized with their ratio kept.
+        resize (Mapping[str, object]): ``interpolation`` if the config has one, and ``scale`` in
+            pixels; empty if images are not resized with their ratio kept.
+        size_factor (float, optional): Size of evaluated images over that of training, of a config
+            that resizes by a factor.
     """
 
     head: Mapping[str, object] = {}
     test_cfg: Mapping[str, object] = {}
     resize: Mapping[str, object] = {}
+    size_factor: float | None = None
 
 
 class Settings(NamedTuple):

@@ -42,6 +42,7 @@ _HEAD: dict[str, Callable[[object], bool]] = {
 }
 # Others are not read: a file of weights is not asked how much memory and time to take.
 _LARGEST_SIDE = 4096
+_LARGEST_FACTOR = 16
 _MOST_WINDOWS_OF_A_PIXEL = 8  # along each side
 _INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
 
@@ -166,10 +167,12 @@ def _decoding(tree: ast.Module, dicts: Sequence[dict[str, object]]) -> Decoding 
     known = {name: head[name] for name, is_value in _HEAD.items() if is_value(head.get(name))}
     test_cfg = (_of_type(dicts, 'GroupViTSegmentor') or {}).get('test_cfg')
     resize = _of_type(_evaluation_pipeline(tree), 'Resize') or {}
+    resize = resize if resize.get('keep_ratio') is True else {}
     return Decoding(
         known,
         _windows(test_cfg) if isinstance(test_cfg, dict) else {},
-        _resize(resize) if resize.get('keep_ratio') is True else {},
+        _resize(resize),
+        _size_factor(resize),
     )
 
 
@@ -188,8 +191,16 @@ def _windows(test_cfg: Mapping[str, object]) -> dict[str, object]:
 def _resize(transform: Mapping[str, object]) -> dict[str, object]:
     """Return the size and the interpolation of a transform."""
     scale, interpolation = _sides(transform.get('scale')), transform.get('interpolation')
-    stated = {'interpolation': interpolation} if interpolation in _INTERPOLATIONS else {}
-    return {} if scale is None else {'scale': scale, **stated}
+    found: dict[str, object] = {} if scale is None else {'scale': scale}
+    return found | ({'interpolation': interpolation} if interpolation in _INTERPOLATIONS else {})
+
+
+def _size_factor(transform: Mapping[str, object]) -> float | None:
+    """Return the factor of a transform that has one instead of a size."""
+    factor = transform.get('scale_factor')
+    if not isinstance(factor, int | float) or isinstance(factor, bool):
+        return None
+    return factor if 0 < factor <= _LARGEST_FACTOR else None
 
 
 def _sides(value: object) -> tuple[int, int] | None:

@@ -133,7 +133,8 @@ def zero_shot_voc_config(structure: Structure, decoding: Decoding = AS_IN_THE_PA
         structure (Structure): Of the model.
         decoding (Decoding): How it segments; what it lacks is as in the paper. Defaults to that.
     """
-    resize = {'scale': (2048, 2 * min(structure.image_shape)), **decoding.resize}
+    short_side = round((decoding.size_factor or 2) * min(structure.image_shape))
+    resize = {'scale': (2048, max(short_side, 1)), **decoding.resize}
     dataset = dict(
         type='PascalVOCDataset',
         data_root='data/VOCdevkit/VOC2012',

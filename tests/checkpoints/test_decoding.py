@@ -1,5 +1,6 @@
 """Weights are segmented as their config says, without naming it; its text is not run."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,8 @@ def test_a_recipe_is_read_as_it_is_evaluated(name):
     for option in ('mode', 'crop_size', 'stride'):
         assert found.test_cfg.get(option) == test_cfg.get(option), option
     (resize,) = [t for t in evaluated.test_dataloader.dataset.pipeline if t.type == 'Resize']
-    if 'scenes' in name:  # all of one size, of which a factor is stated
-        assert found.resize == {}
-    else:
-        assert found.resize['scale'] == tuple(resize.scale)
+    assert found.resize.get('scale') == resize.get('scale')
+    assert found.size_factor == resize.get('scale_factor')
     assert found.resize.get('interpolation') == resize.get('interpolation')
 
 
@@ -62,7 +61,7 @@ test_dataloader = dict(
 )
 """
     head = dict(top_k=7, image_weight=0.5)
-    assert read(text) == (head, dict(mode='whole'), dict(scale=(90, 30)))
+    assert read(text) == Decoding(head, dict(mode='whole'), dict(scale=(90, 30)))
 
 
 HEAD = "dict(type='GroupViTZeroShotHead', {})"
@@ -91,6 +90,12 @@ def test_values_that_are_none_are_left_out(options):
     'resize',
     [
         'scale=(2048, 100000), keep_ratio=True',
+        'scale_factor=4.0',
+        'scale_factor=0, keep_ratio=True',
+        'scale_factor=-2, keep_ratio=True',
+        'scale_factor=1e9, keep_ratio=True',
+        'scale_factor=True, keep_ratio=True',
+        'scale_factor=(2, 2), keep_ratio=True',
         'scale=(2048, 0), keep_ratio=True',
         'scale=(2048,), keep_ratio=True',
         'scale=2048, keep_ratio=True',
@@ -100,7 +105,7 @@ def test_values_that_are_none_are_left_out(options):
     ],
 )
 def test_sizes_that_no_evaluation_has_are_left_out(resize):
-    pipeline = f"[dict(type='Resize', interpolation='area', {resize})]"
+    pipeline = f"[dict(type='Resize', interpolation='other', {resize})]"
     text = f"""
 model = dict(decode_head={HEAD.format('top_k=4')})
 test_dataloader = dict(dataset=dict(pipeline={pipeline}))
@@ -162,6 +167,21 @@ def test_weights_of_photographs_need_no_config(photographs):
     assert np.array_equal(first.group_map, second.group_map)
     assert np.array_equal(load_segmentor(None, path).backbone.pos_embed.detach().numpy(),
                           opened.segmentor.backbone.pos_embed.detach().numpy())  # fmt: skip
+
+
+def test_a_factor_is_one_of_the_size_of_training(photographs, tmp_path):
+    _, path = photographs
+    weights = torch.load(path, weights_only=True)
+    text = weights['meta']['cfg']
+    for factor, side in (('4.0', 256), ('0.5', 32), ('1e-9', 1)):
+        changed = re.sub(r'scale=\(\s*2048,\s*80,\s*\)', f'scale_factor={factor}', text)
+        assert changed != text
+        weights['meta']['cfg'] = changed
+        torch.save(weights, tmp_path / 'factor.pth')
+        resize = open_model(tmp_path / 'factor.pth').config.test_dataloader.dataset.pipeline[1]
+        assert resize == dict(
+            type='Resize', scale=(2048, side), keep_ratio=True, interpolation='area'
+        )
 
 
 def test_the_official_threshold_is_for_its_affinity(photographs):
