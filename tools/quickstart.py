@@ -150,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     save_figure(zero_shot.figure(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
+    print('Play with these weights in a browser: make web')
 
 
 if __name__ == '__main__':

@@ -251,6 +251,7 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
             spread = range(5, args.photographs, max(1, args.photographs // 6))
             draw(cfg, file, margin.threshold, spread[:6], args.work_dir / 'figure.png')
     write_json(result, args.work_dir / 'result.json')
+    result['file'] = weights['trained']
     return result
 
 
@@ -258,7 +259,7 @@ COLUMNS = ('', 'tag_center/', 'foreground/', 'tag_foreground/', 'oracle/', 'boun
 
 
 def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
-    """Print the numbers."""
+    """Print the numbers, and how to go on."""
     if training := result.get('training'):
         print(f'\nTrained {training["epochs"]} epochs in {training["minutes"]} minutes.')
     print('mIoU in percent; tag, middle: the best word over all of a photograph, or its middle.')
@@ -274,6 +275,11 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
                 metrics = result[name]['views']['metrics']
                 print(f'  views {metrics["mIoU"]:18.2f}{metrics["foreground/mIoU"]:42.2f}')
     print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')
+    threshold = result['trained']['threshold']['background']['threshold']
+    print(
+        f'Segment your own photographs: groupvit segment PHOTO --model {result["file"]} '
+        f'--words "cat, dog, sheep" --bg-thresh {threshold:.2f} --out masks'
+    )
 
 
 @tool_main(errors=(OSError,))

@@ -1,10 +1,13 @@
 """tools/real.py: a few steps of it, where the photographs are."""
 
 import importlib.util
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+
+from groupvit_cli import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +40,7 @@ def test_training_is_bounded(real):
 
 
 @pytest.mark.slow
-def test_a_few_steps_on_photographs(real, tmp_path):
+def test_a_few_steps_on_photographs(real, tmp_path, capsys):
     try:
         data = real.find_data(None)
     except FileNotFoundError:
@@ -70,4 +73,11 @@ def test_a_few_steps_on_photographs(real, tmp_path):
     assert result['words']['background']['threshold'] == margin.threshold
     real.draw(cfg, weights, margin.threshold, [2], tmp_path / 'picture.png')
     assert (tmp_path / 'picture.png').stat().st_size > 10_000
-    real.print_summary(dict(training=training, trained=result), tmp_path)
+    capsys.readouterr()
+    real.print_summary(dict(training=training, trained=result, file=weights), tmp_path)
+    *_, hint = capsys.readouterr().out.splitlines()
+    command = shlex.split(hint.partition('photographs: groupvit ')[2])
+    picture = sorted((data / 'VOCdevkit/VOC2012/JPEGImages').iterdir())[0]
+    places = {'PHOTO': str(picture), 'masks': str(tmp_path / 'masks')}
+    app.app([places.get(word, word) for word in command], standalone_mode=False)
+    assert (tmp_path / f'masks/overlay/{picture.stem}.png').is_file()
