@@ -8,7 +8,8 @@ python tools/test.py CONFIG CHECKPOINT --tta
 CONFIG is a zero-shot config, a pretraining config whose val_cfg names a segmentor, or the config of
 a head that learns from masks; CHECKPOINT is a checkpoint as training writes it, official or
 Hugging Face's weights, or the name of released ones. Without CONFIG the structure is read off the
-weights, and Pascal VOC is evaluated by the paper's protocol.
+weights, and Pascal VOC is evaluated as the config in them segments, or else by the paper's
+protocol.
 """
 
 import argparse

@@ -53,23 +53,30 @@ class Hints(NamedTuple):
         return other._replace(**known)
 
 
+Sides = tuple[int, int]
+
+
 class Decoding(NamedTuple):
     """How a config segments images, beside its classes and their threshold.
 
     Attributes:
         head (Mapping[str, object]): Of ``affinity``, ``top_k`` and ``image_weight``, those that the
             head of the config has.
-        test_cfg (Mapping[str, object]): ``mode``, and ``crop_size`` and ``stride`` of windows.
-        resize (Mapping[str, object]): ``interpolation`` if the config has one, and ``scale`` in
-            pixels; empty if images are not resized with their ratio kept.
+        mode (str, optional): ``'whole'`` or ``'slide'``.
+        windows (tuple[Sides, Sides], optional): Size and stride of windows in pixels.
+        scale (Sides, optional): Longest and shortest side of images in pixels, of a config that
+            resizes them with their ratio kept.
         size_factor (float, optional): Size of evaluated images over that of training, of a config
             that resizes by a factor.
+        interpolation (str, optional): By which images are resized.
     """
 
     head: Mapping[str, object] = {}
-    test_cfg: Mapping[str, object] = {}
-    resize: Mapping[str, object] = {}
+    mode: str | None = None
+    windows: tuple[Sides, Sides] | None = None
+    scale: Sides | None = None
     size_factor: float | None = None
+    interpolation: str | None = None
 
 
 class Settings(NamedTuple):
@@ -199,6 +206,11 @@ def merge_settings(settings: Iterable[Settings]) -> MergedSettings:
             origins.setdefault(name, each.where)
         hints = hints.completed(others)
     return MergedSettings(hints, origins)
+
+
+def stored_decoding(settings: Iterable[Settings]) -> Decoding:
+    """Return how the first place that says so segments; an empty one where none does."""
+    return next((each.decoding for each in settings if each.decoding is not None), Decoding())
 
 
 def plain(value: object) -> object:

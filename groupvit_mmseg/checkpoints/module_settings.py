@@ -95,6 +95,8 @@ def _compare(module: nn.Module, stored: MergedSettings, path: Path, strict: Sequ
     own = module_settings(module)
     for name, value in own.items():
         other = getattr(stored.hints, name)
+        if name == 'assignment' and other is not None:
+            value, other = without_noise(own['assignment']), without_noise(other)
         if other is None and name in HEADS:
             text = f'No file with {path} contains {name}: {plain(value)} of the config is used.'
             print_log(text, 'current', logging.WARNING)
@@ -107,6 +109,11 @@ def _compare(module: nn.Module, stored: MergedSettings, path: Path, strict: Sequ
         if name in strict:
             raise ValueError(text)
         print_log(text, 'current', logging.WARNING)
+
+
+def without_noise(options: Sequence[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
+    """Leave out the option of an assignment that changes nothing after training."""
+    return tuple(option for option in options if option[0] != 'gumbel_noise')
 
 
 def check_checkpoint(module: nn.Module, checkpoint: Checkpoint, *, source: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from groupvit_mmseg.atomic_files import write_together
-from groupvit_mmseg.checkpoints.architecture_hints import Settings, plain
+from groupvit_mmseg.checkpoints.architecture_hints import Settings, plain, stored_decoding
 from groupvit_mmseg.checkpoints.config_text import from_config_text
 from groupvit_mmseg.checkpoints.hub import CONFIG as HUGGING_FACE_CONFIG
 from groupvit_mmseg.checkpoints.hub import HUB_PREFIX
@@ -27,6 +27,7 @@ from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.conversion.convert import Model, decode, encode
 from groupvit_mmseg.conversion.fingerprint import check_answers, probe_batch
+from groupvit_mmseg.conversion.model_configs import segments_otherwise
 from groupvit_mmseg.conversion.numeric_check import compare, embed
 from groupvit_mmseg.conversion.official_forward import Embeddings
 from groupvit_mmseg.conversion.output_files import output_files, target_paths
@@ -107,7 +108,7 @@ def convert(
     model = decode(weights.tensors, source, settings, where=path)
     tensors, lost = encode(model, target)
     report(path, weights, model, lost)
-    for remark in remarks(model, target):
+    for remark in remarks(model, target, settings):
         print(f'note: {remark}')
     if args.no_check:
         print('numeric check: skipped')
@@ -169,8 +170,15 @@ def check(
     return answers
 
 
-def remarks(model: Model, target: KeyFormat) -> Iterator[str]:
+def remarks(model: Model, target: KeyFormat, settings: Sequence[Settings]) -> Iterator[str]:
     """Yield the differences between the results of the target's own code and the source's."""
+    decoding = stored_decoding(settings)
+    if target is not PLUGIN and segments_otherwise(decoding, model.structure):
+        changes = ', '.join(f'{name}={value!r}' for name, value in decoding.head.items())
+        yield (
+            f'the result does not contain how this model segments ({changes or decoding.mode}): '
+            "it segments as the paper's where its config does not say so"
+        )
     scale = float(model.tensors['loss_contrastive.logit_scale'].exp())
     if scale > MAX_LOGIT_SCALE:
         yield (

@@ -9,6 +9,7 @@ from groupvit_mmseg.checkpoints.architecture import (
     TextEncoderConfig,
 )
 from groupvit_mmseg.checkpoints.architecture_hints import Decoding
+from groupvit_mmseg.checkpoints.decoding_text import within_limits
 from groupvit_mmseg.checkpoints.settings_readers import end_token
 from groupvit_mmseg.dataset_meta import dataset_meta_of
 from groupvit_mmseg.openmmlab_entries import add_openmmlab_entries
@@ -90,13 +91,12 @@ def segmentor_config(structure: Structure, decoding: Decoding) -> dict[str, obje
     height, width = structure.image_shape
     mean, std, rgb = structure.normalization
     is_official = decoding.head.get('affinity', 'softmax') == 'softmax'
-    test_cfg: dict[str, object] = dict(
-        mode='slide', crop_size=(2 * height, 2 * width), stride=(height, width)
-    )
-    if decoding.test_cfg:
-        test_cfg = dict(decoding.test_cfg)
-    if test_cfg['mode'] == 'whole':
-        test_cfg['with_group_map'] = True
+    test_cfg: dict[str, object] = dict(mode='whole', with_group_map=True)
+    if decoding.mode != 'whole':
+        size, stride = ((2 * height, 2 * width), (height, width))
+        if decoding.mode == 'slide' and decoding.windows is not None:
+            size, stride = decoding.windows
+        test_cfg = dict(mode='slide', crop_size=size, stride=stride)
     return dict(
         type='GroupViTSegmentor',
         data_preprocessor=dict(
@@ -133,8 +133,11 @@ def zero_shot_voc_config(structure: Structure, decoding: Decoding = AS_IN_THE_PA
         structure (Structure): Of the model.
         decoding (Decoding): How it segments; what it lacks is as in the paper. Defaults to that.
     """
-    short_side = round((decoding.size_factor or 2) * min(structure.image_shape))
-    resize = {'scale': (2048, max(short_side, 1)), **decoding.resize}
+    decoding = within_limits(decoding, structure)
+    short_side = max(1, round((decoding.size_factor or 2) * min(structure.image_shape)))
+    resize: dict[str, object] = dict(scale=decoding.scale or (2048, short_side), keep_ratio=True)
+    if decoding.interpolation is not None:
+        resize['interpolation'] = decoding.interpolation
     dataset = dict(
         type='PascalVOCDataset',
         data_root='data/VOCdevkit/VOC2012',
@@ -142,7 +145,7 @@ def zero_shot_voc_config(structure: Structure, decoding: Decoding = AS_IN_THE_PA
         ann_file='ImageSets/Segmentation/val.txt',
         pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='Resize', keep_ratio=True, **resize),
+            dict(type='Resize', **resize),
             dict(type='LoadAnnotations'),
             dict(type='PackSegInputs'),
         ],
@@ -165,6 +168,12 @@ def zero_shot_voc_config(structure: Structure, decoding: Decoding = AS_IN_THE_PA
     whole = Config(config)
     add_openmmlab_entries(whole)
     return whole
+
+
+def segments_otherwise(decoding: Decoding, structure: Structure) -> bool:
+    """Return whether a model is segmented otherwise than in the paper."""
+    own, paper = zero_shot_voc_config(structure, decoding), zero_shot_voc_config(structure)
+    return own.to_dict() != paper.to_dict()
 
 
 def plugin_meta() -> dict[str, object]:

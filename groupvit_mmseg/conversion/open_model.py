@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mmengine.config import Config
 
 from groupvit_mmseg.checkpoints.architecture import Structure
-from groupvit_mmseg.checkpoints.architecture_hints import Decoding
+from groupvit_mmseg.checkpoints.architecture_hints import stored_decoding
 from groupvit_mmseg.checkpoints.key_formats import Tensors, key_format_of
 from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.stored_settings import stored_settings
@@ -61,6 +61,5 @@ def open_model(source: str | Path) -> OpenedModel:
         )
     settings = stored_settings(path, weights, key_format)
     model = decode(weights.tensors, key_format, settings, where=path)
-    decoding = next((each.decoding for each in settings if each.decoding), Decoding())
-    config = zero_shot_voc_config(model.structure, decoding)
+    config = zero_shot_voc_config(model.structure, stored_decoding(settings))
     return OpenedModel(config, model.tensors, model.structure, path)

@@ -31,7 +31,7 @@ def read_model_config(config: str | Path | None, checkpoint: str | Path) -> Conf
 
     Args:
         config (str | Path, optional): The config file; None for one with the structure of the
-            weights and the paper's protocol for Pascal VOC.
+            weights for Pascal VOC, by the protocol of the config in them or else the paper's.
         checkpoint (str | Path): The weights, as :func:`.open_model` takes them.
 
     Raises:

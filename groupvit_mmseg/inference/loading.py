@@ -38,7 +38,7 @@ def load_segmentor(
 
     Args:
         config (str | Path | Config, optional): Config of a segmentor, or of pretraining that
-            evaluates one; None reads the structure off the weights.
+            evaluates one; None derives it, as :func:`.open_model` does.
         checkpoint (str | Path): Weights of a pretrainer or a segmentor, as
             :func:`.read_checkpoint` takes them.
         device (str): Device to compute on. Defaults to 'cpu'.

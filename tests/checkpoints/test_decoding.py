@@ -1,6 +1,5 @@
 """Weights are segmented as their config says, without naming it; its text is not run."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from mmseg.registry import MODELS
 
 from groupvit_mmseg.checkpoints.architecture_hints import Decoding
 from groupvit_mmseg.checkpoints.config_text import from_config_text
+from groupvit_mmseg.checkpoints.decoding_text import within_limits
+from groupvit_mmseg.conversion.model_configs import PAPER, segments_otherwise, zero_shot_voc_config
 from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.inference import GroupViTInferencer, load_segmentor, segmentation_config
 
@@ -37,12 +38,17 @@ def test_a_recipe_is_read_as_it_is_evaluated(name):
     head, test_cfg = evaluated.model.decode_head, evaluated.model.test_cfg
     for option in ('affinity', 'top_k', 'image_weight'):
         assert found.head.get(option) == head.get(option), option
-    for option in ('mode', 'crop_size', 'stride'):
-        assert found.test_cfg.get(option) == test_cfg.get(option), option
+    assert found.mode == test_cfg.mode
+    windows = (test_cfg.crop_size, test_cfg.stride) if test_cfg.mode == 'slide' else None
+    assert found.windows == windows
     (resize,) = [t for t in evaluated.test_dataloader.dataset.pipeline if t.type == 'Resize']
-    assert found.resize.get('scale') == resize.get('scale')
+    assert found.scale == resize.get('scale')
     assert found.size_factor == resize.get('scale_factor')
-    assert found.resize.get('interpolation') == resize.get('interpolation')
+    assert found.interpolation == resize.get('interpolation')
+    size = evaluated.model.backbone.get('img_size', 224)
+    assert (
+        within_limits(found, PAPER._replace(backbone=dict(PAPER.backbone, img_size=size))) == found
+    )
 
 
 def test_the_evaluated_segmentor_counts_and_not_what_it_was_made_of():
@@ -61,7 +67,7 @@ test_dataloader = dict(
 )
 """
     head = dict(top_k=7, image_weight=0.5)
-    assert read(text) == Decoding(head, dict(mode='whole'), dict(scale=(90, 30)))
+    assert read(text) == Decoding(head, 'whole', scale=(90, 30))
 
 
 HEAD = "dict(type='GroupViTZeroShotHead', {})"
@@ -89,22 +95,19 @@ def test_values_that_are_none_are_left_out(options):
 @pytest.mark.parametrize(
     'resize',
     [
-        'scale=(2048, 100000), keep_ratio=True',
-        'scale_factor=4.0',
-        'scale_factor=0, keep_ratio=True',
-        'scale_factor=-2, keep_ratio=True',
-        'scale_factor=1e9, keep_ratio=True',
-        'scale_factor=True, keep_ratio=True',
-        'scale_factor=(2, 2), keep_ratio=True',
         'scale=(2048, 0), keep_ratio=True',
         'scale=(2048,), keep_ratio=True',
-        'scale=2048, keep_ratio=True',
         "scale=('a', 'b'), keep_ratio=True",
         'scale=(2048, 80), keep_ratio=False',
         'scale=(2048, 80)',
+        'scale_factor=4.0',
+        'scale_factor=0, keep_ratio=True',
+        'scale_factor=-2, keep_ratio=True',
+        'scale_factor=True, keep_ratio=True',
+        'scale_factor=(2, 2), keep_ratio=True',
     ],
 )
-def test_sizes_that_no_evaluation_has_are_left_out(resize):
+def test_sizes_that_cannot_be_read_are_left_out(resize):
     pipeline = f"[dict(type='Resize', interpolation='other', {resize})]"
     text = f"""
 model = dict(decode_head={HEAD.format('top_k=4')})
@@ -113,24 +116,73 @@ test_dataloader = dict(dataset=dict(pipeline={pipeline}))
     assert read(text) == Decoding(dict(top_k=4))
 
 
+def test_one_side_is_both():
+    pipeline = "[dict(type='Resize', scale=64, keep_ratio=True, interpolation='area')]"
+    loader = f'val_dataloader = dict(dataset=dict(pipeline={pipeline}))'
+    # The changes of a loader of tests hide nothing.
+    text = f'model = {HEAD.format("top_k=4")}\ntest_dataloader = dict(num_workers=0)\n{loader}'
+    expected = Decoding(dict(top_k=4), scale=(64, 64), interpolation='area')
+    assert read(text) == expected
+
+
 @pytest.mark.parametrize(
     'test_cfg',
     [
         "mode='slide', crop_size=(64, 64)",
-        "mode='slide', crop_size=(64, 64), stride=(32, 7)",  # more than eight windows at a pixel
-        "mode='slide', crop_size=(64, 10000), stride=(32, 5000)",
         "mode='slide', crop_size=64, stride=32",
-        "mode='other'",
+        "mode='other', **other",
+        "mode='slide', crop_size=(64, 64, 64), stride=(32, 32)",
     ],
 )
-def test_windows_that_no_evaluation_has_are_left_out(test_cfg):
+def test_windows_that_cannot_be_read_are_left_out(test_cfg):
     head = HEAD.format('top_k=4')
     text = "model = dict(type='GroupViTSegmentor', decode_head={}, test_cfg=dict({}))"
-    assert read(text.format(head, test_cfg)) == Decoding(dict(top_k=4))
-    good = dict(mode='slide', crop_size=(64, 64), stride=(32, 8))
-    assert read(text.format(head, f'**{{}}, **{good}')).test_cfg == {}
-    stated = ', '.join(f'{key}={value!r}' for key, value in good.items())
-    assert read(text.format(head, stated)).test_cfg == good
+    mode = 'slide' if 'slide' in test_cfg else None
+    assert read(text.format(head, test_cfg)) == Decoding(dict(top_k=4), mode)
+    good = "mode='slide', crop_size=(64, 32), stride=[32, 8]"
+    assert read(text.format(head, good)).windows == ((64, 32), (32, 8))
+
+
+@pytest.mark.parametrize(
+    'wrong, right',
+    [
+        (dict(scale=(2048, 1)), dict(scale=(2048, 32))),
+        (dict(scale=(2048, 513)), dict(scale=(4096, 512))),
+        (dict(scale=(4097, 80)), dict(scale=(4096, 80))),
+        (dict(size_factor=1e-9), dict(size_factor=0.5)),
+        (dict(size_factor=float('inf')), dict(size_factor=8)),
+        (dict(windows=((64, 64), (15, 64))), dict(windows=((64, 64), (16, 64)))),
+        (dict(windows=((31, 64), (31, 64))), dict(windows=((32, 64), (32, 64)))),
+        (dict(windows=((64, 513), (64, 513))), dict(windows=((64, 512), (64, 512)))),
+    ],
+)
+def test_weights_do_not_say_how_much_memory_and_time_to_take(photographs, wrong, right):
+    """Of a model of 64 px."""
+    structure = open_model(photographs[1]).structure
+    assert within_limits(Decoding(**wrong), structure) == Decoding()
+    assert within_limits(Decoding(**right), structure) == Decoding(**right)
+    assert not segments_otherwise(Decoding(**wrong, mode='slide'), structure)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        f'model = dict(a=a{".b" * 900})',
+        f'model = dict(a=({"1+" * 900}a).b)',
+        f'model = dict(a=({"lambda:" * 90}0).b)',
+        f"model = dict(type='SegDataPreProcessor', mean=[0x{'f' * 3000}, 1, 2])",
+        f'model = dict(type=0x{"f" * 6000})',
+        f'model = {{0x{"f" * 6000}: 1}}',
+        "model = dict(type='GroupViT', assignment=dict(kind=f()))",
+        "model = dict(type='GroupViT', **other)",
+    ],
+    ids=['attributes', 'sum', 'lambdas', 'huge-mean', 'huge-type', 'huge-key', 'call', 'stars'],
+)
+def test_a_hostile_text_has_fewer_settings_and_no_error(text):
+    settings = from_config_text(text, 'x')
+    assert settings.normalization is None
+    assert settings.decoding is None
+    assert settings.hints.assignment == (() if 'stars' in text or '**' in text else None)
 
 
 @pytest.mark.parametrize('loader', ['5', 'dict(dataset=[1])', 'dict(dataset=dict(pipeline=f()))'])
@@ -169,19 +221,31 @@ def test_weights_of_photographs_need_no_config(photographs):
                           opened.segmentor.backbone.pos_embed.detach().numpy())  # fmt: skip
 
 
-def test_a_factor_is_one_of_the_size_of_training(photographs, tmp_path):
-    _, path = photographs
-    weights = torch.load(path, weights_only=True)
-    text = weights['meta']['cfg']
-    for factor, side in (('4.0', 256), ('0.5', 32), ('1e-9', 1)):
-        changed = re.sub(r'scale=\(\s*2048,\s*80,\s*\)', f'scale_factor={factor}', text)
-        assert changed != text
-        weights['meta']['cfg'] = changed
-        torch.save(weights, tmp_path / 'factor.pth')
-        resize = open_model(tmp_path / 'factor.pth').config.test_dataloader.dataset.pipeline[1]
-        assert resize == dict(
-            type='Resize', scale=(2048, side), keep_ratio=True, interpolation='area'
-        )
+def test_a_factor_is_one_of_the_size_of_training(photographs):
+    structure = open_model(photographs[1]).structure
+    for factor, side in ((4.0, 256), (0.5, 32), (None, 128)):
+        decoding = Decoding(size_factor=factor, interpolation='area')
+        pipeline = zero_shot_voc_config(structure, decoding).test_dataloader.dataset.pipeline
+        expected = dict(type='Resize', scale=(2048, side), keep_ratio=True, interpolation='area')
+        assert pipeline[1] == expected
+
+
+@pytest.mark.parametrize('losses', [['patches'], ['patches', 'pooled']], ids=['one', 'two'])
+def test_means_without_a_loss_of_their_own_are_whole_models(tmp_path, losses):
+    """No scale of theirs is missing where the weights have none."""
+    cfg = Config.fromfile(CONFIGS / RECIPES[1])
+    kinds = [dict(type='MultiLabelContrastiveLoss', level=level) for level in losses]
+    loss = kinds if len(kinds) > 1 else kinds[0]
+    cfg.merge_from_dict(dict(model=dict(loss_grouping=None, loss_multi_label=None)))
+    cfg.model.loss_multi_label = loss
+    for part in (cfg.model, cfg.val_cfg.segmentor.decode_head):
+        part.image_projector.pool_projected = False
+    models = {'pretrainer': cfg.model, 'segmentor': cfg.val_cfg.segmentor}
+    for name, model in models.items():
+        path = tmp_path / f'{name}.pth'
+        state = MODELS.build(model).state_dict()
+        torch.save(dict(state_dict=state, meta=dict(cfg=cfg.pretty_text)), path)
+        assert open_model(path).structure.backbone['assignment'] == {'mean_of_tokens': True}
 
 
 def test_the_official_threshold_is_for_its_affinity(photographs):
@@ -195,6 +259,19 @@ def test_the_official_threshold_is_for_its_affinity(photographs):
     assert (
         open_model(path.with_name('softmax.pth')).config.model.decode_head.bg_thresh == 'official'
     )
+
+
+def test_a_conversion_notes_what_the_result_lacks(trained, convert, tmp_path, capsys):
+    source, _ = trained()
+    assert not convert('plugin_to_official', source, tmp_path / 'paper.pth')
+    assert 'does not contain how this model segments' not in capsys.readouterr().out
+    weights = torch.load(source, weights_only=True)
+    head = HEAD.format("affinity='cosine', top_k=3")
+    weights['meta']['cfg'] += f'\nval_cfg = dict(segmentor=dict(decode_head={head}))'
+    torch.save(weights, tmp_path / 'own.pth')
+    assert not convert('plugin_to_official', tmp_path / 'own.pth', tmp_path / 'o.pth')
+    note = "the result does not contain how this model segments (affinity='cosine', top_k=3): it"
+    assert note in capsys.readouterr().out
 
 
 def test_weights_of_photographs_stay_in_the_plugins_format(photographs, convert, tmp_path, capsys):
