@@ -11,6 +11,7 @@ from groupvit_web.byte_cache import ByteCache
 from groupvit_web.deadline import Deadline
 from groupvit_web.errors import PageError, RequestCancelled
 from groupvit_web.limits import Limits
+from groupvit_web.model import PageModel
 from groupvit_web.pixels import explain_pixel
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import read_picture
@@ -78,6 +79,22 @@ def test_the_result_is_that_of_an_inferencer_of_its_own(segmenter, picture, weig
     result = segmenter.result(picture, request)
     assert (result.label_map == expected.label_map).all()
     assert (result.scores == expected.scores).all()
+
+
+def test_weights_segment_as_the_config_in_them_says(weights, picture, tmp_path):
+    content = torch.load(weights, weights_only=True)
+    text = content['meta']['cfg']
+    changed = text.replace("bg_thresh='official'", "affinity='cosine', top_k=2").replace(
+        "type='GroupViTSegmentor'", "type='GroupViTSegmentor', test_cfg=dict(mode='whole')"
+    )
+    content['meta']['cfg'] = changed
+    torch.save(content, tmp_path / 'own.pth')
+    own = PageSegmenter(PageModel.open(tmp_path / 'own.pth'))
+    assert (own.model.head.affinity, own.model.head.top_k) == ('cosine', 2)
+    assert own.model.test_cfg(None)['mode'] == 'whole'
+    assert own.model.test_cfg('slide')['crop_size'] == (64, 64)
+    result, expected = shown(own, picture, REQUEST), own.result(picture, REQUEST)
+    assert (result.label_map == expected.label_map).all()
 
 
 def test_a_request_leaves_nothing_in_the_model(segmenter, picture):
