@@ -4,7 +4,7 @@
 # As there: each patch alone (`argmax`), k-means, mean shift and spectral clustering of a ViT's
 # tokens. `colours` clusters mean colours and positions instead, and names the clusters by tokens.
 # Time: about 6 runs of 3 to 7 minutes on one thread, and 12 evaluations of 1 to 5 minutes
-# Numbers: docs/results.md has all but `colours`; mean shift and spectral of one seed
+# Numbers: docs/results.md; mean shift and spectral of two seeds, colours of one
 _base_ = '../_base_/studies/scenes.py'
 title = 'Clustering'
 question = 'Is the grouping better than clusters of a tower that does not group?'

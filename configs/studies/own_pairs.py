@@ -6,7 +6,7 @@
 # the weights of `given` or from scratch. Warm-up and the average of the weights last an eighth and
 # a sixth of a training.
 # Time: for each seed a run of 13 minutes on one thread, one of 6 and ten of 2, 3 to evaluate each
-# Numbers: docs/experiments.md, one seed of eight variants
+# Numbers: docs/experiments.md, one seed
 _base_ = '../_base_/studies/photographs.py'
 title = "1,000 pairs of one's own"
 question = 'How do 1,000 pairs serve best?'

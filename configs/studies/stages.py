@@ -5,7 +5,7 @@
 # here: noise that is drawn twice, a hard choice that is made twice, empty segments (64 for 100
 # patches leave many empty), or queries that have seen the whole image.
 # Time: about 24 runs of 2 to 6 minutes on one thread
-# Numbers: docs/results.md; `two-stages-no-noise` and `two-stages-16-and-8` of one seed
+# Numbers: docs/results.md
 _base_ = '../_base_/studies/scenes.py'
 title = 'Stages'
 question = 'Are two grouping stages better than one?'
