@@ -6,9 +6,12 @@
 # alone, and `colours` clusters the mean colours and positions of patches. `ungrouped` are the same
 # towers without groups. In `cosines` and `paper` segments are projected as in the paper (9.3
 # instead of 8.9 M parameters) and groups learn from captions alone: in the former words match
-# patches, the latter is the paper's objective.
-# Time: 12 runs of 10 to 16 minutes on one thread, and 12 evaluations
-# Numbers: docs/results.md, without `spectral`, `colours` and `cosines`
+# patches, the latter is the paper's objective. `cosines-two-stages` has two stages of 32 and 16
+# segments with the two changes that they need on the scenes (docs/results.md), and
+# `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W.
+# Time: 21 runs of 10 to 18 minutes on one thread, and 12 evaluations
+# Numbers: docs/results.md without `cosines-beside-pooled-*`; `spectral`, `colours`, `patches`,
+# `cosines` and `cosines-two-stages` of one seed
 _base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
