@@ -5,7 +5,7 @@
 # beside the paper's loss of captions, `contrastive-W` weight W on the latter, and `beside-pooled-W`
 # adds the paper's loss of prompts with weight W.
 # Time: 33 runs of 2 to 7 minutes on one thread
-# Numbers: docs/results.md has all but `patches-weight-0`; weights of one loss with one seed
+# Numbers: docs/results.md has all but `patches-weight-0`
 _base_ = '../_base_/studies/scenes.py'
 title = 'Objectives'
 question = 'Which embeddings of an image should prompts be compared with, and with which weight?'
