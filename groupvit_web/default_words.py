@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from groupvit_mmseg.checkpoints.config_syntax import parse_config
 from groupvit_mmseg.checkpoints.sources import locate
 from groupvit_mmseg.checkpoints.weight_files import read_weights
 from groupvit_mmseg.text.vocabulary import is_background
@@ -32,9 +33,8 @@ def default_words(source: str | Path) -> tuple[str, ...]:
 
 def _class_names(text: str) -> Iterator[tuple[str, ...]]:
     """Yield the lists named ``class_names`` in the text of a config, which is not run."""
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    tree = parse_config(text)
+    if tree is None:
         return
     keywords = (node for node in ast.walk(tree) if isinstance(node, ast.keyword))
     for keyword in keywords:

@@ -30,6 +30,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 import torch
 from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
 from mmseg.registry import RUNNERS
 
 from groupvit_mmseg.benchmark.report import versions, write_json
@@ -150,7 +151,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     save_figure(zero_shot.figure(footer=footer), args.out / 'segmentation.png')
     print_summary(result)
     print(f'{result["minutes"]} minutes; wrote {args.out}/result.json and segmentation.png')
-    print('Play with these weights in a browser: make web')
+    weights = find_latest_checkpoint(runner.work_dir)
+    print(f'Play with these weights in a browser: make web MODEL={weights}')
 
 
 if __name__ == '__main__':

@@ -250,8 +250,8 @@ def run(args: argparse.Namespace, data: Path) -> dict[str, Any]:
         if name == 'trained':
             spread = range(5, args.photographs, max(1, args.photographs // 6))
             draw(cfg, file, margin.threshold, spread[:6], args.work_dir / 'figure.png')
+    result['weights'] = str(weights['trained'])
     write_json(result, args.work_dir / 'result.json')
-    result['file'] = weights['trained']
     return result
 
 
@@ -277,7 +277,7 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     print(f'wrote {work_dir / "result.json"} and {work_dir / "figure.png"}')
     threshold = result['trained']['threshold']['background']['threshold']
     print(
-        f'Segment your own photographs: groupvit segment PHOTO --model {result["file"]} '
+        f'Segment your own photographs: groupvit segment PHOTO --model {result["weights"]} '
         f'--words "cat, dog, sheep" --bg-thresh {threshold:.2f} --out masks'
     )
 

@@ -66,6 +66,9 @@ def test_the_terminal_shows_progress_tables_and_no_warning(run):
     assert 'Epoch(train)' in text
     assert text.count(' heart ') == 5  # the validation's table, then one per way
     assert 'mIoU on unseen scenes' in text
+    weights = text.partition('in a browser: make web MODEL=')[2].splitlines()[0]
+    assert Path(weights) == run[1] / 'train/epoch_1.pth'
+    assert Path(weights).is_file()
     assert 'Warning' not in text
     assert 'WARNING' not in text
 

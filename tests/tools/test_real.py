@@ -74,7 +74,7 @@ def test_a_few_steps_on_photographs(real, tmp_path, capsys):
     real.draw(cfg, weights, margin.threshold, [2], tmp_path / 'picture.png')
     assert (tmp_path / 'picture.png').stat().st_size > 10_000
     capsys.readouterr()
-    real.print_summary(dict(training=training, trained=result, file=weights), tmp_path)
+    real.print_summary(dict(training=training, trained=result, weights=str(weights)), tmp_path)
     *_, hint = capsys.readouterr().out.splitlines()
     command = shlex.split(hint.partition('photographs: groupvit ')[2])
     picture = sorted((data / 'VOCdevkit/VOC2012/JPEGImages').iterdir())[0]

@@ -84,7 +84,8 @@ def test_the_words_of_a_validation_are_the_first_words(tmp_path):
     assert words_of(f'{things}\n{longer}') == ('ball', 'ring', 'sand')
     assert words_of(things) == ('ball', 'ring')
     many = f'dict(class_names={["a"] * 99})'
-    for text in ('', "dict(class_names='pascal_voc')", 'not ( python', many):
+    endless = 'a = ' + '-' * 100_000 + '1'  # the parser runs out of depth
+    for text in ('', "dict(class_names='pascal_voc')", 'not ( python', many, endless):
         assert words_of(text) == EVERYDAY_WORDS
 
 
