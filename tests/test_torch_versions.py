@@ -1,5 +1,6 @@
 """What differs between PyTorch versions: the same behaviour, or one sentence."""
 
+import platform
 import warnings
 
 import pytest
@@ -11,6 +12,7 @@ from groupvit_mmseg.export import EXPORTS_FROM, export_program
 from groupvit_mmseg.models.layers import TransformerBlock
 from groupvit_mmseg.torch_versions import (
     VERSION,
+    has_bfloat16_products,
     has_fused_optimizers,
     is_autocast_enabled,
     is_compiling,
@@ -53,6 +55,39 @@ def test_autocast_is_asked_for_a_device():
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert is_autocast_enabled('cpu')
         assert not is_autocast_enabled('cuda')
+
+
+@pytest.mark.parametrize(
+    'processor,of_onednn,instructions,expected',
+    [
+        ('x86_64', True, True, True),
+        ('AMD64', True, False, False),  # AVX-512 without products of bfloat16
+        ('x86_64', False, False, False),  # AVX2
+        ('x86_64', True, None, True),  # PyTorch 2.4 does not say
+        ('aarch64', True, False, True),  # the instructions are those of Intel and AMD
+        ('aarch64', False, False, False),
+    ],
+)
+def test_products_of_bfloat16_have_to_be_instructions(
+    monkeypatch, processor, of_onednn, instructions, expected
+):
+    monkeypatch.setattr(platform, 'machine', lambda: processor)
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: True)
+    monkeypatch.setattr(
+        torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: of_onednn, raising=False
+    )
+    if instructions is None:
+        monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported', raising=False)
+    else:
+        monkeypatch.setattr(
+            torch.cpu, '_is_avx512_bf16_supported', lambda: instructions, raising=False
+        )
+    assert has_bfloat16_products() is expected
+
+
+def test_without_onednn_bfloat16_is_emulated(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
+    assert has_bfloat16_products() is False
 
 
 def test_nothing_is_compiled_here():

@@ -103,7 +103,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         choices=['auto', 'bfloat16', 'float16'],
-        help='mixed precision; auto takes bfloat16 if the hardware has it, else float16',
+        help='mixed precision; auto: bfloat16 if the hardware has it, else float16 (CPUs: float32)',
     )
     parser.add_argument(
         '--deterministic',

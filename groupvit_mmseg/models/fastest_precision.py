@@ -18,7 +18,7 @@ from groupvit_mmseg.models.backbone_precision import encode_in, weights_version
 from groupvit_mmseg.models.inference_options import PRECISIONS
 from groupvit_mmseg.models.measurement_cache import kept, machine
 from groupvit_mmseg.models.onednn import AVAILABLE
-from groupvit_mmseg.torch_versions import is_compiling
+from groupvit_mmseg.torch_versions import has_bfloat16_products, is_compiling
 
 if TYPE_CHECKING:
     from groupvit_mmseg.models.outputs import GroupViTOutput
@@ -149,19 +149,14 @@ def least_seconds(
 
 def _runs(backbone: nn.Module, window: Tensor) -> dict[str, Callable[[], GroupViTOutput]]:
     """Return the precisions that this CPU has, each as a function that encodes a window."""
-    names = ['fp32-plain', *(['fp32'] if AVAILABLE else []), *(['bf16'] if _has_bf16() else [])]
+    names = ['fp32-plain', *(['fp32'] if AVAILABLE else [])]
+    names += ['bf16'] if has_bfloat16_products() else []
 
     @torch.no_grad()
     def run(precision: str) -> GroupViTOutput:
         return encode_in(precision, backbone, window)
 
     return {name: partial(run, name) for name in names}
-
-
-def _has_bf16() -> bool:
-    """Return whether oneDNN multiplies in bfloat16 on this CPU: emulated, it is very slow."""
-    supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
-    return torch.backends.mkldnn.is_available() and supported is not None and bool(supported())
 
 
 @torch.no_grad()

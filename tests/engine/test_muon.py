@@ -7,8 +7,10 @@ import torch
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from groupvit_mmseg.engine import MuonAdamW
+from groupvit_mmseg.engine.optimizers import muon
 from groupvit_mmseg.engine.optimizers.muon import matrix_weights, orthogonalize
 from groupvit_mmseg.torch_versions import has_fused_optimizers
 
@@ -37,6 +39,23 @@ def test_singular_values_become_one_and_vectors_stay(shape):
     assert inside.min() > 0.3
     assert inside.max() < 1.3
     assert torch.nn.functional.cosine_similarity(result.flatten(), (u @ v).flatten(), dim=0) > 0.97
+
+
+@pytest.mark.parametrize('hardware,expected', [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_that_emulates_bfloat16_multiplies_in_float32(monkeypatch, hardware, expected):
+    monkeypatch.setattr(muon, 'has_bfloat16_products', lambda: hardware)
+    seen = set()
+
+    class Products(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten.mm.default:
+                seen.update(each.dtype for each in args)
+            return func(*args, **(kwargs or {}))
+
+    with Products():
+        result = orthogonalize(torch.randn(6, 9), steps=2)
+    assert seen == {expected}
+    assert result.dtype is torch.float32
 
 
 def test_a_matrix_of_zeros_stays_zero():

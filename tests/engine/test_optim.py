@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmseg.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
 from groupvit_mmseg.engine import MixedPrecisionOptimWrapper
-from groupvit_mmseg.engine.optimizers.optim_wrapper import best_half_dtype
+from groupvit_mmseg.engine.optimizers import optim_wrapper
+from groupvit_mmseg.engine.optimizers.optim_wrapper import best_dtype
 
 
 def build(model, **paramwise):
@@ -244,8 +246,52 @@ class Probe(nn.Module):
         return y.float().square().mean()
 
 
+@pytest.fixture
+def bfloat16_products(monkeypatch):
+    """Return a function that says whether this CPU has instructions for bfloat16."""
+
+    def set_to(value):
+        monkeypatch.setattr(optim_wrapper, 'has_bfloat16_products', lambda: value)
+
+    return set_to
+
+
+def probe_wrapper(**options):
+    model = Probe()
+    return model, MixedPrecisionOptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1), **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mmengine takes the GPU')
+def test_a_cpu_that_emulates_bfloat16_computes_in_float32(bfloat16_products):
+    bfloat16_products(False)
+    model, wrapper = probe_wrapper()
+    with wrapper.optim_context(model):
+        loss = model(torch.randn(4, 8))
+    wrapper.update_params(loss)
+    assert model.dtype is torch.float32
+    assert wrapper.dtype is torch.float32
+    assert not wrapper.scaler.is_enabled()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='mmengine takes the GPU')
+@pytest.mark.parametrize('hardware', [False, True])
+def test_bfloat16_that_is_asked_for_is_taken_and_told_of(bfloat16_products, hardware, caplog):
+    bfloat16_products(hardware)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        model, wrapper = probe_wrapper(dtype='bfloat16')
+    finally:
+        logger.removeHandler(caplog.handler)
+    with wrapper.optim_context(model):
+        model(torch.randn(4, 8))
+    assert model.dtype is torch.bfloat16
+    assert ('no instructions for bfloat16' in caplog.text) is not hardware
+
+
 @pytest.mark.parametrize('dtype', ['auto', 'bfloat16'])
-def test_cpu_computes_in_bfloat16_and_learns_in_float32(dtype):
+def test_cpu_computes_in_bfloat16_and_learns_in_float32(dtype, bfloat16_products):
+    bfloat16_products(True)
     model = Probe()
     wrapper = MixedPrecisionOptimWrapper(
         torch.optim.SGD(model.parameters(), lr=0.1), dtype=dtype, clip_grad=dict(max_norm=5.0)
@@ -293,8 +339,13 @@ def test_impossible_precision_is_one_sentence():
 
 
 @pytest.mark.parametrize('major,expected', [(7, torch.float16), (8, torch.bfloat16)])
-def test_bfloat16_only_where_there_is_hardware(monkeypatch, major, expected):
+def test_bfloat16_only_where_a_gpu_has_hardware(monkeypatch, major, expected):
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (major, 0))
     monkeypatch.setattr(torch.version, 'hip', None)
-    assert best_half_dtype('cuda') is expected
-    assert best_half_dtype('cpu') is torch.bfloat16
+    assert best_dtype('cuda') is expected
+
+
+@pytest.mark.parametrize('hardware,expected', [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_only_where_a_cpu_has_instructions(bfloat16_products, hardware, expected):
+    bfloat16_products(hardware)
+    assert best_dtype('cpu') is expected

@@ -19,6 +19,8 @@ from mmengine.registry import OPTIMIZERS
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from groupvit_mmseg.torch_versions import has_bfloat16_products
+
 # Coefficients of the quintic polynomial that drives singular values to about one.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 # Root mean square of a step of AdamW, which Muon's steps are scaled to.
@@ -180,14 +182,16 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
     """Replace the singular values of a matrix by values near one, by Newton-Schulz iterations.
 
     Args:
-        matrix (Tensor): ``(m, n)``; computed in bfloat16, as in Muon's definition.
+        matrix (Tensor): ``(m, n)``; computed in bfloat16, as in Muon's definition, but in float32
+            on CPUs that emulate bfloat16.
         steps (int): Iterations; five leave the larger singular values within about 0.7 to 1.2.
 
     Returns:
         Tensor: ``(m, n)`` in the type of ``matrix``; zeros for zeros.
     """
     a, b, c = _QUINTIC
-    x = matrix.to(torch.bfloat16)
+    emulated = matrix.device.type == 'cpu' and not has_bfloat16_products()
+    x = matrix.float() if emulated else matrix.to(torch.bfloat16)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / x.norm().clamp(min=1e-7)

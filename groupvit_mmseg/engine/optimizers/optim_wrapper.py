@@ -1,34 +1,38 @@
 """MixedPrecisionOptimWrapper: mixed precision on GPUs and CPUs."""
 
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 
 from groupvit_mmseg.engine.optimizers.guarded_optim_wrapper import Closure, GuardedOptimWrapper
 from groupvit_mmseg.registry import OPTIM_WRAPPERS as OWN_OPTIM_WRAPPERS
-from groupvit_mmseg.torch_versions import make_grad_scaler
+from groupvit_mmseg.torch_versions import has_bfloat16_products, make_grad_scaler
 
 DTYPES = ('auto', 'bfloat16', 'float16')
 
 
-def best_half_dtype(device_type: str) -> torch.dtype:
+def best_dtype(device_type: str) -> torch.dtype:
     """Return the type that ``dtype='auto'`` stands for on a device.
 
     Args:
         device_type (str): ``'cpu'`` or ``'cuda'``.
 
     Returns:
-        torch.dtype: bfloat16 on CPUs and on GPUs with hardware for it, else float16.
+        torch.dtype: bfloat16 where the hardware has it, else float16 on GPUs and float32 on CPUs.
 
     Example:
-        >>> best_half_dtype('cpu')
-        torch.bfloat16
+        >>> best_dtype('cpu') in (torch.bfloat16, torch.float32)
+        True
     """
+    if device_type == 'cpu':
+        return torch.bfloat16 if has_bfloat16_products() else torch.float32
     if device_type != 'cuda' or torch.version.hip:
         return torch.bfloat16
     # torch.cuda.is_bf16_supported() also counts slow emulation; compute capability 8 is hardware.
@@ -40,8 +44,9 @@ def best_half_dtype(device_type: str) -> torch.dtype:
 class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
     """Runs the forward pass under autocast; weights, gradients and optimiser states stay float32.
 
-    Unlike mmengine's AmpOptimWrapper it also runs on a CPU. float16 uses a gradient scaler,
-    bfloat16 needs none. The models compute assignment logits, norms and losses in float32.
+    Unlike mmengine's AmpOptimWrapper it also runs on a CPU, in float32 where bfloat16 is emulated
+    there. float16 uses a gradient scaler, bfloat16 needs none. The models compute assignment
+    logits, norms and losses in float32.
 
     Args:
         optimizer (torch.optim.Optimizer): The optimiser.
@@ -77,8 +82,14 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
         self.device_type = torch.device(get_device()).type
         if dtype == 'float16' and self.device_type == 'cpu':
             raise ValueError("float16 training needs a GPU; use dtype='bfloat16' on a CPU.")
-        best = best_half_dtype(self.device_type)
-        self.dtype = best if dtype == 'auto' else getattr(torch, dtype)
+        self.dtype = best_dtype(self.device_type) if dtype == 'auto' else getattr(torch, dtype)
+        if dtype == 'bfloat16' and self.device_type == 'cpu' and not has_bfloat16_products():
+            print_log(
+                "This CPU has no instructions for bfloat16: dtype='auto', or --amp without a type, "
+                'trains in float32, many times as fast.',
+                logger='current',
+                level=logging.WARNING,
+            )
         self.scaler = make_grad_scaler(self.device_type, enabled=self.dtype == torch.float16)
 
     def backward(self, loss: torch.Tensor, **kwargs: object) -> None:
@@ -99,8 +110,10 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Enable autocast, and disable gradient synchronisation while gradients accumulate."""
-        with super().optim_context(model), torch.autocast(self.device_type, dtype=self.dtype):
+        """Enable autocast but for float32; synchronise gradients after the last of a step."""
+        mixed = self.dtype != torch.float32
+        autocast = torch.autocast(self.device_type, dtype=self.dtype) if mixed else nullcontext()
+        with super().optim_context(model), autocast:
             yield
 
     def state_dict(self) -> dict:
