@@ -123,9 +123,16 @@ def train(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     cfg = Config(cfg.to_dict(), filename=cfg.filename)
     minutes = args.minutes
     if args.epochs is None:
-        seconds = fit_epochs(cfg, minutes)
+        length, epochs = fit_epochs(cfg, minutes), cfg.train_cfg.max_epochs
+        plan = f'{epochs} {"epoch" if epochs == 1 else "epochs"}, {length.minutes:.0f} minutes'
+        print(f'{length.seconds_per_step:.2f} s a step: {plan} ...', flush=True)
+        if length.minutes > minutes:
+            print(
+                f'One epoch takes longer here than --minutes {minutes:g}: with --shards N it has '
+                'fewer photographs.',
+                flush=True,
+            )
         minutes *= LATE  # the last epoch teaches most
-        print(f'{seconds:.2f} s a step: {cfg.train_cfg.max_epochs} epochs ...', flush=True)
     cfg.train_cfg.val_begin = cfg.train_cfg.max_epochs + 1  # evaluated afterwards, in the test loop
     runner: GroupViTRunner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config
     clock = BoundedTime(minutes, args.work_dir)

@@ -4,6 +4,7 @@ import logging
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -61,7 +62,20 @@ class BoundedTime(Hook):
             runner.train_loop.stop_training = True
 
 
-def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> float:
+class FittedLength(NamedTuple):
+    """What :func:`fit_epochs` measured.
+
+    Attributes:
+        seconds_per_step (float): Seconds of a step.
+        minutes (float): Minutes that the fitted training will take; more than those it was to fit
+            into if a single epoch takes longer.
+    """
+
+    seconds_per_step: float
+    minutes: float
+
+
+def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> FittedLength:
     """Take a few steps, then reduce the epochs of a training to those that fit into a time.
 
     A schedule that ends with the training, at a small learning rate, reaches more than a longer one
@@ -73,7 +87,7 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> floa
         steps (int): Steps to take, at least 4; their weights are thrown away. Defaults to 40.
 
     Returns:
-        float: Seconds a step.
+        FittedLength: The time of a step, and of the training.
 
     Raises:
         ValueError: If the training or its schedule counts iterations.
@@ -97,8 +111,9 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> floa
         close_files(runner.logger)
     seconds = clock.seconds_per_step()
     fitting = int(minutes * 60 / (steps_of_epoch * seconds * MARGIN))
-    set_epochs(cfg, max(1, min(cfg.train_cfg.max_epochs, fitting)))
-    return seconds
+    epochs = max(1, min(cfg.train_cfg.max_epochs, fitting))
+    set_epochs(cfg, epochs)
+    return FittedLength(seconds, epochs * steps_of_epoch * seconds / 60)
 
 
 def close_files(logger: logging.Logger) -> None:

@@ -33,7 +33,8 @@ def test_epochs_fit_into_the_time_and_the_schedule_ends_with_them(
     cfg, tmp_path, monkeypatch, seconds, minutes, epochs
 ):
     monkeypatch.setattr(StepClock, 'seconds_per_step', lambda _: seconds)
-    assert fit_epochs(cfg, minutes, steps=4) == seconds
+    length = fit_epochs(cfg, minutes, steps=4)
+    assert length == (seconds, pytest.approx(epochs * 4 * seconds / 60))
     assert cfg.train_cfg.max_epochs == epochs
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (epochs, epochs)
     assert not (tmp_path / 'run').exists()  # the trial leaves nothing
@@ -64,6 +65,6 @@ def test_workers_and_the_log_end_with_the_trial(cfg):
 
 def test_real_steps_are_timed(cfg):
     before = cfg.train_dataloader.to_dict()
-    assert 0 < fit_epochs(cfg, 60, steps=4) < 60
+    assert 0 < fit_epochs(cfg, 60, steps=4).seconds_per_step < 60
     assert cfg.train_dataloader.to_dict() == before
     assert cfg.train_cfg.max_epochs == 3

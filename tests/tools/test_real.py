@@ -1,6 +1,7 @@
 """tools/real.py: a few steps of it, where the photographs are."""
 
 import importlib.util
+import re
 import shlex
 from pathlib import Path
 
@@ -49,6 +50,9 @@ def test_a_few_steps_on_photographs(real, tmp_path, capsys):
     cfg = real.make_config(data, args)
     assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs == 4
     training = real.train(cfg, args)
+    out = capsys.readouterr().out
+    assert re.search(r'^\d+\.\d\d s a step: 1 epoch, \d+ minutes \.\.\.$', out, re.MULTILINE)
+    assert 'One epoch takes longer here than --minutes 0: with --shards N' in out
     # A shard of each set: 346, 500 and 1,000 photographs.
     assert (training['epochs'], training['pairs']) == (1, 1846 // 64 * 64)
 
