@@ -121,8 +121,9 @@ def print_summary(result: Mapping[str, Any]) -> None:
     """Print both evaluations, trained beside untrained."""
     print(f'\n{"mIoU on unseen scenes":32}{"untrained":>12}{"pretrained":>12}{"oracle":>12}')
     for name, trained in result['trained'].items():
-        before = result['untrained'][name]['mIoU']
-        row = f'{before:12.2f}{trained["mIoU"]:12.2f}{trained["oracle_mIoU"]:12.2f}'
+        before = result['untrained'].get(name, {}).get('mIoU')
+        row = f'{"" if before is None else f"{before:.2f}":>12}'
+        row += f'{trained["mIoU"]:12.2f}{trained["oracle_mIoU"]:12.2f}'
         print(f'{name.replace("_", " "):32}{row}')
 
 
@@ -139,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     zero_shot = SceneEvaluation(runner, cfg)
     print('Segmenting with the untrained model')
     with quiet(), redirect_stdout(io.StringIO()):
-        result: dict[str, Any] = {'seed': args.seed, 'untrained': zero_shot.run()}
+        untrained = zero_shot.run(in_every_way=False)
+    result: dict[str, Any] = {'seed': args.seed, 'untrained': untrained}
     print('Pretraining')
     result['pretraining'] = pretrain(runner)
     print('\nSegmenting scenes that were not for training')
