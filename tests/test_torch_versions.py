@@ -82,12 +82,27 @@ def test_products_of_bfloat16_have_to_be_instructions(
         monkeypatch.setattr(
             torch.cpu, '_is_avx512_bf16_supported', lambda: instructions, raising=False
         )
-    assert has_bfloat16_products() is expected
+    assert has_bfloat16_products('cpu') is expected
 
 
 def test_without_onednn_bfloat16_is_emulated(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: False)
-    assert has_bfloat16_products() is False
+    assert has_bfloat16_products('cpu') is False
+
+
+@pytest.mark.parametrize(
+    'device,major,hip,expected',
+    [
+        ('cuda', 7, None, False),
+        ('cuda', 8, None, True),
+        ('cuda', 0, '6.2', True),
+        ('mps', 0, None, True),
+    ],
+)
+def test_emulation_by_a_gpu_is_no_hardware(monkeypatch, device, major, hip, expected):
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (major, 0))
+    monkeypatch.setattr(torch.version, 'hip', hip)
+    assert has_bfloat16_products(device) is expected
 
 
 def test_nothing_is_compiled_here():

@@ -150,7 +150,7 @@ def least_seconds(
 def _runs(backbone: nn.Module, window: Tensor) -> dict[str, Callable[[], GroupViTOutput]]:
     """Return the precisions that this CPU has, each as a function that encodes a window."""
     names = ['fp32-plain', *(['fp32'] if AVAILABLE else [])]
-    names += ['bf16'] if has_bfloat16_products() else []
+    names += ['bf16'] if has_bfloat16_products('cpu') else []
 
     @torch.no_grad()
     def run(precision: str) -> GroupViTOutput:

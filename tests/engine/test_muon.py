@@ -43,7 +43,7 @@ def test_singular_values_become_one_and_vectors_stay(shape):
 
 @pytest.mark.parametrize('hardware,expected', [(True, torch.bfloat16), (False, torch.float32)])
 def test_a_cpu_that_emulates_bfloat16_multiplies_in_float32(monkeypatch, hardware, expected):
-    monkeypatch.setattr(muon, 'has_bfloat16_products', lambda: hardware)
+    monkeypatch.setattr(muon, 'has_bfloat16_products', lambda _: hardware)
     seen = set()
 
     class Products(TorchDispatchMode):

@@ -183,15 +183,15 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
 
     Args:
         matrix (Tensor): ``(m, n)``; computed in bfloat16, as in Muon's definition, but in float32
-            on CPUs that emulate bfloat16.
+            on devices that emulate bfloat16.
         steps (int): Iterations; five leave the larger singular values within about 0.7 to 1.2.
 
     Returns:
         Tensor: ``(m, n)`` in the type of ``matrix``; zeros for zeros.
     """
     a, b, c = _QUINTIC
-    emulated = matrix.device.type == 'cpu' and not has_bfloat16_products()
-    x = matrix.float() if emulated else matrix.to(torch.bfloat16)
+    hardware = has_bfloat16_products(matrix.device.type)
+    x = matrix.to(torch.bfloat16 if hardware else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / x.norm().clamp(min=1e-7)

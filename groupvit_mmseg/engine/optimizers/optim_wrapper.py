@@ -31,12 +31,9 @@ def best_dtype(device_type: str) -> torch.dtype:
         >>> best_dtype('cpu') in (torch.bfloat16, torch.float32)
         True
     """
-    if device_type == 'cpu':
-        return torch.bfloat16 if has_bfloat16_products() else torch.float32
-    if device_type != 'cuda' or torch.version.hip:
+    if has_bfloat16_products(device_type):
         return torch.bfloat16
-    # torch.cuda.is_bf16_supported() also counts slow emulation; compute capability 8 is hardware.
-    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16
+    return torch.float16 if device_type == 'cuda' else torch.float32
 
 
 @OWN_OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper')
@@ -83,10 +80,12 @@ class MixedPrecisionOptimWrapper(GuardedOptimWrapper):
         if dtype == 'float16' and self.device_type == 'cpu':
             raise ValueError("float16 training needs a GPU; use dtype='bfloat16' on a CPU.")
         self.dtype = best_dtype(self.device_type) if dtype == 'auto' else getattr(torch, dtype)
-        if dtype == 'bfloat16' and self.device_type == 'cpu' and not has_bfloat16_products():
+        if dtype == 'bfloat16' and not has_bfloat16_products(self.device_type):
+            device = 'CPU' if self.device_type == 'cpu' else 'GPU'
+            best = str(best_dtype(self.device_type)).removeprefix('torch.')
             print_log(
-                "This CPU has no instructions for bfloat16: dtype='auto', or --amp without a type, "
-                'trains in float32, many times as fast.',
+                f'bfloat16 is emulated, slowly: this {device} has no instructions for it. With '
+                f"dtype='auto', or --amp without a type, training is in {best}.",
                 logger='current',
                 level=logging.WARNING,
             )
