@@ -119,6 +119,10 @@ def check_devices() -> Iterator[Finding]:
     """GPUs, their memory and the precisions that they compute in."""
     import torch
 
+    from groupvit_mmseg.torch_versions import has_bfloat16_products
+
+    half = 'bf16' if has_bfloat16_products('cpu') else 'no bf16: trainings on it are in float32'
+    yield Finding('ok', f'cpu, {half}')
     if not torch.cuda.is_available():
         built = (
             f'built for CUDA {torch.version.cuda}' if torch.version.cuda else 'built for the CPU'
@@ -126,7 +130,7 @@ def check_devices() -> Iterator[Finding]:
         yield Finding('note', f'no CUDA device (torch is {built})')
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
-        half = 'bf16' if torch.cuda.is_bf16_supported() else 'no bf16'
+        half = 'bf16' if has_bfloat16_products(f'cuda:{index}') else 'no bf16'
         memory = facts.total_memory / 2**30
         yield Finding('ok', f'cuda:{index} {facts.name}, {memory:.0f} GiB, {half}')
     if torch.backends.mps.is_available():

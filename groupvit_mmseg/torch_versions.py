@@ -69,20 +69,22 @@ def is_autocast_enabled(device_type: str) -> bool:
     return torch.is_autocast_cpu_enabled() if device_type == 'cpu' else torch.is_autocast_enabled()
 
 
-def has_bfloat16_products(device_type: str) -> bool:
-    """Return whether a kind of device has instructions for products of bfloat16 matrices.
+def has_bfloat16_products(device: str | torch.device) -> bool:
+    """Return whether a device has instructions for products of bfloat16 matrices.
 
     Where it has none, they are emulated: on a CPU with AVX2 they take 17 to 20 times as long as
     those of float32. Most CPUs of desktops and laptops have none, nor have servers from before
     2020 and GPUs of compute capability 7.
 
     Args:
-        device_type (str): ``'cpu'``, ``'cuda'`` or another one, which counts as one that has them.
+        device (str | torch.device): Such as ``'cpu'``, ``'cuda'`` or ``'cuda:1'``; other kinds and
+            AMD's GPUs count as ones that have them.
     """
-    if device_type == 'cuda' and not torch.version.hip:
+    device = torch.device(device)
+    if device.type == 'cuda' and not torch.version.hip:
         # torch.cuda.is_bf16_supported() also counts emulation.
-        return torch.cuda.get_device_capability()[0] >= 8
-    return device_type != 'cpu' or _cpu_has_bfloat16_products()
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type != 'cpu' or _cpu_has_bfloat16_products()
 
 
 def _cpu_has_bfloat16_products() -> bool:

@@ -94,13 +94,13 @@ def test_without_onednn_bfloat16_is_emulated(monkeypatch):
     'device,major,hip,expected',
     [
         ('cuda', 7, None, False),
-        ('cuda', 8, None, True),
+        ('cuda:1', 8, None, True),
         ('cuda', 0, '6.2', True),
         ('mps', 0, None, True),
     ],
 )
 def test_emulation_by_a_gpu_is_no_hardware(monkeypatch, device, major, hip, expected):
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (major, 0))
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (major, 0))
     monkeypatch.setattr(torch.version, 'hip', hip)
     assert has_bfloat16_products(device) is expected
 

@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import types
 
 import pytest
+import torch
 
 from groupvit_cli import app as command
 from groupvit_cli import doctor
+from groupvit_mmseg import torch_versions
 
 
 def call(monkeypatch, *args):
@@ -96,6 +99,22 @@ def test_doctor_sees_both_builds_and_none(monkeypatch):
     assert 'mmengine 0.10.7 and onedl-mmengine 0.10.12' in both
     assert found['onedl-mmcv 2.3.6'] == 'ok'
     assert any(text.startswith('mmsegmentation is missing') for text in found)
+
+
+def test_doctor_names_devices_and_whether_they_have_bfloat16(monkeypatch):
+    memory = types.SimpleNamespace(name='Tesla T4', total_memory=15 * 2**30)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda _: memory)
+    monkeypatch.setattr(
+        torch_versions, 'has_bfloat16_products', lambda device: str(device) == 'cuda:1'
+    )
+    texts = [finding.text for finding in doctor.check_devices()]
+    assert texts[:3] == [
+        'cpu, no bf16: trainings on it are in float32',
+        'cuda:0 Tesla T4, 15 GiB, no bf16',
+        'cuda:1 Tesla T4, 15 GiB, bf16',
+    ]
 
 
 def test_doctor_sees_a_folder_that_cannot_be_written(tmp_path):

@@ -340,7 +340,7 @@ def test_impossible_precision_is_one_sentence():
 
 @pytest.mark.parametrize('major,expected', [(7, torch.float16), (8, torch.bfloat16)])
 def test_bfloat16_only_where_a_gpu_has_hardware(monkeypatch, major, expected):
-    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (major, 0))
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: (major, 0))
     monkeypatch.setattr(torch.version, 'hip', None)
     assert best_dtype('cuda') is expected
 

@@ -190,7 +190,7 @@ def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
         Tensor: ``(m, n)`` in the type of ``matrix``; zeros for zeros.
     """
     a, b, c = _QUINTIC
-    hardware = has_bfloat16_products(matrix.device.type)
+    hardware = has_bfloat16_products(matrix.device)
     x = matrix.to(torch.bfloat16 if hardware else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
