@@ -116,12 +116,12 @@ def check_plugin() -> Iterator[Finding]:
 
 
 def check_devices() -> Iterator[Finding]:
-    """GPUs, their memory and the precisions that they compute in."""
+    """The CPU and GPUs, their memory and whether they have instructions for bfloat16."""
     import torch
 
     from groupvit_mmseg.torch_versions import has_bfloat16_products
 
-    half = 'bf16' if has_bfloat16_products('cpu') else 'no bf16: trainings on it are in float32'
+    half = 'bf16' if has_bfloat16_products('cpu') else 'no bf16: mixed precision on it is float32'
     yield Finding('ok', f'cpu, {half}')
     if not torch.cuda.is_available():
         built = (

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor, nn
     from torch.serialization import MAP_LOCATION
 
@@ -73,8 +73,7 @@ def has_bfloat16_products(device: str | torch.device) -> bool:
     """Return whether a device has instructions for products of bfloat16 matrices.
 
     Where it has none, they are emulated: on a CPU with AVX2 they take 17 to 20 times as long as
-    those of float32. Most CPUs of desktops and laptops have none, nor have servers from before
-    2020 and GPUs of compute capability 7.
+    those of float32. Many CPUs have none, nor do GPUs of compute capability 7.
 
     Args:
         device (str | torch.device): Such as ``'cpu'``, ``'cuda'`` or ``'cuda:1'``; other kinds and
@@ -87,15 +86,25 @@ def has_bfloat16_products(device: str | torch.device) -> bool:
     return device.type != 'cpu' or _cpu_has_bfloat16_products()
 
 
+@functools.cache
 def _cpu_has_bfloat16_products() -> bool:
     """Return whether this CPU has these instructions, and PyTorch's oneDNN takes them."""
     supported = getattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', None)
     if not torch.backends.mkldnn.is_available() or supported is None or not supported():
         return False
     # Of the CPUs of Intel and AMD this counts all with AVX-512.
-    instructions = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
-    is_x86 = platform.machine().lower() in ('x86_64', 'amd64')
-    return not is_x86 or instructions is None or instructions()
+    return platform.machine().lower() not in ('x86_64', 'amd64') or _has_avx512_bf16()
+
+
+def _has_avx512_bf16() -> bool:
+    """Return whether this CPU has AVX512_BF16; where an older PyTorch does not say, Linux does."""
+    said_by_torch = getattr(torch.cpu, '_is_avx512_bf16_supported', None)
+    if said_by_torch is not None:
+        return said_by_torch()
+    try:
+        return 'avx512_bf16' in Path('/proc/cpuinfo').read_text(errors='replace').split()
+    except OSError:
+        return False
 
 
 def all_gather_with_grad(local: Tensor) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from groupvit_mmseg import torch_versions
 from groupvit_mmseg.engine.hooks.block_hook import COMPILES_FROM, compile_blocks
 from groupvit_mmseg.export import EXPORTS_FROM, export_program
 from groupvit_mmseg.models.layers import TransformerBlock
@@ -20,6 +21,14 @@ from groupvit_mmseg.torch_versions import (
     make_grad_scaler,
     require_torch,
 )
+
+
+@pytest.fixture(autouse=True)
+def _ask_the_cpu_again():
+    """Answers about the CPU of a test are not kept."""
+    torch_versions._cpu_has_bfloat16_products.cache_clear()
+    yield
+    torch_versions._cpu_has_bfloat16_products.cache_clear()
 
 
 def test_an_older_version_is_told_what_is_needed():
@@ -63,7 +72,6 @@ def test_autocast_is_asked_for_a_device():
         ('x86_64', True, True, True),
         ('AMD64', True, False, False),  # AVX-512 without products of bfloat16
         ('x86_64', False, False, False),  # AVX2
-        ('x86_64', True, None, True),  # PyTorch 2.4 does not say
         ('aarch64', True, False, True),  # the instructions are those of Intel and AMD
         ('aarch64', False, False, False),
     ],
@@ -76,12 +84,23 @@ def test_products_of_bfloat16_have_to_be_instructions(
     monkeypatch.setattr(
         torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: of_onednn, raising=False
     )
-    if instructions is None:
-        monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported', raising=False)
-    else:
-        monkeypatch.setattr(
-            torch.cpu, '_is_avx512_bf16_supported', lambda: instructions, raising=False
-        )
+    monkeypatch.setattr(torch.cpu, '_is_avx512_bf16_supported', lambda: instructions, raising=False)
+    assert has_bfloat16_products('cpu') is expected
+
+
+@pytest.mark.parametrize(
+    'flags,expected',
+    [('fma avx2 avx512f avx512_bf16 amx_tile', True), ('avx2 avx512f', False), (None, False)],
+)
+def test_older_versions_of_pytorch_ask_linux(monkeypatch, tmp_path, flags, expected):
+    file = tmp_path / 'cpuinfo'
+    if flags is not None:
+        file.write_text(f'model name : EPYC\nflags : {flags}\n')
+    monkeypatch.setattr(torch_versions, 'Path', lambda _: file)
+    monkeypatch.delattr(torch.cpu, '_is_avx512_bf16_supported', raising=False)
+    monkeypatch.setattr(platform, 'machine', lambda: 'x86_64')
+    monkeypatch.setattr(torch.backends.mkldnn, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, '_is_mkldnn_bf16_supported', lambda: True, raising=False)
     assert has_bfloat16_products('cpu') is expected
 
 

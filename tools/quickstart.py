@@ -7,8 +7,10 @@ scenes that are not for training with class names, in two ways, beside the untra
 
 * things + grounds: every ground is a class, as in Pascal Context 59;
 * things + background: a threshold, chosen on separate scenes, decides the background, as in VOC
-  2012; again with outlines refined by PAMR; and with the names of the grounds as words for the
-  background.
+  2012.
+
+The trained model does the second also with outlines refined by PAMR, and with the names of the
+grounds as words for the background.
 
 Writes result.json and segmentation.png into --out.
 """

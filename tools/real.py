@@ -128,8 +128,8 @@ def train(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
         print(f'{length.seconds_per_step:.2f} s a step: {plan} ...', flush=True)
         if length.minutes > minutes:
             print(
-                f'One epoch takes longer here than --minutes {minutes:g}: with --shards N it has '
-                'fewer photographs.',
+                f'This is longer than --minutes {minutes:g}, but one epoch is the least. To train '
+                'on fewer photographs, stop and give --shards 2 (files of each set).',
                 flush=True,
             )
         minutes *= LATE  # the last epoch teaches most

@@ -13,7 +13,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 val_cfg = dict(type='ZeroShotValLoop', segmentor=_base_.segmentor)
-# bfloat16 where there is hardware for it, else float16 (CPUs: float32); float32 is OptimWrapper.
+# bfloat16 where there is hardware for it, else float16 (float32 on CPUs). type='OptimWrapper' is
+# float32 everywhere.
 optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(fused=True))
 # An epoch takes hours: a checkpoint each 1,000 steps, from any of which --resume goes on exactly.
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1000))

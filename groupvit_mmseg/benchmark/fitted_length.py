@@ -113,7 +113,7 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> Fitt
     fitting = int(minutes * 60 / (steps_of_epoch * seconds * MARGIN))
     epochs = max(1, min(cfg.train_cfg.max_epochs, fitting))
     set_epochs(cfg, epochs)
-    return FittedLength(seconds, epochs * steps_of_epoch * seconds / 60)
+    return FittedLength(seconds, epochs * steps_of_epoch * seconds * MARGIN / 60)
 
 
 def close_files(logger: logging.Logger) -> None:

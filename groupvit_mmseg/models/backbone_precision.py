@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.outputs import GroupViTOutput
+from groupvit_mmseg.torch_versions import has_bfloat16_products
 
 
 def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOutput:
@@ -32,7 +35,7 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
 
 
 def check_device_of(precision: str, device: str) -> None:
-    """Raise ``ValueError`` for a precision that a type of device does not have.
+    """Raise ``ValueError`` for a precision that a type of device lacks; warn of an emulated one.
 
     Args:
         precision (str): One of ``inference_options.PRECISIONS``.
@@ -45,6 +48,13 @@ def check_device_of(precision: str, device: str) -> None:
         raise ValueError(
             f"precision 'int8' is for CPUs alone, and the model is on {device}: take 'fp32' or "
             "'bf16'."
+        )
+    if precision == 'bf16' and device == 'cpu' and not has_bfloat16_products('cpu'):
+        print_log(
+            "precision 'bf16' is emulated, slowly: this CPU has no instructions for it. 'fp32' is "
+            'many times as fast.',
+            logger='current',
+            level=logging.WARNING,
         )
 
 

@@ -34,7 +34,7 @@ def test_epochs_fit_into_the_time_and_the_schedule_ends_with_them(
 ):
     monkeypatch.setattr(StepClock, 'seconds_per_step', lambda _: seconds)
     length = fit_epochs(cfg, minutes, steps=4)
-    assert length == (seconds, pytest.approx(epochs * 4 * seconds / 60))
+    assert length == (seconds, pytest.approx(epochs * 4 * seconds * fitted_length.MARGIN / 60))
     assert cfg.train_cfg.max_epochs == epochs
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (epochs, epochs)
     assert not (tmp_path / 'run').exists()  # the trial leaves nothing

@@ -111,7 +111,7 @@ def test_doctor_names_devices_and_whether_they_have_bfloat16(monkeypatch):
     )
     texts = [finding.text for finding in doctor.check_devices()]
     assert texts[:3] == [
-        'cpu, no bf16: trainings on it are in float32',
+        'cpu, no bf16: mixed precision on it is float32',
         'cuda:0 Tesla T4, 15 GiB, no bf16',
         'cuda:1 Tesla T4, 15 GiB, bf16',
     ]

@@ -64,7 +64,8 @@ def test_a_matrix_of_zeros_stays_zero():
 
 @pytest.mark.skipif(not hasattr(torch.optim, 'Muon'), reason='PyTorch has no Muon before 2.9')
 @pytest.mark.parametrize('shape', [(8, 20), (20, 8)])
-def test_steps_of_matrices_are_those_of_pytorch(shape):
+def test_steps_of_matrices_are_those_of_pytorch(monkeypatch, shape):
+    monkeypatch.setattr(muon, 'has_bfloat16_products', lambda _: True)
     ours, theirs = parameter(*shape), parameter(*shape)
     train(MuonAdamW([dict(params=[ours], use_muon=True)], lr=0.1, weight_decay=0.2), [ours])
     reference = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.2, adjust_lr_fn='match_rms_adamw')

@@ -349,3 +349,7 @@ def test_bfloat16_only_where_a_gpu_has_hardware(monkeypatch, major, expected):
 def test_bfloat16_only_where_a_cpu_has_instructions(bfloat16_products, hardware, expected):
     bfloat16_products(hardware)
     assert best_dtype('cpu') is expected
+
+
+def test_apples_gpus_train_in_float32():
+    assert best_dtype('mps') is torch.float32

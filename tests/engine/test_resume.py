@@ -10,7 +10,7 @@ import torch
 from mmengine.hooks import Hook
 
 EVERYTHING = dict(
-    optim_wrapper=dict(type='MixedPrecisionOptimWrapper'),
+    optim_wrapper=dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16'),
     param_scheduler=[
         dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=5),
         dict(type='CosineAnnealingLR', by_epoch=False, begin=5, end=12, T_max=7),

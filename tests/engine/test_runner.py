@@ -102,7 +102,7 @@ def test_resumed_run_equals_the_uninterrupted_one(make_runner, amp):
     ]
     changes = dict(param_scheduler=schedule)
     if amp:
-        changes['optim_wrapper'] = dict(type='MixedPrecisionOptimWrapper')
+        changes['optim_wrapper'] = dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16')
     whole = make_runner('whole', **changes)
     whole.train()
     first = make_runner('parts', train_cfg=dict(max_epochs=2), **changes)

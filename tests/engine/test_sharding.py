@@ -20,7 +20,7 @@ WATCHED = [dict(type='GroupUsageHook', interval=2), dict(type='GroupMapHook', in
 RECOMPUTED = [dict(type='TransformerBlocksHook', recompute=True)]
 COMPILED = dict(compile=dict(backend='eager'), **FEW)
 MICRO = dict(model=dict(micro_batch_size=2, text_buckets=4), **FEW)
-MIXED = dict(optim_wrapper=dict(type='MixedPrecisionOptimWrapper'), **FEW)
+MIXED = dict(optim_wrapper=dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16'), **FEW)
 HALF = dict(optim_wrapper=dict(type='Float16OnCPU'))
 FROZEN = dict(custom_hooks=[dict(type='FreezeHook', patterns='text_encoder')], **FEW)
 ADDED = dict(optim_wrapper=dict(accumulative_counts=2), **FEW)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.models import backbone_precision
 from groupvit_mmseg.models.backbone_precision import (
     QuantizedCopy,
     check_device_of,
@@ -115,6 +117,26 @@ def test_int8_is_for_cpus(device):
     check_device_of('bf16', device)
     with pytest.raises(ValueError, match=f'for CPUs alone, and the model is on {device}'):
         check_device_of('int8', device)
+
+
+@pytest.mark.parametrize(
+    'hardware,precision,device,told',
+    [
+        (False, 'bf16', 'cpu', True),
+        (True, 'bf16', 'cpu', False),
+        (False, 'fp32', 'cpu', False),
+        (False, 'bf16', 'cuda', False),
+    ],
+)
+def test_emulated_bfloat16_is_told_of(monkeypatch, caplog, hardware, precision, device, told):
+    monkeypatch.setattr(backbone_precision, 'has_bfloat16_products', lambda _: hardware)
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        check_device_of(precision, device)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert ("precision 'bf16' is emulated, slowly" in caplog.text) is told
 
 
 def test_a_pytorch_without_quantisation_is_one_sentence(segmentor, monkeypatch):

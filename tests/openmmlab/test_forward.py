@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.engine import MixedPrecisionOptimWrapper
+from groupvit_mmseg.engine.optimizers.optim_wrapper import best_dtype
 from groupvit_mmseg.models import onednn
 
 
@@ -57,6 +58,6 @@ def test_loss_scale_of_mmsegs_amp():
     parameter = torch.nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     wrapper = MixedPrecisionOptimWrapper(optimizer, loss_scale='dynamic')
-    assert wrapper.dtype in (torch.bfloat16, torch.float16)
+    assert wrapper.dtype is best_dtype(wrapper.device_type)
     with pytest.raises(ValueError, match=r"loss_scale must be 'dynamic', not 512\.0"):
         MixedPrecisionOptimWrapper(optimizer, loss_scale=512.0)

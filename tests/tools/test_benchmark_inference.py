@@ -29,6 +29,7 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
         return segmentor
 
     monkeypatch.setattr(tool, 'build', counting)
+    monkeypatch.setattr(tool, 'has_bfloat16_products', lambda _: True)
     size = ['--size', '48', '60', '--original', '40', '50', '--rounds', '1', '--device', 'cpu']
     assert tool.main([str(CONFIG), '--classes', '7', *size, '--threads', '1']) == 0
     row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split('|')[1:-1]]
@@ -40,6 +41,13 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
     assert float(row[6].rstrip('%')) > 99
     # 6 windows, one by one and twice, then a batch in each of three ways; two rounds
     assert calls == 2 * ([1] * 12 + [6, 6, 6])
+
+
+def test_emulated_bfloat16_is_measured_only_if_it_is_asked_for(tool, monkeypatch):
+    monkeypatch.setattr(tool, 'has_bfloat16_products', lambda device: device == 'cuda')
+    assert tool.default_precisions('cuda') == ['fp32-plain', 'fp32', 'bf16']
+    assert tool.default_precisions('cpu') == ['fp32-plain', 'fp32']
+    assert tool.parse_args(['--precisions', 'bf16', '--device', 'cpu']).precisions == ['bf16']
 
 
 def test_runtimes_of_the_exported_model_segment_the_same_image(tool, capsys):

@@ -40,6 +40,7 @@ from groupvit_mmseg.command_line import (
 )
 from groupvit_mmseg.config_files import merge_options, read_config
 from groupvit_mmseg.engine.hooks.block_hook import blocks_of, compile_blocks, recompute_in_backward
+from groupvit_mmseg.engine.optimizers.optim_wrapper import best_dtype
 from groupvit_mmseg.models import GroupViTPretrainer
 from groupvit_mmseg.models.flops import flop_counter
 from groupvit_mmseg.torch_versions import has_fused_optimizers
@@ -117,10 +118,13 @@ def make_batch(model: GroupViTPretrainer, batch: int, prompts: int, device: str)
 
 
 def precision_of(switches: Sequence[str], device: str) -> str | None:
-    """Return the type of autocast, None for float32."""
+    """Return the type of autocast, None for float32: that of ``dtype='auto'`` but for switches."""
     if 'fp32' in switches:
         return None
-    return 'float16' if 'fp16' in switches and device != 'cpu' else 'bfloat16'
+    if 'fp16' in switches and device != 'cpu':
+        return 'float16'
+    best = str(best_dtype(torch.device(device).type)).removeprefix('torch.')
+    return None if best == 'float32' else best
 
 
 def product_type(switches: Sequence[str], device: str) -> torch.dtype:
@@ -181,7 +185,8 @@ def their_step(cfg: Config, batch: int, switches: Sequence[str], args: argparse.
     import transformers
 
     device, ours = args.device, MODELS.build(cfg.model)
-    mixed = precision_of(switches, device) is not None
+    dtype = precision_of(switches, device)
+    half, mixed = getattr(torch, dtype or 'bfloat16'), dtype is not None
     data = make_batch(ours, batch, args.prompts, device)
     side = ours.backbone.grid_shape[0] * ours.backbone.patch_size
     settings = transformers.GroupViTConfig(vision_config=dict(image_size=side))
@@ -192,7 +197,7 @@ def their_step(cfg: Config, batch: int, switches: Sequence[str], args: argparse.
     def step() -> None:
         images, texts = (data[n].to(device, non_blocking=True) for n in ('inputs', 'token_ids'))
         width = int((texts > 0).sum(-1).max())  # no longer than the longest
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=mixed):
+        with torch.autocast(torch.device(device).type, dtype=half, enabled=mixed):
             pixels = images.float().sub_(115).div_(58)
             vision = model.visual_projection(model.vision_model(pixels).pooler_output)
             flat = texts.flatten(0, 1)[:, :width]

@@ -37,6 +37,7 @@ from groupvit_mmseg.benchmark.page_tables import as_markdown, check_places, fill
 from groupvit_mmseg.benchmark.report import processor_name, versions, write_json
 from groupvit_mmseg.command_line import tool_main, tool_parser
 from groupvit_mmseg.output_paths import check_folder
+from groupvit_mmseg.torch_versions import has_bfloat16_products
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
@@ -110,7 +111,8 @@ def parts_on_gpu(rows: Path, photographs: Path | None) -> list[Part]:
 def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
     """Return the parts that measure a CPU, with one thread."""
     inference = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--threads', '1']
-    precisions = ['--precisions', 'fp32-plain', 'fp32', 'bf16', 'int8']
+    half = ['bf16'] if has_bfloat16_products('cpu') else []
+    precisions = ['--precisions', 'fp32-plain', 'fp32', *half, 'int8']
     training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cpu', '--out', str(rows)]
     scaling = [str(BENCHMARKS / 'measure_scaling.py')]
     parts = [

@@ -22,16 +22,17 @@ def best_dtype(device_type: str) -> torch.dtype:
     """Return the type that ``dtype='auto'`` stands for on a device.
 
     Args:
-        device_type (str): ``'cpu'`` or ``'cuda'``.
+        device_type (str): ``'cpu'``, ``'cuda'`` or another one.
 
     Returns:
-        torch.dtype: bfloat16 where the hardware has it, else float16 on GPUs and float32 on CPUs.
+        torch.dtype: bfloat16 where the hardware has it, else float16 on GPUs and float32 on CPUs;
+        float32 on Apple's GPUs, whose autocast only newer versions of PyTorch have.
 
     Example:
         >>> best_dtype('cpu') in (torch.bfloat16, torch.float32)
         True
     """
-    if has_bfloat16_products(device_type):
+    if device_type != 'mps' and has_bfloat16_products(device_type):
         return torch.bfloat16
     return torch.float16 if device_type == 'cuda' else torch.float32
 
