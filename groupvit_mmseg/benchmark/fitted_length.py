@@ -63,16 +63,22 @@ class BoundedTime(Hook):
 
 
 class FittedLength(NamedTuple):
-    """What :func:`fit_epochs` measured.
+    """What :func:`fit_epochs` measured; as text, a line for the terminal.
 
     Attributes:
         seconds_per_step (float): Seconds of a step.
-        minutes (float): Minutes that the fitted training will take; more than those it was to fit
-            into if a single epoch takes longer.
+        epochs (int): Epochs of the fitted training.
+        minutes (float): Minutes that it will take; more than those it was to fit into if a single
+            epoch takes longer.
     """
 
     seconds_per_step: float
+    epochs: int
     minutes: float
+
+    def __str__(self) -> str:
+        epochs = f'{self.epochs} epoch{"" if self.epochs == 1 else "s"}'
+        return f'{self.seconds_per_step:.2f} s a step: {epochs}, {self.minutes:.0f} minutes'
 
 
 def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> FittedLength:
@@ -87,7 +93,7 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> Fitt
         steps (int): Steps to take, at least 4; their weights are thrown away. Defaults to 40.
 
     Returns:
-        FittedLength: The time of a step, and of the training.
+        FittedLength: The time of a step, the epochs, and the time of the training.
 
     Raises:
         ValueError: If the training or its schedule counts iterations.
@@ -113,7 +119,7 @@ def fit_epochs(cfg: Config, minutes: float, *, steps: int = TIMED_STEPS) -> Fitt
     fitting = int(minutes * 60 / (steps_of_epoch * seconds * MARGIN))
     epochs = max(1, min(cfg.train_cfg.max_epochs, fitting))
     set_epochs(cfg, epochs)
-    return FittedLength(seconds, epochs * steps_of_epoch * seconds * MARGIN / 60)
+    return FittedLength(seconds, epochs, epochs * steps_of_epoch * seconds * MARGIN / 60)
 
 
 def close_files(logger: logging.Logger) -> None:

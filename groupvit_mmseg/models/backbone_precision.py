@@ -34,6 +34,19 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
         return encode(images)
 
 
+def precisions_of(device: str) -> list[str]:
+    """Return the precisions for which a device has instructions, without int8.
+
+    Args:
+        device (str): Such as ``'cpu'`` or ``'cuda'``.
+
+    Example:
+        >>> precisions_of('cpu')[:2]
+        ['fp32-plain', 'fp32']
+    """
+    return ['fp32-plain', 'fp32', *(['bf16'] if has_bfloat16_products(device) else [])]
+
+
 def check_device_of(precision: str, device: str) -> None:
     """Raise ``ValueError`` for a precision that a type of device lacks; warn of an emulated one.
 

@@ -34,7 +34,9 @@ def test_epochs_fit_into_the_time_and_the_schedule_ends_with_them(
 ):
     monkeypatch.setattr(StepClock, 'seconds_per_step', lambda _: seconds)
     length = fit_epochs(cfg, minutes, steps=4)
-    assert length == (seconds, pytest.approx(epochs * 4 * seconds * fitted_length.MARGIN / 60))
+    minutes = epochs * 4 * seconds * fitted_length.MARGIN / 60
+    assert length == (seconds, epochs, pytest.approx(minutes))
+    assert str(length) == f'0.50 s a step: {epochs} epoch{"s" * (epochs > 1)}, 0 minutes'
     assert cfg.train_cfg.max_epochs == epochs
     assert (cfg.param_scheduler[1].end, cfg.param_scheduler[1].T_max) == (epochs, epochs)
     assert not (tmp_path / 'run').exists()  # the trial leaves nothing

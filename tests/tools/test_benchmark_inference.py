@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from groupvit_mmseg.models import backbone_precision
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
@@ -29,7 +31,7 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
         return segmentor
 
     monkeypatch.setattr(tool, 'build', counting)
-    monkeypatch.setattr(tool, 'has_bfloat16_products', lambda _: True)
+    monkeypatch.setattr(backbone_precision, 'has_bfloat16_products', lambda _: True)
     size = ['--size', '48', '60', '--original', '40', '50', '--rounds', '1', '--device', 'cpu']
     assert tool.main([str(CONFIG), '--classes', '7', *size, '--threads', '1']) == 0
     row = [cell.strip() for cell in capsys.readouterr().out.splitlines()[-1].split('|')[1:-1]]
@@ -44,9 +46,9 @@ def test_both_ways_give_equal_labels_and_the_official_one_encodes_twice(tool, mo
 
 
 def test_emulated_bfloat16_is_measured_only_if_it_is_asked_for(tool, monkeypatch):
-    monkeypatch.setattr(tool, 'has_bfloat16_products', lambda device: device == 'cuda')
-    assert tool.default_precisions('cuda') == ['fp32-plain', 'fp32', 'bf16']
-    assert tool.default_precisions('cpu') == ['fp32-plain', 'fp32']
+    monkeypatch.setattr(backbone_precision, 'has_bfloat16_products', lambda each: each == 'cuda')
+    assert tool.precisions_of('cuda') == ['fp32-plain', 'fp32', 'bf16']
+    assert tool.precisions_of('cpu') == ['fp32-plain', 'fp32']
     assert tool.parse_args(['--precisions', 'bf16', '--device', 'cpu']).precisions == ['bf16']
 
 

@@ -36,8 +36,8 @@ from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.export import FrozenSegmentor, export_program, metadata_of, to_onnx
 from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.models import GroupViTSegmentor
+from groupvit_mmseg.models.backbone_precision import precisions_of
 from groupvit_mmseg.models.inference_options import PRECISIONS
-from groupvit_mmseg.torch_versions import has_bfloat16_products
 
 CONFIG = (
     Path(__file__).resolve().parents[2]
@@ -101,11 +101,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_device_argument(parser)
     return parser.parse_args(argv)
-
-
-def default_precisions(device: str) -> list[str]:
-    """Return the precisions that a device has instructions for; int8 changes many labels."""
-    return ['fp32-plain', 'fp32', *(['bf16'] if has_bfloat16_products(device) else [])]
 
 
 def build(config: Path, num_classes: int, device: str) -> GroupViTSegmentor:
@@ -264,7 +259,7 @@ def compare(
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the table."""
     args = parse_args(argv)
-    args.precisions = args.precisions or default_precisions(args.device)
+    args.precisions = args.precisions or precisions_of(args.device)
     torch.set_num_threads(args.threads)
     print(f'{args.device}, {args.threads} threads, input {args.size}, label map {args.original}')
     variants = [*args.precisions, *args.exported]

@@ -21,8 +21,8 @@ from torch.profiler import profile
 
 from groupvit_mmseg.benchmark.workloads import segmentation, training
 from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.models.backbone_precision import precisions_of
 from groupvit_mmseg.output_paths import check_folder
-from groupvit_mmseg.torch_versions import has_bfloat16_products
 
 # By the beginning of an operation's name after its library; the first that fits.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -105,11 +105,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f'| | seconds | {" | ".join([*KINDS, REST])} |')
     print('|---' * (3 + len(KINDS)) + '|')
     segment, step = segmentation(side=args.side), training(batch=args.pairs)
-    half = ['bf16'] if has_bfloat16_products('cpu') else []  # emulated it says nothing
-    rows = {
-        f'segmentation, {p}': partial(segment, p) for p in ('fp32-plain', 'fp32', *half, 'int8')
-    }
-    rows |= {f'training step, {p}': partial(step, p) for p in ('fp32', *half)}
+    plain, *others = precisions_of('cpu')
+    rows = {f'segmentation, {p}': partial(segment, p) for p in (plain, *others, 'int8')}
+    rows |= {f'training step, {p}': partial(step, p) for p in others}
     for name, call in rows.items():
         trace = args.trace and args.trace / f'{name.replace(", ", "-").replace(" ", "-")}.json'
         print(row(name, *shares(call, trace)), flush=True)

@@ -36,8 +36,8 @@ from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.benchmark.page_tables import as_markdown, check_places, fill_place
 from groupvit_mmseg.benchmark.report import processor_name, versions, write_json
 from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.models.backbone_precision import precisions_of
 from groupvit_mmseg.output_paths import check_folder
-from groupvit_mmseg.torch_versions import has_bfloat16_products
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / 'tools/benchmarks'
@@ -84,8 +84,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--page', type=Path, help='Markdown file whose tables are replaced')
     parser.add_argument('--tiny', action='store_true', help='small sizes on the CPU')
     args = parser.parse_args(argv)
-    if args.minutes is None:
-        args.minutes = MINUTES[args.device]
+    args.minutes = MINUTES[args.device] if args.minutes is None else args.minutes
     if not 0 < args.minutes < float('inf'):
         parser.error('--minutes must be above 0')
     if args.out is None:
@@ -111,8 +110,7 @@ def parts_on_gpu(rows: Path, photographs: Path | None) -> list[Part]:
 def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
     """Return the parts that measure a CPU, with one thread."""
     inference = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--threads', '1']
-    half = ['bf16'] if has_bfloat16_products('cpu') else []
-    precisions = ['--precisions', 'fp32-plain', 'fp32', *half, 'int8']
+    precisions = ['--precisions', *precisions_of('cpu'), 'int8']
     training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cpu', '--out', str(rows)]
     scaling = [str(BENCHMARKS / 'measure_scaling.py')]
     parts = [
