@@ -46,7 +46,7 @@ CONFIG = ROOT / 'configs/groupvit/groupvit_conv-tiny-p8_1xb64-coslr-4e_photograp
 PLACES = (ROOT / 'data', ROOT.parent / 'shared' / 'data')
 MASKS = 'VOCdevkit/VOC2012'
 PARTS = ('voc_words_128', 'flickr8k_128', 'tiny_imagenet_64', MASKS)
-ONE_EPOCH = 'one epoch is the least; --shards 2 takes fewer photographs (tar files of each set).'
+LEAST = 'one epoch is the least; --shards takes fewer photographs (a number of files of each set)'
 LATE = 1.3  # how much later than planned a training may end
 CALIBRATION_STEP = 10  # every tenth photograph chooses the threshold and is not tested
 # Surroundings that captions speak of; none of them is a class of VOC.
@@ -127,7 +127,7 @@ def train(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
         length = fit_epochs(cfg, minutes)
         print(f'{length} ...', flush=True)
         if length.minutes > minutes:
-            print(f'Longer than --minutes {minutes:g}: {ONE_EPOCH}', flush=True)
+            print(f'Longer than --minutes {minutes:g}: {LEAST}.', flush=True)
         minutes *= LATE  # the last epoch teaches most
     cfg.train_cfg.val_begin = cfg.train_cfg.max_epochs + 1  # evaluated afterwards, in the test loop
     runner: GroupViTRunner = RUNNERS.build(cfg)  # type: ignore[arg-type]  # mmengine takes a Config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.models.onednn import fast_linears
 from groupvit_mmseg.models.outputs import GroupViTOutput
-from groupvit_mmseg.torch_versions import has_bfloat16_products
+from groupvit_mmseg.torch_versions import has_bfloat16_products, is_compiling
 
 
 def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOutput:
@@ -27,11 +28,33 @@ def encode_in(precision: str, backbone: nn.Module, images: Tensor) -> GroupViTOu
     """
     encode: Callable[[Tensor], GroupViTOutput] = backbone.encode  # type: ignore[assignment]
     if precision == 'bf16':
+        warn_of_emulation(images.device)
         with torch.autocast(images.device.type, torch.bfloat16):
             output = encode(images)
         return output.to_float32()
     with fast_linears(images) if precision == 'fp32' else nullcontext():
         return encode(images)
+
+
+def warn_of_emulation(device: torch.device) -> None:
+    """Say in the log, once a process, that a device emulates bfloat16, which is about to be used.
+
+    Args:
+        device (torch.device): Device of the images.
+    """
+    if not is_compiling() and not has_bfloat16_products(device):
+        _tell_of_emulation(device.type)
+
+
+@functools.cache
+def _tell_of_emulation(device_type: str) -> None:
+    """Say it once for a type of device."""
+    print_log(
+        f"Precision 'bf16' is emulated, slowly: this {device_type.upper()} has no instructions for "
+        "it. 'fp32' is faster on CPUs.",
+        logger='current',
+        level=logging.WARNING,
+    )
 
 
 def precisions_of(device: str) -> list[str]:
@@ -48,7 +71,7 @@ def precisions_of(device: str) -> list[str]:
 
 
 def check_device_of(precision: str, device: str) -> None:
-    """Raise ``ValueError`` for a precision that a type of device lacks; warn of an emulated one.
+    """Raise ``ValueError`` for a precision that a type of device does not have.
 
     Args:
         precision (str): One of ``inference_options.PRECISIONS``.
@@ -61,13 +84,6 @@ def check_device_of(precision: str, device: str) -> None:
         raise ValueError(
             f"precision 'int8' is for CPUs alone, and the model is on {device}: take 'fp32' or "
             "'bf16'."
-        )
-    if precision == 'bf16' and device == 'cpu' and not has_bfloat16_products('cpu'):
-        print_log(
-            "precision 'bf16' is emulated, slowly: this CPU has no instructions for it. 'fp32' is "
-            'many times as fast.',
-            logger='current',
-            level=logging.WARNING,
         )
 
 

@@ -16,6 +16,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from groupvit_mmseg.models.backbone_precision import warn_of_emulation
 from groupvit_mmseg.models.checked_segmentor import CheckedSegmentor
 from groupvit_mmseg.models.class_scores import pool_words
 from groupvit_mmseg.models.encoded_windows import run_windows
@@ -173,6 +174,8 @@ class OpenVocabularySegmentor(CheckedSegmentor):
         embeds = self.encode_classes() if self.prompt_embeds is None else self.prompt_embeds
         self._check_precision()
         reduced = self.options.precision == 'bf16' and not self.training
+        if reduced:
+            warn_of_emulation(crops.device)
         with torch.autocast(crops.device.type, torch.bfloat16) if reduced else nullcontext():
             logits = self.model(crops, embeds)
         if logits.ndim != 4 or logits.shape[:2] != (len(crops), len(embeds)):

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 
 from groupvit_mmseg.models import backbone_precision
@@ -119,24 +118,33 @@ def test_int8_is_for_cpus(device):
         check_device_of('int8', device)
 
 
-@pytest.mark.parametrize(
-    'hardware,precision,device,told',
-    [
-        (False, 'bf16', 'cpu', True),
-        (True, 'bf16', 'cpu', False),
-        (False, 'fp32', 'cpu', False),
-        (False, 'bf16', 'cuda', False),
-    ],
-)
-def test_emulated_bfloat16_is_told_of(monkeypatch, caplog, hardware, precision, device, told):
+@pytest.fixture
+def told(monkeypatch):
+    """What is said of emulation, as often as it is said."""
+    texts = []
+    monkeypatch.setattr(backbone_precision, 'print_log', lambda text, **_: texts.append(text))
+    backbone_precision._tell_of_emulation.cache_clear()
+    yield texts
+    backbone_precision._tell_of_emulation.cache_clear()
+
+
+@pytest.mark.parametrize('hardware', [True, False])
+@pytest.mark.parametrize('precision', ['bf16', 'fp32'])
+def test_emulated_bfloat16_is_told_of_once(monkeypatch, told, hardware, precision):
     monkeypatch.setattr(backbone_precision, 'has_bfloat16_products', lambda _: hardware)
-    logger = MMLogger.get_current_instance()
-    logger.addHandler(caplog.handler)
-    try:
-        check_device_of(precision, device)
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert ("precision 'bf16' is emulated, slowly" in caplog.text) is told
+    segmentor = make_segmentor(precision=precision)
+    segmentor.decode_head.set_classes(['cat', 'dog'])
+    for _ in range(2):
+        segmentor.predict(torch.rand(1, 3, 32, 32))
+    assert len(told) == (precision == 'bf16' and not hardware)
+    assert all(text.startswith("Precision 'bf16' is emulated, slowly: this CPU") for text in told)
+
+
+def test_other_models_are_told_of_as_well(monkeypatch, told):
+    monkeypatch.setattr(backbone_precision, 'has_bfloat16_products', lambda _: False)
+    segmentor = OpenVocabularySegmentor(Constant(), test_cfg=dict(precision='bf16')).eval()
+    segmentor.predict(torch.zeros(1, 3, 4, 5))
+    assert len(told) == 1
 
 
 def test_a_pytorch_without_quantisation_is_one_sentence(segmentor, monkeypatch):

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from groupvit_mmseg.benchmark import step_timing
-from groupvit_mmseg.engine.optimizers.optim_wrapper import best_dtype
 
 ROOT = Path(__file__).parents[2]
 BUILDER = ('constructor', 'paramwise_cfg')  # read by the constructor of the wrapper
@@ -68,13 +67,15 @@ def test_rows_are_measured_and_kept_and_fail_alone(tool, tmp_path, capsys, monke
     assert 'CUDA out of memory' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize('best', [torch.bfloat16, torch.float32])
 @pytest.mark.parametrize('config', [CONFIG, ROOT / 'configs/groupvit_pretrain.py'])
-def test_a_row_has_its_precision_whatever_the_config_trains_in(tool, config):
+def test_a_row_has_its_precision_whatever_the_config_trains_in(tool, monkeypatch, config, best):
     from mmengine.config import Config
     from mmseg.registry import OPTIM_WRAPPERS
 
     cfg, parameter = Config.fromfile(config), torch.nn.Parameter(torch.zeros(2, 2))
-    for switches, dtype in [(('fp32',), torch.float32), ((), best_dtype('cpu'))]:
+    monkeypatch.setattr(tool, 'best_dtype', lambda _: best)
+    for switches, dtype in [(('fp32',), torch.float32), ((), best)]:
         assert tool.product_type(switches, 'cpu') is dtype
         wrapper = tool.wrapper_of(cfg, tool.precision_of(switches, 'cpu'))
         wrapper['optimizer'] = torch.optim.AdamW([parameter])

@@ -136,6 +136,16 @@ def test_every_part_is_a_command_that_parses(tool, tmp_path, monkeypatch, device
     assert len({part.name for part in parts}) == len(parts)
 
 
+@pytest.mark.parametrize('half', [True, False])
+def test_what_a_cpu_emulates_is_not_measured(tool, tmp_path, monkeypatch, half):
+    names = ['fp32-plain', 'fp32', *(['bf16'] if half else [])]
+    monkeypatch.setattr(tool, 'precisions_of', lambda _: names)
+    commands = {part.name: part.command for part in tool.parts_on_cpu(tmp_path / 'rows', None)}
+    assert ('bf16' in commands['segmentation']) is half
+    steps = commands['training'][commands['training'].index('--rows') + 1 :]
+    assert steps == ['16:fp32', '16:fp32:transformers', *(['16', '16:transformers'] * half)]
+
+
 PAGE = """# Speed
 <!-- quick -->
 old table

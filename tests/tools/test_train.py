@@ -136,6 +136,11 @@ def test_braces_of_shards_are_no_dict(train_tool):
     train_tool.check_options(train_tool.parse_args(['x.py', *options]).cfg_options)
 
 
+def test_mixed_precision_chooses_its_type_unless_it_is_named(train_tool):
+    assert train_tool.parse_args(['x.py', '--amp']).amp == 'auto'
+    assert train_tool.parse_args(['x.py', '--amp', 'float16']).amp == 'float16'
+
+
 def test_options_reach_the_run_and_resume_goes_on(train, config_file, tmp_path):
     def options(name):
         names = [f'experiment_name={name}', f'visualizer.name={name}']

@@ -46,8 +46,7 @@ SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 FIGURE = 'images/performance_scaling.png'
 VOC_IMAGES = 'VOCdevkit/VOC2012/JPEGImages'
 CPU_ROWS = ('16:fp32', '16:fp32:transformers', '16', '16:transformers')
-FINISHED, LINES, LAST_ERRORS = 'finished', 200, 20
-MINUTES = {'cuda': 9, 'cpu': 60}
+FINISHED, LINES, LAST_ERRORS, MINUTES = 'finished', 200, 20, {'cuda': 9, 'cpu': 60}
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
 
@@ -112,12 +111,13 @@ def parts_on_cpu(rows: Path, photographs: Path | None) -> list[Part]:
     inference = [str(BENCHMARKS / 'benchmark_inference.py'), '--device', 'cpu', '--threads', '1']
     precisions = ['--precisions', *precisions_of('cpu'), 'int8']
     training = [str(BENCHMARKS / 'measure_throughput.py'), '--device', 'cpu', '--out', str(rows)]
-    scaling = [str(BENCHMARKS / 'measure_scaling.py')]
+    steps = [row for row in CPU_ROWS if 'fp32' in row or 'bf16' in precisions]
+    scaling = [str(BENCHMARKS / 'measure_scaling.py'), '--out', str(rows.parent)]
     parts = [
         Part('segmentation', 'Segmentation', [*inference, *precisions], 900),
-        Part('training', 'Training steps', [*training, '--rows', *CPU_ROWS], 600),
+        Part('training', 'Training steps', [*training, '--rows', *steps], 600),
         Part('profile', 'Profile', [str(BENCHMARKS / 'measure_profile.py')], 200),
-        Part('scaling', 'Growth', [*scaling, '--out', str(rows.parent)], 1800),
+        Part('scaling', 'Growth', scaling, 1800),
         Part('start', 'Start', [str(BENCHMARKS / 'measure_import.py')], 300),
     ]
     runtimes = [name for name in ('onnxruntime', 'openvino') if find_spec(name)]
