@@ -264,7 +264,7 @@ COLUMNS = ('', 'tag_center/', 'foreground/', 'tag_foreground/', 'oracle/', 'boun
 def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     """Print the numbers, and how to go on."""
     if training := result.get('training'):
-        print(f'\nTrained {training["epochs"]} epochs in {training["minutes"]} minutes.')
+        print(f'\nEpochs trained: {training["epochs"]}, in {training["minutes"]} minutes.')
     print('mIoU in percent; tag, middle: the best word over all of a photograph, or its middle.')
     titles = ('background', 'words for it', 'middle', '20 classes', 'tag', 'oracle', 'boundary')
     print(' ' * 12 + ''.join(f'{title:>14}' for title in titles))

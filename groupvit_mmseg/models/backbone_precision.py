@@ -49,9 +49,10 @@ def warn_of_emulation(device: torch.device) -> None:
 @functools.cache
 def _tell_of_emulation(device_type: str) -> None:
     """Say it once for a type of device."""
+    device = 'CPU' if device_type == 'cpu' else 'GPU'
     print_log(
-        f"Precision 'bf16' is emulated, slowly: this {device_type.upper()} has no instructions for "
-        "it. 'fp32' is faster on CPUs.",
+        f"Precision 'bf16' is emulated, slowly: this {device} has no instructions for it. 'fp32' "
+        'is faster on CPUs.',
         logger='current',
         level=logging.WARNING,
     )

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from groupvit_mmseg.datasets.scenes import draw_scene
-from groupvit_mmseg.models.backbone_precision import encode_in, weights_version
+from groupvit_mmseg.models.backbone_precision import encode_in, precisions_of, weights_version
 from groupvit_mmseg.models.inference_options import PRECISIONS
 from groupvit_mmseg.models.measurement_cache import kept, machine
 from groupvit_mmseg.models.onednn import AVAILABLE
-from groupvit_mmseg.torch_versions import has_bfloat16_products, is_compiling
+from groupvit_mmseg.torch_versions import is_compiling
 
 if TYPE_CHECKING:
     from groupvit_mmseg.models.outputs import GroupViTOutput
@@ -149,8 +149,7 @@ def least_seconds(
 
 def _runs(backbone: nn.Module, window: Tensor) -> dict[str, Callable[[], GroupViTOutput]]:
     """Return the precisions that this CPU has, each as a function that encodes a window."""
-    names = ['fp32-plain', *(['fp32'] if AVAILABLE else [])]
-    names += ['bf16'] if has_bfloat16_products('cpu') else []
+    names = [name for name in precisions_of('cpu') if AVAILABLE or name != 'fp32']
 
     @torch.no_grad()
     def run(precision: str) -> GroupViTOutput:

@@ -46,7 +46,8 @@ SCENES = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 FIGURE = 'images/performance_scaling.png'
 VOC_IMAGES = 'VOCdevkit/VOC2012/JPEGImages'
 CPU_ROWS = ('16:fp32', '16:fp32:transformers', '16', '16:transformers')
-FINISHED, LINES, LAST_ERRORS, MINUTES = 'finished', 200, 20, {'cuda': 9, 'cpu': 60}
+FINISHED, LINES, LAST_ERRORS = 'finished', 200, 20
+MINUTES = {'cuda': 9, 'cpu': 60}
 PHOTOGRAPHS = (ROOT / 'data', ROOT / 'shared/data', ROOT.parent / 'shared/data')
 
 
@@ -86,8 +87,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.minutes = MINUTES[args.device] if args.minutes is None else args.minutes
     if not 0 < args.minutes < float('inf'):
         parser.error('--minutes must be above 0')
-    if args.out is None:
-        args.out = Path('work_dirs', 'gpu' if args.device == 'cuda' else 'benchmarks')
+    args.out = args.out or Path('work_dirs', 'gpu' if args.device == 'cuda' else 'benchmarks')
     return args
 
 
