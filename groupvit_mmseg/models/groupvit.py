@@ -60,6 +60,8 @@ class GroupViT(PretrainedInit, BaseModule):
         mlp_ratio (float): Hidden width of the MLPs over the width. Defaults to 4.0.
         drop_path_rate (float): Drop-path rate of the last block, growing linearly from 0 at the
             first. Defaults to 0.1.
+        attn_drop_path (float, optional): Chance that an image skips the attention of a block while
+            training. Defaults to None: as often as its MLP, the paper's.
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
             ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``,
@@ -114,6 +116,7 @@ class GroupViT(PretrainedInit, BaseModule):
         num_output_groups: Sequence[int] = (64, 8),
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.1,
+        attn_drop_path: float | None = None,
         assign_scale: float = 1.0,
         assignment: Mapping[str, object] | None = None,
         group_token_std: float = 0.02,
@@ -146,6 +149,7 @@ class GroupViT(PretrainedInit, BaseModule):
             num_output_groups=num_output_groups,
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
+            attn_drop_path=attn_drop_path,
             assign_scale=assign_scale,
             assignment=options,
         )

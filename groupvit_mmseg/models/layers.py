@@ -152,6 +152,10 @@ class DropPath(nn.Module):
         return x * factor.to(x.dtype)
 
 
+def _drop_path(rate: float) -> nn.Module:
+    return DropPath(rate) if rate else nn.Identity()
+
+
 class TransformerBlock(nn.Module):
     """Pre-norm block: ``x + Attn(LN(x))``, then ``x + MLP(LN(x))``.
 
@@ -160,6 +164,8 @@ class TransformerBlock(nn.Module):
         num_heads (int): Attention heads; divides ``embed_dims``.
         mlp_ratio (float): Hidden width of the MLP over ``embed_dims``. Defaults to 4.0.
         drop_path (float): Chance that a sample skips a branch while training. Defaults to 0.0.
+        attn_drop_path (float, optional): The same for the attention alone. Defaults to
+            ``drop_path``.
         causal (bool): Whether each token attends only to itself and to those before it.
             Defaults to False.
         activation (Callable): Activation of the MLP. Defaults to exact GELU.
@@ -172,6 +178,7 @@ class TransformerBlock(nn.Module):
         *,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
+        attn_drop_path: float | None = None,
         causal: bool = False,
         activation: Callable[[Tensor], Tensor] = F.gelu,
     ) -> None:
@@ -180,10 +187,11 @@ class TransformerBlock(nn.Module):
         self.attn = SelfAttention(embed_dims, num_heads, causal=causal)
         self.norm2 = nn.LayerNorm(embed_dims)
         self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio), activation=activation)
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.attn_drop_path = _drop_path(drop_path if attn_drop_path is None else attn_drop_path)
+        self.drop_path = _drop_path(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, T, C)`` to ``(B, T, C)``."""
         with training_linears(x):
-            x = x + self.drop_path(self.attn(self.norm1(x)))
+            x = x + self.attn_drop_path(self.attn(self.norm1(x)))
             return x + self.drop_path(self.mlp(self.norm2(x)))

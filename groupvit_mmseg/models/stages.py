@@ -98,15 +98,23 @@ def build_stages(
     num_output_groups: Sequence[int],
     mlp_ratio: float,
     drop_path_rate: float,
+    attn_drop_path: float | None,
     assign_scale: float,
     assignment: AssignmentOptions,
 ) -> nn.ModuleList:
     """Build all stages of a :class:`GroupViT`; grouping blocks output the next stage's width."""
+    check_drop_paths(drop_path_rate=drop_path_rate, attn_drop_path=attn_drop_path)
     drop_paths = iter(torch.linspace(0, drop_path_rate, sum(depths), device='cpu').tolist())
     stages = nn.ModuleList()
     for i, width in enumerate(widths):
         blocks = nn.ModuleList(
-            TransformerBlock(width, num_heads[i], mlp_ratio=mlp_ratio, drop_path=next(drop_paths))
+            TransformerBlock(
+                width,
+                num_heads[i],
+                mlp_ratio=mlp_ratio,
+                drop_path=next(drop_paths),
+                attn_drop_path=attn_drop_path,
+            )
             for _ in range(depths[i])
         )
         if num_group_tokens[i] == 0:
@@ -137,6 +145,13 @@ def build_stages(
             )
         )
     return stages
+
+
+def check_drop_paths(**rates: float | None) -> None:
+    """Raise ``ValueError`` if a rate is no chance, or drops everything."""
+    for name, rate in rates.items():
+        if rate is not None and not 0 <= rate < 1:
+            raise ValueError(f'{name} must be at least 0 and below 1, not {rate}.')
 
 
 def check_stages(

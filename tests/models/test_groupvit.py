@@ -8,7 +8,7 @@ import groupvit_mmseg  # noqa: F401
 from groupvit_mmseg.checkpoints.position_grid import interpolate_positions
 from groupvit_mmseg.models.assignment import Assignment, AssignmentOptions, compose
 from groupvit_mmseg.models.grouping import AssignAttention, GroupingBlock
-from groupvit_mmseg.models.layers import DropPath
+from groupvit_mmseg.models.layers import DropPath, TransformerBlock
 from groupvit_mmseg.models.outputs import GroupViTOutput
 
 TINY = dict(
@@ -171,14 +171,42 @@ def test_drop_path_leaves_out_what_mmcv_leaves_out():
 
 def test_drop_path_grows_linearly_over_all_blocks():
     model = MODELS.build(dict(type='GroupViT'))
-    rates = [getattr(block.drop_path, 'drop_prob', 0.0) for s in model.stages for block in s.blocks]
-    assert rates == pytest.approx([0.1 * i / 11 for i in range(12)])
+    for branch in ('drop_path', 'attn_drop_path'):
+        assert rates(model, branch) == pytest.approx([0.1 * i / 11 for i in range(12)])
+
+
+def rates(model, branch):
+    blocks = [block for stage in model.stages for block in stage.blocks]
+    return [getattr(getattr(block, branch), 'drop_prob', 0.0) for block in blocks]
+
+
+def test_attention_has_a_rate_of_its_own():
+    model = build(drop_path_rate=0.2, attn_drop_path=0.5)
+    assert rates(model, 'attn_drop_path') == [0.5] * 3
+    assert rates(model, 'drop_path') == pytest.approx([0.0, 0.1, 0.2])
+    assert rates(build(drop_path_rate=0.2, attn_drop_path=0.0), 'attn_drop_path') == [0.0] * 3
+
+
+def test_some_images_skip_the_attention_and_keep_the_mlp():
+    torch.manual_seed(0)
+    block, x = TransformerBlock(8, 2, attn_drop_path=0.5).train(), torch.randn(40, 5, 8)
+    attended = [x, x + 2 * block.attn(block.norm1(x))]  # kept ones are scaled up
+    without, with_attention = (each + block.mlp(block.norm2(each)) for each in attended)
+    output = block(x)
+    skips = [torch.allclose(a, b, atol=1e-5) for a, b in zip(output, without)]
+    keeps = [torch.allclose(a, b, atol=1e-5) for a, b in zip(output, with_attention)]
+    assert [a != b for a, b in zip(skips, keeps)] == [True] * 40
+    assert 10 < sum(skips) < 30
+    once = x + block.attn(block.norm1(x))
+    torch.testing.assert_close(block.eval()(x), once + block.mlp(block.norm2(once)))
 
 
 @pytest.mark.parametrize(
     'changes, message',
     [
         (dict(depths=()), 'at least one stage'),
+        (dict(drop_path_rate=1.0), 'drop_path_rate must be at least 0 and below 1, not 1.0'),
+        (dict(attn_drop_path=-0.1), 'attn_drop_path must be at least 0 and below 1, not -0.1'),
         (dict(num_heads=(2, 2)), 'num_heads'),
         (dict(num_group_tokens=(6, 3)), 'num_group_tokens'),
         (dict(num_group_tokens=(6, 0, 3)), 'num_group_tokens'),

@@ -1,6 +1,6 @@
 # What the studies on the scenes share. `background`: every ground is class 0, as in Pascal VOC, and
 # the threshold is chosen on scenes that are not for testing.
-config = '../groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
+config = '../_base_/studies/groupvit_tiny_scenes.py'
 classes = ['background', 'ball', 'ring', 'box', 'kite', 'cross', 'tent', 'star', 'heart']
 seeds = [0, 1, 2]
 evaluations = {
