@@ -1,5 +1,6 @@
 # GroupViT without grouping on the scenes: as groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py, but
-# the image tower is a plain vision transformer of as many blocks. Every patch is named by itself.
+# the image tower is a plain vision transformer of as many blocks, and no image skips its attention.
+# Every patch is named by itself.
 #   python tools/dataset_converters/make_scenes.py --out data/scenes
 #   python tools/train.py configs/baselines/vit-tiny-p4_1xb64-coslr-6e_scenes-40px.py
 # Data: the scenes, which the first command draws

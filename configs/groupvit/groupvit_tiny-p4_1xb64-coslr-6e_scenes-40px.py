@@ -3,7 +3,7 @@
 #   python tools/train.py configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 # Data: the scenes, which the first command draws
 # Validates on things + grounds: mIoU 96.5 +- 1.9, five trainings (93.2 to 98.1); measured in
-# November 2026 on one thread of a CPU with AVX2, 6 to 8 minutes. docs/scenes.md has more.
+# November 2026 on one thread of a CPU with AVX2, 8 to 10 minutes. docs/scenes.md has more.
 _base_ = [
     '../_base_/models/groupvit_tiny.py',
     '../_base_/datasets/scenes.py',

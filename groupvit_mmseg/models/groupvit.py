@@ -60,8 +60,8 @@ class GroupViT(PretrainedInit, BaseModule):
         mlp_ratio (float): Hidden width of the MLPs over the width. Defaults to 4.0.
         drop_path_rate (float): Drop-path rate of the last block, growing linearly from 0 at the
             first. Defaults to 0.1.
-        attn_drop_path (float, optional): Chance that an image skips the attention of a block while
-            training. Defaults to None: as often as its MLP, the paper's.
+        attn_drop_path (float, optional): Chance that an image skips the self-attention of a block
+            (not of a grouping block) while training. Defaults to None: ``drop_path_rate``'s.
         assign_scale (float): Factor on the assignment logits. Defaults to 1.0, the paper's.
         assignment (Mapping[str, object], optional): Fields of :class:`AssignmentOptions`, for
             ablations: ``kind='soft'``, ``gumbel_noise=False``, ``eps=1e-10``,

@@ -10,8 +10,9 @@ backbone = dict(
     num_group_tokens=(32,),
     num_output_groups=(32,),
     drop_path_rate=0.0,
-    # Half of the images skip the attention of a training step, so that patches have to be known by
-    # themselves. Else all water may be named tent where a tent is in the image (docs/scenes.md).
+    # Half of the images of a training step skip the self-attention, so that patches have to be
+    # known by themselves. Else water may be named tent where a tent is in the image, too
+    # (docs/scenes.md).
     attn_drop_path=0.5,
     assign_scale=8.0,
     group_token_std=1.0,
