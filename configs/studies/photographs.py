@@ -10,8 +10,8 @@
 # segments with the two changes that they need on the scenes (docs/results.md), and
 # `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W.
 # Time: 21 runs of 10 to 18 minutes on one thread, and 12 evaluations
-# Numbers: docs/results.md without `cosines-beside-pooled-*`; `spectral`, `colours`, `patches`,
-# `cosines` and `cosines-two-stages` of one seed
+# Numbers: docs/results.md without `cosines-beside-pooled-0.5`; `spectral`, `colours`, `patches`,
+# `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed
 _base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
