@@ -9,7 +9,8 @@
 # patches, the latter is the paper's objective. `cosines-two-stages` has two stages of 32 and 16
 # segments with the two changes that they need on the scenes (docs/results.md), and
 # `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W.
-# Time: 21 runs of 10 to 18 minutes on one thread, and 12 evaluations
+# Time: 21 runs of 10 to 18 minutes on one thread with AVX512_BF16, 110 with AVX2 alone beside other
+# programs, and 12 evaluations
 # Numbers: docs/results.md without `cosines-beside-pooled-0.5`; `spectral`, `colours`, `patches`,
 # `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed
 _base_ = '../_base_/studies/photographs.py'

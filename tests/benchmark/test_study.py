@@ -79,6 +79,16 @@ def test_variants_of_a_study_differ(path, name):
     assert same_training
 
 
+def test_scenes_of_studies_are_the_shipped_ones_without_skipped_attention():
+    """The settings of the numbers in docs/results.md."""
+    study = read_study(find_study('assignment'))
+    measured, shipped = read_config(study.variants['hard'].config), read_config(SCENES)
+    for cfg, rate in [(measured, None), (shipped, 0.5)]:
+        for part in (cfg, cfg.model, cfg.val_cfg.segmentor):
+            assert part.backbone.pop('attn_drop_path') == rate
+    assert measured.to_dict() == shipped.to_dict()
+
+
 def test_objectives_on_photographs():
     study = read_study(find_study('photographs'))
     models = {
