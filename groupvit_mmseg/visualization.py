@@ -42,6 +42,19 @@ def enlarge(array: NDArray, min_side: int) -> NDArray:
     return array if factor <= 1 else array.repeat(factor, 0).repeat(factor, 1)
 
 
+def percent(share: float) -> str:
+    """Write a share in whole percent; one that occurs is never 0.
+
+    Args:
+        share (float): In [0, 1].
+
+    Example:
+        >>> percent(0.127), percent(0.002), percent(0.0)
+        ('13%', '<1%', '0%')
+    """
+    return '<1%' if 0 < share < 0.01 else f'{share:.0%}'
+
+
 def draw_groups(image: RGBArray, group_map: IndexMap, *, opacity: float = 0.65) -> RGBArray:
     """Paint each segment in its colour and outline it.
 
@@ -137,7 +150,7 @@ def legend(
     entries, x, y = [], _GAP, _GAP // 2
     for index in present[order]:
         share = counts[index] / label_map.size
-        text = f'{class_names[index]} {share:.0%}' if share >= 0.01 else f'{class_names[index]} <1%'
+        text = f'{class_names[index]} {percent(share)}'
         step = int(font.getlength(text)) + 34
         if x > _GAP and x + step > width:
             x, y = _GAP, y + line

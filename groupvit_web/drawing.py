@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from groupvit_mmseg.palettes import palette
 from groupvit_mmseg.text.class_list import ClassList
-from groupvit_mmseg.visualization import draw_labels
+from groupvit_mmseg.visualization import draw_labels, percent
 from groupvit_web.figures import Figure, make_figure
 from groupvit_web.request import Colour
 from groupvit_web.shares import Share
@@ -68,7 +68,7 @@ def draw_overlay(
         opacity=opacity,
         colours=colours,
     )
-    covered = ', '.join(f'{row.name} {row.share:.0%}' for row in shares if row.share)
+    covered = ', '.join(f'{row.name} {percent(row.share)}' for row in shares if row.share)
     return make_figure(figure, f'The classes over the picture: {covered}.', title='Classes')
 
 

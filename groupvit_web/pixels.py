@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from groupvit_mmseg.text.class_list import ClassList
+from groupvit_mmseg.visualization import percent
 from groupvit_web.deadline import Deadline
 from groupvit_web.drawing import draw_mask
 from groupvit_web.encodings import EncodedPicture
@@ -116,7 +117,7 @@ def _segments(
         segment = int(group_map[y, x])
         mask = group_map == segment
         share = float(mask.mean())
-        alt = f'Segment {segment} of stage {stage}, which covers {share:.0%} of the picture.'
-        title = f'Stage {stage}: segment {segment}, {share:.0%}'
+        alt = f'Segment {segment} of stage {stage}, which covers {percent(share)} of the picture.'
+        title = f'Stage {stage}: segment {segment}, {percent(share)}'
         figure = draw_mask(picture, mask, alt, title=title)
         yield SegmentOfPixel(stage, segment, share, figure)

@@ -45,6 +45,12 @@ variants = {
         # without GroupUsageHook, which has no groups to measure
         'custom_hooks': [dict(type='EMAHook', momentum=0.002, update_buffers=True)],
     },
+    # half of the photographs of a step skip the self-attention before the grouping
+    'skipped': {f'{backbone}.attn_drop_path': 0.5},
+    'skipped-k-means': {
+        'weights_of': 'skipped',
+        neck: dict(cluster, method='kmeans'),
+    },
     'cosines': cosines,
     'cosines-two-stages': {
         **cosines,

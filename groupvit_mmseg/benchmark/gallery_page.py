@@ -7,7 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from groupvit_mmseg.evaluation.confusion import Pairs, confusion_matrix, segmentation_scores
+from groupvit_mmseg.visualization import percent
 
 MARK = '<!-- Written by tools/analysis_tools/make_gallery.py: run the command below again. -->'
 """str: First line of a page, by which it is known as one that may be replaced."""
@@ -32,10 +35,17 @@ class Assessment(NamedTuple):
     pairs: Pairs | None = None
 
     def miou(self, num_classes: int) -> float | None:
-        """Return the mean IoU in percent over the classes of the image; None without a mask."""
+        """Return the mean IoU in percent over the classes of the mask; None without a mask.
+
+        A class that only the prediction has is not a zero of the mean, since a pixel of it would
+        weigh as much as a thing; its pixels still lower the IoU of the class that they belong to.
+        """
         if not self.pairs:
             return None
-        return segmentation_scores(confusion_matrix([self.pairs], num_classes)).miou
+        matrix = confusion_matrix([self.pairs], num_classes)
+        scores = segmentation_scores(matrix).class_iou
+        labelled = matrix.any(axis=1)
+        return float(np.mean([score for score, has in zip(scores, labelled, strict=True) if has]))
 
 
 class Section(NamedTuple):
@@ -93,7 +103,7 @@ def caption(each: Assessment, class_names: Sequence[str]) -> str:
     if miou is not None and each.pairs:
         parts.append(f'mean IoU {miou:.1f} %')
         parts.append(_confusion(each.pairs, class_names))
-    shares = [f'{name} {share:.0%}'.replace('%', ' %') for name, share in each.shares.items()]
+    shares = [f'{name} {_percent(share)}' for name, share in each.shares.items()]
     parts.append(f'labelled {", ".join(shares)}')
     parts.append(f'mean confidence {each.confidence:.2f}, mean margin {each.margin:.2f}.')
     return f'**{escape(each.name)}**: {"; ".join(escape(part) for part in parts)}'
@@ -106,8 +116,12 @@ def _confusion(pairs: Pairs, class_names: Sequence[str]) -> str:
     if not errors:
         return 'every pixel is right'
     count, label, predicted = max(errors, key=lambda error: error[0])
-    share = f'{count / total:.0%}'.replace('%', ' %')
-    return f'{share} of the pixels are {class_names[label]} and labelled {class_names[predicted]}'
+    names = f'{class_names[label]} and labelled {class_names[predicted]}'
+    return f'{_percent(count / total)} of the pixels are {names}'
+
+
+def _percent(share: float) -> str:
+    return percent(share).replace('%', ' %').replace('<', 'less than ')
 
 
 def escape(text: str) -> str:

@@ -145,6 +145,13 @@ def test_each_image_is_in_one_section():
     assert [few[name].indices for name in ('random', 'worst', 'best')] == [[], [0], []]
 
 
+def test_a_pixel_of_an_absent_class_does_not_weigh_as_much_as_a_thing():
+    each = assessment('a', 0.5, [[0, 0, 98], [0, 1, 1], [0, 2, 1]])
+    assert each.miou(4) == pytest.approx(98.0)
+    missed = assessment('a', 0.5, [[0, 0, 98], [1, 0, 2]])
+    assert missed.miou(4) == pytest.approx(49.0)
+
+
 def test_images_without_a_mask_are_left_out_where_others_have_one():
     images = [assessment('a', 0.0), assessment('b', 0.9, [[0, 0, 4]]), assessment('c', 0.5, [])]
     sections = choose_images(images, 2, count=3)
