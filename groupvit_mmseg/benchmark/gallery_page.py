@@ -43,9 +43,9 @@ class Assessment(NamedTuple):
         if not self.pairs:
             return None
         matrix = confusion_matrix([self.pairs], num_classes)
+        labelled = np.flatnonzero(matrix.sum(axis=1))
         scores = segmentation_scores(matrix).class_iou
-        labelled = matrix.any(axis=1)
-        return float(np.mean([score for score, has in zip(scores, labelled, strict=True) if has]))
+        return float(np.mean([scores[index] for index in labelled]))
 
 
 class Section(NamedTuple):
