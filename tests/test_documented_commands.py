@@ -1,7 +1,6 @@
 """Every command of the documentation is one that runs: files, options and targets exist."""
 
 import ast
-import importlib.util
 import re
 import shutil
 import sys
@@ -13,18 +12,10 @@ import typer
 
 from groupvit_cli.app import app
 
+import documented_commands as documented
+from loading import load_file
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def load(path):
-    """A file as a module."""
-    spec = importlib.util.spec_from_file_location(f'documented_{path.stem}', path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-documented = load(Path(__file__).with_name('documented_commands.py'))
 COMMANDS = documented.all_commands()
 # The words before the options of the Python tool, and that tool.
 LAUNCHERS = {
@@ -180,7 +171,7 @@ def parse(tool, words, monkeypatch, capsys):
         monkeypatch.setattr(ArgumentParser, method, ending(getattr(ArgumentParser, method)))
     monkeypatch.setattr(sys, 'argv', [tool, *(CHOICES.get(word, word) for word in words)])
     try:
-        load(ROOT / tool).main()
+        load_file(tool).main()
     except Parsed:
         return
     except SystemExit:
@@ -273,7 +264,7 @@ def test_command_runs(command, folder, capsys):
 
 def run(tool, argv):
     """Exit status of a tool."""
-    module = load(ROOT / tool)
+    module = load_file(tool)
     original, sys.argv = sys.argv, [tool, *argv]
     try:
         return module.main() or 0

@@ -1,9 +1,7 @@
 """The Python blocks of the README, the guide and the configs' READMEs."""
 
 import ast
-import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,8 @@ from PIL import Image
 from groupvit_mmseg.checkpoints import released
 from groupvit_mmseg.inference import GroupViTInferencer, segmentation_config
 
+import documented_commands as documented
+
 ROOT = Path(__file__).resolve().parents[1]
 NAME = 'groupvit-gcc-yfcc'
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -31,15 +31,6 @@ REGISTRIES = [
 ]
 
 
-def load(path):
-    """A file as a module."""
-    spec = importlib.util.spec_from_file_location(f'python_{path.stem}', path)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-documented = load(Path(__file__).with_name('documented_commands.py'))
 BLOCKS = [
     pytest.param(block.replace(', ...)', ')'), id=f'{page.relative_to(ROOT)}:{number}')
     for page in documented.PAGES

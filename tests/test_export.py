@@ -1,7 +1,6 @@
 """Exports: the graph gives PyTorch's maps at every size, on generated and on real pictures."""
 
 import copy
-import importlib.util
 import json
 import re
 import subprocess
@@ -29,6 +28,8 @@ from groupvit_mmseg.export import (
 from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.models.inference_options import InferenceOptions
 from groupvit_mmseg.torch_versions import VERSION
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -71,10 +72,7 @@ def exported(segmentor, tmp_path_factory):
 
 def export(*argv):
     """Runs the tool in this process: its exit status."""
-    path = ROOT / 'tools/model_converters/export_onnx.py'
-    spec = importlib.util.spec_from_file_location('export_onnx', path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_file('tools/model_converters/export_onnx.py')
     return tool.main([str(part) for part in argv])
 
 

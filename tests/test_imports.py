@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from loading import load_file
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'groupvit_mmseg'
 # A room may import from the lists before its own; rooms of one list do not know each other.
@@ -91,11 +93,7 @@ def test_pages_name_files_that_exist(page):
 
 
 def test_figures_are_drawn_by_their_script(tmp_path, monkeypatch):
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location('draw_figures', ROOT / 'docs/draw_figures.py')
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_file('docs/draw_figures.py')
     folder = script.FOLDER
     monkeypatch.setattr(script, 'FOLDER', tmp_path)
     script.main()

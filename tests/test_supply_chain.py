@@ -1,6 +1,5 @@
 """No network unless asked, no telemetry, licences that fit."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -8,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 # Runs before everything else in a child process: every address outside of this machine is refused,
@@ -87,10 +88,7 @@ def test_nothing_is_reached_without_being_asked(code, tmp_path, monkeypatch):
 
 @pytest.fixture
 def licences():
-    spec = importlib.util.spec_from_file_location('licences', ROOT / 'tools/licences.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/licences.py')
 
 
 def test_licences_of_all_packages_fit(licences, capsys):

@@ -1,6 +1,5 @@
 """A set of two folders and a class file: its config, and what is refused."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark.own_set import write_set_config
 from groupvit_mmseg.benchmark.sets import read_benchmark
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,10 +86,7 @@ def test_what_is_missing_is_one_sentence(folders, tmp_path, change, sentence):
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('evaluate_own', ROOT / 'tools/evaluate.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/evaluate.py')
 
 
 def run(tool, folders, out, *options):

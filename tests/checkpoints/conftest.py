@@ -1,7 +1,6 @@
 """Random weights with the official names of the golden files, and Hugging Face's; the tools."""
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmseg.registry import MODELS
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADS = {'two_stage': [6, 6, 6], 'wide': [4, 4, 8]}
@@ -84,9 +85,7 @@ def run_tool():
 
     def module(name):
         if name not in modules:
-            spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / f'{name}.py')
-            modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(modules[name])
+            modules[name] = load_file(f'{name}.py')
         return modules[name]
 
     def run(name, *argv):

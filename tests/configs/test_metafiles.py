@@ -1,6 +1,5 @@
 """The metafiles tell the truth about the configs, and what tools and pages make of them."""
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from modelindex.load_model_index import load
 
 from groupvit_mmseg.benchmark.published import PUBLISHED_BY
 from groupvit_mmseg.benchmark.sets import BENCHMARKS
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 # What a metafile calls the data set of each type, the first one unless the config has photographs.
@@ -67,19 +68,7 @@ BENCHMARK_OF = {
 }
 
 
-def module(path):
-    """A script as a module; those of docs/ import each other."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
-
-
-ZOO = module(ROOT / 'docs/generate_model_zoo.py')
+ZOO = load_file('docs/generate_model_zoo.py', imports_siblings=True)
 FOLDERS = ZOO.read_folders(ROOT)
 ENTRIES = [model for folder in FOLDERS for model in folder.models]
 RESULTS = [(model, result) for model in ENTRIES for result in model['Results']]
@@ -184,7 +173,7 @@ SMALL = [model for model in COUNTED if model['Metadata']['Parameters'] < 5e6]
 
 def flops(model):
     """What tools/benchmarks/measure_cost.py counts for a pair with the config's prompts."""
-    tool, cfg = module(ROOT / 'tools/benchmarks/measure_cost.py'), config_of(model['Config'])
+    tool, cfg = load_file('tools/benchmarks/measure_cost.py'), config_of(model['Config'])
     (prompts,) = (
         step.num_prompts
         for step in cfg.train_dataloader.dataset.pipeline

@@ -1,14 +1,12 @@
 """The generator of the model zoo's pages on a small repository of its own."""
 
 import copy
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from loading import load_file
+
 FOLDER = 'configs/heads'
 NUMBERS = {
     'Task': 'Semantic Segmentation',
@@ -81,12 +79,7 @@ How the numbers of the last column were measured:
 
 @pytest.fixture(scope='module')
 def zoo():
-    sys.path.insert(0, str(ROOT / 'docs'))
-    spec = importlib.util.spec_from_file_location('zoo_tool', ROOT / 'docs/generate_model_zoo.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.path.remove(str(ROOT / 'docs'))
-    return module
+    return load_file('docs/generate_model_zoo.py', imports_siblings=True)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The one reader of images: what every kind of file means, pixel by pixel."""
 
-import importlib.util
 import io
 import struct
 import zlib
@@ -15,6 +14,8 @@ from PIL import Image
 from groupvit_mmseg.datasets import LoadImageFromFile, LoadImageText
 from groupvit_mmseg.datasets.image_decoding import decode_image, load_image
 from groupvit_mmseg.inference import GroupViTInferencer
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / 'shared' / 'data'
@@ -336,9 +337,7 @@ def test_other_options_of_the_transform_are_those_of_mmcv(tmp_path):
 
 
 def test_the_onnx_demo_reads_the_same_pixels(tmp_path):
-    spec = importlib.util.spec_from_file_location('onnx_demo', ROOT / 'demo' / 'onnx_demo.py')
-    demo = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(demo)
+    demo = load_file('demo/onnx_demo.py')
     files = {name: data for name, (data, _) in FILES.items() if name != 'png-gray-2-transparent'}
     files |= {'jpeg-photo': photo(), 'jpeg-progressive': photo(progressive=True)}
     for name, data in files.items():

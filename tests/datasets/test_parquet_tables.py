@@ -1,9 +1,7 @@
 """Parquet as Hugging Face's data sets have it: images as bytes, structs or paths."""
 
-import importlib.util
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,15 +13,12 @@ from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.parquet_tables import ParquetTable
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_shards.py'
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('make_shards', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/make_shards.py')
 
 
 def image(number, form='PNG'):

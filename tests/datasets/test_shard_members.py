@@ -1,12 +1,10 @@
 """What belongs to a sample: the same in training, in the shard doctor and in counting."""
 
 import gzip
-import importlib.util
 import io
 import json
 import re
 import tarfile
-from pathlib import Path
 
 import pytest
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -17,7 +15,8 @@ from groupvit_mmseg.datasets.shard_members import count_members, group_members, 
 from groupvit_mmseg.datasets.shard_reports import examine
 from groupvit_mmseg.datasets.shard_stream import BadSample, read_shard_range
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
+
 # Names in the order of the tar, and the samples that they make.
 LAYOUTS = {
     'plain': (['a.jpg', 'a.txt', 'b.jpg', 'b.txt'], {'a': 'jpg txt', 'b': 'jpg txt'}),
@@ -46,12 +45,7 @@ def write_tar(path, names, mode='w', content=b''):
 
 
 def load_tool(name):
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / 'tools' / 'dataset_converters' / f'{name}.py'
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(f'tools/dataset_converters/{name}.py')
 
 
 @pytest.mark.parametrize('mode', ['w', 'w:gz', 'w:bz2'])

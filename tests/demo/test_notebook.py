@@ -2,7 +2,6 @@
 
 import ast
 import base64
-import importlib.util
 import io
 import itertools
 import json
@@ -14,6 +13,8 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / 'demo/execute_notebook.py'
@@ -37,10 +38,7 @@ Path('collected.json').write_text(json.dumps(dict(
 @pytest.fixture(scope='module')
 def script():
     """The script that executes the notebook."""
-    spec = importlib.util.spec_from_file_location('execute_notebook', SCRIPT)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(SCRIPT)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The adapters of demo/other_models at small size with random weights."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -18,6 +17,8 @@ from PIL import Image
 from groupvit_mmseg.config_files import read_config
 from groupvit_mmseg.text import tokenize
 from groupvit_mmseg.text.class_list import make_class_list
+
+from loading import load_file
 
 transformers = pytest.importorskip('transformers', reason='the models are not installed')
 if tuple(map(int, transformers.__version__.split('.')[:2])) < (4, 45):
@@ -199,9 +200,7 @@ def own_set(tmp_path_factory):
 
 
 def evaluate(own_set, config, checkpoint, out, *options):
-    spec = importlib.util.spec_from_file_location('evaluate_other', ROOT / 'tools/evaluate.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_file('tools/evaluate.py')
     files = [f'--{kind}={own_set / kind}' for kind in ('images', 'masks')]
     arguments = [f'--config={config}', f'--out={out}', '--device=cpu', '--workers=0', *files]
     changes = ['bg_thresh=0.2', 'short_side=40', 'crop_size=32', 'stride=16']

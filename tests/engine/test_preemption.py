@@ -1,7 +1,6 @@
 """SIGTERM and SIGUSR1 end a run with a checkpoint, from which it goes on as if nothing had been."""
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -16,10 +15,10 @@ from mmengine.hooks import Hook
 
 from groupvit_mmseg.engine.preemption import Preempted, PreemptionHook, signals_caught
 
+from loading import load_file
+
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location('resume_tests', ROOT / 'tests/engine/test_resume.py')
-RESUME = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(RESUME)
+RESUME = load_file('tests/engine/test_resume.py')
 
 
 class Signaller(Hook):

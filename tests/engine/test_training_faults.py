@@ -1,6 +1,5 @@
 """Faults of the machine in a training: one sentence, status 2, and an exact rest after --resume."""
 
-import importlib.util
 import itertools
 import os
 import shutil
@@ -18,11 +17,11 @@ from mmseg.registry import HOOKS
 
 from groupvit_mmseg.engine import training_faults
 
+from loading import load_file
+
 ROOT = Path(__file__).resolve().parents[2]
 COUNTER = itertools.count()
-SPEC = importlib.util.spec_from_file_location('train_faults_tool', ROOT / 'tools/train.py')
-TOOL = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(TOOL)
+TOOL = load_file('tools/train.py')
 
 
 @HOOKS.register_module(force=True)

@@ -1,6 +1,5 @@
 """Thresholds for views and refined scores: the search agrees with segmenting at each of them."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,9 @@ from groupvit_mmseg.evaluation import (
 )
 from groupvit_mmseg.evaluation.threshold_search import search_threshold
 
-SPEC = importlib.util.spec_from_file_location(
-    'preds', Path(__file__).with_name('test_predictions.py')
-)
-PREDICTIONS = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(PREDICTIONS)
+from loading import load_file
+
+PREDICTIONS = load_file(Path(__file__).with_name('test_predictions.py'))
 NAMES, make_batches = PREDICTIONS.NAMES, PREDICTIONS.make_batches
 
 

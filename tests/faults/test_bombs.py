@@ -1,26 +1,20 @@
 """Files written by hand to take more memory or time than their size: none does."""
 
-import importlib.util
 from functools import cache
 from pathlib import Path
 
 import cv2
 import pytest
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
 MIB = 64
 SECONDS = 2.0
 MARKER = Path('/tmp/faults-were-run')  # what the content of a file would make if it were run
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', HERE / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bombs, limited, campaign = load('bombs'), load('limited'), load('campaign')
+bombs, limited, campaign = (
+    load_file(HERE / f'{name}.py') for name in ('bombs', 'limited', 'campaign')
+)
 parsers = campaign.module('parsers').Parsers
 # The content of a tar is read: about 200 MiB a second.
 UNPACKED = {'gzip', 'bzip2', 'xz', 'a name of 300 MiB', 'a record of 300 MiB'}

@@ -1,15 +1,14 @@
 """The breaks of break_promises.py still fit the code, and the runner tells noticed from not."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-SPEC = importlib.util.spec_from_file_location('break_promises', HERE / 'break_promises.py')
-runner = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(runner)
+runner = load_file(HERE / 'break_promises.py')
 
 
 @pytest.mark.parametrize('one', runner.BREAKS, ids=lambda one: one.promise)

@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import importlib.util
 import os
 import resource
 import subprocess
@@ -15,6 +14,8 @@ import torch
 
 from groupvit_mmseg.atomic_files import save_checkpoint, write_text
 from groupvit_mmseg.benchmark.journal import Journal
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
@@ -117,9 +118,7 @@ def test_results_on_a_full_disk_name_their_file_and_stay(tmp_path, size):
 def train_in_child(config, work_dir, prepare):
     """Call tools/train.py in a forked process after a preparation; return status and errors."""
     reader, writer = os.pipe()  # which no limit of a file's size concerns
-    spec = importlib.util.spec_from_file_location('train_on_a_disk', ROOT / 'tools/train.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_file('tools/train.py')
     child = os.fork()
     if child == 0:
         status = 1

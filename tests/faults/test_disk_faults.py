@@ -6,7 +6,6 @@ moments: ``DISK_MOMENTS=20 pytest -s -m faults tests/faults/test_disk_faults.py`
 
 import errno
 import functools
-import importlib.util
 import json
 import os
 import random
@@ -20,21 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 MEASURED = ('time', 'memory', 'samples_per_s')  # of the machine, not of the training
 MOMENTS = int(os.environ.get('DISK_MOMENTS', '1'))
-
-
-def load(path, name):
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-disks = load(HERE / 'disks.py', 'disks')
-helper = load(ROOT / 'tests/tools/test_evaluate.py', 'evaluate_tests')
+disks = load_file(HERE / 'disks.py')
+helper = load_file('tests/tools/test_evaluate.py')
 place = helper.place  # a fixture
 pytestmark = pytest.mark.faults
 

@@ -5,32 +5,22 @@ ended an evaluation early, and prints when they did.
 """
 
 import collections
-import importlib.util
 import os
 import random
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from loading import load_file
+
 KILLS = int(os.environ.get('FAULT_KILLS', '20'))
 KILLS_A_RUN = 5
 SETS = ('voc21', 'voc20')
 IMAGES = 10
-
-
-def load(path, name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-helper = load('tests/tools/test_evaluate.py', 'evaluate_tests')
+helper = load_file('tests/tools/test_evaluate.py')
 place, tool = helper.place, helper.tool  # fixtures
 
 

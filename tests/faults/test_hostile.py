@@ -4,25 +4,17 @@ The default suite gives each parser a few inputs; ``make test-faults`` gives man
 ``tests/faults/campaign.py`` any number.
 """
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
 QUICK = 60
 MANY = int(os.environ.get('FAULT_INPUTS', '5000'))
-
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', HERE / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-campaign = load('campaign')
+campaign = load_file(HERE / 'campaign.py')
 NAMES = list(campaign.module('parsers').Parsers)
 
 

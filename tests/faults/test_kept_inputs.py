@@ -1,15 +1,14 @@
 """Kept inputs: each was a fault once, or ends its parser in a way of its own (see keep.py)."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / 'data' / 'hostile'
-SPEC = importlib.util.spec_from_file_location('groupvit_faults_campaign', HERE / 'campaign.py')
-campaign = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(campaign)
+campaign = load_file(HERE / 'campaign.py')
 NAMES = list(campaign.module('parsers').Parsers)
 
 

@@ -1,6 +1,5 @@
 """The tool of mutation testing: what it counts, and that killed mutants are those tests notice."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
-SPEC = importlib.util.spec_from_file_location('groupvit_faults_mutants', HERE / 'mutants.py')
-mutants = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(mutants)
+mutants = load_file(HERE / 'mutants.py')
 
 
 @pytest.mark.parametrize('name', mutants.PARTS)

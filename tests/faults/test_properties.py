@@ -4,7 +4,6 @@ The inputs of the other files here are mutated bytes; these are made of the form
 """
 
 import csv
-import importlib.util
 import io
 import json
 import math
@@ -31,14 +30,14 @@ from groupvit_mmseg.datasets.shard_stream import BadSample, read_shard_range
 from groupvit_mmseg.key_values import parse_value
 from groupvit_mmseg.text.class_file_yaml import parse_json, parse_yaml
 
+from loading import load_file
+
 hypothesis = pytest.importorskip('hypothesis', reason='hypothesis is of make test-faults')
 st = hypothesis.strategies
 pytestmark = pytest.mark.faults
 
 HERE = Path(__file__).resolve().parent
-SPEC = importlib.util.spec_from_file_location('groupvit_faults_campaign', HERE / 'campaign.py')
-campaign = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(campaign)
+campaign = load_file(HERE / 'campaign.py')
 PARSERS = campaign.module('parsers').Parsers
 # The parsers of JSON, and of lines of it; those of texts.
 OF_JSON = ('class file, JSON', 'class file, YAML', 'sizes.json', 'captions, coco.json')

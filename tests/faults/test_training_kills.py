@@ -6,32 +6,22 @@ processes; then it is left to finish and compared. ``FAULT_MOMENTS=200 pytest -s
 tests/faults/test_training_kills.py`` kills until 200 kills ended a run early, and prints a table.
 """
 
-import importlib.util
 import itertools
 import os
 import random
 import time
-from pathlib import Path
 
 import pytest
 import torch
+
+from loading import load_file
 
 KILLS = int(os.environ.get('FAULT_MOMENTS', '6'))
 FIRST = int(os.environ.get('FAULT_FIRST_RUN', '0'))
 KILLS_A_RUN = 12
 STEPS = 32
 INTERVAL = 8  # steps between validations
-
-
-def load(name):
-    path = Path(__file__).with_name(f'{name}.py')
-    spec = importlib.util.spec_from_file_location(f'groupvit_faults_{name}', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-killing = load('killing')
+killing = load_file('tests/faults/killing.py')
 
 
 @pytest.fixture(scope='module')

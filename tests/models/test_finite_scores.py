@@ -1,6 +1,5 @@
 """A NaN in an image or in a weight ends a segmentation with one sentence, never with labels."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,10 @@ from mmengine.config import Config
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 
+from loading import load_file
+
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
-SPEC = importlib.util.spec_from_file_location(
-    'window_tests', Path(__file__).with_name('test_windows.py')
-)
-WINDOWS = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(WINDOWS)
+WINDOWS = load_file(Path(__file__).with_name('test_windows.py'))
 VALUES = (float('nan'), float('inf'), float('-inf'))
 
 

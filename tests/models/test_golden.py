@@ -1,12 +1,13 @@
 """The golden tool: passes on the official values, fails on a wrong one."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / 'tests/data/golden').glob('*.npz'))
@@ -15,12 +16,7 @@ FILES = sorted((ROOT / 'tests/data/golden').glob('*.npz'))
 @pytest.fixture
 def run_tool(monkeypatch, capsys):
     """Runs the tool in this process; gives its exit status, output and error output."""
-    spec = importlib.util.spec_from_file_location(
-        'check_golden', ROOT / 'tools/analysis_tools/check_golden.py'
-    )
-    tool = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, 'check_golden', tool)
-    spec.loader.exec_module(tool)
+    tool = load_file('tools/analysis_tools/check_golden.py')
 
     def run(path):
         monkeypatch.setattr(sys, 'argv', ['check_golden.py', str(path)])

@@ -1,6 +1,5 @@
 """Memory that runs out: smaller batches and chunks with the same results, then one sentence."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,10 @@ from groupvit_mmseg.models.encoded_windows import encode_windows
 from groupvit_mmseg.models.open_vocabulary_model import OpenVocabularyModel
 from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 
+from loading import load_file
+
 HERE = Path(__file__).resolve().parent
-
-
-def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-WINDOWS = load('window_tests', HERE / 'test_windows.py')
+WINDOWS = load_file(HERE / 'test_windows.py')
 ERRORS = [
     torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 1 TiB'),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ..."),

@@ -1,6 +1,5 @@
 """Several ranks equal one process on the concatenated batch: losses and every gradient."""
 
-import importlib.util
 from itertools import product
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from mmseg.registry import MODELS
 from torch.multiprocessing import start_processes
 
 import groupvit_mmseg  # noqa: F401
+
+from loading import load_file
 
 BATCH_SIZE = 6
 
@@ -117,9 +118,7 @@ def outcomes(tmp_path_factory):
         )
     folder = tmp_path_factory.mktemp('ranks')
     torch.save(jobs, folder / 'jobs.pt')
-    spec = importlib.util.spec_from_file_location('ranks', Path(__file__).with_name('ranks.py'))
-    ranks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(ranks)
+    ranks = load_file(Path(__file__).with_name('ranks.py'))
     for size in WORLD_SIZES:
         start_processes(ranks.run, (size, folder), nprocs=size, start_method='fork')
     return {size: torch.load(folder / f'out-{size}.pt') for size in WORLD_SIZES}, jobs

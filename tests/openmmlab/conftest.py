@@ -1,6 +1,5 @@
 """Two shipped configs, made small, on a drawn VOC; OpenMMLab's own tools, called in process."""
 
-import importlib.util
 import inspect
 import itertools
 import runpy
@@ -18,6 +17,8 @@ from mmseg.registry import MODELS
 from PIL import Image
 
 from groupvit_mmseg.models import GroupViTPretrainer
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(mmseg.__file__).parent / '.mim' / 'tools'
@@ -194,10 +195,7 @@ def plugin_tool():
     """Run a tool of this project in this process; return its exit status."""
 
     def run(path, *argv):
-        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module.main([str(argument) for argument in argv])
+        return load_file(path).main([str(argument) for argument in argv])
 
     return run
 

@@ -1,11 +1,12 @@
 """The benchmark of inference: what it compares is equal, and counted."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from groupvit_mmseg.models import backbone_precision
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -13,11 +14,7 @@ CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/benchmark_inference.py'
-    spec = importlib.util.spec_from_file_location('benchmark_inference_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/benchmark_inference.py')
 
 
 @pytest.mark.parametrize('hardware', [True, False])

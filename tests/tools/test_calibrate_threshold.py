@@ -1,6 +1,5 @@
 """The calibration tool on a small made VOC: never silently on the test split."""
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -14,17 +13,15 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/calibrate_threshold.py'
-    spec = importlib.util.spec_from_file_location('calibrate_threshold_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/calibrate_threshold.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """COCO's instances to masks, on annotations made by hand and on the real ones where they are."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import pytest
 from groupvit_mmseg.datasets import coco_masks
 from groupvit_mmseg.text.vocabulary import class_names
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 REAL = sorted(ROOT.parent.glob('shared/data/coco/annotations/instances*.json'))
 IDS = [label + label // 11 for label in range(1, 81)]  # with gaps, as COCO's
@@ -18,11 +19,7 @@ IDS = [label + label // 11 for label in range(1, 81)]  # with gaps, as COCO's
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/dataset_converters/coco_object.py'
-    spec = importlib.util.spec_from_file_location('coco_object_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/coco_object.py')
 
 
 def box(x, y, width, height):

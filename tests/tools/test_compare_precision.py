@@ -1,6 +1,5 @@
 """tools/benchmarks/compare_precision.py on a small made set."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -30,11 +31,7 @@ test_dataloader = dict(
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/benchmarks/compare_precision.py'
-    spec = importlib.util.spec_from_file_location('compare_precision_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/compare_precision.py')
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 """From the weights and from scratch, side by side."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from mmseg.registry import MODELS
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/compare_pretraining.py'
-    spec = importlib.util.spec_from_file_location('compare_pretraining_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/compare_pretraining.py')
 
 
 @pytest.fixture

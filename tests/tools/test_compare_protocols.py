@@ -1,7 +1,6 @@
 """tools/analysis_tools/compare_protocols.py: a row per protocol, each evaluated by evaluate.py."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
@@ -13,17 +12,15 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/compare_protocols.py'
-    spec = importlib.util.spec_from_file_location('compare_protocols', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/compare_protocols.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,22 +1,17 @@
 """tools/analysis_tools/compare_results.py on two small evaluations."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/compare_results.py'
-    spec = importlib.util.spec_from_file_location('compare_results', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/compare_results.py')
 
 
 def write_result(folder, right, *, name='pets', digest='d'):

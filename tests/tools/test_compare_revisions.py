@@ -1,6 +1,5 @@
 """tools/benchmarks/compare_revisions.py on small repositories of git, and on this one."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -10,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = ROOT / 'tools/benchmarks/compare_revisions.py'
@@ -50,10 +51,7 @@ log.write_text(''.join(json.dumps(line) + chr(10) for line in lines))
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('compare_revisions_tool', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(PATH)
 
 
 def git(*words, cwd):

@@ -1,6 +1,5 @@
 """tools/analysis_tools/compare_windows.py on a tiny model."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,15 +11,10 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -58,11 +52,11 @@ WINDOWS = ('crop_size=32', 'stride=16')
 
 
 def test_both_scores_are_those_of_the_evaluation(place, tmp_path):
-    tool = load('tools/analysis_tools/compare_windows.py')
+    tool = load_file('tools/analysis_tools/compare_windows.py')
     command = arguments(place, tmp_path / 'both', *WINDOWS, '--pictures=2')
     assert tool.main([*command, '--set', str(place / 'pets.py')]) == 0
     content = json.loads((tmp_path / 'both/windows.json').read_text())['percent']
-    evaluate = load('tools/evaluate.py')
+    evaluate = load_file('tools/evaluate.py')
     for name, windows in (('windows', WINDOWS), ('whole images', ('crop_size=0',))):
         out = tmp_path / name.split()[0]
         options = ['--workers=0', '--pictures=0', '--sets', str(place / 'pets.py')]
@@ -77,7 +71,7 @@ def test_both_scores_are_those_of_the_evaluation(place, tmp_path):
 
 
 def test_a_protocol_without_windows_is_refused(place, tmp_path, capsys):
-    tool = load('tools/analysis_tools/compare_windows.py')
+    tool = load_file('tools/analysis_tools/compare_windows.py')
     command = arguments(place, tmp_path, 'crop_size=0', '--set', str(place / 'pets.py'))
     assert tool.main(command) == 2
     assert 'has no windows' in capsys.readouterr().err

@@ -1,14 +1,12 @@
 """Browsing, measuring and counting shards."""
 
-import importlib.util
 import json
 import tarfile
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture
@@ -41,10 +39,7 @@ train_dataloader = dict(
 
 def load(tool):
     """A tool as a module."""
-    spec = importlib.util.spec_from_file_location(Path(tool).stem, ROOT / 'tools' / tool)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(f'tools/{tool}')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """tools/analysis_tools/draw_panel.py on two small images."""
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 COLOURS = dict(wide=(250, 10, 20), high=(10, 20, 240))
@@ -18,11 +19,7 @@ COLOURS = dict(wide=(250, 10, 20), high=(10, 20, 240))
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/analysis_tools/draw_panel.py'
-    spec = importlib.util.spec_from_file_location('draw_panel_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/draw_panel.py')
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """tools/evaluate.py on generated files in each set's own layout."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -22,6 +21,8 @@ from groupvit_mmseg.benchmark.sets import BENCHMARKS
 from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.text.templates import TEMPLATE_SETS
 from groupvit_mmseg.text.vocabulary import class_names
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -94,10 +95,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('evaluate_tool', ROOT / 'tools/evaluate.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/evaluate.py')
 
 
 def run(tool, place, out, *options, sets=('voc21',), windows=WINDOWS):

@@ -1,6 +1,5 @@
 """Sets beside the benchmarks: layouts of generated files, lists, the sets of MESS."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark.further_sets import FURTHER_SETS
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, KNOWN_SETS, read_benchmark, select_sets
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
@@ -36,13 +37,6 @@ LAYOUTS = {
         'gtCoarse_daytime_trainvaltest/test/night/{}_gtCoarse_labelTrainIds.png',
     ),
 }
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def save(array, path):
@@ -73,7 +67,7 @@ def evaluate(weights, sets, out, *options):
     windows = ['short_side=40', 'crop_size=32', 'stride=16']
     arguments = [str(weights), f'--config={CONFIG}', f'--out={out}', '--device=cpu']
     arguments += ['--workers=0', '--pictures=0', '--sets', *map(str, sets), *options]
-    return load('tools/evaluate.py').main([*arguments, '--change', *windows])
+    return load_file('tools/evaluate.py').main([*arguments, '--change', *windows])
 
 
 def test_every_further_set_is_evaluated_on_its_layout(weights, tmp_path):
@@ -82,7 +76,7 @@ def test_every_further_set_is_evaluated_on_its_layout(weights, tmp_path):
         each = KNOWN_SETS[name]
         make_files(tmp_path / 'data' / each.root, *files, len(each.class_set))
     save(np.zeros((8, 8, 3), np.uint8), tmp_path / 'data/acdc/rgb_anon/fog/train/x_rgb_anon.png')
-    lists = load('tools/dataset_converters/list_images.py')
+    lists = load_file('tools/dataset_converters/list_images.py')
     folder = tmp_path / 'data/acdc'
     options = ['--suffix', '_rgb_anon.png', '--only', '*/val/*/*', '--out', str(folder / 'val.txt')]
     assert lists.main([str(folder / 'rgb_anon'), *options]) == 0
@@ -109,7 +103,7 @@ def test_they_are_no_part_of_all():
 
 
 def test_lists_of_nothing_are_refused(tmp_path, capsys):
-    lists = load('tools/dataset_converters/list_images.py')
+    lists = load_file('tools/dataset_converters/list_images.py')
     options = ['--suffix=.jpg', f'--out={tmp_path / "val.txt"}']
     assert lists.main([str(tmp_path / 'none'), *options]) == 2
     assert lists.main([str(tmp_path), *options]) == 2
@@ -158,7 +152,7 @@ def test_sets_of_mess_get_configs(weights, tmp_path, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     layout = ('images_detectron2/val/{}.jpg', 'annotations_detectron2/val/{}.png')
     make_files(tmp_path / 'data/pets', *layout, 3)
-    tool = load('tools/dataset_converters/mess_sets.py')
+    tool = load_file('tools/dataset_converters/mess_sets.py')
     out = tmp_path / 'configs'
     assert tool.main([f'--data={tmp_path / "data"}', f'--out={out}']) == 0
     assert 'Not below' in (printed := capsys.readouterr().out)
@@ -176,7 +170,7 @@ def test_sets_of_mess_get_configs(weights, tmp_path, monkeypatch, capsys):
 
 
 def test_suffixes_of_masks_that_have_other_names():
-    tool = load('tools/dataset_converters/mess_sets.py')
+    tool = load_file('tools/dataset_converters/mess_sets.py')
     assert tool.suffixes(Path('a/p0.jpg'), Path('b/p0.png')) == ('.jpg', '.png')
     assert tool.suffixes(Path('a/p0.png'), Path('b/p0.png')) == ('.png', '.png')
     assert tool.suffixes(Path('a/p0_rgb.png'), Path('b/p0_gt.png')) == ('rgb.png', 'gt.png')
@@ -185,6 +179,6 @@ def test_suffixes_of_masks_that_have_other_names():
 def test_mess_without_its_package_is_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'mess', None)
     monkeypatch.setenv('DETECTRON2_DATASETS', 'elsewhere')
-    tool = load('tools/dataset_converters/mess_sets.py')
+    tool = load_file('tools/dataset_converters/mess_sets.py')
     assert tool.main([f'--data={tmp_path}', f'--out={tmp_path / "configs"}']) == 2
     assert 'pip install mess-benchmark iopath' in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """tools/analysis_tools/group_covering.py on generated files in BSDS500's layout."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -15,17 +14,15 @@ from scipy.io import savemat
 from groupvit_mmseg.evaluation.covering import covering_scores, mean_scores
 from groupvit_mmseg.inference import GroupViTInferencer
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/analysis_tools/group_covering.py'
-    spec = importlib.util.spec_from_file_location('group_covering', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/group_covering.py')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Sets of more than 255 classes: from the published layout to a score worked out by hand."""
 
-import importlib.util
 import json
 import pickle
 from pathlib import Path
@@ -20,20 +19,14 @@ from groupvit_mmseg.benchmark.sets import KNOWN_SETS, select_sets
 from groupvit_mmseg.datasets.label_set import class_entries
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 SIZE = (40, 50)
 # Numbers of the objects of each photograph: left half, right half. 0 is no object.
 OBJECTS = {'urban/street/ADE_val_1': (3, 900), 'home/bed/ADE_val_2': (850, 0)}
 CONTEXT = {'2008_000002': (1, 459), '2008_000003': (0, 256)}
-
-
-def load(name):
-    path = ROOT / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def halves(left, right, dtype=np.uint16):
@@ -94,12 +87,12 @@ def make_context(root, variable='LabelMap'):
 
 def convert_context(root, *options):
     files = [str(root / name) for name in ('trainval', 'labels.txt', 'context459')]
-    tool = load('tools/dataset_converters/pascal_context_459.py')
+    tool = load_file('tools/dataset_converters/pascal_context_459.py')
     return tool.main([*files, f'--list={root / "names.txt"}', *options])
 
 
 def convert_ade(root, *options):
-    return load('tools/dataset_converters/ade20k_847.py').main([str(root), *options])
+    return load_file('tools/dataset_converters/ade20k_847.py').main([str(root), *options])
 
 
 @pytest.fixture(scope='module')
@@ -122,7 +115,7 @@ def evaluate(place, sets, out, *options):
     arguments = [str(place / 'weights.pth'), f'--config={CONFIG}', f'--out={out}', '--device=cpu']
     arguments += ['--workers=0', '--pictures=1', f'--data-root={place / "data"}', '--sets', *sets]
     windows = ['short_side=40', 'crop_size=32', 'stride=16', 'top_k=1000']
-    return load('tools/evaluate.py').main([*arguments, *options, '--change', *windows])
+    return load_file('tools/evaluate.py').main([*arguments, *options, '--change', *windows])
 
 
 def read_mask(path):

@@ -1,6 +1,5 @@
 """The gallery: its page, its pictures, its choice of images, and one sentence for bad input."""
 
-import importlib.util
 import re
 from pathlib import Path
 
@@ -16,17 +15,15 @@ from groupvit_mmseg.benchmark.gallery_figures import draw_heat, encode_figure, e
 from groupvit_mmseg.benchmark.gallery_page import Assessment, caption, choose_images, escape
 from groupvit_mmseg.inference import GroupViTInferencer
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/make_gallery.py'
-    spec = importlib.util.spec_from_file_location('make_gallery_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/make_gallery.py')
 
 
 @pytest.fixture(scope='module')

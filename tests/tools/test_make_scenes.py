@@ -1,4 +1,3 @@
-import importlib.util
 import io
 import json
 import tarfile
@@ -10,17 +9,15 @@ from PIL import Image
 
 from groupvit_mmseg.datasets.scenes import CLASSES, PALETTE, THINGS, draw_scene, scene_seed
 
+from loading import load_file
+
 ROOT = Path(__file__).resolve().parents[2]
 ARGS = ['--num-train', '25', '--num-val', '4', '--num-calib', '2', '--shard-size', '10']
 
 
 @pytest.fixture(scope='module')
 def make_scenes():
-    path = ROOT / 'tools/dataset_converters/make_scenes.py'
-    spec = importlib.util.spec_from_file_location('make_scenes', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/make_scenes.py')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Pairs as people have them: each is in the shards, or counted with its reason and place."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,15 +13,12 @@ from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'make_shards.py'
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('make_shards', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/make_shards.py')
 
 
 @pytest.fixture

@@ -1,19 +1,13 @@
 """The measurement of imports runs every command in a process of its own."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).parents[2] / 'tools/benchmarks/measure_import.py'
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('measure_import_tool', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_import.py')
 
 
 def test_the_table_has_every_command(tool, capsys):

@@ -1,20 +1,13 @@
 """The measurement of the losses computes what one of many ranks computes."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/measure_losses.py'
-    spec = importlib.util.spec_from_file_location('measure_losses_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_losses.py')
 
 
 def test_the_table_names_each_loss_and_skips_what_needs_too_much(tool, capsys):

@@ -1,23 +1,17 @@
 """tools/benchmarks/measure_profile.py: shares of the time by kind of operation."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/measure_profile.py'
-    spec = importlib.util.spec_from_file_location('measure_profile_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_profile.py')
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,14 @@
-import importlib.util
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
     """The script as a module."""
-    path = ROOT / 'tools' / 'benchmarks' / 'measure_resume.py'
-    spec = importlib.util.spec_from_file_location('measure_resume', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_resume.py')
 
 
 def test_measures_at_the_last_whole_batch_before_the_place(tool, tiny_config, tmp_path, capsys):

@@ -1,6 +1,5 @@
 """tools/benchmarks/measure_scaling.py: points of real work, each in a process of its own."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,17 +10,15 @@ import torch
 
 from groupvit_mmseg.benchmark.scaling_curves import Point
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='memory is read from /proc')
 
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/benchmarks/measure_scaling.py'
-    spec = importlib.util.spec_from_file_location('measure_scaling_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_scaling.py')
 
 
 def test_memory_is_that_of_the_call_alone():

@@ -1,6 +1,5 @@
 """The measurement of speed switches: every variant computes the same losses."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,17 +7,15 @@ import torch
 
 from groupvit_mmseg.torch_versions import VERSION
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_pretrain.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/measure_step.py'
-    spec = importlib.util.spec_from_file_location('measure_step_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_step.py')
 
 
 def test_each_variant_is_timed_and_computes_the_same(tool, monkeypatch, capsys):

@@ -1,7 +1,6 @@
 """The throughput of training steps: rows are read, measured, kept one by one, and fail alone."""
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import torch
 
 from groupvit_mmseg.benchmark import step_timing
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 BUILDER = ('constructor', 'paramwise_cfg')  # read by the constructor of the wrapper
 CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py'
@@ -17,11 +18,7 @@ CONFIG = ROOT / 'configs/groupvit/groupvit_tiny-p4_1xb64-coslr-6e_scenes-40px.py
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/measure_throughput.py'
-    spec = importlib.util.spec_from_file_location('measure_throughput', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_throughput.py')
 
 
 def test_rows_are_read(tool):

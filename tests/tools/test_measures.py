@@ -1,6 +1,5 @@
 """tools/evaluate.py --measures against plain code, on a tiny model."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from groupvit_mmseg.benchmark.stored_predictions import decode_labels
 from groupvit_mmseg.evaluation import BoundaryIoUMetric
 from groupvit_mmseg.models import OpenVocabularyModel
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 NAMES = ['background', 'cat', 'dog']
@@ -25,10 +26,7 @@ NAMES = ['background', 'cat', 'dog']
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('measures_tool', ROOT / 'tools/evaluate.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/evaluate.py')
 
 
 @pytest.fixture(scope='module')
@@ -182,10 +180,7 @@ def test_other_models_have_the_same_measures(tool, place, tmp_path):
 
 
 def test_a_page_shows_what_changed_between_two_results(tool, place, tmp_path, capsys):
-    path = ROOT / 'tools/analysis_tools/compare_results.py'
-    spec = importlib.util.spec_from_file_location('compare_for_page', path)
-    compare = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(compare)
+    compare = load_file('tools/analysis_tools/compare_results.py')
     folders = []
     for threshold in ('0.0', '0.35'):
         folders.append(str(tmp_path / f'at-{threshold}'))

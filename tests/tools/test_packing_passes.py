@@ -1,6 +1,5 @@
 """make_shards.py in processes and parts: the shards of one process, byte by byte."""
 
-import importlib.util
 import json
 import os
 import sys
@@ -15,6 +14,8 @@ from groupvit_mmseg.datasets.pair_packing import row_group_units
 from groupvit_mmseg.datasets.parquet_tables import RowGroup
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 COUNT = 14
 SLOW = pytest.mark.slow
@@ -22,11 +23,7 @@ SLOW = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/dataset_converters/make_shards.py'
-    spec = importlib.util.spec_from_file_location('make_shards', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/make_shards.py')
 
 
 @pytest.fixture

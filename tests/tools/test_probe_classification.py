@@ -1,6 +1,5 @@
 """The classification probes, run on pictures of two colours."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -13,17 +12,15 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/probe_classification.py'
-    spec = importlib.util.spec_from_file_location('probe_classification_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/probe_classification.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """The quickstart, run as a user runs it, for one epoch of a few steps."""
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 WAYS = (
@@ -82,9 +83,7 @@ def test_the_checkpoint_is_there(run):
 
 @pytest.mark.slow
 def test_scenes_that_cannot_be_drawn_end_it_with_their_sentence(tmp_path, capfd):
-    spec = importlib.util.spec_from_file_location('quickstart', ROOT / 'tools/quickstart.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_file('tools/quickstart.py')
     (tmp_path / 'scenes').write_text('a file, no folder')
     args = tool.parse_args(['--data-root', str(tmp_path / 'scenes'), '--out', str(tmp_path)])
     with pytest.raises(SystemExit) as ended:

@@ -1,24 +1,19 @@
 """tools/real.py: a few steps of it, where the photographs are."""
 
-import importlib.util
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 
 from groupvit_cli import app
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def real():
-    spec = importlib.util.spec_from_file_location('real_tool', ROOT / 'tools/real.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/real.py')
 
 
 def test_missing_data_is_said_in_one_sentence(real, tmp_path, capsys):

@@ -1,7 +1,6 @@
 """tools/analysis_tools/retrieve_captions.py on a small shard."""
 
 import gzip
-import importlib.util
 import io
 import json
 import tarfile
@@ -15,6 +14,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 CAPTIONS = [['a cat', 'it sleeps'], ['a bus'], ['two dogs on grass', 'dogs', 'they run']]
@@ -22,11 +23,7 @@ CAPTIONS = [['a cat', 'it sleeps'], ['a bus'], ['two dogs on grass', 'dogs', 'th
 
 @pytest.fixture
 def tool():
-    path = ROOT / 'tools/analysis_tools/retrieve_captions.py'
-    spec = importlib.util.spec_from_file_location('retrieve_captions_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/retrieve_captions.py')
 
 
 def add(tar, name, content):

@@ -1,6 +1,5 @@
 """The picture and the file of what activates segments."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,17 +11,15 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 from PIL import Image
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/retrieve_groups.py'
-    spec = importlib.util.spec_from_file_location('retrieve_groups_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/retrieve_groups.py')
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Everything in one command: small on any CPU, and what was measured survives a cut."""
 
-import importlib.util
 import json
 import sys
 import time
@@ -9,16 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/benchmarks/run_all.py'
-    spec = importlib.util.spec_from_file_location('run_all', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/run_all.py')
 
 
 @pytest.mark.slow
@@ -126,11 +121,8 @@ def test_every_part_is_a_command_that_parses(tool, tmp_path, monkeypatch, device
         program, *arguments = part.command
         if program == '-m':
             continue
-        spec = importlib.util.spec_from_file_location(Path(program).stem, program)
-        module = importlib.util.module_from_spec(spec)
         monkeypatch.setattr(sys, 'argv', ['tool'])
-        spec.loader.exec_module(module)
-        module.parse_args(arguments)
+        load_file(program).parse_args(arguments)
     # The limits of a GPU's parts leave some time for what was not planned.
     assert sum(part.seconds for part in parts) <= (9.5 if device == 'cuda' else 75) * 60
     assert len({part.name for part in parts}) == len(parts)

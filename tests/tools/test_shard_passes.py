@@ -1,6 +1,5 @@
 """Passes over shards in processes and parts: the result is that of one process."""
 
-import importlib.util
 import io
 import json
 import os
@@ -21,17 +20,15 @@ from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.shard_passes import Part
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / 'tools/dataset_converters'
 SIZES = [3, 5, 1, 4, 2]
 WORDS = ['dog', 'cat', 'tree', 'street', 'boat']
 
 
 def load(tool):
-    spec = importlib.util.spec_from_file_location(tool, TOOLS / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(f'tools/dataset_converters/{tool}.py')
 
 
 def png(number):

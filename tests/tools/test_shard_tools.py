@@ -1,6 +1,5 @@
 """From tables and folders to shards, and the shard doctor."""
 
-import importlib.util
 import io
 import json
 import tarfile
@@ -15,15 +14,13 @@ from groupvit_mmseg.datasets.image_text_transforms import LoadImageText
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
 from groupvit_mmseg.datasets.shards import open_source
 
-TOOLS = Path(__file__).parents[2] / 'tools' / 'dataset_converters'
+from loading import load_file
+
 CAPTIONS = {'a.jpg': ['a red car, parked', 'the car'], 'b.png': ['a dog runs']}
 
 
 def load(tool):
-    spec = importlib.util.spec_from_file_location(tool, TOOLS / f'{tool}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(f'tools/dataset_converters/{tool}.py')
 
 
 @pytest.fixture

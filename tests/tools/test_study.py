@@ -1,6 +1,5 @@
 """Studies of tiny variants on a handful of scenes: run, skipped, resumed, refused."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,6 +14,8 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark import study_process, study_queue
 from groupvit_mmseg.benchmark.study_types import Run
+
+from loading import load_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -41,23 +42,16 @@ METRICS = [
 ]
 
 
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope='module')
 def tool():
-    return load(ROOT / 'tools/study.py')
+    return load_file('tools/study.py')
 
 
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory):
     out = tmp_path_factory.mktemp('scenes')
     counts = ['--num-train', '48', '--num-val', '7', '--num-calib', '4']
-    make_scenes = load(ROOT / 'tools/dataset_converters/make_scenes.py')
+    make_scenes = load_file('tools/dataset_converters/make_scenes.py')
     assert not make_scenes.main(['--out', str(out), *counts])
     return out
 

@@ -1,7 +1,6 @@
 """tools/test.py and the demo, run as a user runs them, on a small made VOC."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -22,6 +21,8 @@ from groupvit_mmseg.conversion.open_model import open_model
 from groupvit_mmseg.models import checked_segmentor as segmentor_module
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.vocabulary import class_names
+
+from loading import load_file
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / 'tests' / 'data' / 'configs'
@@ -199,10 +200,7 @@ def free_port():
 
 def in_process(script):
     """The tool's ``main``, to try messages without a new process for each."""
-    spec = importlib.util.spec_from_file_location(Path(script).stem + '_tool', ROOT / script)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_file(script).main
 
 
 def test_demo_draws_and_prints_shares(place, capsys):
@@ -379,9 +377,7 @@ def test_what_does_not_fit_is_said_in_one_sentence(place, tmp_path, capsys, opti
 
 
 def test_results_do_not_replace_what_is_read_nor_go_nowhere(place, capsys):
-    spec = importlib.util.spec_from_file_location('test_tool', ROOT / 'tools/test.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_file('tools/test.py')
     listing = place / 'voc/ImageSets/Segmentation/val.txt'
     checkpoint = place / 'epoch_1.pth'
     before = listing.read_bytes(), checkpoint.read_bytes()

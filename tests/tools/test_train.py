@@ -1,6 +1,5 @@
 """tools/train.py and its launchers, as a person calls them."""
 
-import importlib.util
 import itertools
 import os
 import re
@@ -15,6 +14,8 @@ import torch
 from mmengine.registry import DefaultScope
 
 from groupvit_mmseg.engine import GroupViTRunner
+
+from loading import load_file
 
 COUNTER = itertools.count()
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,10 +33,7 @@ def call(*command, **environment):
 @pytest.fixture(scope='module')
 def train_tool():
     """tools/train.py as a module."""
-    spec = importlib.util.spec_from_file_location('train_tool', TOOLS / 'train.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(TOOLS / 'train.py')
 
 
 @pytest.fixture

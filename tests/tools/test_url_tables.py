@@ -1,21 +1,16 @@
 """From published tables of addresses to the table that img2dataset reads."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'url_tables.py'
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('url_tables', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/dataset_converters/url_tables.py')
 
 
 @pytest.fixture

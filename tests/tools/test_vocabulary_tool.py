@@ -1,6 +1,5 @@
 """Which words a model cannot tell apart."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,15 @@ from mmseg.registry import MODELS
 
 from groupvit_mmseg.text.class_list import make_class_list
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    path = ROOT / 'tools/analysis_tools/vocabulary.py'
-    spec = importlib.util.spec_from_file_location('vocabulary_tool', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/analysis_tools/vocabulary.py')
 
 
 @pytest.fixture(scope='module')

@@ -1,7 +1,6 @@
 """tools/evaluate.py --watch on checkpoints of a tiny model."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
@@ -14,16 +13,15 @@ from PIL import Image
 
 from groupvit_mmseg.benchmark import watch
 
+from loading import load_file
+
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / 'tests/data/configs/tiny_zeroshot.py'
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('watch_tool', ROOT / 'tools/evaluate.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/evaluate.py')
 
 
 def save_weights(path, seed):

@@ -1,19 +1,13 @@
 """The benchmark of the page."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).parents[2] / 'tools/benchmarks/measure_page.py'
+from loading import load_file
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('measure_page_tool', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file('tools/benchmarks/measure_page.py')
 
 
 @pytest.mark.parametrize('mode', ['whole', 'slide'])

@@ -260,8 +260,7 @@ def describe(
         'images': f'{len(assessments)}',
     }
     if mious:
-        name = 'mean IoU over the classes of an image, averaged over images'
-        settings[name] = f'{np.mean(mious):.1f} %'
+        settings['mean IoU of an image, averaged over images'] = f'{np.mean(mious):.1f} %'
     settings['mean confidence'] = f'{np.mean([each.confidence for each in assessments]):.2f}'
     is_scenes = args.images == SCENES
     command = shlex.join(['python', 'tools/analysis_tools/make_gallery.py', *argv])
