@@ -15,7 +15,7 @@ def load_file(path, *, imports_siblings=False):
     It is in ``sys.modules``, where dataclasses and pickles look for it.
 
     Args:
-        path (str | Path): The file, relative to the root of the repository.
+        path (str | Path): The file, absolute or relative to the root of the repository.
         imports_siblings (bool): Whether it imports files beside it, as scripts do.
     """
     path = ROOT / path
