@@ -103,6 +103,15 @@ def test_objectives_on_photographs():
     assert not models['paper'].loss_multi_label.match_equal_prompts
 
 
+def test_skipped_attention_alone_tells_two_variants_on_photographs_apart():
+    study = read_study(find_study('photographs'))
+    plain, skipped = (run_config(study, name, seed=0) for name in ('groupvit', 'skipped'))
+    for model in (skipped.model, skipped.val_cfg.segmentor):
+        assert model.backbone.pop('attn_drop_path') == 0.5
+    assert skipped.model == plain.model
+    assert skipped.val_cfg == plain.val_cfg
+
+
 def write(tmp_path, **fields):
     content = dict(
         title='T', question='Q?', config=str(SCENES), variants={'a': {}}, metrics=['mIoU']
