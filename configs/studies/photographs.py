@@ -8,11 +8,13 @@
 # instead of 8.9 M parameters) and groups learn from captions alone: in the former words match
 # patches, the latter is the paper's objective. `cosines-two-stages` has two stages of 32 and 16
 # segments with the two changes that they need on the scenes (docs/results.md), and
-# `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W.
-# Time: 21 runs of 10 to 18 minutes on one thread with AVX512_BF16, 110 with AVX2 alone beside other
-# programs, and 12 evaluations
+# `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W. In
+# `skipped` half of the photographs of a step skip the self-attention before the grouping.
+# Time: 24 runs of 10 to 18 minutes on one thread with AVX512_BF16, 110 with AVX2 alone beside other
+# programs, and 15 evaluations
 # Numbers: docs/results.md without `cosines-beside-pooled-0.5`; `spectral`, `colours`, `patches`,
-# `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed
+# `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed,
+# `skipped` and `skipped-k-means` of two
 _base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'
