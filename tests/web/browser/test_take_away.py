@@ -24,7 +24,7 @@ def downloads(page, *names):
         if (box.inner_text().strip() in wanted) != box.locator('input').is_checked():
             box.click()
     page.locator('#prepare').click()
-    page.locator('#files a').nth(len(names) - 1).wait_for(timeout=60_000)
+    page.locator('#files a').nth(len(names) - 1).wait_for(timeout=240_000)
     links = [link.get_attribute('href') for link in page.locator('#files a').all()]
     files = {}
     for link in dict.fromkeys(links):
