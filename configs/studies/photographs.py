@@ -10,8 +10,8 @@
 # segments with the two changes that they need on the scenes (docs/results.md), and
 # `cosines-beside-pooled-W` adds the paper's loss of prompts to `cosines` with weight W. In
 # `skipped` half of the photographs of a step skip the self-attention before the grouping.
-# Time: 24 runs of 10 to 18 minutes on one thread with AVX512_BF16, 110 with AVX2 alone beside other
-# programs, and 15 evaluations
+# Time: 24 runs of 10 to 18 minutes on one thread with AVX512_BF16, 100 to 110 with AVX2 alone
+# beside other programs, and 15 evaluations
 # Numbers: docs/results.md without `cosines-beside-pooled-0.5`; `spectral`, `colours`, `patches`,
 # `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed,
 # `skipped` and `skipped-k-means` of two

@@ -149,6 +149,13 @@ def test_a_pixel_of_an_absent_class_does_not_weigh_as_much_as_a_thing():
     assert missed.miou(4) == pytest.approx(49.0)
 
 
+def test_a_share_that_is_not_nothing_is_not_zero():
+    each = Assessment('a', {'cat': 0.998, 'dog': 0.002}, 0.5, 0.1, [[0, 0, 998], [0, 1, 2]])
+    text = caption(each, ['cat', 'dog'])
+    assert 'less than 1 % of the pixels are cat and labelled dog' in text
+    assert 'dog less than 1 %' in text
+
+
 def test_images_without_a_mask_are_left_out_where_others_have_one():
     images = [assessment('a', 0.0), assessment('b', 0.9, [[0, 0, 4]]), assessment('c', 0.5, [])]
     sections = choose_images(images, 2, count=3)
