@@ -30,6 +30,7 @@ from groupvit_mmseg.visualization import (
     enlarge,
     legend,
     panel,
+    percent,
     save_figure,
 )
 
@@ -90,7 +91,7 @@ def prepare(args: argparse.Namespace) -> tuple[RGBArray, GroupViTInferencer]:
 def print_shares(result: InferenceResult) -> None:
     """Print the share of every class that occurs, largest first."""
     for name, share in result.shares.items():
-        print(f'{name}: {share:.1%}')
+        print(f'{name}: {percent(share, 1)}')
 
 
 @tool_main()

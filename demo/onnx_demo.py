@@ -138,7 +138,8 @@ def main(argv=None):
     print(f'{len(np.unique(group_map))} groups')
     for index, count in enumerate(np.bincount(class_map.ravel(), minlength=len(names))):
         if count:
-            print(f'{names[index]}: {count / class_map.size:.1%}')
+            share = count / class_map.size
+            print(f'{names[index]}:', '<0.1%' if share < 0.001 else f'{share:.1%}')
     print(f'wrote {args.out}')
     return 0
 

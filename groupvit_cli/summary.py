@@ -39,7 +39,10 @@ class Summary:
             yield f'{self.done_before} were segmented before and are unchanged'
         count = sum(self.pixels.values())
         if count:
-            shares = [f'{name} {pixels / count:.1%}' for name, pixels in self.pixels.most_common()]
+            from groupvit_mmseg.visualization import percent  # it imports OpenCV
+
+            classes = self.pixels.most_common()
+            shares = [f'{name} {percent(pixels / count, 1)}' for name, pixels in classes]
             yield f'pixels: {", ".join(shares)}'
         for failure in self.failures[:LISTED]:
             yield f'not segmented: {failure}'

@@ -42,17 +42,22 @@ def enlarge(array: NDArray, min_side: int) -> NDArray:
     return array if factor <= 1 else array.repeat(factor, 0).repeat(factor, 1)
 
 
-def percent(share: float) -> str:
-    """Write a share in whole percent; one that occurs is never 0.
+def percent(share: float, decimals: int = 0) -> str:
+    """Write a share in percent; one that occurs is never 0.
 
     Args:
         share (float): In [0, 1].
+        decimals (int): Defaults to 0.
 
     Example:
         >>> percent(0.127), percent(0.002), percent(0.0)
         ('13%', '<1%', '0%')
+        >>> percent(0.127, 1), percent(0.0002, 1)
+        ('12.7%', '<0.1%')
     """
-    return '<1%' if 0 < share < 0.01 else f'{share:.0%}'
+    smallest = 10 ** -(decimals + 2)
+    is_small = 0 < share < smallest
+    return f'<{smallest:.{decimals}%}' if is_small else f'{share:.{decimals}%}'
 
 
 def draw_groups(image: RGBArray, group_map: IndexMap, *, opacity: float = 0.65) -> RGBArray:

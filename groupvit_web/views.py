@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TypedDict
 
+from groupvit_mmseg.visualization import percent
 from groupvit_web.figures import Figure, make_figure
 from groupvit_web.pixels import PixelReport, SegmentOfPixel
 from groupvit_web.segmentation import PageResult, Share
@@ -137,7 +138,8 @@ def _share_row(share: Share) -> str:
     confidence = '' if share.confidence is None else f'{share.confidence:.2f}'
     return (
         f'<tr><th scope="row"><span class="swatch" style="background: {colour}"></span>{name}</th>'
-        f'<td class="number">{share.share:.1%}</td><td class="number">{confidence}</td></tr>'
+        f'<td class="number">{escape(percent(share.share, 1))}</td>'
+        f'<td class="number">{confidence}</td></tr>'
     )
 
 
@@ -165,8 +167,8 @@ def _segment_figure(segment: SegmentOfPixel) -> str:
     """Return the picture of the segment that a pixel belongs to."""
     return (
         f'<figure><img src="{segment.figure.data_uri}" alt="{escape(segment.figure.alt)}">'
-        f'<figcaption>Stage {segment.stage}: segment {segment.segment}, {segment.share:.1%} of the '
-        'picture</figcaption></figure>'
+        f'<figcaption>Stage {segment.stage}: segment {segment.segment}, '
+        f'{escape(percent(segment.share, 1))} of the picture</figcaption></figure>'
     )
 
 

@@ -152,6 +152,13 @@ class DropPath(nn.Module):
         return x * factor.to(x.dtype)
 
 
+def check_drop_paths(**rates: float | None) -> None:
+    """Raise ``ValueError`` if a rate is no chance, or drops everything."""
+    for name, rate in rates.items():
+        if rate is not None and not 0 <= rate < 1:
+            raise ValueError(f'{name} must be at least 0 and below 1, not {rate}.')
+
+
 def _drop_path(rate: float) -> nn.Module:
     return DropPath(rate) if rate else nn.Identity()
 
@@ -169,6 +176,9 @@ class TransformerBlock(nn.Module):
         causal (bool): Whether each token attends only to itself and to those before it.
             Defaults to False.
         activation (Callable): Activation of the MLP. Defaults to exact GELU.
+
+    Raises:
+        ValueError: If a chance is not at least 0 and below 1.
     """
 
     def __init__(
@@ -183,6 +193,7 @@ class TransformerBlock(nn.Module):
         activation: Callable[[Tensor], Tensor] = F.gelu,
     ) -> None:
         super().__init__()
+        check_drop_paths(drop_path=drop_path, attn_drop_path=attn_drop_path)
         self.norm1 = nn.LayerNorm(embed_dims)
         self.attn = SelfAttention(embed_dims, num_heads, causal=causal)
         self.norm2 = nn.LayerNorm(embed_dims)

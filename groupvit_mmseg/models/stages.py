@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from groupvit_mmseg.models.assignment import AssignmentOptions
 from groupvit_mmseg.models.grouping import GroupingBlock, reduction
-from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock
+from groupvit_mmseg.models.layers import TokenMlp, TransformerBlock, check_drop_paths
 from groupvit_mmseg.models.outputs import StageOutput
 
 
@@ -145,13 +145,6 @@ def build_stages(
             )
         )
     return stages
-
-
-def check_drop_paths(**rates: float | None) -> None:
-    """Raise ``ValueError`` if a rate is no chance, or drops everything."""
-    for name, rate in rates.items():
-        if rate is not None and not 0 <= rate < 1:
-            raise ValueError(f'{name} must be at least 0 and below 1, not {rate}.')
 
 
 def check_stages(

@@ -201,6 +201,13 @@ def test_some_images_skip_the_attention_and_keep_the_mlp():
     torch.testing.assert_close(block.eval()(x), once + block.mlp(block.norm2(once)))
 
 
+@pytest.mark.parametrize('rate', [-0.1, 1.0, float('nan')])
+@pytest.mark.parametrize('name', ['drop_path', 'attn_drop_path'])
+def test_a_block_that_drops_everything_is_one_sentence(name, rate):
+    with pytest.raises(ValueError, match=f'^{name} must be at least 0 and below 1, not {rate}\\.$'):
+        TransformerBlock(8, 2, **{name: rate})
+
+
 @pytest.mark.parametrize(
     'changes, message',
     [

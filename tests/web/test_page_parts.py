@@ -1,6 +1,7 @@
 """Parts of the page without a browser: chips, order of requests, downloads, addresses, controls."""
 
 import os
+import re
 import socket
 import time
 from types import SimpleNamespace
@@ -19,7 +20,8 @@ from groupvit_web.example_pictures import example_pictures
 from groupvit_web.limits import Limits
 from groupvit_web.offline import switch_telemetry_off
 from groupvit_web.serve import free_port
-from groupvit_web.views import remarks
+from groupvit_web.shares import Share
+from groupvit_web.views import remarks, shares_table
 from groupvit_web.visitors import Visitors
 
 
@@ -208,6 +210,13 @@ def test_photographs_of_a_folder_come_before_the_scenes(tmp_path):
 
 def test_remarks_are_text_and_no_markup():
     assert '<script>' not in remarks(['<script>alert(1)</script>'], is_error=True)
+
+
+def test_a_word_that_occurs_is_never_nothing():
+    shares = [Share(f'{share}', share, None, None, ('cat',)) for share in (0.9996, 0.0004, 0.0)]
+    table = shares_table(SimpleNamespace(shares=shares, was_encoded=True, seconds=0.1))
+    numbers = re.findall(r'<td class="number">(.*?)</td>', table)
+    assert numbers[::2] == ['100.0%', '&lt;0.1%', '0.0%']
 
 
 def test_telemetry_is_off_and_loopback_passes_by_proxies(monkeypatch):

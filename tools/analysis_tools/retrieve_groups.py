@@ -34,7 +34,7 @@ from groupvit_mmseg.models import GroupViTSegmentor
 from groupvit_mmseg.models.image_embeddings import project_segments
 from groupvit_mmseg.output_paths import check_output
 from groupvit_mmseg.text.class_choice import read_class_choice
-from groupvit_mmseg.visualization import IndexMap, RGBArray, panel, save_figure
+from groupvit_mmseg.visualization import IndexMap, RGBArray, panel, percent, save_figure
 
 ENDINGS = ('.jpg', '.jpeg', '.png')
 
@@ -145,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(dict(segments=content, checkpoint=weights), args.out / 'groups.json')
     for concept in concepts:
         nearest = ', '.join(f'{word} {cosine:.2f}' for word, cosine in concept.words)
-        print(f'segment {concept.segment}: {concept.share:6.1%} of the pixels; {nearest}')
+        share = percent(concept.share, 1)
+        print(f'segment {concept.segment}: {share:>6s} of the pixels; {nearest}')
     print(f'wrote {args.out / "groups.json"} and {args.out / "groups.png"}')
 
 

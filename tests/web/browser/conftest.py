@@ -139,7 +139,7 @@ class Visitor:
         rows = self.page.locator('.shares tbody tr').evaluate_all(
             'rows => rows.map(row => [...row.children].map(cell => cell.innerText.trim()))'
         )
-        return {row[0]: float(row[1].rstrip('%')) for row in rows}
+        return {row[0]: float(row[1].strip('<%')) for row in rows}
 
     def words(self, name='words'):
         """The words of a list of chips, in order."""
