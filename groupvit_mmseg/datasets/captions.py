@@ -11,6 +11,8 @@ from groupvit_mmseg.datasets.shard_stream import BadSample
 
 TEXT_EXTENSIONS = ('txt', 'text')
 CAPTION_KEYS = ('captions', 'caption', 'texts', 'text')
+# The key of all captions of a row, whose columns may have any other name.
+ALL_CAPTIONS = '\0'
 
 
 def captions_of_members(members: Mapping[str, bytes], prefer: str = 'text') -> list[str]:
@@ -81,7 +83,8 @@ def captions_of_value(content: object) -> list[str]:
         BadSample: If the value has another form.
     """
     if isinstance(content, Mapping):
-        content = next((content[key] for key in CAPTION_KEYS if content.get(key)), [])
+        keys = (ALL_CAPTIONS, *CAPTION_KEYS)
+        content = next((content[key] for key in keys if content.get(key)), [])
     if isinstance(content, str):
         return [content]
     if not isinstance(content, list) or not all(isinstance(x, str | None) for x in content):

@@ -29,6 +29,8 @@ class EpochPosition(NamedTuple):
         history (tuple[tuple[int, ...], ...]): Steps of this epoch that other processes have
             done, see :mod:`~groupvit_mmseg.datasets.epoch_remainder`; offsets count the samples
             that remain.
+        batch_size (int, optional): Samples of this rank in a step; None takes them from the first
+            batch, which is short if nothing follows it.
     """
 
     seed: int
@@ -39,6 +41,7 @@ class EpochPosition(NamedTuple):
     rank: int
     world_size: int
     history: tuple[tuple[int, ...], ...] = ()
+    batch_size: int | None = None
 
 
 class ShardRange(NamedTuple):

@@ -224,8 +224,8 @@ class ImageTextDataset(Dataset):
         if now is not None and now.first == first and done != worker * now.grid.batch_size:
             return now
         # The loader gives its first batches to workers 0, 1, ...; the last batch may be short, so
-        # only the offset of a worker's first batch gives the batch size.
-        batch_size = done // worker if worker else len(positions)
+        # that a worker's first batch tells the batch size by its offset alone.
+        batch_size = position.batch_size or (done // worker if worker else len(positions))
         streams = self.count_streams(num_workers)
         grid = WorkerGrid(position.world_size, streams, batch_size, position.num_samples)
         self.check_grid(grid)

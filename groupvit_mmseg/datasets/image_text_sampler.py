@@ -45,6 +45,7 @@ class ImageTextSampler(Sampler[EpochPosition]):
         self.epoch = 0
         self.start = 0
         self.history: tuple[GridProgress, ...] = ()
+        self.batch_size: int | None = None
 
     def __iter__(self) -> Iterator[EpochPosition]:
         """Yield positions from ``start`` to the end of this rank's epoch, or of its remainder."""
@@ -58,6 +59,7 @@ class ImageTextSampler(Sampler[EpochPosition]):
             rank=self.rank,
             world_size=self.world_size,
             history=self.history,
+            batch_size=self.batch_size,
         )
         return (first._replace(offset=offset) for offset in range(self.start, num_samples))
 
@@ -65,7 +67,13 @@ class ImageTextSampler(Sampler[EpochPosition]):
         """Count the samples of this rank in a whole epoch."""
         return self.num_samples
 
-    def set_epoch(self, epoch: int, start: int = 0, history: Sequence[GridProgress] = ()) -> None:
+    def set_epoch(
+        self,
+        epoch: int,
+        start: int = 0,
+        history: Sequence[GridProgress] = (),
+        batch_size: int | None = None,
+    ) -> None:
         """Choose the epoch that the next iteration reads.
 
         Args:
@@ -74,7 +82,10 @@ class ImageTextSampler(Sampler[EpochPosition]):
                 is resumed in the middle of an epoch. Defaults to 0.
             history (Sequence[GridProgress]): Steps of the epoch that other numbers of ranks or
                 workers have done; ``start`` counts from there. Defaults to none.
+            batch_size (int, optional): Samples of this rank in a step. Needed for an epoch that is
+                resumed before its last, short step. Defaults to the samples of the first step.
         """
         self.epoch = epoch
         self.start = start
         self.history = tuple(history)
+        self.batch_size = batch_size

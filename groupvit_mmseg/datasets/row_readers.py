@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groupvit_mmseg.datasets.captions import ALL_CAPTIONS, CAPTION_KEYS
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.image_files import read_image
 from groupvit_mmseg.datasets.packed_rows import PackedRows
@@ -25,8 +26,6 @@ from groupvit_mmseg.datasets.shard_stream import BadSample, RawSample
 MAX_PARTS = 2**16
 # Members' names only decide that they are images: decoders look at the content.
 IMAGE_MEMBER = 'jpg'
-# The key of all captions in the JSON member, whatever their columns are called.
-ALL = 'captions'
 # Ends the name of a caption; no caption holds it (captions.text_problem).
 MARK = '\0'
 
@@ -126,7 +125,7 @@ def name_caption(name: str, caption: str) -> str:
 def _by_name(captions: Sequence[str]) -> dict[str, object]:
     """Return captions by their names; under ``captions`` if they have none."""
     if MARK not in captions[0]:
-        return {ALL: list(captions)}
+        return {CAPTION_KEYS[0]: list(captions)}
     named: dict[str, list[str]] = {}
     for text in captions:
         name, _, caption = text.partition(MARK)
@@ -147,7 +146,7 @@ def _raw_sample(
         if image is None:
             raise BadSample('the image is missing')
         content = read_image(image, folder) if isinstance(image, str) else image
-        record = {ALL: _joined(list(captions.values())), **captions}
+        record = {**captions, ALL_CAPTIONS: _joined(list(captions.values()))}
         return RawSample(key, {IMAGE_MEMBER: content, 'json': json.dumps(record).encode()})
     except TypeError:  # a value that JSON has not, such as bytes or a date
         reason = 'the caption is neither a string nor a list of strings'

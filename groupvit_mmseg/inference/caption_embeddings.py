@@ -12,6 +12,7 @@ import torch
 
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.caption_passes import read_captions_of_shard
+from groupvit_mmseg.datasets.shard_sizes import is_remote
 from groupvit_mmseg.inference.loading import load_segmentor
 from groupvit_mmseg.models import GroupViTSegmentor
 
@@ -34,6 +35,15 @@ def file_hash(file: str) -> str:
     return digest.hexdigest()
 
 
+def _source(shard: str, captions: str) -> str:
+    """Tell captions from those of other shards: an address, or a file's size and beginning."""
+    if is_remote(shard):
+        return f'{captions} of {shard}'
+    with open(shard, 'rb') as stream:
+        beginning = hashlib.sha256(stream.read(2**20)).hexdigest()
+    return f'{captions} of {Path(shard).stat().st_size} bytes, {beginning}'
+
+
 class EmbeddedShard(TypedDict):
     """Name of the file of a shard, and numbers of its samples and captions."""
 
@@ -48,8 +58,8 @@ def embed_captions(
     """Write the embeddings of a shard's captions to ``NAME.npz``; a finished file stays.
 
     The file holds ``keys`` of the samples ``(S,)``, ``counts`` of their captions ``(S,)``,
-    ``embeds`` of all captions in order, normalised, ``(C, D)`` in half precision, and ``model``, a
-    hash of the weights.
+    ``embeds`` of all captions in order, normalised, ``(C, D)`` in half precision, ``model``, a
+    hash of the weights, and ``source``, which tells whether it is of this shard.
 
     Args:
         shard (str): Path or address.
@@ -63,7 +73,8 @@ def embed_captions(
         EmbeddedShard: The file.
 
     Raises:
-        ValueError: If the shard is damaged, or the file there is one of another model.
+        ValueError: If the shard is damaged, or the file there is one of another model, another
+            shard or its other captions.
     """
     path = Path(folder, f'{Path(shard).name.split(".")[0]}.npz')
     digest = file_hash(checkpoint)
@@ -71,6 +82,11 @@ def embed_captions(
         with np.load(path) as content:
             if str(content['model']) != digest:
                 raise ValueError(f'"{path}" has embeddings of another model: choose a new folder.')
+            if 'source' in content and str(content['source']) != _source(shard, captions):
+                raise ValueError(
+                    f'"{path}" has embeddings of another shard of that name, or of its other '
+                    'captions: choose a new folder.'
+                )
             samples, texts = len(content['keys']), int(content['counts'].sum())
         return {'file': path.name, 'samples': samples, 'captions': texts}
     found = list(read_captions_of_shard(shard, captions))
@@ -86,6 +102,7 @@ def embed_captions(
             counts=np.array([len(sample.captions) for sample in found], dtype=np.int64),
             embeds=embeds.cpu().numpy().astype(np.float16),
             model=np.array(digest),
+            source=np.array(_source(shard, captions)),
         ),
     )
     return {'file': path.name, 'samples': len(found), 'captions': len(texts_of_all)}

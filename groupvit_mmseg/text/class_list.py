@@ -162,8 +162,8 @@ class ClassList(NamedTuple):
 
         Args:
             names (str | Sequence[str], optional): A known set, names separated by commas, or a
-                list. The first is the background with ``with_background=True``, or if it is called
-                so and there is one. None keeps the names. Defaults to None.
+                list. The first is the background if it is called so and there is one. None keeps
+                the names. Defaults to None.
             **changes: Other fields to change; ``with_background=False`` removes the background, its
                 thresholds and its words.
 
@@ -185,7 +185,7 @@ class ClassList(NamedTuple):
         words = ('background_words', 'negative_words', 'class_thresholds')
         background = fields['bg_thresh'] is not None or any(fields.get(key) for key in words)
         fields['with_background'] = background or bool(changes.get('with_background'))
-        if changes.get('with_background') or (background and _begins_with_background(names)):
+        if fields['with_background'] and _begins_with_background(names):
             names = names[1:]
         fields['class_names'] = ('background', *names) if fields['with_background'] else names
         return make_class_list(**fields)

@@ -52,7 +52,7 @@ def _read_epoch(
     for rank in range(world_size):
         monkeypatch.setattr(sampler_module, 'get_dist_info', lambda r=rank: (r, world_size))
         sampler = ImageTextSampler(dataset, seed=5)
-        sampler.set_epoch(epoch, start, history)
+        sampler.set_epoch(epoch, start, history, batch_size)
         workers = [copy.copy(dataset) for _ in range(max(num_workers, 1))]
         batches = []
         for j, positions in enumerate(BatchSampler(sampler, batch_size, drop_last)):

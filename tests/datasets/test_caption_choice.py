@@ -128,6 +128,27 @@ def test_shares_hold_in_epochs_of_tables(tmp_path, encode_image, read, form):
 
 
 @pytest.mark.parametrize('form', ['csv', 'parquet'])
+@pytest.mark.parametrize('name', ['text', 'caption', 'captions'])
+def test_columns_with_the_names_of_keys_hide_no_other(tmp_path, encode_image, read, form, name):
+    for image in ('a.png', 'b.png'):
+        (tmp_path / image).write_bytes(encode_image())
+    path = tmp_path / f'pairs.{form}'
+    if form == 'csv':
+        path.write_text(f'image,{name},alt\na.png,one,two\nb.png,,three\n')
+    else:
+        pa = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+        import pyarrow.parquet as pq
+
+        rows = [{'image': 'a.png', name: 'one', 'alt': 'two'}]
+        rows.append({'image': 'b.png', name: None, 'alt': 'three'})
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    kind = 'parquet' if form == 'parquet' else 'table'
+    source = {kind: str(path), 'caption_column': [name, 'alt']}
+    assert set(read(source, 'text')) == {'one', 'two', 'three'}
+    assert set(read(source, {name: 1, 'gone': 9, 'alt': 1e-9})) == {'one', 'three'}
+
+
+@pytest.mark.parametrize('form', ['csv', 'parquet'])
 def test_columns_have_their_names_also_if_they_are_text_and_json(
     tmp_path, encode_image, read, form
 ):

@@ -140,12 +140,14 @@ def test_length_larger_than_the_shards_repeats_them(
 
 
 @pytest.mark.parametrize('workers', [0, 1, 2, 3])
-@pytest.mark.parametrize('batches', [1, 4])
+@pytest.mark.parametrize('batches', [1, 4, -1])
 def test_an_epoch_resumed_in_the_middle_goes_on_as_it_was(
     uneven, read_epoch, monkeypatch, workers, batches
 ):
     dataset, _ = uneven
     whole = read_epoch(dataset, monkeypatch, grid=(2, workers))
+    batches %= len(whole[0])
+    assert len(whole[0][-1]) == 2  # a short one
     rest = read_epoch(dataset, monkeypatch, grid=(2, workers), start=3 * batches)
     assert rest == [part[batches:] for part in whole]
 

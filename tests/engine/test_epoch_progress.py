@@ -36,6 +36,7 @@ def test_the_loader_begins_behind_the_steps_that_are_done():
     sampler = place.batches(7).sampler
     assert (sampler.epoch, sampler.seed, sampler.start) == (7, 9, 8)
     assert sampler.history == ((1, 2, 4, 3),)
+    assert {position.batch_size for position in sampler} == {4}
     place.enter(12)
     place.batches(8)
     assert (sampler.epoch, sampler.start, sampler.history) == (8, 0, ())

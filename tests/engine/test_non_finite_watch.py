@@ -43,7 +43,7 @@ def _hub():
 def make(wrapper_type=GuardedOptimWrapper, **options):
     model = Poisoned()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
-    return model, wrapper_type(optimizer, clip_grad=dict(max_norm=1.0), **options)
+    return model, wrapper_type(optimizer, **{'clip_grad': dict(max_norm=1.0), **options})
 
 
 def step(model, wrapper, inputs):
@@ -75,6 +75,24 @@ def test_a_skipped_step_leaves_no_trace(poison):
     hub = MessageHub.get_current_instance()
     assert hub.get_scalar('train/skipped_steps').current() == 1
     assert hub.get_info('skipped_steps') == 1
+
+
+def test_clipped_values_hide_no_infinite_gradient():
+    model, wrapper = make(clip_grad=dict(type='value', clip_value=1e-3))
+    twin, twin_wrapper = make()
+    twin.load_state_dict(model.state_dict())
+    (batch,) = batches(1)
+    hub = MessageHub.get_current_instance()
+    norms = []
+    for each, its_wrapper in ((twin, twin_wrapper), (model, wrapper)):
+        step(each, its_wrapper, batch)
+        norms.append(hub.get_scalar('train/grad_norm').current())
+    assert norms[0] == norms[1] > 0.1  # before clipping
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.last.bias.register_hook(lambda gradient: gradient * float('inf'))
+    step(model, wrapper, batch)
+    assert hub.get_info('skipped_steps') == 1
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,16 @@ def test_a_background_that_is_named_first_is_the_background():
     assert (found.class_names, found.bg_thresh) == (('background', 'bus'), 0.4)
 
 
+def test_a_background_that_is_asked_for_replaces_no_class():
+    plain, asked = make_class_list(['thing']), dict(with_background=True, bg_thresh=0.4)
+    for names in ('cat, dog', ['cat', 'dog'], ['background', 'cat', 'dog']):
+        assert plain.looking_for(names, **asked).class_names == ('background', 'cat', 'dog')
+    assert make_class_list(['cat', 'dog']).looking_for(**asked).foreground == ('cat', 'dog')
+    assert FULL.looking_for(**asked) == FULL
+    asked['bg_thresh'] = 'paper'
+    assert plain.looking_for('pascal_voc', **asked).class_names == class_names('pascal_voc')
+
+
 def test_without_a_background_nothing_tells_it():
     found = FULL.looking_for(with_background=False)
     assert (found.class_names, found.bg_thresh, found.background_words) == (

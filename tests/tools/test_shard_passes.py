@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 from itertools import chain
@@ -331,3 +332,10 @@ def test_embeddings_of_captions(shards, run, tmp_path, checkpoint):
     assert tree(tmp_path / 'several') == tree(tmp_path / 'one')
     (tmp_path / 'several/pairs-003.npz').unlink()
     assert 'lacks 1 files' in run(*several)[2]
+    # The same shards elsewhere are the same; others of their names are not, nor other captions.
+    moved = shutil.copytree(shards, tmp_path / 'moved')
+    words[1] = moved / '*.tar'
+    assert '15 captions of 15 samples in 5 files' in run(*words, '--out', tmp_path / 'one')[1]
+    assert 'of its other captions' in run(*words, '--out', tmp_path / 'one', '--captions', 'json')[2]
+    shutil.copy(moved / 'pairs-001.tar', moved / 'pairs-002.tar')
+    assert 'pairs-002.npz" has embeddings of another' in run(*words, '--out', tmp_path / 'one')[2]

@@ -97,10 +97,14 @@ class GuardedOptimWrapper(OptimWrapper):
         params = [p for group in groups for p in group['params'] if p.grad is not None]
         if not params:
             return torch.zeros(())
-        norm = self.clip_func(params, **self.clip_grad_kwargs) if self.clip_grad_kwargs else None
-        return full_tensors(
-            nn.utils.clip_grad_norm_(params, float('inf')) if norm is None else norm
-        )
+        clip = self.clip_func if self.clip_grad_kwargs else None
+        if clip is nn.utils.clip_grad_norm_:
+            return full_tensors(clip(params, **self.clip_grad_kwargs))
+        # Clipped values are finite, whatever they were before.
+        norm = full_tensors(nn.utils.clip_grad_norm_(params, float('inf')))
+        if clip is not None:
+            clip(params, **self.clip_grad_kwargs)
+        return norm
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Load full states; each rank keeps its shards if parameters are sharded."""

@@ -91,11 +91,12 @@ class EpochProgress:
             ValueError: If steps are done and the sampler cannot begin after them.
         """
         if self.sampler is not None:
-            *before, last = self.history or [self._own_grid(0)]
-            if last.same_grid(self._own_grid(0)):
-                self.sampler.set_epoch(epoch, last.steps * last.batch_size, before)
+            own = self._own_grid(0)
+            *before, last = self.history or [own]
+            if last.same_grid(own):
+                self.sampler.set_epoch(epoch, last.steps * own.batch_size, before, own.batch_size)
             else:
-                self.sampler.set_epoch(epoch, 0, self.history)
+                self.sampler.set_epoch(epoch, 0, self.history, own.batch_size)
         elif self.steps_before:
             raise ValueError(
                 f'A {type(self.loader.sampler).__name__} cannot begin in the middle of an epoch: '
