@@ -5,15 +5,17 @@ Letters: ``B`` images of ``H × W`` pixels, ``S`` segments, ``K`` classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from groupvit_mmseg.datasets.segmentation_checks import check_masks
 from groupvit_mmseg.evaluation.calibration import SegmentPrediction
 from groupvit_mmseg.models.inference_options import refuse_options
+from groupvit_mmseg.models.original_size import padding_of
 from groupvit_mmseg.models.segmentor import GroupViTSegmentor
 from groupvit_mmseg.models.windows import crop_windows
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
@@ -32,7 +34,7 @@ CARRIED = (
 
 
 def collect_predictions(
-    segmentor: GroupViTSegmentor, batches: Iterable[dict]
+    segmentor: GroupViTSegmentor, batches: Iterable[dict], *, ignore_index: int = 255
 ) -> Iterator[SegmentPrediction]:
     """Yield affinities, group map and mask of each crop, before any threshold; one pass per crop.
 
@@ -43,6 +45,7 @@ def collect_predictions(
     Args:
         segmentor (GroupViTSegmentor): Its head has a background.
         batches (Iterable[dict]): A dataloader of images with masks.
+        ignore_index (int): Label that is not counted, and that of padding. Defaults to 255.
 
     Yields:
         SegmentPrediction: One per crop of each image.
@@ -56,10 +59,11 @@ def collect_predictions(
     check_threshold(head)
     segmentor.eval()
     for batch in batches:
-        check_masks(batch['data_samples'], head.num_classes)
+        check_masks(batch['data_samples'], head.num_classes, ignore_index)
         data = segmentor.data_preprocessor(batch, False)
-        labels = [sample.gt_sem_seg.data for sample in data['data_samples']]
-        yield from _of_batch(segmentor, data['inputs'], labels)
+        size = data['inputs'].shape[2:]
+        label_maps = [_at_size(sample, size, ignore_index) for sample in data['data_samples']]
+        yield from _of_batch(segmentor, data['inputs'], label_maps)
 
 
 def check_threshold(head: GroupViTZeroShotHead) -> None:
@@ -74,13 +78,20 @@ def check_threshold(head: GroupViTZeroShotHead) -> None:
         )
 
 
+def _at_size(sample: SegDataSample, size: Sequence[int], ignore_index: int) -> Tensor:
+    """Resize a mask to an input of ``H, W`` pixels, and pad it as the input is padded."""
+    left, right, top, bottom = padding = padding_of(sample.metainfo)
+    inner = (size[0] - top - bottom, size[1] - left - right)
+    label_map = F.interpolate(sample.gt_sem_seg.data[None].float(), inner)[0, 0].long()
+    return F.pad(label_map, padding, value=ignore_index)
+
+
 @torch.no_grad()
 def _of_batch(
-    segmentor: GroupViTSegmentor, inputs: Tensor, labels: list[Tensor]
+    segmentor: GroupViTSegmentor, inputs: Tensor, label_maps: list[Tensor]
 ) -> list[SegmentPrediction]:
-    """Predict all crops of images ``(B, 3, H, W)`` with masks ``(1, h, w)`` of any size."""
+    """Predict all crops of images ``(B, 3, H, W)`` with masks of the same size."""
     size = (inputs.shape[2], inputs.shape[3])
-    label_maps = [F.interpolate(label[None].float(), size)[0, 0].long() for label in labels]
     predictions: list[SegmentPrediction] = []
     for rows, columns in crop_windows(size, segmentor.test_cfg):
         output = segmentor.extract_feat(inputs[:, :, rows, columns])

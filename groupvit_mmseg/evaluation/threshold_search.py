@@ -37,7 +37,7 @@ NUM_SAMPLED = 16
 
 
 def calibrate_segmentor(
-    segmentor: GroupViTSegmentor, batches: Iterable[dict]
+    segmentor: GroupViTSegmentor, batches: Iterable[dict], *, ignore_index: int = 255
 ) -> ThresholdCalibration:
     """Select the background threshold of the highest mIoU, whatever the segmentor's options.
 
@@ -48,13 +48,15 @@ def calibrate_segmentor(
     Args:
         segmentor (GroupViTSegmentor): Its head has a background.
         batches (Iterable[dict]): A dataloader of images with masks, which are not test images.
+        ignore_index (int): Label that is not counted. Defaults to 255.
 
     Raises:
         ValueError: As these raise it.
     """
     if set(segmentor.options.changed()) <= set(CARRIED):
-        return calibrate_threshold(collect_predictions(segmentor, batches))
-    return search_threshold(segmentor, batches)
+        predictions = collect_predictions(segmentor, batches, ignore_index=ignore_index)
+        return calibrate_threshold(predictions, ignore_index=ignore_index)
+    return search_threshold(segmentor, batches, ignore_index=ignore_index)
 
 
 @torch.no_grad()
@@ -62,6 +64,8 @@ def search_threshold(
     segmentor: GroupViTSegmentor,
     batches: Iterable[dict],
     thresholds: Sequence[float] | None = None,
+    *,
+    ignore_index: int = 255,
 ) -> ThresholdCalibration:
     """Select the threshold of the highest mIoU by a segmentation at each of them.
 
@@ -74,6 +78,7 @@ def search_threshold(
         batches (Iterable[dict]): A dataloader of images with masks, read once.
         thresholds (Sequence[float], optional): Thresholds to try, in [0, 1]. Defaults to None:
             steps of .05 and 100 quantiles of the segments' best scores in the first 16 images.
+        ignore_index (int): Label that is not counted. Defaults to 255.
 
     Raises:
         ValueError: If the head has no threshold, a mask does not fit, there is no image with a
@@ -84,14 +89,14 @@ def search_threshold(
     check_threshold(head)
     segmentor.eval()
     embedded = EmbeddedClasses(head.classes, head.encode_classes())
-    images = _encoded(segmentor, batches)
+    images = _encoded(segmentor, batches, ignore_index)
     first = list(itertools.islice(images, NUM_SAMPLED))
     if not first:
         raise ValueError(NO_IMAGE)
     candidates = checked_thresholds(_grid(segmentor, first) if thresholds is None else thresholds)
     total, count = torch.zeros(()), 0
     for image in itertools.chain(first, images):
-        total = total + _count(segmentor, image, embedded, candidates)
+        total = total + _count(segmentor, image, embedded, candidates, ignore_index)
         count += 1
     return chosen_threshold(total, candidates, count)
 
@@ -104,10 +109,12 @@ class _EncodedImage(NamedTuple):
     windows: EncodedWindows
 
 
-def _encoded(segmentor: GroupViTSegmentor, batches: Iterable[dict]) -> Iterator[_EncodedImage]:
+def _encoded(
+    segmentor: GroupViTSegmentor, batches: Iterable[dict], ignore_index: int
+) -> Iterator[_EncodedImage]:
     """Encode images one by one."""
     for batch in batches:
-        check_masks(batch['data_samples'], segmentor.num_classes)
+        check_masks(batch['data_samples'], segmentor.num_classes, ignore_index)
         data = segmentor.data_preprocessor(batch, False)
         for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
             with memory_sentence(partial(segmentor.too_large, [image])):
@@ -132,6 +139,7 @@ def _count(
     encoded: _EncodedImage,
     embedded: EmbeddedClasses,
     thresholds: Sequence[float],
+    ignore_index: int,
 ) -> Tensor:
     """Count predictions and labels of an image at every threshold, ``(T, K, K)``."""
     num_classes = segmentor.num_classes
@@ -148,6 +156,6 @@ def _count(
         with memory_sentence(partial(segmentor.too_large, [encoded.image])):
             result = segmentor.label_windows(windowed, encoded.image, blank)
         labels = result.pred_sem_seg.get('data')[0]
-        counts.append(count_labels(labels, mask, num_classes, num_classes).cpu())
+        counts.append(count_labels(labels, mask, num_classes, num_classes, ignore_index).cpu())
         before = windowed.scores
     return torch.stack(counts)

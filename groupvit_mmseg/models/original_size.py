@@ -1,5 +1,7 @@
 """From the network's input back to the image: size, padding, flip and normalisation."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import torch.nn.functional as F
 from mmseg.structures import SegDataSample
@@ -7,11 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
+def padding_of(metainfo: Mapping) -> Sequence[int]:
+    """Return the padding of an input in pixels: left, right, top, bottom."""
+    return metainfo.get('img_padding_size', metainfo.get('padding_size', (0, 0, 0, 0)))
+
+
 def without_padding_and_flip(maps: Tensor, sample: SegDataSample) -> Tensor:
     """Undo the padding and the test-time flip of maps ``(..., H, W)``."""
     metainfo = sample.metainfo
-    padding = metainfo.get('img_padding_size', metainfo.get('padding_size', [0] * 4))
-    left, right, top, bottom = padding
+    left, right, top, bottom = padding_of(metainfo)
     height, width = maps.shape[-2:]
     maps = maps[..., top : height - bottom, left : width - right]
     if not metainfo.get('flip'):

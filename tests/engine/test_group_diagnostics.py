@@ -3,13 +3,17 @@
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import MessageHub
 
 from groupvit_mmseg.engine.hooks import group_diagnostics
 from groupvit_mmseg.engine.hooks.group_diagnostics import usage_entropy
+from groupvit_mmseg.models import GroupViT
 
 
 def test_entropy_by_hand():
@@ -21,6 +25,32 @@ def test_entropy_by_hand():
 
 def scalars(runner, name):
     return runner.message_hub.get_scalar(f'train/{name}').data[0].tolist()
+
+
+@pytest.mark.parametrize('mean_of_tokens', [False, True])
+def test_similarity_is_that_of_the_segments(mean_of_tokens):
+    stages = dict(depths=(1,), num_heads=(2,), embed_factors=(1,))
+    stages |= dict(num_group_tokens=(16,), num_output_groups=(16,))
+    torch.manual_seed(0)
+    assignment = dict(mean_of_tokens=mean_of_tokens)
+    backbone = GroupViT(img_size=32, patch_size=8, embed_dims=24, assignment=assignment, **stages)
+    hub = MessageHub.get_instance(f'similarity-{mean_of_tokens}')
+    runner = SimpleNamespace(
+        iter=0, message_hub=hub, model=torch.nn.ModuleDict(dict(backbone=backbone))
+    )
+    hook = group_diagnostics.GroupUsageHook(interval=1)
+    hook.before_train_iter(runner, 0)
+    output = backbone.encode(torch.randn(3, 3, 32, 32))
+    hook.after_train_iter(runner, 0)
+    similarities = []
+    for image in output.segments.detach():
+        segments = image[image.any(dim=-1)]  # without empty ones
+        assert 2 <= len(segments) <= 16 - mean_of_tokens
+        unit = torch.nn.functional.normalize(segments, dim=-1)
+        apart = ~torch.eye(len(segments), dtype=torch.bool)
+        similarities.append(float((unit @ unit.T)[apart].mean()))
+    logged = hub.get_scalar('train/segment_similarity').current()
+    assert logged == pytest.approx(np.mean(similarities), abs=1e-5)
 
 
 @pytest.mark.parametrize('micro_batch_size', [None, 3])

@@ -1,5 +1,6 @@
 """Predictions of real segmentors: the sweep agrees with running a segmentor at a threshold."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
-from groupvit_mmseg.evaluation import calibrate_threshold, collect_predictions
+from groupvit_mmseg.evaluation import calibrate_segmentor, calibrate_threshold, collect_predictions
 from groupvit_mmseg.models.windows import crop_windows
 
 CONFIG = Path(__file__).parents[1] / 'data' / 'configs' / 'tiny_zeroshot.py'
@@ -96,3 +97,32 @@ def test_a_head_without_a_threshold_is_refused():
     segmentor.set_classes(['cat', 'dog'])
     with pytest.raises(ValueError, match='with_background=True'):
         next(collect_predictions(segmentor, make_batches(1)))
+
+
+def test_masks_are_padded_as_images_are():
+    (batch,) = make_batches(1, 40, 24)
+    (plain,) = collect_predictions(make_segmentor(mode='whole'), [copy.deepcopy(batch)])
+    segmentor = make_segmentor(mode='whole')
+    segmentor.data_preprocessor.test_cfg = dict(size_divisor=64)
+    for ignored in (255, 65535):
+        once = copy.deepcopy(batch)
+        (padded,) = collect_predictions(segmentor, [once], ignore_index=ignored)
+        assert padded.label_map.shape == (64, 64)
+        assert torch.equal(padded.label_map[:40, :24], plain.label_map)
+        assert (padded.label_map == ignored).sum() == 64 * 64 - 40 * 24
+
+
+@pytest.mark.parametrize('options', [{}, dict(pamr_steps=1)], ids=['segments', 'scores'])
+def test_the_ignored_label_of_16_bits_is_ignored(options):
+    segmentor = make_segmentor(mode='whole', **options)
+    segmentor.decode_head.affinity = 'softmax'
+    segmentor.set_classes(NAMES, with_background=True, bg_thresh=0.5)
+    results = []
+    for ignored in (255, 65535):
+        batches = list(make_batches(2))
+        for batch in batches:
+            batch['data_samples'][0].gt_sem_seg.data[0, :5] = ignored
+        results.append(calibrate_segmentor(segmentor, batches, ignore_index=ignored))
+    assert results[0] == results[1]
+    with pytest.raises(ValueError, match='65535'):
+        calibrate_segmentor(segmentor, batches)

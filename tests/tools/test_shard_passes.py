@@ -336,6 +336,7 @@ def test_embeddings_of_captions(shards, run, tmp_path, checkpoint):
     moved = shutil.copytree(shards, tmp_path / 'moved')
     words[1] = moved / '*.tar'
     assert '15 captions of 15 samples in 5 files' in run(*words, '--out', tmp_path / 'one')[1]
-    assert 'of its other captions' in run(*words, '--out', tmp_path / 'one', '--captions', 'json')[2]
+    others = [*words, '--out', tmp_path / 'one', '--captions', 'json']
+    assert 'of its other captions' in run(*others)[2]
     shutil.copy(moved / 'pairs-001.tar', moved / 'pairs-002.tar')
     assert 'pairs-002.npz" has embeddings of another' in run(*words, '--out', tmp_path / 'one')[2]

@@ -27,7 +27,7 @@ from groupvit_mmseg.benchmark.apply_protocol import apply_protocol
 from groupvit_mmseg.benchmark.command_line import add_protocol_arguments
 from groupvit_mmseg.benchmark.protocols import Protocol, has_background, protocol
 from groupvit_mmseg.benchmark.report import describe_checkpoint, versions, write_json
-from groupvit_mmseg.benchmark.run_set import build_dataset, digest
+from groupvit_mmseg.benchmark.run_set import build_dataset, digest, ignored_of
 from groupvit_mmseg.benchmark.sets import BENCHMARKS, Benchmark, select_sets
 from groupvit_mmseg.checkpoints.sources import check_source
 from groupvit_mmseg.command_line import (
@@ -56,12 +56,14 @@ class Split(NamedTuple):
         names (list[str]): Their file names.
         classes (tuple[str, ...]): The classes of the data set.
         on_test_images (bool): Whether any of them is a test image.
+        ignored (int): Label of the masks that does not count.
     """
 
     images: Subset
     names: list[str]
     classes: tuple[str, ...]
     on_test_images: bool
+    ignored: int
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -140,7 +142,7 @@ def open_split(args: argparse.Namespace, benchmark: Benchmark, setting: Protocol
     if args.images is not None and args.images < len(dataset):
         indices = [index * len(dataset) // args.images for index in range(args.images)]
     names = [Path(infos[index]['img_path']).name for index in indices]
-    return Split(Subset(dataset, indices), names, classes, bool(shared))
+    return Split(Subset(dataset, indices), names, classes, bool(shared), ignored_of(dataset))
 
 
 def calibrate(
@@ -158,7 +160,7 @@ def calibrate(
         collate_fn=pseudo_collate,
         shuffle=False,
     )
-    return calibrate_segmentor(segmentor, batches)
+    return calibrate_segmentor(segmentor, batches, ignore_index=split.ignored)
 
 
 def draw_curve(calibration: ThresholdCalibration, path: Path) -> None:

@@ -24,7 +24,7 @@ from torch.utils.hooks import RemovableHandle
 
 from groupvit_mmseg.engine.optimizers.non_finite_watch import unwrap_model
 from groupvit_mmseg.engine.sharding import gathered
-from groupvit_mmseg.models.assignment import Assignment
+from groupvit_mmseg.models.assignment import Assignment, mean_of_members
 from groupvit_mmseg.models.grouping import GroupingBlock
 from groupvit_mmseg.models.groupvit import GroupViT
 from groupvit_mmseg.visualization import draw_groups, enlarge
@@ -63,6 +63,7 @@ class GroupUsageHook(Hook):
         self.max_similarity = max_similarity
         self._handles: list[RemovableHandle] = []
         self._patch_counts: dict[int, Tensor] = {}  # (S,) of each stage
+        self._hard = torch.empty(0)  # (B, S, N) of the last stage so far
         self._similarities: list[Tensor] = []
         self._num_collapses = 0
 
@@ -86,7 +87,8 @@ class GroupUsageHook(Hook):
         self._handles = [
             block.register_forward_hook(self._count(stage)) for stage, block in enumerate(blocks, 1)
         ]
-        self._handles.append(backbone.norm.register_forward_hook(self._compare))
+        compare = self._compare_means if backbone.keeps_tokens else self._compare
+        self._handles.append(backbone.norm.register_forward_hook(compare))
 
     def after_train_iter(
         self,
@@ -109,7 +111,7 @@ class GroupUsageHook(Hook):
         """Make the forward hook of a stage, which counts the tokens that each segment owns."""
 
         def count(_: nn.Module, inputs: tuple, output: tuple[Tensor, Assignment]) -> None:
-            hard = output[1].hard.detach()  # (B, S, N)
+            self._hard = hard = output[1].hard.detach()  # (B, S, N)
             counts = hard.sum(dim=(0, 2), dtype=torch.float32)  # (S,), exact below 16 million
             self._patch_counts[stage] = self._patch_counts.get(stage, 0) + counts
 
@@ -117,11 +119,17 @@ class GroupUsageHook(Hook):
 
     def _compare(self, _: nn.Module, inputs: tuple, segments: Tensor) -> None:
         """Record the mean cosine similarity of an image's segments, as a hook of the last norm."""
-        count = segments.shape[1]
         unit = F.normalize(segments.detach().float(), dim=-1)  # (B, S, C)
-        # (B,): the sum of all cosines, including each segment's with itself.
+        # (B,): the segments, without empty ones, which are 0 where segments are plain means; and
+        # the sum of all their cosines, including each segment's with itself.
+        count = unit.any(dim=-1).sum(1)
         sums = unit.sum(1).square().sum(-1)
-        self._similarities.append(((sums - count) / max(count * (count - 1), 1)).mean())
+        self._similarities.append(((sums - count) / (count * (count - 1)).clamp_min(1)).mean())
+
+    def _compare_means(self, norm: nn.Module, inputs: tuple, tokens: Tensor) -> None:
+        """Record the same where the norm is that of the tokens, whose means the segments are."""
+        segments = mean_of_members(tokens.detach().float(), self._hard.float())
+        self._compare(norm, inputs, segments)
 
     def _values(self) -> dict[str, float]:
         """Reduce the measurements over all ranks; return the values by name."""
