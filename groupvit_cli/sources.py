@@ -89,18 +89,22 @@ def _expand(text: str) -> Iterator[tuple[str, Path, str]]:
     elif path.is_file():  # whatever its suffix: its content decides whether it can be read
         yield str(path), Path(path.name), _kind(path) or 'image'
     else:
-        matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(text) else []
+        start = _fixed_part(path)
+        pattern = Path(glob.escape(str(start)), path.relative_to(start))
+        matches = sorted(glob.glob(str(pattern), recursive=True)) if glob.has_magic(text) else []
         files = [Path(match) for match in matches if Path(match).is_file()]
         if not files:
             raise FileNotFoundError(f'There is no image, video or folder {text}.')
-        start = _fixed_part(path)
         for file in files:
             yield str(file), file.relative_to(start), _kind(file) or 'image'
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """Return the folders of a pattern before its first wildcard."""
-    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts))
+    """Return the folder of a pattern before its first wildcard, unless a folder is called so."""
+    *_, fixed = itertools.takewhile(
+        lambda folder: folder.is_dir() or not glob.has_magic(folder.name), reversed(pattern.parents)
+    )
+    return fixed
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, Path, str]]:

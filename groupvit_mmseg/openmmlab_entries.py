@@ -12,6 +12,8 @@ from typing import TypedDict
 
 from mmengine.config import Config
 
+from groupvit_mmseg.registry import type_name
+
 TTA_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 """tuple[float, ...]: Sizes relative to the test pipeline's, as MMSegmentation's configs have."""
 
@@ -85,9 +87,9 @@ def tta_pipeline(
     """
     loading, *steps = pipeline
     unscaled: TransformConfig = dict(type='Resize', keep_ratio=True)
-    resize = next((step for step in steps if step['type'] == 'Resize'), unscaled)
-    masks = [step for step in steps if step['type'] == 'LoadAnnotations']
-    *others, packing = [s for s in steps if s['type'] not in ('Resize', 'LoadAnnotations')]
+    resize = next((step for step in steps if type_name(step) == 'Resize'), unscaled)
+    masks = [step for step in steps if type_name(step) == 'LoadAnnotations']
+    *others, packing = [s for s in steps if type_name(s) not in ('Resize', 'LoadAnnotations')]
     flips: list[TransformConfig] = [
         dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)
     ]
@@ -109,7 +111,7 @@ def draws_nothing(hook: object) -> bool:
     """Return whether a hook's config is a ``SegVisualizationHook`` without ``draw``."""
     if not isinstance(hook, dict):
         return False
-    return hook.get('type') == 'SegVisualizationHook' and not hook.get('draw')
+    return type_name(hook) == 'SegVisualizationHook' and not hook.get('draw')
 
 
 def describe_tta(pipeline: Sequence[TransformConfig]) -> dict[str, list] | None:
@@ -122,12 +124,12 @@ def describe_tta(pipeline: Sequence[TransformConfig]) -> dict[str, list] | None:
         dict | None: ``scales``, the ``scale`` or ``scale_factor`` of each resizing, and ``flips``,
         the direction of each or ``'none'``; None without a ``TestTimeAug``.
     """
-    augmentation = next((step for step in pipeline if step['type'] == 'TestTimeAug'), None)
+    augmentation = next((step for step in pipeline if type_name(step) == 'TestTimeAug'), None)
     if augmentation is None:
         return None
     steps = [step for choices in augmentation['transforms'] for step in choices]
-    resizes = [step for step in steps if step['type'] == 'Resize']
-    flips = [step for step in steps if step['type'] == 'RandomFlip']
+    resizes = [step for step in steps if type_name(step) == 'Resize']
+    flips = [step for step in steps if type_name(step) == 'RandomFlip']
     return {
         'scales': [step.get('scale', step.get('scale_factor')) for step in resizes],
         'flips': [step['direction'] if step['prob'] else 'none' for step in flips],

@@ -13,11 +13,24 @@ serves two purposes:
 Names that are not registered here are looked up in MMSegmentation's registries, then in mmengine's.
 """
 
+from collections.abc import Mapping
+
 import mmengine.registry as mmengine
 import mmseg.registry as mmseg
 from mmengine.registry import Registry
 
 SCOPE = 'groupvit_mmseg'
+
+
+def type_name(config: Mapping) -> str:
+    """Return the name of a config's ``type`` without its scope or module, be it text or a class.
+
+    Example:
+        >>> type_name(dict(type='mmseg.Resize')), type_name(dict(type=Registry)), type_name({})
+        ('Resize', 'Registry', '')
+    """
+    kind = config.get('type', '')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2]
 
 
 def _child(parent: Registry, location: str) -> Registry:

@@ -83,6 +83,16 @@ def test_a_file_gives_what_its_array_gives(image, checkpoint, tmp_path):
     assert np.array_equal(from_file.scores, from_array.scores)
 
 
+def test_names_of_transforms_may_have_a_scope(image, checkpoint):
+    names = ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
+    results = []
+    for steps in ([dict(type=name) for name in names], [dict(type=f'mmseg.{n}') for n in names]):
+        cfg = Config.fromfile(ZERO_SHOT)
+        cfg.test_dataloader = dict(dataset=dict(pipeline=steps))
+        results.append(GroupViTInferencer(cfg, checkpoint)(image).scores)
+    assert np.array_equal(*results)
+
+
 def test_colours_are_rgb(image, checkpoint):
     inferencer = GroupViTInferencer(ZERO_SHOT, checkpoint)
     inputs = inferencer._pipeline(dict(img=image[..., ::-1]))

@@ -47,6 +47,7 @@ from groupvit_mmseg.inference import segmentation_config
 from groupvit_mmseg.inference.config import read_model_config
 from groupvit_mmseg.models import GroupViTZeroShotHead
 from groupvit_mmseg.output_paths import check_folder, check_output
+from groupvit_mmseg.registry import type_name
 
 METRICS = {
     'foreground': 'ForegroundIoUMetric',
@@ -155,7 +156,7 @@ def add_metrics(cfg: Config, names: Sequence[str]) -> None:
     """Add metrics to the evaluator; segment whole images where a metric needs the segments."""
     evaluator = cfg.test_evaluator
     metrics = list(evaluator) if isinstance(evaluator, list) else [evaluator]
-    present = {metric['type'] for metric in metrics}
+    present = {type_name(metric) for metric in metrics}
     kinds = dict.fromkeys(METRICS[name] for name in names)
     cfg.test_evaluator = [*metrics, *(dict(type=kind) for kind in kinds if kind not in present)]
     if NEED_GROUPS & set(names):

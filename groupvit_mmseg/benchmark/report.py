@@ -22,6 +22,7 @@ from groupvit_mmseg.checkpoints.weight_files import shard_names
 from groupvit_mmseg.evaluation.metrics import PerClassIoUMetric, class_names_of
 from groupvit_mmseg.models.zero_shot_head import GroupViTZeroShotHead
 from groupvit_mmseg.openmmlab_entries import describe_tta
+from groupvit_mmseg.registry import type_name
 from groupvit_mmseg.text.background_thresholds import preset_of
 from groupvit_mmseg.text.vocabulary import CLASS_NAMES
 
@@ -98,7 +99,7 @@ def describe_background(head: GroupViTZeroShotHead) -> BackgroundRecord:
 def describe_protocol(cfg: Config, head: nn.Module) -> dict[str, object]:
     """Return resizing, windows, the options of the head's affinities and test-time augmentation."""
     pipeline = cfg.test_dataloader.dataset.pipeline
-    resize = [step for step in pipeline if 'Resize' in step['type']]
+    resize = [step for step in pipeline if 'Resize' in type_name(step)]
     segmentor = cfg.model.get('module', cfg.model)  # of a model that augments
     return {
         'resize': [dict(step) for step in resize],

@@ -18,6 +18,7 @@ from PIL import Image
 
 from groupvit_mmseg.datasets.image_containers import image_format, open_container
 from groupvit_mmseg.datasets.image_decoding import MAX_FILE_PIXELS, check_size, check_tiles
+from groupvit_mmseg.registry import type_name
 
 IGNORED = 255
 """int: Label of pixels to ignore, in files and in memory, of labels of 8 bits."""
@@ -274,9 +275,8 @@ def reading_label_maps(config: ConfigT, **options: int) -> ConfigT:
         return type(config)(reading_label_maps(one, **options) for one in config)
     if not isinstance(config, dict):
         return config
-    kind = config.get('type')
     has_boxes = any(key.startswith('with_') for key in config)  # MMDetection's of the same name
-    if getattr(kind, '__name__', str(kind)).rsplit('.')[-1] == 'LoadAnnotations' and not has_boxes:
+    if type_name(config) == 'LoadAnnotations' and not has_boxes:
         return type(config)({**config, 'type': 'mmseg.LoadLabelMap', **options})
     return type(config)(
         {key: reading_label_maps(value, **options) for key, value in config.items()}

@@ -104,7 +104,7 @@ def expand_shards(
     paths: list[str] = []
     for spec in [shards] if isinstance(shards, str) else shards:
         for path in expand_urls(spec):
-            paths.extend(_expand_glob(join_root(data_root, path), kind))
+            paths.extend(_expand_glob(data_root, path, kind))
     if not paths:
         raise ValueError(
             f'A source lists no {FILES[kind]}: give `{kind}` a path, a glob or {{0..9}} braces.'
@@ -160,11 +160,13 @@ def join_root(data_root: str | None, path: str) -> str:
     return str(Path(data_root, path))
 
 
-def _expand_glob(path: str, kind: str) -> list[str]:
-    """List the files that a glob matches, sorted; a path without wildcards stays."""
-    if is_remote(path) or not glob.has_magic(path):
+def _expand_glob(data_root: str | None, pattern: str, kind: str) -> list[str]:
+    """List the files that a glob in a folder matches, sorted; the path of a file stays."""
+    path = join_root(data_root, pattern)
+    if is_remote(path) or not glob.has_magic(pattern) or Path(path).is_file():
         return [path]
-    matches = sorted(glob.glob(path))
+    root = None if data_root is None else glob.escape(data_root)
+    matches = sorted(glob.glob(join_root(root, pattern)))
     if not matches:
         raise FileNotFoundError(
             f'No {FILES[kind][:-1]} matches "{path}": check `data_root` and `{kind}`, or prepare '

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.image_size import TOO_THIN, check_image_size, too_thin
+from groupvit_mmseg.registry import type_name
 
 SKIPPED_TRANSFORMS = ('LoadImageFromFile', 'LoadAnnotations', 'LoadLabelMap')
 
@@ -33,7 +34,7 @@ class PreparedImage(NamedTuple):
 
 def array_pipeline(pipeline: Sequence[dict]) -> Compose:
     """Build the test pipeline for an array instead of files."""
-    transforms = [step for step in pipeline if step['type'] not in SKIPPED_TRANSFORMS]
+    transforms = [step for step in pipeline if type_name(step) not in SKIPPED_TRANSFORMS]
     return Compose([dict(type='mmseg.LoadImageFromNDArray'), *transforms])
 
 
@@ -49,7 +50,7 @@ def short_side_of(pipeline: Sequence[dict], default: int) -> int:
     """
     side = default
     for step in pipeline:
-        kind = step['type'].rpartition('.')[-1]
+        kind = type_name(step)
         if kind == 'Resize' and step.get('keep_ratio'):
             scale = step['scale']
             side = min(scale) if isinstance(scale, (tuple, list)) else scale

@@ -38,6 +38,11 @@ def test_a_folder_gives_images_and_videos_of_all_depths(photos):
 def test_files_and_patterns(photos):
     assert names('photos/*.png') == ['a']
     assert names('photos/**/*.png') == ['a', 'trip/a']
+    (photos / 'trip').rename(photos / 'trip [2]')
+    assert names('photos/trip [2]/*') == ['a', 'ä ö']
+    assert names('photos/trip [2]/a.png') == ['a']
+    assert names('photos/**/*.png') == ['a', 'trip [2]/a']
+    assert names('photos/trip [[]2]/*') == ['trip [2]/a', 'trip [2]/ä ö']
     assert names(photos / 'notes.txt') == ['notes']  # named: its content decides
 
 

@@ -15,6 +15,20 @@ def test_braces_globs_and_lists_expand_alike(make_source):
     assert expand_shards(f'{root}/cc-*.tar') == expected
 
 
+def test_folders_may_have_brackets_in_their_names(tmp_path):
+    folder = tmp_path / 'run [v2]*'
+    folder.mkdir()
+    expected = tuple(str(folder / f'cc-{i}.tar') for i in range(2))
+    for path in expected:
+        open(path, 'x').close()
+    for shards in ('cc-*.tar', 'cc-{0..1}.tar', ['cc-0.tar', str(folder / 'cc-1.tar')]):
+        assert expand_shards(shards, str(folder)) == expected
+    # A file that is called so is that file.
+    odd = folder / 'cc-[0].tar'
+    odd.touch()
+    assert expand_shards('cc-[0].tar', str(folder)) == (str(odd),)
+
+
 def test_addresses_are_kept_and_need_a_length():
     shards = expand_shards('https://host/cc-{0..1}.tar', '/data')
     assert shards == ('https://host/cc-0.tar', 'https://host/cc-1.tar')

@@ -4,10 +4,13 @@ import os
 import signal
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+
+from groupvit_mmseg.engine import AtomicCheckpointHook
 
 EVERYTHING = dict(
     optim_wrapper=dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16'),
@@ -224,13 +227,32 @@ def test_only_torn_checkpoints_are_not_a_new_start(make_runner, tmp_path):
         make_runner('run', resume=True).train()
 
 
-def test_checkpoints_between_accumulated_gradients_are_refused(make_runner):
+@pytest.mark.parametrize('settings', [dict(interval=3), dict(interval=2, save_begin=3)])
+def test_checkpoints_between_accumulated_gradients_are_refused(make_runner, settings):
     runner = make_runner(
         optim_wrapper=dict(accumulative_counts=2),
-        default_hooks=dict(checkpoint=dict(by_epoch=False, interval=3)),
+        default_hooks=dict(checkpoint=dict(by_epoch=False, **settings)),
     )
     with pytest.raises(ValueError, match='choose a multiple'):
         runner.train()
+
+
+@pytest.mark.parametrize(
+    'settings, count, warns',
+    [
+        (dict(by_epoch=True, interval=1), 3, True),
+        (dict(by_epoch=True, interval=3), 3, False),
+        (dict(by_epoch=True, interval=1), 2, False),
+        (dict(by_epoch=False, interval=-1), 3, False),
+        (dict(by_epoch=True, interval=-1), 3, False),
+    ],
+)
+def test_epochs_that_end_between_accumulated_gradients_are_told_of(settings, count, warns):
+    """Epochs of four steps; an interval of -1 writes none."""
+    logger = SimpleNamespace(warning=lambda line: lines.append(line))
+    lines, runner = [], SimpleNamespace(max_iters=12, max_epochs=3, logger=logger)
+    AtomicCheckpointHook(**settings)._check_accumulation(runner, count)
+    assert [line.startswith('The epochs end between the 3') for line in lines] == [True] * warns
 
 
 @pytest.mark.slow

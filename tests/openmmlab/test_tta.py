@@ -170,10 +170,13 @@ def test_a_config_without_the_entries_gets_them(zero_shot):
         (None, [0.5, 1.5]),
     ],
 )
-def test_sizes_are_relative_to_the_pipelines(resize, scales):
+@pytest.mark.parametrize('scope', ['', 'mmseg.'])
+def test_sizes_are_relative_to_the_pipelines(resize, scales, scope):
     load, masks, pack = (
-        dict(type=name) for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
+        dict(type=f'{scope}{name}')
+        for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')
     )
+    resize = resize and {**resize, 'type': f'{scope}Resize'}
     steps = [load, masks, *([resize] if resize else []), pack]
     augmented = tta_pipeline(steps, (0.5, 1.5))
     assert describe_tta(augmented) == dict(scales=scales, flips=['none', 'horizontal'])

@@ -29,6 +29,7 @@ from groupvit_mmseg.command_line import (
 )
 from groupvit_mmseg.models.micro_batching import distinct_texts
 from groupvit_mmseg.models.text_encoder import GroupViTTextEncoder, used_length
+from groupvit_mmseg.registry import type_name
 
 WITHOUT_AUGMENTATION = (
     'LoadImageText',
@@ -60,7 +61,9 @@ def load_token_ids(cfg: Config, args: argparse.Namespace) -> list[Tensor]:
     init_default_scope(cfg.get('default_scope', 'mmseg'))
     loader_cfg = cfg.train_dataloader.to_dict()
     pipeline = loader_cfg['dataset']['pipeline']
-    loader_cfg['dataset']['pipeline'] = [t for t in pipeline if t['type'] in WITHOUT_AUGMENTATION]
+    loader_cfg['dataset']['pipeline'] = [
+        t for t in pipeline if type_name(t) in WITHOUT_AUGMENTATION
+    ]
     loader_cfg.update(num_workers=0, persistent_workers=False, pin_memory=False)
     loader_cfg.update(batch_size=args.batch_size or loader_cfg['batch_size'], drop_last=True)
     loader_cfg['collate_fn'] = lambda samples: torch.stack([s['token_ids'] for s in samples])

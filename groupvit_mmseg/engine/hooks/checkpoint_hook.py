@@ -60,15 +60,10 @@ class AtomicCheckpointHook(CheckpointHook):
         """Prepare as the original does, but defer removals.
 
         Raises:
-            ValueError: If checkpoints would be written between steps that accumulate gradients, or
-                would replace the file of ``load_from``.
+            ValueError: If checkpoints of iterations would be written between steps that accumulate
+                gradients, or would replace the file of ``load_from``.
         """
-        accumulated = built_optim_wrapper(runner)._accumulative_counts
-        if not self.by_epoch and self.interval % accumulated:
-            raise ValueError(
-                f'A checkpoint every {self.interval} iterations is between the {accumulated} '
-                'whose gradients are accumulated: choose a multiple of them as `interval`.'
-            )
+        self._check_accumulation(runner, built_optim_wrapper(runner)._accumulative_counts)
         self.files = self._files_of(runner)
         surplus = self._rebase_state(runner)
         with _without_deprecation_notes(runner.logger):
@@ -80,6 +75,23 @@ class AtomicCheckpointHook(CheckpointHook):
                 self._remove_later(step)
         if self.files.continues_here:
             self._set_last(runner, str(self.files.resume_file))
+
+    def _check_accumulation(self, runner: Runner, accumulated: int) -> None:
+        """Refuse checkpoints between steps that accumulate gradients; warn of ends of epochs."""
+        if self.interval <= 0:  # never
+            return
+        if not self.by_epoch:
+            for name, value in (('interval', self.interval), ('save_begin', self.save_begin)):
+                if value % accumulated:
+                    raise ValueError(
+                        f'A checkpoint with {name}={value} is between the {accumulated} iterations '
+                        f'whose gradients are accumulated: choose a multiple of them as `{name}`.'
+                    )
+        elif runner.max_iters // runner.max_epochs * self.interval % accumulated:
+            runner.logger.warning(
+                f'The epochs end between the {accumulated} iterations whose gradients are '
+                'accumulated: a run that is resumed from such an end lacks those that were there.'
+            )
 
     def folder(self, work_dir: str | Path) -> Path:
         """Return the folder of checkpoints: the work dir, or one of its name below ``out_dir``.
