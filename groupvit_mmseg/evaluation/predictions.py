@@ -82,7 +82,7 @@ def _at_size(sample: SegDataSample, size: Sequence[int], ignore_index: int) -> T
     """Resize a mask to an input of ``H, W`` pixels, and pad it as the input is padded."""
     left, right, top, bottom = padding = padding_of(sample.metainfo)
     inner = (size[0] - top - bottom, size[1] - left - right)
-    label_map = F.interpolate(sample.gt_sem_seg.data[None].float(), inner)[0, 0].long()
+    label_map = F.interpolate(sample.gt_sem_seg.get('data')[None].float(), inner)[0, 0].long()
     return F.pad(label_map, padding, value=ignore_index)
 
 

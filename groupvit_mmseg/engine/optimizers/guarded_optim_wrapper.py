@@ -97,13 +97,13 @@ class GuardedOptimWrapper(OptimWrapper):
         params = [p for group in groups for p in group['params'] if p.grad is not None]
         if not params:
             return torch.zeros(())
-        clip = self.clip_func if self.clip_grad_kwargs else None
-        if clip is nn.utils.clip_grad_norm_:
-            return full_tensors(clip(params, **self.clip_grad_kwargs))
+        options = self.clip_grad_kwargs
+        if options and self.clip_func is nn.utils.clip_grad_norm_:
+            return full_tensors(self.clip_func(params, **options))
         # Clipped values are finite, whatever they were before.
         norm = full_tensors(nn.utils.clip_grad_norm_(params, float('inf')))
-        if clip is not None:
-            clip(params, **self.clip_grad_kwargs)
+        if options:
+            self.clip_func(params, **options)
         return norm
 
     def load_state_dict(self, state_dict: dict) -> None:
