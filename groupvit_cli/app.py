@@ -10,7 +10,10 @@ from typing import Annotated
 
 import typer
 
-ERRORS = (ImportError, KeyError, OSError, RuntimeError, ValueError, pickle.UnpicklingError)
+ERRORS = (
+    *(ImportError, KeyError, MemoryError, OSError, RuntimeError, ValueError),
+    pickle.UnpicklingError,
+)
 """tuple: What a wrong file, name, option or disk raises; each says what to do in one sentence."""
 Precision = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""The files that ``groupvit segment`` writes, and the record by which it continues."""
+"""The files that ``groupvit segment`` writes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from groupvit_cli.record import RECORD, Record, recorded_settings, version_of, write_text
 from groupvit_cli.sources import Source
 from groupvit_cli.yolo import DATA_FILE, data_yaml, write_yolo
 
@@ -22,10 +23,6 @@ FORMATS = {
     'coco': 'coco.json: a mask for each connected region of a class',
     'yolo': 'yolo/: images, label files of polygons and data.yaml, a data set of YOLO trainers',
 }
-LINE_KEYS = {'image', 'name', 'files', 'version'}
-RECORD = 'record.jsonl'
-"""str: A line per finished image; the first line holds the settings."""
-
 
 RESULTS = {
     'png': ('overlay',),
@@ -70,10 +67,12 @@ def is_filled(path: Path) -> bool:
 
 
 def result_folders(folder: Path) -> list[Path]:
-    """Return the folders of results of an earlier call, which are no input of the next."""
+    """Return the folders of an earlier call's formats, which are no input of the next call."""
     if not (folder / RECORD).is_file():
         return []
-    names = [name for names in RESULTS.values() for name in names]
+    recorded = recorded_settings(folder).get('formats')
+    formats = recorded if isinstance(recorded, list) else list(RESULTS)
+    names = [name for form in formats for name in RESULTS.get(str(form), ())]
     return [folder / name for name in names if (folder / name).is_dir()]
 
 
@@ -114,38 +113,23 @@ class Outputs:
         overwrite: bool = False,
     ) -> None:
         self.folder, self.formats = folder, tuple(formats)
-        self._settings = json.loads(json.dumps({**settings, 'formats': sorted(formats)}))
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / RECORD
+        self.record = Record(folder, {**settings, 'formats': sorted(formats)})
         if overwrite:
             self._remove_old()
-        self._lines: dict[str, dict] = {} if overwrite else self._read()
-        self._rewrite()
-
-    def check_names(self, sources: Sequence[Source]) -> None:
-        """Refuse images whose files would replace those of other images of earlier calls.
-
-        Raises:
-            ValueError: Naming both images.
-        """
-        owners = {line['name']: path for path, line in self._lines.items()}
-        for source in sources:
-            owner = owners.get(source.name, source.path)
-            if owner != source.path:
-                raise ValueError(
-                    f'{self.folder} holds results of {owner} as {source.name}, which those of '
-                    f'{source.path} would replace: name another --out.'
-                )
+        else:
+            self.record.read()
+        self.record.begin(anew=overwrite)
 
     def is_done(self, source: Source) -> bool:
         """Return whether this version of an image has been segmented and its files are there."""
-        line = self._lines.get(source.path)
-        if line is None or line['version'] != version_of(source.path):
+        line = self.record.line_of(source)
+        if source.kind == 'camera' or line is None or line['version'] != version_of(source.path):
             return False
         return all((self.folder / file).is_file() for file in line['files'])
 
-    def write(self, source: Source, result: InferenceResult) -> None:
-        """Write the files of one image and note that it is done."""
+    def write(self, source: Source, result: InferenceResult) -> list[str]:
+        """Write the files of one image and note that it is done; return the files."""
         files = []
         for form, kind in (('png', 'overlay'), ('groups', 'groups'), ('label', 'labels')):
             if form in self.formats:
@@ -155,19 +139,10 @@ class Outputs:
         if 'yolo' in self.formats:
             files += write_yolo(self.folder, source, result)
         height, width = result.label_map.shape
-        self.note(
+        self.record.add(
             source, files, size=(width, height), shares=result.shares, coco=self._coco(result)
         )
-
-    def note(self, source: Source, files: Sequence[str], **values: object) -> None:
-        """Note that a source is done."""
-        line = dict(image=source.path, name=source.name, files=list(files), **values)
-        line['version'] = version_of(source.path)
-        self._lines[source.path] = json.loads(json.dumps(line))
-        from groupvit_mmseg.atomic_files import naming_file  # it imports PyTorch
-
-        with naming_file(self._path), self._path.open('a', encoding='utf-8') as stream:
-            stream.write(json.dumps(line) + '\n')
+        return files
 
     def finish(
         self, sources: Sequence[Source], class_names: Sequence[str], first: int
@@ -182,7 +157,7 @@ class Outputs:
         Returns:
             list[str]: Their names.
         """
-        lines = [self._lines[source.path] for source in sources if source.path in self._lines]
+        lines = [line for line in map(self.record.line_of, sources) if line is not None]
         contents: dict[str, str] = {}
         if 'json' in self.formats:
             images = [
@@ -203,39 +178,10 @@ class Outputs:
         """Return the annotations of an image if the formats need them."""
         return result.to_coco() if 'coco' in self.formats else None
 
-    def _read(self, *, any_settings: bool = False) -> dict[str, dict]:
-        """Return the lines of an earlier call with the same settings; a torn line is left out.
-
-        Args:
-            any_settings (bool): Whether they may be of other settings. Defaults to False.
-
-        Raises:
-            ValueError: If the file is no record, or one of other settings.
-        """
-        if not self._path.is_file():
-            return {}
-        texts = self._path.read_text(encoding='utf-8').split('\n')[:-1]
-        try:
-            header, *lines = [json.loads(text) for text in texts]
-            done = {line['image']: line for line in lines}
-            if 'formats' not in header or any(not set(line) >= LINE_KEYS for line in lines):
-                raise KeyError('formats')
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f'{self._path} is not a record of this command: name another --out, or --overwrite.'
-            ) from error
-        differing = [key for key in self._settings if header.get(key) != self._settings[key]]
-        if differing and not any_settings:
-            raise ValueError(
-                f'{self.folder} holds results of other {", ".join(differing)}: name another '
-                '--out, or --overwrite to segment everything again.'
-            )
-        return done
-
     def _remove_old(self) -> None:
         """Remove the files of an earlier call, which would not belong to the new ones."""
         try:
-            lines = self._read(any_settings=True).values()
+            lines = self.record.read(any_settings=True)
         except ValueError:  # a damaged record: nothing is known about the files
             return
         files = [file for line in lines for file in line['files']]
@@ -246,20 +192,6 @@ class Outputs:
             path = (self.folder / file).resolve()
             if path.is_relative_to(inside) and path.is_file():
                 path.unlink()
-
-    def _rewrite(self) -> None:
-        """Write the settings and the lines that count."""
-        lines = [self._settings, *self._lines.values()]
-        write_text(self._path, ''.join(json.dumps(line) + '\n' for line in lines))
-
-
-def version_of(path: str) -> list[int] | None:
-    """Return size and time of a file, or None for what is no file."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
 
 
 def coco_file(lines: Sequence[Mapping], class_names: Sequence[str], first: int) -> dict:
@@ -279,10 +211,3 @@ def coco_file(lines: Sequence[Mapping], class_names: Sequence[str], first: int) 
         annotations=annotations,
         categories=[dict(id=label, name=name, supercategory='') for label, name in names],
     )
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old one or the whole new one."""
-    from groupvit_mmseg import atomic_files  # it imports PyTorch
-
-    atomic_files.write_text(path, text)

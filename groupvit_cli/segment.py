@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,7 +80,7 @@ def run(options: SegmentOptions) -> int:
     )
     summary = Summary()
     todo = [source for source in sources if not outputs.is_done(source)]
-    outputs.check_names(todo)
+    outputs.record.check_names(todo)
     summary.done_before = len(sources) - len(todo)
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal) as progress:
@@ -163,13 +164,22 @@ def segment_images(
     options: SegmentOptions,
     advance: Callable[[], None],
 ) -> None:
-    """Segment image files in batches; a file that cannot be read is counted and named."""
+    """Segment image files in batches; one that cannot be read, or is too large, is named."""
+    from groupvit_mmseg.out_of_memory import unless_out_of_memory
+
     for batch in batches(inferencer, sources, summary, options.batch_size, advance):
         for source, result in batch:
-            outputs.write(source, result)
-            summary.images += 1
-            summary.add(result)
+            if unless_out_of_memory(partial(outputs.write, source, result)) is None:
+                summary.failures.append(too_large(source))
+            else:
+                summary.images += 1
+                summary.add(result)
             advance()
+
+
+def too_large(source: Source) -> str:
+    """Say that the memory is too small for a source."""
+    return f'{source.path} is too large for the memory: make it smaller, or name fewer words'
 
 
 def batches(
@@ -180,7 +190,7 @@ def batches(
     advance: Callable[[], None],
 ) -> Iterator[list[tuple[Source, InferenceResult]]]:
     """Yield the results of a batch at a time; ``auto`` halves it where the memory is too small."""
-    from groupvit_mmseg.out_of_memory import is_out_of_memory
+    from groupvit_mmseg.out_of_memory import unless_out_of_memory
 
     size = first_batch_size(inferencer, batch_size)
     waiting: list[tuple[Source, PreparedImage]] = []
@@ -191,17 +201,22 @@ def batches(
         except (OSError, ValueError) as error:
             summary.failures.append(str(error).rstrip('.'))
             advance()
+        except MemoryError:
+            summary.failures.append(too_large(source))
+            advance()
         while waiting and (len(waiting) >= size or index == len(images)):
             part = waiting[:size]
-            try:
-                results = inferencer.batch([image for _, image in part])
-            except RuntimeError as error:
-                if size == 1 or not is_out_of_memory(error):
-                    raise
-                size = max(1, size // 2)
+            results = unless_out_of_memory(partial(inferencer.batch, [image for _, image in part]))
+            if results is None and size > 1:
+                size //= 2
                 continue
             del waiting[: len(part)]
-            yield [(each, result) for (each, _), result in zip(part, results, strict=True)]
+            if results is None:
+                summary.failures.append(too_large(part[0][0]))
+                advance()
+                size = first_batch_size(inferencer, batch_size)
+            else:
+                yield [(each, result) for (each, _), result in zip(part, results, strict=True)]
 
 
 def first_batch_size(inferencer: GroupViTInferencer, batch_size: str) -> int:
@@ -221,6 +236,7 @@ def segment_frames(
 ) -> None:
     """Segment the frames of a video or a camera; write a video of overlays."""
     from groupvit_cli.video import FrameWriter, read_frames
+    from groupvit_mmseg.out_of_memory import is_out_of_memory
 
     writer = FrameWriter(source, outputs.folder, outputs.formats)
     shares = []
@@ -234,10 +250,16 @@ def segment_frames(
     except (OSError, ValueError) as error:
         summary.failures.append(str(error).rstrip('.'))
         return
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        summary.failures.append(too_large(source))
+        return
     except KeyboardInterrupt:  # the way to end a camera
         if source.kind != 'camera':
             raise
         print(f'{source.path}: ended after {len(shares)} frames', file=sys.stderr)
     finally:
         files = writer.close()
-    outputs.note(source, files, size=writer.size, shares=shares, coco=None)
+    if shares:
+        outputs.record.add(source, files, size=writer.size, shares=shares, coco=None)

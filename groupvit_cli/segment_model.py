@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from groupvit_cli.outputs import RECORD, version_of
+from groupvit_cli.record import recorded_settings, version_of
 
 if TYPE_CHECKING:
     from groupvit_cli.segment import SegmentOptions
@@ -44,11 +43,7 @@ def make_inferencer(options: SegmentOptions) -> GroupViTInferencer:
 
 def recorded_precision(folder: Path) -> str | None:
     """Return the precision of the results in a folder: a call that continues keeps it."""
-    try:
-        with (folder / RECORD).open(encoding='utf-8') as stream:
-            precision = json.loads(stream.readline()).get('precision')
-    except (OSError, ValueError, AttributeError):
-        return None  # the writer of results refuses a record that is none
+    precision = recorded_settings(folder).get('precision')
     return precision if isinstance(precision, str) else None
 
 

@@ -102,9 +102,9 @@ class FrameWriter:
         self.size = (width, height)
         for form, kind in (('groups', 'groups'), ('label', 'labels')):
             if form in self._formats:
-                result.save(
-                    self._folder / kind / self._source.name / f'{frame.number:06}.png', kind
-                )
+                file = Path(kind, self._source.name, f'{frame.number:06}.png')
+                result.save(self._folder / file, kind)
+                self._files.append(file.as_posix())
         if 'png' not in self._formats:
             return
         figure = result.overlay(with_legend=False)
@@ -113,7 +113,7 @@ class FrameWriter:
         self._video.write(np.ascontiguousarray(figure[..., ::-1]))
 
     def close(self) -> list[str]:
-        """Finish the video and return the files that were written, but label maps."""
+        """Finish the video and return the files that were written."""
         if self._video is not None:
             self._video.release()
         return self._files

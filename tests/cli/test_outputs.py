@@ -1,12 +1,14 @@
 """Files of ``groupvit segment``, and how a second call continues."""
 
+import itertools
 import json
 import os
 
 import numpy as np
 import pytest
 
-from groupvit_cli.outputs import RECORD, Outputs, parse_formats
+from groupvit_cli.outputs import Outputs, parse_formats
+from groupvit_cli.record import RECORD
 from groupvit_cli.sources import Source
 from groupvit_mmseg.results import InferenceResult
 
@@ -96,6 +98,12 @@ def test_results_of_other_settings_are_not_mixed(tmp_path, sources):
     outputs(tmp_path).write(sources[0], result())
     with pytest.raises(ValueError, match='holds results of other words: name another --out'):
         outputs(tmp_path, settings={'words': 'dog'})
+    outputs(tmp_path, settings={'words': 'cat', 'pamr_steps': None})
+    for few, more in itertools.permutations([{'words': 'cat'}, {'words': 'cat', 'pamr_steps': 5}]):
+        outputs(tmp_path, settings=few, overwrite=True)
+        with pytest.raises(ValueError, match='holds results of other pamr_steps'):
+            outputs(tmp_path, settings=more)
+    outputs(tmp_path, overwrite=True)
     with pytest.raises(ValueError, match='other formats'):
         outputs(tmp_path, formats=('png',))
     assert not outputs(tmp_path, settings={'words': 'dog'}, overwrite=True).is_done(sources[0])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from groupvit_cli import segment, segment_model
+from groupvit_cli import segment, segment_model, video
 from groupvit_cli.app import app
 from groupvit_mmseg.datasets.image_decoding import load_image
 from groupvit_mmseg.inference import GroupViTInferencer
@@ -111,7 +111,7 @@ def test_an_image_of_the_same_name_elsewhere_replaces_nothing(call, photos):
     other = photos.parent / 'other/0.png'
     other.parent.mkdir()
     Image.new('RGB', (40, 30), 'white').save(other)
-    with pytest.raises(ValueError, match=r'holds results of photos/0\.png as 0, which those of'):
+    with pytest.raises(ValueError, match=r'holds results of .*photos/0\.png as 0, which those of'):
         call(str(other))
     assert Path('out/overlay/0.png').read_bytes() == before
 
@@ -130,11 +130,72 @@ def test_a_batch_that_does_not_fit_is_halved(call, monkeypatch):
     assert max(model.batches[1:]) == 2
 
 
-def test_an_image_that_does_not_fit_alone_is_an_error(call):
+@pytest.mark.parametrize('batch_size', ['1', '8'])
+def test_an_image_that_does_not_fit_alone_is_named_and_the_others_are_segmented(
+    call, capsys, batch_size
+):
     _, model = call('photos/0.png')
-    model.memory = 1
-    with pytest.raises(RuntimeError, match='out of memory'):
-        call('photos/1.png')
+    model.memory = 4 * 30 * 40 * 3
+    Image.new('RGB', (90, 90)).save('photos/2.png')
+    assert call('photos/*.png', '--batch-size', batch_size)[0] == 1
+    printed = capsys.readouterr().out
+    assert 'not segmented: photos/2.png is too large for the memory: make it smaller' in printed
+    assert len(read('out/shares.json')['images']) == 4
+    model.memory *= 9
+    assert call('photos/*.png', '--batch-size', batch_size)[0] == 0
+    assert '4 were segmented before' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('part', ['prepare', 'write'])
+def test_memory_that_ends_before_or_after_the_model_names_the_image(
+    call, capsys, monkeypatch, part
+):
+    def too_large(self, path, *_):
+        if '3.png' in str(path):
+            raise MemoryError
+        return plain(self, path, *_)
+
+    kind = BrightnessInferencer if part == 'prepare' else segment.Outputs
+    plain = getattr(kind, part)
+    monkeypatch.setattr(kind, part, too_large)
+    assert call('photos/*.png')[0] == 1
+    assert 'not segmented: photos/3.png is too large for the memory' in capsys.readouterr().out
+    assert len(read('out/shares.json')['images']) == 4
+
+
+def test_the_same_relative_path_elsewhere_is_another_image(call, photos, monkeypatch):
+    out = str(photos.parent / 'out')
+    call('photos/0.png', '--out', out)
+    before = Path(out, 'overlay/0.png').read_bytes()
+    other = photos.parent / 'other/photos/0.png'
+    other.parent.mkdir(parents=True)
+    Image.new('RGB', (40, 30), 'white').save(other)
+    monkeypatch.chdir(photos.parent / 'other')
+    with pytest.raises(ValueError, match='would replace'):
+        call('photos/0.png', '--out', out)
+    assert Path(out, 'overlay/0.png').read_bytes() == before
+
+
+def test_another_spelling_and_a_moved_folder_are_the_same_images(call, photos, monkeypatch, capsys):
+    out = str(photos.parent / 'out')
+    call('photos/0.png', 'photos/1.png', '--out', out)
+    call(str(photos / '0.png'), str(photos / '1.png'), '--out', out)
+    assert '2 were segmented before' in capsys.readouterr().out
+    photos.rename(photos.parent / 'moved')
+    monkeypatch.chdir(photos.parent / 'moved')
+    call('0.png', '1.png', '2.png', '--out', out)
+    assert '2 were segmented before' in capsys.readouterr().out
+    assert len(read(Path(out, 'shares.json'))['images']) == 3
+
+
+def test_folders_of_the_users_own_with_names_of_formats_are_inputs(call, photos, capsys):
+    (photos / 'groups').mkdir()
+    (photos / 'broken.jpg').unlink()
+    Image.new('RGB', (40, 30), 'white').save(photos / 'groups/us.png')
+    for _ in range(2):
+        assert call('photos', '--out', 'photos')[0] == 0
+        assert len(read('photos/shares.json')['images']) == 6
+    assert '6 were segmented before' in capsys.readouterr().out
 
 
 def read(path):
@@ -162,6 +223,42 @@ def test_a_video_gives_a_video_and_shares_per_frame(call, clip):
     capture = cv2.VideoCapture('out/overlay/clip.mp4')
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert capture.get(cv2.CAP_PROP_FPS) == 5
+
+
+def test_frames_of_earlier_words_do_not_stay(call, clip, capsys):
+    call(str(clip), '--format', 'label')
+    assert len(list(Path('out/labels/clip').iterdir())) == 6
+    call(str(clip), '--format', 'label', '--every', '3', '--overwrite')
+    assert len(list(Path('out/labels/clip').iterdir())) == 2
+    capsys.readouterr()
+    call(str(clip), '--format', 'label', '--every', '3')
+    assert '1 were segmented before' in capsys.readouterr().out
+    next(Path('out/labels/clip').iterdir()).unlink()
+    call(str(clip), '--format', 'label', '--every', '3')
+    assert '2 frames' in capsys.readouterr().out
+    assert len(list(Path('out/labels/clip').iterdir())) == 2
+
+
+def test_a_recording_of_a_camera_is_not_replaced(call, monkeypatch):
+    """It ends with Ctrl-C; one that has no frame yet is none."""
+
+    counts = iter([0, 3, 2])
+
+    def frames(*_, **__):
+        for number in range(next(counts)):
+            yield video.Frame(number, np.full((30, 40, 3), 90, np.uint8), 25)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment, 'check_cameras', lambda _: None)
+    monkeypatch.setattr(video, 'read_frames', frames)
+    for _ in range(2):
+        assert call('camera:0')[0] == 0
+    (line,) = read('out/shares.json')['images']
+    assert len(line['shares']) == 3
+    with pytest.raises(ValueError, match='out holds an earlier recording of camera:0: name'):
+        call('camera:0')
+    call('camera:0', '--overwrite')
+    assert len(read('out/shares.json')['images'][0]['shares']) == 2
 
 
 def test_a_video_ends_after_max_frames(call, clip, capsys):
