@@ -18,7 +18,7 @@ import groupvit_mmseg  # noqa: F401  (first: it says in one sentence what is mis
 # isort: split
 from groupvit_mmseg.benchmark.study import Study, chosen, find_study, read_study
 from groupvit_mmseg.benchmark.study_evaluation import check_metrics
-from groupvit_mmseg.benchmark.study_queue import Queue, StudyOptions, make_runs, prepare
+from groupvit_mmseg.benchmark.study_queue import Queue, StudyOptions, make_runs, prepare, reported
 from groupvit_mmseg.benchmark.study_report import write_report
 from groupvit_mmseg.benchmark.study_types import Run
 from groupvit_mmseg.command_line import tool_main, tool_parser
@@ -68,15 +68,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         return print_runs(study, runs)
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.jobs)
     options = StudyOptions(out, args.data_root, threads, args.jobs, args.max_epochs)
+    # The report has all runs that are finished, not only those of this call.
+    every = make_runs(
+        study, list(study.variants), tuple(dict.fromkeys([*study.seeds, *seeds])), out
+    )
+    reported(study, every, options)  # refuses trainings that do not belong to one table
     prepare(study, runs, options)
     try:
         Queue(runs, options).run()
     finally:
-        # The report has all runs that are finished, not only those of this call.
-        every = make_runs(
-            study, list(study.variants), tuple(dict.fromkeys([*study.seeds, *seeds])), out
-        )
-        files = write_report(study, every, out)
+        report = reported(study, every, options)
+        files = write_report(study, report, out)
+    others = [run.name for run in every if run.result() and run not in report]
+    if others:
+        print(f'not in the tables, as evaluated with other settings: {", ".join(others)}')
     print((out / 'table.md').read_text())
     print(f'wrote {", ".join(str(file) for file in files)}')
 

@@ -70,18 +70,47 @@ def prepare(study: Study, runs: Sequence[Run], options: StudyOptions) -> None:
     Raises:
         ValueError: If a folder holds a run of other settings, or a change does not fit.
     """
-    configs = [
-        run_config(study, run.variant, run.seed, max_epochs=options.max_epochs) for run in runs
-    ]
-    settings: dict[tuple[str, int], RunSettings] = {}
-    for run, cfg in zip(runs, configs):
-        start = settings.get((str(study.variants[run.variant].starts_from), run.seed))
-        settings[run.variant, run.seed] = settings_of(study, cfg, start)
-        check_earlier(run, settings[run.variant, run.seed])
-    for run, cfg in zip(runs, configs):
-        own = settings[run.variant, run.seed]
+    configured = _configured(study, runs, options)
+    for run, (_, settings) in configured.items():
+        check_earlier(run, settings)
+    for run, (cfg, settings) in configured.items():
         moved = cfg if options.data_root is None else move_data(cfg, options.data_root)
-        write_task(study, run, moved, own)
+        write_task(study, run, moved, settings)
+
+
+def reported(study: Study, runs: Sequence[Run], options: StudyOptions) -> list[Run]:
+    """Return the runs that are finished and were evaluated as the study says.
+
+    Args:
+        study (Study): The study.
+        runs (Sequence[Run]): All of its runs, those that a run starts from before it.
+        options (StudyOptions): How they are run.
+
+    Raises:
+        ValueError: If one of them was trained with other settings.
+    """
+    found = []
+    for run, (_, settings) in _configured(study, runs, options).items():
+        result = run.result()
+        if result is not None:
+            check_earlier(run, settings)
+            if result['settings']['evaluation'] == settings.evaluation:
+                found.append(run)
+    return found
+
+
+def _configured(
+    study: Study, runs: Sequence[Run], options: StudyOptions
+) -> dict[Run, tuple[Config, RunSettings]]:
+    """Return the config and the settings of every run."""
+    configured: dict[Run, tuple[Config, RunSettings]] = {}
+    settings: dict[tuple[str, int], RunSettings] = {}
+    for run in runs:
+        cfg = run_config(study, run.variant, run.seed, max_epochs=options.max_epochs)
+        start = settings.get((str(study.variants[run.variant].starts_from), run.seed))
+        own = settings[run.variant, run.seed] = settings_of(study, cfg, start)
+        configured[run] = cfg, own
+    return configured
 
 
 def check_earlier(run: Run, settings: RunSettings) -> None:

@@ -125,13 +125,22 @@ def test_a_study_from_begin_to_end(run, write, here, tmp_path, capsys):
     assert run('--variants', 'hard', '--seeds', '0', study=write(metrics=METRICS[:2])) == 0
     assert here == ['hard/seed-0']
     assert (out / 'hard/seed-0/progress.json').stat().st_mtime_ns == kept
+    others = ', '.join(name for name in names if name != 'hard/seed-0')
+    assert f'not in the tables, as evaluated with other settings: {others}\n' in (
+        capsys.readouterr().out
+    )
+    assert list(json.loads((out / 'result.json').read_text())['runs']) == ['hard']
 
     # Other settings are refused before anything runs.
     here.clear()
     other = {**VARIANTS, 'soft': {**VARIANTS['soft'], 'optim_wrapper.optimizer.lr': 1.0}}
     capsys.readouterr()
-    assert run(study=write(other)) == 2
-    assert 'soft/seed-0 was trained with other settings: choose another' in capsys.readouterr().err
+    for options in ((), ('--variants', 'hard')):  # one table has all variants
+        assert run(*options, study=write(other)) == 2
+        sentence = 'soft/seed-0 was trained with other settings: choose another'
+        assert sentence in capsys.readouterr().err
+    assert run('--max-epochs=1', '--seeds', '7') == 2
+    assert 'hard/seed-0 was trained with other settings' in capsys.readouterr().err
     assert not here
 
 
