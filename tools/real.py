@@ -285,14 +285,23 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     )
 
 
+@tool_main()
+def evaluate_only(args: argparse.Namespace, data: Path) -> None:
+    """Evaluate the weights that the command line names, and print the numbers."""
+    print_summary(run(args, data), args.work_dir)
+
+
 @tool_main(errors=(OSError,))
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run everything, and print the numbers."""
     args = parse_args(argv)
     data = find_data(args.data)
     # One core is the loader's; threads that wait for each other cost more than they bring.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
+    if args.checkpoint is not None:
+        return evaluate_only(args, data)
     print_summary(run(args, data), args.work_dir)
+    return 0
 
 
 if __name__ == '__main__':

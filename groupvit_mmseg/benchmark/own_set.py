@@ -39,7 +39,8 @@ def write_set_config(
 
     Raises:
         FileNotFoundError: If a folder or the class file does not exist, or an image has no mask.
-        ValueError: If images have several endings, or the class file cannot be used.
+        ValueError: If images have several endings, the class file cannot be used, or the folder has
+            results of another set, or a file of that name that is not of this function.
     """
     image_files = _files(images, IMAGE_SUFFIXES, 'images')
     mask_files = _files(masks, MASK_SUFFIXES, 'masks')
@@ -58,6 +59,11 @@ def write_set_config(
         dataset['ignore_index'] = LARGEST_LABEL
     text = f'test_dataloader = dict(dataset={pformat(dataset, sort_dicts=False)})\n'
     path = Path(out) / f'{NAME}.py'
+    earlier = path.read_text(encoding='utf-8') if path.is_file() else text
+    if earlier != text and any(Path(out, 'journal').glob(f'{NAME}.*')):
+        raise ValueError(f'{out} holds results of the set of {path}, another one: choose another.')
+    if not earlier.startswith(text.partition('{')[0]):
+        raise ValueError(f'{path} is not a file of this tool: choose another folder.')
     write_text(path, text)
     return path
 

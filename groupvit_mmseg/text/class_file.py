@@ -211,6 +211,6 @@ def _words(text: str) -> tuple[str, ...]:
     for word in words:
         if word.isdigit():
             raise ValueError(f'{word!r} is a number: give names, in the order of the labels.')
-        if word.startswith(('- ', '* ')) or word[0] in '"“[{' or (word[0] == word[-1] == "'"):
+        if word.startswith(('- ', '* ')):
             raise ValueError(f'write {word} without marks: a class is a name, or words and commas.')
     return words

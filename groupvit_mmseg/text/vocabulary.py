@@ -28,7 +28,7 @@ def parse_class_names(text: str) -> tuple[str, ...]:
 
     Raises:
         ValueError: If there is no name at all, an empty one, the same one twice (in any case),
-            another separator, or the name of a file.
+            another separator, quotation marks or brackets around it, or the name of a file.
 
     Example:
         >>> parse_class_names('a cat, the sky, C# book')
@@ -41,14 +41,25 @@ def parse_class_names(text: str) -> tuple[str, ...]:
         raise ValueError(
             f'The class list {text!r} has an empty name before or after a comma: remove the comma.'
         )
-    if ';' in text:
-        raise ValueError(f'The class list {text!r} has a semicolon: put commas between the names.')
+    for mark, what in {';': 'a semicolon', '|': 'a bar'}.items():
+        if mark in text:
+            raise ValueError(f'The class list {text!r} has {what}: put commas between the names.')
+    marked = next((name for name in names if _is_marked(name)), None)
+    if marked is not None:
+        raise ValueError(
+            f'Write {marked} without marks: a class is a name, or words with commas between them.'
+        )
     files = [name for name in names if _FILE_NAME.search(name)]
     if files:
         raise ValueError(f'{files[0]} is the name of a file, and words are wanted here.')
     if len(names) > 1:
         _check_repeated(names)
     return names
+
+
+def _is_marked(name: str) -> bool:
+    """Return whether a name begins with a quotation mark or bracket, or is in single ones."""
+    return name[0] in '"\u201c[{' or (len(name) > 1 and name[0] == name[-1] == "'")
 
 
 def as_words(words: str | Sequence[str]) -> tuple[str, ...]:

@@ -41,6 +41,25 @@ def test_the_config_is_one_of_mmsegmentation(folders, tmp_path):
     assert (benchmark.name, benchmark.class_set) == ('own', ('background', 'road', 'car'))
 
 
+def test_another_set_does_not_replace_one_that_has_results(folders, tmp_path):
+    out = tmp_path / 'out'
+    path = write_set_config(out, **folders)
+    before = path.read_text()
+    other = folders['images'].rename(tmp_path / 'other')
+    (out / 'journal').mkdir()
+    (out / 'journal/own.0.jsonl').write_text('{}')
+    with pytest.raises(ValueError, match=r'holds results of the set of .*own\.py, another one'):
+        write_set_config(out, **{**folders, 'images': other})
+    assert path.read_text() == before
+    (out / 'journal/own.0.jsonl').unlink()
+    write_set_config(out, **{**folders, 'images': other})
+    assert str(other) in path.read_text()
+    path.write_text('model = dict()\n')
+    with pytest.raises(ValueError, match=r'own\.py is not a file of this tool'):
+        write_set_config(out, **{**folders, 'images': other})
+    assert path.read_text() == 'model = dict()\n'
+
+
 @pytest.mark.parametrize('ending', ['_labels.png', 'x.tif', '.PNG'])
 def test_masks_may_have_more_in_their_names(folders, tmp_path, ending):
     for mask in list(folders['masks'].iterdir()):

@@ -37,6 +37,8 @@ def test_sets_cannot_be_edited():
 
 def test_free_text_is_split_at_commas_and_stripped():
     assert parse_class_names(' red cat,black   dog , bus') == ('red cat', 'black dog', 'bus')
+    apostrophes = ("cat's", "dogs' basket", "'60s car")
+    assert parse_class_names(', '.join(apostrophes)) == apostrophes
 
 
 def test_articles_are_left_to_the_templates():
@@ -55,6 +57,12 @@ def test_articles_are_left_to_the_templates():
         (' , ,', 'is empty'),
         ('a cat,,a dog', 'empty name'),
         ('cat, dog, a cat', 'cat more'),
+        ('cat|dog', 'has a bar: put commas'),
+        ('cat; dog', 'has a semicolon: put commas'),
+        ('"red ring", "blue star"', 'Write "red ring" without marks'),
+        ('cat, \u201cdog\u201d', 'Write \u201cdog\u201d without marks'),
+        ("'cat', 'dog'", "Write 'cat' without marks"),
+        ("['cat', 'dog']", 'without marks'),
     ],
 )
 def test_bad_free_text_is_refused(text, message):

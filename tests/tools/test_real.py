@@ -23,6 +23,20 @@ def test_missing_data_is_said_in_one_sentence(real, tmp_path, capsys):
     assert error.count('\n') == 1
 
 
+def test_wrong_weights_are_one_sentence_and_a_training_keeps_its_traceback(
+    real, tmp_path, monkeypatch, capsys
+):
+    def fails(args, data):
+        raise RuntimeError('They do not fit.')
+
+    monkeypatch.setattr(real, 'find_data', lambda folder: tmp_path)
+    monkeypatch.setattr(real, 'run', fails)
+    assert real.main(['--checkpoint', 'other.pth']) == 2
+    assert capsys.readouterr().err == 'error: They do not fit.\n'
+    with pytest.raises(RuntimeError, match='They do not fit'):
+        real.main([])
+
+
 def test_training_is_bounded(real):
     class Runner:
         epoch = 0
