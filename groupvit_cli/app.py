@@ -204,17 +204,24 @@ def convert(
     target: Annotated[str, typer.Argument(help='File or folder to write.')],
     to: Annotated[str, typer.Option(help='plugin, official or hf.')] = 'plugin',
     overwrite: Annotated[bool, typer.Option(help='Replace files that are there.')] = False,
+    no_check: Annotated[
+        bool, typer.Option('--no-check', help='Skip the numeric comparison with the source.')
+    ] = False,
 ) -> None:
     """Convert weights between the formats of this plugin, the authors and Hugging Face.
 
-    Further options are those of the converters: --num-heads, --text-heads, --img-size, --no-check.
+    Options of the converters come after SOURCE and TARGET: --num-heads, --text-heads, --img-size,
+    --config.
     """
+    if source.startswith('-'):
+        raise ValueError(f'{source} is an option: name SOURCE and TARGET before it.')
     from groupvit_cli.light_imports import light_imports
 
     with light_imports():
         from groupvit_cli.convert import run
 
-    options = [*context.args, *(['--overwrite'] if overwrite else [])]
+    flags = {'--overwrite': overwrite, '--no-check': no_check}
+    options = [*context.args, *(flag for flag, is_set in flags.items() if is_set)]
     raise typer.Exit(run(source, target, to=to, options=options))
 
 

@@ -49,6 +49,8 @@ def test_models_are_listed_with_their_licence(monkeypatch, capsys, tmp_path):
         ),
         (('convert', 'groupvit-gcc-yfc', 'x.pth'), 'did you mean groupvit-gcc-yfcc'),
         (('convert', 'x.pth', 'y.pth', '--to', 'tf'), '--to tf: choose plugin, official, hf'),
+        (('convert', '--no-check', 'x.pth', 'y.pth'), 'There is no checkpoint at x.pth'),
+        (('convert', '--img-size', '8', '8', 'x', 'y'), '--img-size is an option: name SOURCE'),
     ],
 )
 def test_wrong_input_is_one_sentence_and_status_2(monkeypatch, capsys, tmp_path, args, message):
