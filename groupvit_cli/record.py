@@ -25,6 +25,7 @@ class Record:
         self.path = folder / RECORD
         self._settings = json.loads(json.dumps(settings))
         self._lines: dict[str, dict] = {}  # by place
+        self._owners: dict[str, dict] = {}  # by name
 
     def read(self, *, any_settings: bool = False) -> list[dict]:
         """Read the lines of earlier calls with the same settings; a torn line is left out.
@@ -55,12 +56,13 @@ class Record:
                 '--out, or --overwrite to segment everything again.'
             )
         self._lines = found
+        self._owners = {line['name']: line for line in lines}
         return list(found.values())
 
     def begin(self, *, anew: bool) -> None:
         """Write the settings and the lines that count: none with ``anew``."""
         if anew:
-            self._lines = {}
+            self._lines, self._owners = {}, {}
         lines = [self._settings, *self._lines.values()]
         write_text(self.path, ''.join(json.dumps(line) + '\n' for line in lines))
 
@@ -69,11 +71,8 @@ class Record:
         line = self._lines.get(place_of(source)) or self._lines.get(source.path)
         if line is not None and line.get('place', place_of(source)) == place_of(source):
             return line
-        version = version_of(source.path)
-        for line in self._lines.values() if version else ():
-            if (line['name'], line['version']) == (source.name, version):
-                return line
-        return None
+        owner, version = self._owners.get(source.name), version_of(source.path)
+        return owner if owner is not None and version and owner['version'] == version else None
 
     def check_names(self, sources: Sequence[Source]) -> None:
         """Refuse sources whose files would replace those of others of earlier calls.
@@ -81,9 +80,8 @@ class Record:
         Raises:
             ValueError: Naming both.
         """
-        owners = {line['name']: line for line in self._lines.values()}
         for source in sources:
-            owner = owners.get(source.name)
+            owner = self._owners.get(source.name)
             if owner is None:
                 continue
             if source.kind == 'camera' and owner['image'] == source.path:
@@ -108,7 +106,7 @@ class Record:
             **values,
             'version': version_of(source.path),
         }
-        self._lines[place_of(source)] = json.loads(json.dumps(line))
+        self._lines[place_of(source)] = self._owners[source.name] = json.loads(json.dumps(line))
         from groupvit_mmseg.atomic_files import naming_file  # it imports PyTorch
 
         with naming_file(self.path), self.path.open('a', encoding='utf-8') as stream:

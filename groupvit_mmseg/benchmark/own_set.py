@@ -59,7 +59,7 @@ def write_set_config(
         dataset['ignore_index'] = LARGEST_LABEL
     text = f'test_dataloader = dict(dataset={pformat(dataset, sort_dicts=False)})\n'
     path = Path(out) / f'{NAME}.py'
-    earlier = path.read_text(encoding='utf-8') if path.is_file() else text
+    earlier = path.read_text('utf-8', errors='replace') if path.is_file() else text
     if earlier != text and any(Path(out, 'journal').glob(f'{NAME}.*')):
         raise ValueError(f'{out} holds results of the set of {path}, another one: choose another.')
     if not earlier.startswith(text.partition('{')[0]):
