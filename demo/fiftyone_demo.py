@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from groupvit_cli.sources import find_sources
+from groupvit_cli.sources import Source, find_sources
 from groupvit_mmseg.command_line import (
     add_device_argument,
     report_error,
@@ -137,13 +137,13 @@ def read_truth(path: Path, result: InferenceResult) -> NDArray[np.uint8]:
     return mask
 
 
-def truth_files(folder: Path, images: Sequence[str]) -> list[Path]:
-    """Return the mask of each image.
+def truth_files(folder: Path, images: Sequence[Source]) -> list[Path]:
+    """Return the mask of each image, named as ``groupvit segment --format label`` names it.
 
     Raises:
         FileNotFoundError: If one has none.
     """
-    paths = [folder / f'{Path(image).stem}.png' for image in images]
+    paths = [folder / f'{image.name}.png' for image in images]
     missing = [path for path in paths if not path.is_file()]
     if missing:
         more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
@@ -165,8 +165,8 @@ def samples_of(
             report_error(error)
 
 
-def make_dataset(name: str, *, overwrite: bool, persistent: bool) -> fiftyone.Dataset:
-    """Make an empty data set.
+def check_dataset(name: str, *, overwrite: bool) -> None:
+    """Refuse the name of a data set that is there, before a model is loaded.
 
     Raises:
         ImportError: If FiftyOne is not installed.
@@ -182,7 +182,6 @@ def make_dataset(name: str, *, overwrite: bool, persistent: bool) -> fiftyone.Da
     try:
         if fiftyone.dataset_exists(name) and not overwrite:
             raise ValueError(f'FiftyOne has a data set {name}: name another, or --overwrite.')
-        return fiftyone.Dataset(name, overwrite=overwrite, persistent=persistent)
     except FiftyOneConfigError as error:
         raise RuntimeError(
             f'The database of FiftyOne does not start: {error}. docs/integrations.md says what '
@@ -219,9 +218,10 @@ def show(dataset: fiftyone.Dataset, port: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Segment, store, evaluate, show; the status is 1 if images were left out."""
     args = parse_args(argv)
-    images = [each.path for each in find_sources([args.photos]) if each.kind == 'image']
-    truths = truth_files(args.truth, images) if args.truth else [None] * len(images)
-    dataset = make_dataset(args.name, overwrite=args.overwrite, persistent=args.persistent)
+    sources = [each for each in find_sources([args.photos]) if each.kind == 'image']
+    images = [each.path for each in sources]
+    truths = truth_files(args.truth, sources) if args.truth else [None] * len(images)
+    check_dataset(args.name, overwrite=args.overwrite)
     inferencer = GroupViTInferencer.from_pretrained(
         args.model,
         class_names=parse_class_names(args.words),
@@ -229,6 +229,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         bg_thresh=args.bg_thresh,
         device=args.device,
     )
+    import fiftyone
+
+    # Only now: until here nothing is replaced.
+    dataset = fiftyone.Dataset(args.name, overwrite=args.overwrite, persistent=args.persistent)
     dataset.add_samples(samples_of(inferencer, images, truths), progress=False)
     print(f'{len(dataset)} of {len(images)} images are in the data set {args.name}')
     if len(dataset):

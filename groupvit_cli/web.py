@@ -70,7 +70,7 @@ def run(options: WebOptions) -> None:
 
     switch_telemetry_off()
     from groupvit_web.example_pictures import example_pictures
-    from groupvit_web.model import PageModel
+    from groupvit_web.model import PageModel, give_each_a_name
     from groupvit_web.page import PageSetup, build_page
     from groupvit_web.serve import serve
 
@@ -81,6 +81,7 @@ def run(options: WebOptions) -> None:
         PageModel.open(source, config=config, device=device, precision=options.precision)
         for source in sources
     ]
+    give_each_a_name(models)
     notice = default.notice if default else ''
     setup = PageSetup(
         models, examples, work_dir=options.work_dir, results=options.results, notice=notice

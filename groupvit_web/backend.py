@@ -15,6 +15,7 @@ from groupvit_web.errors import PageError
 from groupvit_web.example_pictures import ExamplePicture
 from groupvit_web.limits import Limits
 from groupvit_web.model import PageModel
+from groupvit_web.request import plain_word
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import Picture, read_picture
 
@@ -110,7 +111,7 @@ class Backend:
         background = read_chips(values.background)
         request = SegmentationRequest(
             **_words(read_chips(values.words)),
-            background_words=tuple(chip.word for chip in background),
+            background_words=tuple(word for chip in background for word in _words_of(chip)),
             templates=_choice(values.templates, dict.fromkeys(TEMPLATE_SETS), 'templates'),
             bg_thresh=threshold or None,
             opacity=_number(values.opacity, 'opacity'),
@@ -140,11 +141,17 @@ class Backend:
 
 def _words(chips: Sequence[Chip]) -> dict:
     """Return the fields of a request that come from the list of words."""
+    words = [_words_of(chip) for chip in chips]
     return {
-        'words': tuple(chip.word for chip in chips),
-        'aliases': {chip.word: chip.aliases for chip in chips if chip.aliases},
-        'colours': {chip.word: chip.colour for chip in chips},
+        'words': tuple(word for word, *_ in words),
+        'aliases': {word: tuple(aliases) for word, *aliases in words if aliases},
+        'colours': {word: chip.colour for (word, *_), chip in zip(words, chips, strict=True)},
     }
+
+
+def _words_of(chip: Chip) -> tuple[str, ...]:
+    """Return the word of a chip and its aliases."""
+    return tuple(map(plain_word, (chip.word, *chip.aliases)))
 
 
 def _choice(value: object, choices: Mapping[str, object], name: str) -> str:

@@ -15,7 +15,7 @@ from groupvit_web.deadline import Deadline
 from groupvit_web.downloads import DownloadFolder
 from groupvit_web.errors import PageError, RequestCancelled
 from groupvit_web.pixels import explain_pixel
-from groupvit_web.take_away import KINDS, take_away
+from groupvit_web.take_away import KINDS, take_away_all
 from groupvit_web.uploads import Picture
 from groupvit_web.visitors import Turn, Visitors
 
@@ -110,7 +110,7 @@ class Events:
 
     def _texts(self, task: Task, visit: Visit) -> str:
         """Return the program and the command that reproduce the result."""
-        files = [take_away(kind, *task, deadline=visit.deadline) for kind in TEXTS]
+        files = take_away_all(TEXTS, *task, deadline=visit.deadline)
         return views.snippets(
             [(KINDS[kind], file.content.decode()) for kind, file in zip(TEXTS, files, strict=True)]
         )
@@ -176,7 +176,7 @@ class Events:
             visit, task = self._visit(request, 'files'), self._task(data, request)
             if not isinstance(kinds, list) or not kinds:
                 raise PageError('Choose at least one kind of file.')
-            files = [take_away(kind, *task, deadline=visit.deadline) for kind in kinds]
+            files = take_away_all(kinds, *task, deadline=visit.deadline)
         except RequestCancelled:
             return self._nothing()
         except PageError as error:

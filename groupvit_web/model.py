@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -155,3 +156,27 @@ class PageModel:
         finally:
             segmentor.test_cfg = before[0]
             inferencer.set_classes(before[1])
+
+
+def give_each_a_name(models: Sequence[PageModel]) -> None:
+    """Give models of files with the same name longer ones: ``a/epoch_30`` and ``b/epoch_30``.
+
+    Args:
+        models (Sequence[PageModel]): The models of a page, whose names are changed in place.
+
+    Raises:
+        ValueError: If a model is there twice.
+    """
+    paths = {
+        model: Path(model.source).absolute().with_suffix('').parts
+        for model in models
+        if not model.is_released and not is_remote(model.source)
+    }
+    for length in range(2, 1 + max(map(len, paths.values()), default=0)):
+        counts = Counter(model.name for model in models)
+        for model, parts in paths.items():
+            if counts[model.name] > 1:
+                model.name = Path(*parts[-length:]).as_posix()
+    for name, count in Counter(model.name for model in models).items():
+        if count > 1:
+            raise ValueError(f'The model {name} is named {count} times: name each once.')

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from groupvit_mmseg.models.inference_options import is_count
 from groupvit_mmseg.text.class_list import ClassList
 from groupvit_mmseg.text.contrast_words import with_contrast
-from groupvit_mmseg.text.vocabulary import is_background
+from groupvit_mmseg.text.vocabulary import is_background, parse_class_names
 from groupvit_web.errors import PageError
 from groupvit_web.limits import Limits
 
@@ -84,6 +84,20 @@ class SegmentationRequest(NamedTuple):
             raise PageError(_in_words_of_the_page(str(error))) from error
         # As GroupViTInferencer.set_classes: a class alone needs something to be compared with.
         return classes if self.bg_thresh is not None else with_contrast(classes)
+
+
+def plain_word(word: str) -> str:
+    """Return a word as commands and class files read it, without an article.
+
+    Raises:
+        PageError: If it has marks, or is the name of a file.
+    """
+    if not word.strip() or _SEPARATOR.search(word):
+        return word  # what is wrong with it is said with the other words
+    try:
+        return parse_class_names(word)[0]
+    except ValueError as error:
+        raise PageError(str(error)) from error
 
 
 def _check_words(words: tuple[str, ...], limits: Limits) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -17,13 +17,15 @@ from groupvit_mmseg.results import InferenceResult
 from groupvit_web.deadline import Deadline
 from groupvit_web.download import KINDS, Download
 from groupvit_web.drawing import colours_of
-from groupvit_web.errors import PageError
+from groupvit_web.errors import PageError, RequestCancelled
 from groupvit_web.model_export import PRECISION_NOTE, ExportedModel, export_onnx, to_openvino
 from groupvit_web.reproduction import command, options_of, python_program
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
 from groupvit_web.uploads import Picture
 
-__all__ = ['KINDS', 'Download', 'take_away']
+__all__ = ['KINDS', 'Download', 'take_away', 'take_away_all']
+
+EXPORTS = ('onnx', 'openvino')
 
 
 def take_away(
@@ -50,10 +52,38 @@ def take_away(
         PageError: If there is no such kind, a package is missing, or as
             :meth:`.PageSegmenter.segment`.
     """
-    if kind not in KINDS:
-        raise PageError(f'There is no download {kind!r}: choose {", ".join(KINDS)}.')
+    (download,) = take_away_all([kind], segmenter, picture, request, deadline=deadline)
+    return download
+
+
+def take_away_all(
+    kinds: Sequence[str],
+    segmenter: PageSegmenter,
+    picture: Picture,
+    request: SegmentationRequest,
+    *,
+    deadline: Deadline | None = None,
+) -> list[Download]:
+    """Make several downloads of one segmentation; see :func:`take_away`.
+
+    Args:
+        kinds (Sequence[str]): Keys of :data:`KINDS`.
+        segmenter (PageSegmenter): The model.
+        picture (Picture): The picture.
+        request (SegmentationRequest): Words and options.
+        deadline (Deadline, optional): None takes the time limit of the page. Defaults to None.
+
+    Returns:
+        list[Download]: The files, exports last, as they have a time limit of their own.
+
+    Raises:
+        PageError: As :func:`take_away`.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise PageError(f'There is no download {unknown[0]!r}: choose {", ".join(KINDS)}.')
     downloads = _Downloads(segmenter, picture, request, deadline or segmenter.deadline())
-    return downloads.make(kind)
+    return [downloads.make(kind) for kind in sorted(kinds, key=EXPORTS.__contains__)]
 
 
 class _Downloads:
@@ -96,7 +126,8 @@ class _Downloads:
             'openvino': self._openvino,
             'zip': self._zip,
         }
-        self.deadline.check()
+        if kind not in EXPORTS:
+            self.deadline.check()
         return makers[kind]()
 
     def _overlay(self) -> Download:
@@ -149,11 +180,12 @@ class _Downloads:
 
     def _onnx(self) -> Download:
         content, notes = self.exported
-        return Download(f'{self.model.name}.onnx', content, 'application/octet-stream', notes)
+        name = f'{plain_name(self.model.name)}.onnx'
+        return Download(name, content, 'application/octet-stream', notes)
 
     def _openvino(self) -> Download:
         content, notes = self.exported
-        name = f'{self.model.name}-openvino.zip'
+        name = f'{plain_name(self.model.name)}-openvino.zip'
         return Download(name, to_openvino(content), 'application/zip', (*notes, PRECISION_NOTE))
 
     def _zip(self) -> Download:
@@ -166,8 +198,11 @@ class _Downloads:
                     continue
                 try:
                     download = self.make(kind)
+                except RequestCancelled:
+                    raise
                 except PageError as error:
-                    self.deadline.check()
+                    if kind not in EXPORTS:
+                        self.deadline.check()
                     notes.append(f'Not included: {KINDS[kind]}. {error}')
                     continue
                 archive.writestr(download.name, download.content)
@@ -177,9 +212,14 @@ class _Downloads:
         return Download(name, stream.getvalue(), 'application/zip', tuple(notes))
 
 
+def plain_name(name: str) -> str:
+    """Return the last part of a path or an address without what file names should not have."""
+    return re.sub(r'[^\w.-]+', '-', PurePath(name.replace('\\', '/')).name).strip('.-')
+
+
 def file_name(picture: Picture) -> str:
     """Return a plain file name for a picture, for programs and downloads."""
-    name = re.sub(r'[^\w.-]+', '-', PurePath(picture.name.replace('\\', '/')).name).strip('.-')
+    name = plain_name(picture.name)
     if not PurePath(name).suffix:
         name = f'{name or "picture"}.png'
     return name

@@ -181,8 +181,9 @@ def _check_header(container: Container, name: str, limits: Limits) -> tuple[str,
         raise PageError(f'{name} {_too_many(size, limits)}')
     if not is_animated:
         return ()
-    if container.format == 'TIFF':
-        return (f'{name} has several pages: the first one is used.',)
+    if container.format in ('TIFF', 'JPEG'):  # a JPEG of several pictures is an MPO
+        what = 'pages' if container.format == 'TIFF' else 'pictures'
+        return (f'{name} has several {what}: the first one is used.',)
     return (f'{name} is an animation: its first frame is used.',)
 
 

@@ -33,7 +33,7 @@ from PIL import Image
 from groupvit_mmseg.benchmark.fitted_length import BoundedTime, fit_epochs
 from groupvit_mmseg.benchmark.report import write_json
 from groupvit_mmseg.benchmark.study_configs import set_epochs
-from groupvit_mmseg.command_line import tool_main, tool_parser
+from groupvit_mmseg.command_line import INPUT_ERRORS, tool_main, tool_parser
 from groupvit_mmseg.datasets.shards import expand_shards
 from groupvit_mmseg.engine import GroupViTRunner
 from groupvit_mmseg.evaluation import calibrate_segmentor
@@ -285,12 +285,6 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
     )
 
 
-@tool_main()
-def evaluate_only(args: argparse.Namespace, data: Path) -> None:
-    """Evaluate the weights that the command line names, and print the numbers."""
-    print_summary(run(args, data), args.work_dir)
-
-
 @tool_main(errors=(OSError,))
 def main(argv: Sequence[str] | None = None) -> int:
     """Run everything, and print the numbers."""
@@ -298,10 +292,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = find_data(args.data)
     # One core is the loader's; threads that wait for each other cost more than they bring.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    if args.checkpoint is not None:
-        return evaluate_only(args, data)
-    print_summary(run(args, data), args.work_dir)
-    return 0
+    # Wrong weights are one sentence; an error of the training keeps its traceback.
+    errors = (OSError,) if args.checkpoint is None else INPUT_ERRORS
+    summary = tool_main(errors=errors)(lambda: print_summary(run(args, data), args.work_dir))
+    return summary()
 
 
 if __name__ == '__main__':

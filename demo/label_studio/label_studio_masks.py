@@ -111,7 +111,7 @@ def class_masks(result: InferenceResult, min_area: int) -> Iterator[tuple[int, N
     first = int(result.with_background)
     for label in range(first, len(result.class_names)):
         mask = result.label_map == label
-        if mask.sum() >= min_area:
+        if mask.sum() >= max(min_area, 1):
             yield label - first, mask
 
 

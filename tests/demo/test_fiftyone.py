@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from groupvit_cli.sources import find_sources
 from groupvit_mmseg.inference import GroupViTInferencer
 from groupvit_mmseg.results import InferenceResult
 
@@ -100,10 +101,22 @@ def test_a_mask_of_another_size_is_refused(fiftyone, tmp_path):
 
 
 def test_masks_that_are_missing_are_counted(tmp_path):
-    (tmp_path / 'a.png').touch()
-    assert demo().truth_files(tmp_path, ['photos/a.jpg']) == [tmp_path / 'a.png']
-    with pytest.raises(FileNotFoundError, match=r'no mask .*b\.png and 1 more'):
-        demo().truth_files(tmp_path, ['b.jpg', 'a.jpg', 'c.jpg'])
+    for name in ('a', 'trip/a'):
+        path = tmp_path / f'photos/{name}.jpg'
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    masks = [tmp_path / 'masks/a.png', tmp_path / 'masks/trip/a.png']
+    masks[1].parent.mkdir(parents=True)
+    masks[1].touch()
+    images = find_sources([str(tmp_path / 'photos')])
+    with pytest.raises(FileNotFoundError, match=r'no mask .*masks/a\.png: --truth needs one'):
+        demo().truth_files(tmp_path / 'masks', images)
+    masks[0].touch()
+    assert demo().truth_files(tmp_path / 'masks', images) == masks
+    masks[0].unlink()
+    masks[1].unlink()
+    with pytest.raises(FileNotFoundError, match=r'no mask .*a\.png and 1 more'):
+        demo().truth_files(tmp_path / 'masks', images)
 
 
 def test_a_missing_package_is_named(monkeypatch, photos, checkpoint, capsys):

@@ -233,6 +233,13 @@ def test_polygons_are_percent_and_small_ones_are_left_out():
     json.dumps(prediction)
 
 
+def test_a_label_that_does_not_occur_has_no_mask():
+    masks_module = module('label_studio_masks')
+    result = result_of(np.zeros((20, 30), int), ('Cat', 'car'))
+    found = masks_module.class_masks(result, min_area=0)
+    assert [(label, int(mask.sum())) for label, mask in found] == [(0, 600)]
+
+
 def test_a_simpler_polygon_covers_nearly_the_same_pixels():
     blob = masks()[3]
     masks_module = module('label_studio_masks')

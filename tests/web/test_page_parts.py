@@ -18,6 +18,7 @@ from groupvit_web.downloads import DownloadFolder
 from groupvit_web.errors import PageError
 from groupvit_web.example_pictures import example_pictures
 from groupvit_web.limits import Limits
+from groupvit_web.model import give_each_a_name
 from groupvit_web.offline import switch_telemetry_off
 from groupvit_web.serve import free_port
 from groupvit_web.shares import Share
@@ -75,6 +76,49 @@ def backend(monkeypatch):
     monkeypatch.setattr('groupvit_web.backend.PageSegmenter', lambda model, limits: model.name)
     models = [SimpleNamespace(name='tiny'), SimpleNamespace(name='other')]
     return Backend(models, example_pictures(), Limits())
+
+
+def test_models_of_files_with_equal_names_are_told_apart():
+    def model(source):
+        is_released = source.startswith('groupvit-')
+        name = source if is_released else source.rpartition('/')[2].removesuffix('.pth')
+        return SimpleNamespace(source=source, name=name, is_released=is_released)
+
+    class Named(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    def names(*sources):
+        models = [Named(**vars(model(source))) for source in sources]
+        give_each_a_name(models)
+        return [each.name for each in models]
+
+    assert names('a/epoch_30.pth', 'b/epoch_30.pth') == ['a/epoch_30', 'b/epoch_30']
+    assert names('x/a/w.pth', 'y/a/w.pth', 'z/b/w.pth') == ['x/a/w', 'y/a/w', 'b/w']
+    assert names('w.pth', 'v.pth', 'groupvit-gcc-yfcc') == ['w', 'v', 'groupvit-gcc-yfcc']
+    assert names() == []
+    for sources in (['w.pth'] * 2, ['groupvit-gcc-yfcc'] * 2):
+        with pytest.raises(ValueError, match=r'is named 2 times: name each once\.$'):
+            names(*sources)
+
+
+def test_words_lose_their_articles_as_everywhere(backend):
+    chips = chip_values(['a cat = the kitten', 'an old dog'])
+    request = backend.task(
+        values(words=chips, background=chip_values(['the sky = a cloud'])), PICTURE
+    ).request
+    assert request.words == ('cat', 'old dog')
+    assert request.aliases == {'cat': ('kitten',)}
+    assert request.colours.keys() == {'cat', 'old dog'}
+    assert request.background_words == ('sky', 'cloud')
+
+
+@pytest.mark.parametrize(
+    'word, message', [('"cat"', 'without marks'), ('{x', 'without marks'), ('a.txt', 'of a file')]
+)
+def test_words_that_commands_do_not_take_are_one_sentence(backend, word, message):
+    for words in (dict(words=chip_values([word])), dict(background=chip_values(['sky', word]))):
+        with pytest.raises(PageError, match=message):
+            backend.task(values(**words), PICTURE)
 
 
 def test_controls_become_a_request(backend):

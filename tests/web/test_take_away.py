@@ -24,7 +24,7 @@ from groupvit_web.errors import PageError, RequestCancelled
 from groupvit_web.model import PageModel
 from groupvit_web.reproduction import class_file, command, python_program
 from groupvit_web.segmentation import PageSegmenter, SegmentationRequest
-from groupvit_web.take_away import KINDS, take_away
+from groupvit_web.take_away import KINDS, plain_name, take_away, take_away_all
 from groupvit_web.uploads import read_picture
 
 from .conftest import WORDS, png
@@ -262,6 +262,36 @@ def test_the_zip_names_what_it_leaves_out(segmenter, picture, monkeypatch):
     note = 'Not included: Model with these words (ONNX). Exporting to ONNX needs onnx.'
     assert note in download.notes
     assert note in archive.read('README.txt').decode()
+
+
+def test_several_files_are_of_one_segmentation(segmenter, picture, monkeypatch):
+    """An export, which may take minutes, ends the time of no other file."""
+    calls, predict = [], segmenter.result
+    over = Deadline(60)
+
+    def result(*args, **options):
+        calls.append(args)
+        return predict(*args, **options)
+
+    def export(*args):
+        over._end = 0.0
+        return model_export.ExportedModel(b'onnx', ())
+
+    monkeypatch.setattr(segmenter, 'result', result)
+    monkeypatch.setattr(take_away_module, 'export_onnx', export)
+    monkeypatch.setattr(take_away_module, 'to_openvino', lambda content: content)
+    kinds = ['onnx', 'openvino', 'overlay', 'labels', 'json', 'coco', 'zip']
+    files = take_away_all(kinds, segmenter, picture, REQUEST, deadline=over)
+    assert len(calls) == 1
+    assert [file.name for file in files[-2:]] == ['tiny.onnx', 'tiny-openvino.zip']
+    assert len(files) == 7
+    assert not any('Not included' in note for note in files[4].notes)
+
+
+def test_files_of_models_from_addresses_have_plain_names():
+    assert plain_name('hf://nvidia/groupvit-gcc-yfcc') == 'groupvit-gcc-yfcc'
+    assert plain_name('https://host/a%20b/w?download=1') == 'w-download-1'
+    assert plain_name('a/epoch_30') == 'epoch_30'
 
 
 def test_an_export_ends_with_its_request(segmenter, monkeypatch):
