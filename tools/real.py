@@ -287,15 +287,13 @@ def print_summary(result: Mapping[str, Any], work_dir: Path) -> None:
 
 @tool_main(errors=(OSError,))
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run everything, and print the numbers."""
+    """Run everything, and print the numbers; errors of a training keep their traceback."""
     args = parse_args(argv)
     data = find_data(args.data)
     # One core is the loader's; threads that wait for each other cost more than they bring.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-    # Wrong weights are one sentence; an error of the training keeps its traceback.
     errors = (OSError,) if args.checkpoint is None else INPUT_ERRORS
-    summary = tool_main(errors=errors)(lambda: print_summary(run(args, data), args.work_dir))
-    return summary()
+    return tool_main(errors=errors)(lambda: print_summary(run(args, data), args.work_dir))()
 
 
 if __name__ == '__main__':

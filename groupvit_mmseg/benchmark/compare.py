@@ -111,13 +111,14 @@ def compare_results(
     """
     name = first.result['set']
     keys = [
-        (each.result['images']['digest'], len(each.images), each.result['classes']['count'])
+        (each.result['images']['digest'], len(each.images), list(each.result['class_iou']))
         for each in (first, second)
     ]
-    if keys[0] != keys[1]:
+    files = zip(*([line.get('files') for line in each.images] for each in (first, second)))
+    if keys[0] != keys[1] or any(a and b and a != b for a, b in files):
         raise ValueError(
-            f'{first.folder} and {second.folder} have other images or classes of {name}: compare '
-            'evaluations of the same.'
+            f'{first.folder} and {second.folder} have other images, masks or classes of {name}: '
+            'compare evaluations of the same.'
         )
     results = (first.result, second.result)
     scores = [each['metrics']['mIoU'] for each in results]

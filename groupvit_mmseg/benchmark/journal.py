@@ -106,12 +106,19 @@ def read_results(folder: str | Path, name: str) -> dict[int, JournalLine]:
         dict[int, JournalLine]: Ascending; empty if there are none.
 
     Raises:
-        ValueError: If a file of such a name is no journal.
+        ValueError: If a file of such a name is no journal, or it is unclear which result is newer.
     """
     if not Path(folder).is_dir():
         return {}
-    lines = [line for path in _files(Path(folder), name) for line in _lines(path)]
-    return {line['index']: line for line in sorted(lines, key=lambda line: line['index'])}
+    results: dict[int, JournalLine] = {}
+    for path in _files(Path(folder), name):
+        for index, line in {line['index']: line for line in _lines(path)}.items():
+            if results.setdefault(index, line).get('files') != line.get('files'):
+                raise ValueError(
+                    f'{folder} has results of {line.get("image", index)} from before and after it '
+                    'was replaced, by several processes: evaluate into another folder.'
+                )
+    return dict(sorted(results.items()))
 
 
 _open: weakref.WeakSet[JournalWriter] = weakref.WeakSet()

@@ -24,6 +24,7 @@ from groupvit_mmseg.inference.loading import EvaluatedSegmentor
 from groupvit_mmseg.models.encoded_windows import EmbeddedClasses, encode_windows
 from groupvit_mmseg.models.open_vocabulary_segmentor import OpenVocabularySegmentor
 from groupvit_mmseg.text.class_list import ClassList
+from groupvit_mmseg.text.vocabulary import fold_word
 
 MEASURES = ('boundary', 'calibration', 'single-query', 'predictions')
 OTHER = ('other',)
@@ -73,7 +74,8 @@ class ImageMeasures:
 
     def _embedded(self, name: str, other: Sequence[str]) -> EmbeddedClasses:
         """Return the class list of a query with its embeddings."""
-        words = [word for word in other if word != name] or ['everything else']
+        own = {fold_word(word) for word in (name, *self.classes.aliases.get(name, ()))}
+        words = [word for word in other if fold_word(word) not in own] or ['everything else']
         query = self.classes.looking_for([name], background_words=words)
         if isinstance(self.segmentor, OpenVocabularySegmentor):
             self.segmentor.set_classes(query)

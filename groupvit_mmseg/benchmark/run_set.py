@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -93,7 +94,9 @@ def build_dataset(
         )
     dataset = dataset_config(read_config(configs / '_base_/datasets' / benchmark.data_config))
     dataset.update(data_root=str(root), **changes)
-    if benchmark.name != 'imagenet':
+    if benchmark.name == 'imagenet':
+        _check_folders_of_imagenet(Path(root))
+    else:
         ignored = dataset.get('ignore_index', IGNORED)
         dataset.pipeline = reading_label_maps(segmentation_pipeline(protocol), ignore_index=ignored)
         check_listing(dataset)
@@ -101,6 +104,21 @@ def build_dataset(
         return DATASETS.build(dataset)
     except TypeError as error:  # an argument that does not exist, or of another type
         raise ValueError(f'The data set of {benchmark.data_config}: {error}.') from error
+
+
+def _check_folders_of_imagenet(root: Path) -> None:
+    """Raise ``ValueError`` for folders of classes whose order is not that of the labels."""
+    folder = root / 'val'
+    if (root / 'meta/val.txt').is_file() or not folder.is_dir():
+        return
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    others = [name for name in names if re.fullmatch(r'n\d{8}', name) is None]
+    if others or len(names) != 1000:
+        named = f', such as {sorted(others)[0]}' if others else ''
+        raise ValueError(
+            f'{folder} has {len(names)} folders{named}: the 1,000 classes of ImageNet are folders '
+            'called by WordNet ids (n01440764), or meta/val.txt lists the images.'
+        )
 
 
 def ignored_of(dataset: BaseDataset) -> int:

@@ -20,6 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from groupvit_mmseg.atomic_files import write_text
 from groupvit_mmseg.datasets.shard_ray import ray_results
+from groupvit_mmseg.datasets.shard_sizes import file_version
 
 # What a shard gives: a mapping of anything that JSON has.
 Result = TypeVar('Result', bound=Mapping[str, object])
@@ -204,8 +205,9 @@ class ShardPass(Generic[Result]):
         return results
 
     def fingerprint(self) -> str:
-        """Return a hash of the shards and the options."""
-        content = json.dumps([list(self.shards), sorted(self.options.items())], default=str)
+        """Return a hash of the pass, its options and the shards, with their sizes and times."""
+        shards = [[shard, *file_version(shard)] for shard in self.shards]
+        content = json.dumps([self.name, shards, sorted(self.options.items())], default=str)
         return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -15,6 +15,15 @@ def is_remote(path: str) -> bool:
     return '://' in path or path.startswith('pipe:')
 
 
+def file_version(path: str) -> list[int]:
+    """Return size in bytes and time in nanoseconds of a file; nothing for an address."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
+
+
 def read_sizes(folder: Path) -> dict[str, int]:
     """Read the ``sizes.json`` of a folder; empty where there is none."""
     file = folder / SIZES_FILE

@@ -175,6 +175,6 @@ def _draws(count: int, resamples: int, seed: int) -> list[Array]:
 
 
 def _percentiles(values: Array, level: float) -> Interval:
-    """Return the interval that holds the middle ``level`` of values."""
-    low, high = np.percentile(values, [50 * (1 - level), 50 * (1 + level)])
+    """Return the interval that holds the middle ``level`` of values; nan has no class at all."""
+    low, high = np.nanpercentile(values, [50 * (1 - level), 50 * (1 + level)])
     return Interval(float(low), float(high))

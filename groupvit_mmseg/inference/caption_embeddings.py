@@ -12,7 +12,7 @@ import torch
 
 from groupvit_mmseg.atomic_files import write_atomically
 from groupvit_mmseg.datasets.caption_passes import read_captions_of_shard
-from groupvit_mmseg.datasets.shard_sizes import is_remote
+from groupvit_mmseg.datasets.shard_sizes import file_version, is_remote
 from groupvit_mmseg.inference.loading import load_segmentor
 from groupvit_mmseg.models import GroupViTSegmentor
 
@@ -36,12 +36,8 @@ def file_hash(file: str) -> str:
 
 
 def _source(shard: str, captions: str) -> str:
-    """Tell captions from those of other shards: an address, or a file's size and beginning."""
-    if is_remote(shard):
-        return f'{captions} of {shard}'
-    with open(shard, 'rb') as stream:
-        beginning = hashlib.sha256(stream.read(2**20)).hexdigest()
-    return f'{captions} of {Path(shard).stat().st_size} bytes, {beginning}'
+    """Tell captions from those of other shards: by an address, or size and time of a file."""
+    return f'{captions} of {shard if is_remote(shard) else file_version(shard)}'
 
 
 class EmbeddedShard(TypedDict):

@@ -113,6 +113,13 @@ def test_few_images_are_uncertain(images):
     assert narrow == bootstrap_interval(image_areas(images[0], CLASSES))
 
 
+def test_images_without_a_class_leave_an_interval():
+    """Three images, one wholly ignored: some resamples have that one alone."""
+    pairs = [[[0, 0, 4]], [[1, 1, 1], [1, 0, 1]], []]
+    interval = bootstrap_interval(image_areas(pairs, CLASSES))
+    assert 0 < interval.low < interval.high <= 100
+
+
 def test_results_of_other_images_are_refused(images):
     first, second = image_areas(images[0], CLASSES), image_areas(images[1][:9], CLASSES)
     with pytest.raises(ValueError, match='compare results of the same images'):

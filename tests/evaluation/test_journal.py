@@ -5,13 +5,13 @@ import signal
 
 import pytest
 
-from groupvit_mmseg.benchmark.journal import Journal
+from groupvit_mmseg.benchmark.journal import Journal, read_results
 
 SETTINGS = dict(set='pets', weights='0')
 
 
-def journal(folder, name='pets', **changes):
-    return Journal(folder, name=name, settings=SETTINGS | changes)
+def journal(folder, name='pets', files=None, **changes):
+    return Journal(folder, name=name, settings=SETTINGS | changes, files=files)
 
 
 @pytest.mark.parametrize('name', ['pets', 'set[1]', 'pets.v2', 'a*'])
@@ -25,6 +25,23 @@ def test_results_are_those_of_the_set_whatever_its_name(tmp_path, name):
         writer.add(3, pairs=[[0, 0, 1]])
     results = journal(tmp_path, name, set=name).results()
     assert results == {3: dict(index=3, pairs=[[0, 0, 1]])}
+
+
+def write(folder, rank, fingerprint, pixels):
+    with journal(folder, files=lambda index: [fingerprint]).writer(rank) as writer:
+        writer.add(2, image='p2.jpg', pairs=[[0, 0, pixels]])
+
+
+def test_the_newest_result_of_a_replaced_image_counts(tmp_path):
+    write(tmp_path, rank=1, fingerprint=5, pixels=5)
+    write(tmp_path, rank=1, fingerprint=7, pixels=7)
+    write(tmp_path, rank=0, fingerprint=7, pixels=7)  # by another process, the same image
+    assert read_results(tmp_path, 'pets')[2]['pairs'] == [[0, 0, 7]]
+    assert read_results(tmp_path, 'dogs') == {}
+    write(tmp_path, rank=0, fingerprint=8, pixels=8)
+    assert journal(tmp_path, files=lambda index: [8]).results()[2]['pairs'] == [[0, 0, 8]]
+    with pytest.raises(ValueError, match=r'results of p2\.jpg from before and after it was repl'):
+        read_results(tmp_path, 'pets')
 
 
 @pytest.mark.parametrize('content', [b'my notes', b'my notes\nof today\n', b'[1]\n', b'\xff\n'])

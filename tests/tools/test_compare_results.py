@@ -14,20 +14,21 @@ def tool():
     return load_file('tools/analysis_tools/compare_results.py')
 
 
-def write_result(folder, right, *, name='pets', digest='d'):
+def write_result(folder, right, *, name='pets', digest='d', classes=('cat', 'dog'), mask=5):
     """A result of 30 images of 10 pixels: cats, of which ``right`` are right, and dogs."""
     (folder / 'journal').mkdir(parents=True, exist_ok=True)
     lines = [dict(set=name)]
     for index in range(30):
         good = min(10, right + index % 3)
         pairs = [[0, 0, good], [0, 1, 10 - good], [1, 1, 10]]
-        lines.append(dict(index=index, image=f'p{index}.jpg', pairs=pairs))
+        files = [100, mask if index == 3 else 5]
+        lines.append(dict(index=index, image=f'p{index}.jpg', pairs=pairs, files=files))
     text = ''.join(json.dumps(line) + '\n' for line in lines)
     (folder / f'journal/{name}.0.jsonl').write_text(text)
     result = dict(
         set=name,
         metrics=dict(mIoU=50.0 + right),
-        class_iou=dict(cat=10.0 * right, dog=70.0),
+        class_iou=dict(zip(classes, (10.0 * right, 70.0), strict=True)),
         images=dict(evaluated=30, files=30, digest=digest),
         classes=dict(count=2),
     )
@@ -60,7 +61,16 @@ def test_the_page_names_what_changed(tool, folders, tmp_path, capsys):
         (lambda folder: shutil.rmtree(folder), 'There is no folder'),
         (lambda folder: (folder / 'pets.json').unlink(), 'no set in common'),
         (lambda folder: (folder / 'journal/pets.0.jsonl').unlink(), 'lacks some of the 30 images'),
-        (lambda folder: write_result(folder, 7, digest='e'), 'other images or classes of pets'),
+        (
+            lambda folder: write_result(folder, 7, digest='e'),
+            'other images, masks or classes of',
+        ),
+        (
+            lambda folder: write_result(folder, 7, classes=('dog', 'cat')),
+            'masks or classes of pets',
+        ),
+        (lambda folder: write_result(folder, 7, classes=('Katze', 'Hund')), 'masks or classes of'),
+        (lambda folder: write_result(folder, 7, mask=6), 'other images, masks or classes of'),
     ],
 )
 def test_what_cannot_be_compared_is_one_sentence(tool, folders, capsys, change, sentence):

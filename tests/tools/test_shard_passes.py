@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
+from groupvit_mmseg.datasets import shard_passes
 from groupvit_mmseg.datasets.epoch_plan import ShardRange
 from groupvit_mmseg.datasets.shard_passes import Part
 from groupvit_mmseg.datasets.shard_stream import read_shard_range
@@ -97,7 +98,8 @@ CASES = {
 
 @pytest.mark.parametrize('tool', CASES)
 @pytest.mark.parametrize('processes', [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_merged_parts_print_and_write_the_same(shards, run, tmp_path, tool, processes):
+def test_merged_parts_print_and_write_the_same(shards, run, tmp_path, monkeypatch, tool, processes):
+    monkeypatch.setattr(shard_passes, 'SECONDS_BETWEEN_LINES', float('inf'))
     files, options = shards / '*.tar', CASES[tool]
     expected = run(tool, files, *options, '--processes', 1)
     sizes = (shards / 'sizes.json').read_bytes()
@@ -183,6 +185,27 @@ def test_parts_of_other_shards_or_options_are_refused(shards, run, tmp_path):
     assert 'of other shards' in run('check_shards', shards / 'pairs-00[12].tar', *parts)[2]
     run('check_shards', files, *parts, '--part', '1/2')
     assert 'parts of 2 divisions of check' in run('check_shards', files, *parts)[2]
+
+
+def test_two_tools_may_share_a_folder_of_parts(shards, run, tmp_path):
+    words = [shards / '*.tar', '--parts', tmp_path / 'parts', '--processes', 1]
+    assert run('count_shards', *words, '--part', '1/1')[0] == 0
+    for _ in range(2):  # counts, then writes
+        assert run('filter_shards', *words, '--out', tmp_path / 'out', '--part', '1/1')[0] == 0
+    assert run('count_shards', *words)[0] == 0
+    assert run('filter_shards', *words, '--out', tmp_path / 'out')[0] == 0
+
+
+def test_a_filter_of_shards_that_have_changed_is_refused(shards, run, tmp_path):
+    words = ['filter_shards', shards / '*.tar', '--out', tmp_path / 'out', '--processes', 1]
+    assert run(*words)[0] == run(*words)[0] == 0
+    before = tree(tmp_path / 'out')
+    changed = shards / 'pairs-001.tar'
+    changed.write_bytes(changed.read_bytes().replace(b'water', b'grass'))
+    status, _, error = run(*words)
+    assert status == 2
+    assert 'holds "filtered" of other shards or options: choose another --out' in error
+    assert tree(tmp_path / 'out') == before
 
 
 def tree(folder):

@@ -66,7 +66,7 @@ def counting(args: argparse.Namespace, shards: Sequence[str]) -> ShardPass[KeptC
         if file is not None
     }
     work = partial(count_kept, keep=name_of(args.keep), drop=name_of(args.drop))
-    return ShardPass('count', shards, work, digests, processes_of(args))
+    return ShardPass('filter-count', shards, work, digests, processes_of(args))
 
 
 def name_of(file: Path | None) -> str | None:
@@ -77,7 +77,7 @@ def name_of(file: Path | None) -> str | None:
 def count_all(args: argparse.Namespace, task: ShardPass[KeptCount]) -> dict[str, KeptCount] | None:
     """Count the kept samples of all shards; with ``--part`` those of the part, unless all are."""
     if args.part is None or all(
-        (args.parts / f'count-{n}-of-{args.part.total}.json').is_file()
+        (args.parts / f'filter-count-{n}-of-{args.part.total}.json').is_file()
         for n in range(1, args.part.total + 1)
     ):
         return dict(task.run(None, args.parts))
