@@ -137,11 +137,15 @@ class Events:
         """Say what is at a pixel."""
         try:
             visit, point = self._visit(request, 'pixel'), pixel_position(row, column)
-            report = explain_pixel(*self._task(data, request), *point, deadline=visit.deadline)
+            task = self._task(data, request)
+            report = explain_pixel(*task, *point, deadline=visit.deadline)
+            is_shown = self.visitors.picture(visit.turn.visitor) is task.picture
         except RequestCancelled:
             return self._nothing()
         except PageError as error:
             return self._complaint(error)
+        if not is_shown:  # another one was chosen meanwhile
+            return self._nothing()
         self.visitors.point_at(visit.turn.visitor, point)
         pixel = self.panels.pixel
         return {

@@ -28,7 +28,7 @@ from groupvit_mmseg.text.class_list import ClassList, ClassOptions, make_class_l
 from groupvit_mmseg.text.contrast_words import with_contrast
 from groupvit_mmseg.text.vocabulary import fold_word, parse_class_names
 
-Words = TypeVar('Words')
+Value = TypeVar('Value')
 CONTROLS = {'BrushLabels': 'brush', 'PolygonLabels': 'polygon'}
 """dict[str, str]: Control tags that take masks, and the form of a mask in each."""
 
@@ -180,6 +180,7 @@ def options_of(
         bg_thresh=file.get('bg_thresh') if threshold is None else threshold,
         aliases={**only(file.get('aliases'), names), **aliases},
         class_templates=only(file.get('class_templates'), names),
+        class_thresholds=only(file.get('class_thresholds'), names),
     )
     if 'templates' in file:
         options['templates'] = file['templates']
@@ -201,6 +202,6 @@ def threshold_of(control: ElementTree.Element, default: float | None) -> float |
         raise ValueError(f'model_score_threshold="{text}" is no number in [0, 1].') from error
 
 
-def only(by_name: Mapping[str, Words] | None, names: tuple[str, ...]) -> dict[str, Words]:
+def only(by_name: Mapping[str, Value] | None, names: tuple[str, ...]) -> dict[str, Value]:
     """Return the entries of some names."""
-    return {name: words for name, words in (by_name or {}).items() if name in names}
+    return {name: value for name, value in (by_name or {}).items() if name in names}

@@ -21,6 +21,8 @@ from groupvit_mmseg.checkpoints.downloads import TIMEOUT, USER_AGENT
 from groupvit_mmseg.datasets.image_decoding import read_image
 
 MAX_BYTES = 100_000_000
+# What an address may hold as it is: a % begins what is quoted already.
+SAFE = "%/:?#[]@!$&'()*+,;=~"
 
 
 class Access(NamedTuple):
@@ -127,7 +129,8 @@ def fetch(address: str, access: Access) -> bytes:
         OSError: If the server does not answer, or refuses.
         ValueError: If there are more than ``MAX_BYTES``.
     """
-    request = urllib.request.Request(address, headers={'User-Agent': USER_AGENT})
+    quoted = urllib.parse.quote(address, safe=SAFE)  # spaces and letters of other alphabets
+    request = urllib.request.Request(quoted, headers={'User-Agent': USER_AGENT})
     own = urllib.parse.urlsplit(access.hostname).netloc
     if access.token and own and urllib.parse.urlsplit(address).netloc == own:
         # Not repeated to another host that the answer may redirect to.

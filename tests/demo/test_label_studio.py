@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -73,12 +74,13 @@ def test_annotations_name_a_label_by_its_alias():
 
 def test_background_of_the_config_precedes_options_and_class_file(tmp_path):
     path = tmp_path / 'classes.txt'
-    path.write_text('background: road\nCat, kitten\nhorse, foal\n')
+    path.write_text('background: road\nCat, kitten >= 0.6\nhorse, foal >= 0.7\n')
     file = read_class_file(path)
     with_file = labelling_of(class_file=file)
     assert with_file.classes.class_names == ('background', 'Cat', 'car')
     assert with_file.classes.background_words == ('road',)
     assert with_file.classes.aliases == {'Cat': ('kitten',), 'car': ('bus',)}
+    assert with_file.classes.class_thresholds == {'Cat': 0.6}
     options = labelling_of(class_file=file, background_words=('sea',), bg_thresh=0.2)
     assert (options.classes.background_words, options.classes.bg_thresh) == (('sea',), 0.2)
     own = 'toName="photo" model_background_words="sky, wall" model_score_threshold="0.9"'
@@ -286,6 +288,17 @@ def test_images_over_http_uploads_and_local_files(serve_files, photos):
     assert paths == ['/a.png?expires=1', '/data/upload/7/a.png', '/data/upload/7/a.png']
     tokens = [headers.get('Authorization') for _, headers in server.requests]
     assert tokens == [None, 'Token secret', 'Token secret']
+
+
+def test_addresses_may_have_spaces_and_any_letters(serve_files, tmp_path, photos):
+    shutil.copy(photos / 'a.png', tmp_path / 'my%20c%C3%A4t.png')  # served by its last part
+    server = serve_files(tmp_path)
+    for path in ('zoë [2]/my cät.png', 'zo%C3%AB%20[2]/my%20c%C3%A4t.png'):
+        found = read(f'{server.address}/{path}?expires=1&sign=a%2Bb')
+        np.testing.assert_array_equal(found, load_image(photos / 'a.png'))
+    assert {path for path, _ in server.requests} == {
+        '/zo%C3%AB%20[2]/my%20c%C3%A4t.png?expires=1&sign=a%2Bb'
+    }
 
 
 def test_the_token_goes_to_label_studio_alone(serve_files):
