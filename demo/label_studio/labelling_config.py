@@ -175,12 +175,13 @@ def options_of(
     words = control.get('model_background_words')
     background = parse_class_names(words) if words else defaults.background_words
     threshold = threshold_of(control, defaults.bg_thresh)
+    thresholds = file.get('class_thresholds')
     options = ClassOptions(
         background_words=background or file.get('background_words') or (),
         bg_thresh=file.get('bg_thresh') if threshold is None else threshold,
         aliases={**only(file.get('aliases'), names), **aliases},
         class_templates=only(file.get('class_templates'), names),
-        class_thresholds=only(file.get('class_thresholds'), names),
+        class_thresholds=only(thresholds if isinstance(thresholds, Mapping) else None, names),
     )
     if 'templates' in file:
         options['templates'] = file['templates']
