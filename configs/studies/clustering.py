@@ -3,8 +3,9 @@
 #   python tools/study.py clustering
 # As there: each patch alone (`argmax`), k-means, mean shift and spectral clustering of a ViT's
 # tokens. `colours` clusters mean colours and positions instead, and names the clusters by tokens.
-# Time: about 6 runs of 3 to 7 minutes on one thread, and 12 evaluations of 1 to 5 minutes
-# Numbers: docs/results.md; mean shift and spectral of two seeds, colours of one
+# Time: about 6 runs of 3 to 7 minutes on one thread, and 12 evaluations of 1 to 5 minutes; with
+# AVX2 alone beside other programs 8 to 24, of spectral clusters more than an hour
+# Numbers: docs/results.md; spectral and colours of two seeds
 _base_ = '../_base_/studies/scenes.py'
 title = 'Clustering'
 question = 'Is the grouping better than clusters of a tower that does not group?'

@@ -12,9 +12,8 @@
 # `skipped` half of the photographs of a step skip the self-attention before the grouping.
 # Time: 24 runs of 10 to 18 minutes on one thread with AVX512_BF16, 100 to 110 with AVX2 alone
 # beside other programs, and 15 evaluations
-# Numbers: docs/results.md without `cosines-beside-pooled-0.5`; `spectral`, `colours`, `patches`,
-# `cosines`, `cosines-two-stages` and `cosines-beside-pooled-1` of one seed,
-# `skipped` and `skipped-k-means` of two
+# Numbers: docs/results.md; `spectral`, `colours`, `patches`, `cosines`, `cosines-two-stages` and
+# `cosines-beside-pooled-W` of one seed, `skipped` and `skipped-k-means` of two
 _base_ = '../_base_/studies/photographs.py'
 title = 'Photographs'
 question = 'Is where things are learnt from words, and is grouping needed for it?'

@@ -157,15 +157,15 @@ def test_grids_are_the_same_without_regard_to_steps():
 def test_positions_of_a_sampler():
     sampler = ImageTextSampler(range(9), seed=4)
     assert len(sampler) == 9
-    assert next(iter(sampler)) == (4, 0, 0, 0, 9, 0, 1, ())
+    assert next(iter(sampler)) == (4, 0, 0, 0, 9, 0, 1, (), None)
     history = [GridProgress(2, 1, 2, 1)]
-    sampler.set_epoch(5, 2, history)
+    sampler.set_epoch(5, 2, history, 2)
     positions = list(sampler)
     assert [p.offset for p in positions] == [2, 3]  # 2 ranks had 4 each, and read 2 each
-    assert positions[0] == (4, 5, 2, 2, 4, 0, 1, tuple(history))
+    assert positions[0] == (4, 5, 2, 2, 4, 0, 1, tuple(history), 2)
     sampler.set_epoch(6)
     assert [p.offset for p in sampler] == list(range(9))
-    assert {p.history for p in sampler} == {()}
+    assert {(p.history, p.batch_size) for p in sampler} == {((), None)}
 
 
 def test_a_sampler_without_a_seed_draws_one():

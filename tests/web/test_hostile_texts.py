@@ -14,7 +14,7 @@ from .http_visitor import Visitor
 
 MARKS = [
     '<img src=x onerror=alert(1)>',
-    '"><svg onload=alert(1)>',
+    'x"><svg onload=alert(1)>',
     "'><script>alert(1)</script>",
     '</pre></table><iframe src=javascript:alert(1)>',
     '<a href="javascript:alert(1)">x</a>',
