@@ -157,6 +157,10 @@ def test_animations_give_their_first_frame():
     assert read_picture(tiff, name='a.tif').notes == (
         'a.tif has several pages: the first one is used.',
     )
+    several = saved(frames[0], 'MPO', save_all=True, append_images=frames[1:])
+    assert read_picture(several, name='a.jpg').notes == (
+        'a.jpg has several pictures: the first one is used.',
+    )
     assert read_picture(saved(frames[0], 'GIF'), name='still.gif').notes == ()
 
 
