@@ -67,12 +67,15 @@ class Record:
         write_text(self.path, ''.join(json.dumps(line) + '\n' for line in lines))
 
     def line_of(self, source: Source) -> dict | None:
-        """Return the line of a source; of a file that was moved, that of its name and version."""
+        """Return the line of a source; of a moved or linked file, that of its name and version."""
         line = self._lines.get(place_of(source)) or self._lines.get(source.path)
         if line is not None and line.get('place', place_of(source)) == place_of(source):
             return line
         owner, version = self._owners.get(source.name), version_of(source.path)
-        return owner if owner is not None and version and owner['version'] == version else None
+        if owner is None or version is None or owner['version'] != version:
+            return None
+        earlier = Path(owner.get('place', source.path))
+        return None if earlier.exists() and not earlier.samefile(source.path) else owner
 
     def check_names(self, sources: Sequence[Source]) -> None:
         """Refuse sources whose files would replace those of others of earlier calls.

@@ -61,7 +61,7 @@ def write_set_config(
     path = Path(out) / f'{NAME}.py'
     earlier = path.read_text('utf-8', errors='replace') if path.is_file() else text
     if earlier != text and any(Path(out, 'journal').glob(f'{NAME}.*')):
-        raise ValueError(f'{out} holds results of the set of {path}, another one: choose another.')
+        raise ValueError(f'{out} holds results of another set, that of {path}: name another.')
     if not earlier.startswith(text.partition('{')[0]):
         raise ValueError(f'{path} is not a file of this tool: choose another folder.')
     write_text(path, text)

@@ -206,6 +206,11 @@ class ShardPass(Generic[Result]):
 
     def fingerprint(self) -> str:
         """Return a hash of the pass, its options and the shards, with their sizes and times."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
+        """Hash that, once: many shards are many files to look at."""
         shards = [[shard, *file_version(shard)] for shard in self.shards]
         content = json.dumps([self.name, shards, sorted(self.options.items())], default=str)
         return hashlib.sha256(content.encode()).hexdigest()

@@ -48,7 +48,7 @@ def test_another_set_does_not_replace_one_that_has_results(folders, tmp_path):
     other = folders['images'].rename(tmp_path / 'other')
     (out / 'journal').mkdir()
     (out / 'journal/own.0.jsonl').write_text('{}')
-    with pytest.raises(ValueError, match=r'holds results of the set of .*own\.py, another one'):
+    with pytest.raises(ValueError, match=r'holds results of another set, that of .*own\.py'):
         write_set_config(out, **{**folders, 'images': other})
     assert path.read_text() == before
     (out / 'journal/own.0.jsonl').unlink()

@@ -1,6 +1,7 @@
 """``groupvit segment`` with a model that takes no time: batches, failures, videos, the record."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -174,6 +175,22 @@ def test_the_same_relative_path_elsewhere_is_another_image(call, photos, monkeyp
     with pytest.raises(ValueError, match='would replace'):
         call('photos/0.png', '--out', out)
     assert Path(out, 'overlay/0.png').read_bytes() == before
+
+
+def test_a_file_of_equal_name_size_and_time_is_another_while_the_first_is_there(call, photos):
+    """As archives unpack uncompressed images."""
+    out, other = str(photos.parent / 'out'), photos.parent / 'other/0.bmp'
+    Image.new('RGB', (40, 30)).save(photos / '0.bmp')
+    (photos / '0.png').unlink()
+    other.parent.mkdir()
+    Image.new('RGB', (40, 30), 'white').save(other)
+    for path in (photos / '0.bmp', other):
+        os.utime(path, (7, 7))
+    call(str(photos / '0.bmp'), '--out', out)
+    with pytest.raises(ValueError, match='would replace'):
+        call(str(other), '--out', out)
+    (photos.parent / 'link').symlink_to(photos)
+    assert call('link/0.bmp', '--out', out)[1].batches == [1]  # the same file
 
 
 def test_another_spelling_and_a_moved_folder_are_the_same_images(call, photos, monkeypatch, capsys):

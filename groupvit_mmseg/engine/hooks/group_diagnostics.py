@@ -103,6 +103,7 @@ class GroupUsageHook(Hook):
         self._handles = []
         values = self._values()
         self._patch_counts, self._similarities = {}, []
+        self._hard = torch.empty(0)
         for name, value in values.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._warn_of_collapse(values)
